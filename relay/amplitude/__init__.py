@@ -1,0 +1,1 @@
+"""Amplitude: its upload API and the meaning of its answers."""

@@ -1,0 +1,143 @@
+"""Amplitude's upload API on the wire: one attempt in, one `UploadReply` out.
+
+This module knows URLs, headers and compression; it neither retries nor judges.
+"""
+
+import email.utils
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import aiohttp
+import anyio.to_thread
+import orjson
+
+from relay.amplitude.verdicts import UploadReply
+
+PATHS = {"httpapi": "/2/httpapi", "batch": "/batch"}
+"""Source: Amplitude's HTTP V2 and Batch Event Upload references."""
+
+GZIP_FROM_BYTES = 2048
+"""Smaller bodies are sent as they are, as Amplitude's browser SDK does."""
+
+GZIP_LEVEL = 1
+"""Event bodies repeat themselves: level 1 already shrinks them about six times."""
+
+MAX_ANSWER_BYTES = 1_048_576
+"""Read of an answer; a full list of throttled ids and indices is far smaller."""
+
+MAX_RETRY_AFTER_S = 86_400.0
+"""A day: a longer request is taken for a mistake, and events must not grow too old."""
+
+_GZIP_WINDOW = 31
+"""zlib's notation for the largest window with a gzip header."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadTarget:
+    """Where and how an app's events are uploaded.
+
+    Attributes:
+        url: Scheme, host and port.
+        upload: `httpapi` or `batch`.
+        api_key: The project's key; a secret.
+        timeout_s: For one upload, whole.
+        gzip: Whether bodies of 2 KiB and more are compressed.
+    """
+
+    url: str
+    upload: str
+    api_key: str
+    timeout_s: float
+    gzip: bool
+
+    def __repr__(self) -> str:
+        """Leave the key out."""
+        return f"UploadTarget({self.url}{PATHS[self.upload]})"
+
+
+class EventsApi:
+    """Uploads batches of one app."""
+
+    def __init__(self, session: aiohttp.ClientSession, target: UploadTarget) -> None:
+        self._session = session
+        self._target = target
+        self._url = target.url + PATHS[target.upload]
+        self._timeout = aiohttp.ClientTimeout(total=target.timeout_s)
+        self._secret = target.api_key.encode()
+        self._head = b'{"api_key":%b,"options":{"min_id_length":1},"events":[' % orjson.dumps(
+            target.api_key
+        )
+
+    @property
+    def overhead_bytes(self) -> int:
+        """Bytes of an upload besides its events and the commas between them."""
+        return len(self._head) + 2
+
+    async def upload(self, bodies: Sequence[bytes]) -> UploadReply:
+        """Send one request with the events `bodies` and return how it ended.
+
+        Amplitude repeats a wrong key in its error text; the reply does not hold it.
+        """
+        data = b"%b%b]}" % (self._head, b",".join(bodies))
+        headers = {"Content-Type": "application/json"}
+        if self._target.gzip and len(data) >= GZIP_FROM_BYTES:
+            data = await anyio.to_thread.run_sync(_compress, data)
+            headers["Content-Encoding"] = "gzip"
+        try:
+            async with self._session.post(
+                self._url,
+                data=data,
+                headers=headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+            ) as response:
+                body = (await _read(response)).replace(self._secret, b"[api key]")
+                wait_s = parse_retry_after(
+                    response.headers.get("Retry-After"), response.headers.get("Date")
+                )
+                return UploadReply(response.status, body, wait_s)
+        except TimeoutError:
+            return UploadReply(None, failure=f"no answer within {self._target.timeout_s:g} s")
+        except (aiohttp.ClientError, OSError) as error:
+            return UploadReply(None, failure=_explain(error))
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Read the answer up to the limit; the rest cannot change its meaning."""
+    chunks = bytearray()
+    async for chunk in response.content.iter_any():
+        chunks += chunk
+        if len(chunks) > MAX_ANSWER_BYTES:
+            break
+    return bytes(chunks)
+
+
+def _compress(data: bytes) -> bytes:
+    squeezer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
+    return squeezer.compress(data) + squeezer.flush()
+
+
+def _explain(error: BaseException) -> str:
+    """Name a failed exchange without its URL or payload."""
+    reason = getattr(error, "strerror", None)
+    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+
+
+def parse_retry_after(value: str | None, date: str | None = None) -> float | None:
+    """Return the seconds a `Retry-After` header asks for, None if it says nothing.
+
+    An instant is read against the answer's own `Date`, so that our clock does not matter.
+
+    Source: RFC 9110, section 10.2.3.
+    """
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return min(float(value), MAX_RETRY_AFTER_S)
+    try:
+        until = email.utils.parsedate_to_datetime(value)
+        since = email.utils.parsedate_to_datetime(date or "")
+    except (TypeError, ValueError):
+        return None
+    return min(max(0.0, (until - since).total_seconds()), MAX_RETRY_AFTER_S)

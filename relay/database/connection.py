@@ -1,0 +1,92 @@
+"""One SQLite connection on its own thread, opened the way relay needs it.
+
+A transaction is a plain function over `sqlite3.Connection`, run whole on that thread:
+it holds no `await`, so nothing can interleave with it and no cancellation can cut it
+in half. The pragmas are asserted, because SQLite ignores what it does not understand.
+"""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import aiosqlite
+
+Result = TypeVar("Result")
+
+BUSY_TIMEOUT_MS = 5_000
+"""How long a connection waits for another process (a command, a backup)."""
+
+CHECKPOINT_PAGES = 4_000
+"""Log pages after which a commit also checkpoints: 16 MB, so that the many versions of
+the table's last page are written back once, and the pause stays in the milliseconds."""
+
+STATEMENT_CACHE = 256
+
+
+class Connection(aiosqlite.Connection):
+    """An aiosqlite connection that can run a whole function on its thread."""
+
+    async def run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Run `work` with the raw connection on this connection's thread.
+
+        Cancelling the caller does not stop `work`; it runs to its end.
+        """
+        result: Result = await self._execute(work, self._conn)
+        return result
+
+
+@asynccontextmanager
+async def open_connection(path: Path, *, writable: bool) -> AsyncIterator[Connection]:
+    """Open `path`, set and assert the pragmas, and close at the end.
+
+    Args:
+        path: The database file; created when missing and `writable`.
+        writable: False gives a connection that refuses every write, including
+            checkpoints. Only one connection of a file may be writable: with two, the
+            log-reset defect of SQLite before 3.51.3 can lose a commit.
+            Source: sqlite.org/wal.html, section on the WAL-reset bug.
+
+    Raises:
+        sqlite3.Error: If the file cannot be opened or is no database.
+    """
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(path, isolation_level=None, cached_statements=STATEMENT_CACHE)
+
+    async with Connection(connect, iter_chunk_size=64) as connection:
+        await connection.run(_prepare_writer if writable else _prepare_reader)
+        yield connection
+
+
+def _prepare_writer(raw: sqlite3.Connection) -> None:
+    """Make commits durable and space reclaimable."""
+    raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    raw.execute("PRAGMA auto_vacuum=INCREMENTAL")  # has effect only before the first table
+    _expect(raw, "journal_mode", "wal", set_to="WAL")
+    _expect(raw, "synchronous", 2, set_to="FULL")
+    _expect(raw, "foreign_keys", 1, set_to="ON")
+    _expect(raw, "wal_autocheckpoint", CHECKPOINT_PAGES, set_to=str(CHECKPOINT_PAGES))
+    raw.execute("PRAGMA temp_store=MEMORY")
+    raw.execute("PRAGMA cache_size=-16384")
+
+
+def _prepare_reader(raw: sqlite3.Connection) -> None:
+    """Make writing impossible."""
+    raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    _expect(raw, "query_only", 1, set_to="ON")
+    raw.execute("PRAGMA cache_size=-4096")
+
+
+def _expect(raw: sqlite3.Connection, pragma: str, value: object, *, set_to: str) -> None:
+    """Set a pragma and verify that SQLite took it.
+
+    Raises:
+        sqlite3.NotSupportedError: If it did not (a file system without shared memory,
+            for example, cannot hold a write-ahead log).
+    """
+    raw.execute(f"PRAGMA {pragma}={set_to}")
+    got = raw.execute(f"PRAGMA {pragma}").fetchone()[0]
+    if got != value:
+        raise sqlite3.NotSupportedError(f"PRAGMA {pragma} is {got!r} and cannot be {value!r} here")

@@ -1,0 +1,263 @@
+"""One database file: many changes share one commit and one sync, reads go beside it.
+
+Every change waits in line for the writer. The writer takes the whole line, runs it in one
+transaction and answers all of it after the sync. So one slow sync is paid once for
+everybody, and a change waits for at most the group before its own.
+"""
+
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import anyio
+from anyio.abc import TaskStatus
+
+from relay.database.connection import Connection, open_connection
+from relay.database.migrations import migrate
+from relay.errors import StoreError, StoreFailed, StoreFull
+from relay.pulse import Pulse
+
+Result = TypeVar("Result")
+Change = Callable[[sqlite3.Connection], Result]
+Row = tuple[Any, ...]  # what a column holds is known by the query, not by Python
+
+IDLE_S = 5.0
+"""The writer gives a sign of life at least so often."""
+
+_PRIMARY_CODE = 0xFF
+"""SQLite's extended result codes carry the primary code in the low byte."""
+
+_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_TOOBIG})
+_BROKEN = frozenset(
+    {
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+    }
+)
+
+
+class Ticket(Generic[Result]):
+    """A place in the line: the answer to one change, after its sync.
+
+    Attributes:
+        is_taken: Whether the writer has begun with it; until then its change may grow.
+    """
+
+    __slots__ = ("_change", "_done", "_error", "_on_commit", "_result", "is_taken")
+
+    def __init__(
+        self, change: Change[Result], on_commit: Callable[[Result], None] | None = None
+    ) -> None:
+        self.is_taken = False
+        self._change = change
+        self._on_commit = on_commit
+        self._done = anyio.Event()
+        self._error: BaseException | None = None
+        self._result: Result
+
+    async def wait(self) -> Result:
+        """Return what the change returned, once it is committed and synced.
+
+        Raises:
+            StoreFull: If there was no room; nothing of the change is kept.
+            StoreFailed: If the disk failed; nothing may be acknowledged.
+        """
+        await self._done.wait()
+        if self._error is None:
+            return self._result
+        if isinstance(self._error, StoreError):  # many wait for one error: give each its own
+            raise type(self._error)(str(self._error)) from self._error
+        raise self._error
+
+    def settle(self, result: Result) -> None:
+        """Answer with a result."""
+        self._result = result
+        if self._on_commit:
+            self._on_commit(result)
+        self._done.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with an error."""
+        self._error = error
+        self._done.set()
+
+    def apply(self, raw: sqlite3.Connection) -> Result:
+        """Run the change (on the writer's thread, inside a transaction)."""
+        return self._change(raw)
+
+
+class Database:
+    """A SQLite file with one writer and one reader."""
+
+    def __init__(self, writer: Connection, reader: Connection, pulse: Pulse) -> None:
+        self._pulse = pulse
+        self._writer = writer
+        self._reader = reader
+        self._line: list[Ticket[object]] = []
+        self._wakeup = anyio.Event()
+        self._failure: StoreFailed | None = None
+
+    async def read(self, query: Change[Result]) -> Result:
+        """Run `query` on the reading connection and return what it returns.
+
+        Raises:
+            StoreFailed: If the file cannot be read.
+        """
+        try:
+            return await self._reader.run(query)
+        except sqlite3.Error as error:
+            raise translate(error) from error
+
+    def submit(
+        self, change: Change[Result], *, on_commit: Callable[[Result], None] | None = None
+    ) -> Ticket[Result]:
+        """Put `change` in line and return its ticket.
+
+        Args:
+            change: What to do, in one transaction, on the writer's thread.
+            on_commit: Called on the event loop right after the sync and before the next
+                group begins: where memory follows the disk.
+
+        Raises:
+            StoreFailed: If the disk failed before; the process must end.
+        """
+        if self._failure:
+            raise StoreFailed(str(self._failure)) from self._failure
+        ticket = Ticket(change, on_commit)
+        self._line.append(ticket)  # type: ignore[arg-type]  # the line mixes result types
+        self._wakeup.set()
+        return ticket
+
+    async def write(self, change: Change[Result]) -> Result:
+        """Run `change` in a transaction and return its result after the sync.
+
+        Raises:
+            StoreFull: If there was no room; nothing of the change is kept.
+            StoreFailed: If the disk failed; nothing may be acknowledged.
+        """
+        return await self.submit(change).wait()
+
+    async def execute(self, sql: str, parameters: Mapping[str, object]) -> int:
+        """Run one statement like `write` and return how many rows it changed."""
+        return await self.write(lambda raw: raw.execute(sql, parameters).rowcount)
+
+    async def fetch(self, sql: str, parameters: Mapping[str, object]) -> list[Row]:
+        """Run one query like `read` and return its rows."""
+        return await self.read(lambda raw: raw.execute(sql, parameters).fetchall())
+
+    async def flush(self) -> None:
+        """Return once everything that stood in line before is committed."""
+        await self.write(lambda _: None)
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Commit whatever stands in line, group after group, until cancelled.
+
+        Raises:
+            StoreFailed: If a write or a sync failed: after a failed sync the kernel may
+                have dropped the pages, so only a fresh start may trust the file again.
+        """
+        task_status.started()
+        while True:
+            self._pulse.beat(IDLE_S)
+            with anyio.move_on_after(IDLE_S):
+                await self._wakeup.wait()
+            self._wakeup = anyio.Event()
+            group, self._line = self._line, []
+            for ticket in group:
+                ticket.is_taken = True
+            if group:
+                await self._commit(group)
+            if self._failure:
+                raise self._failure
+
+    async def _commit(self, group: Sequence[Ticket[object]]) -> None:
+        """Commit `group` together; if that fails, each member alone."""
+        try:
+            results = await self._writer.run(partial(_apply, group))
+        except Exception as error:  # noqa: BLE001  # answered to whoever submitted it
+            if len(group) > 1 and not isinstance(error, StoreFailed):
+                for ticket in group:
+                    await self._commit([ticket])
+                return
+            if isinstance(error, StoreFailed):
+                self._fail(error)
+            for ticket in group:
+                ticket.fail(self._failure or error)
+            return
+        for ticket, result in zip(group, results, strict=True):
+            ticket.settle(result)
+
+    def _fail(self, error: StoreFailed) -> None:
+        """Refuse everything from now on."""
+        self._failure = error
+        for ticket in self._line:
+            ticket.fail(error)
+        self._line.clear()
+
+
+def _apply(group: Sequence[Ticket[object]], raw: sqlite3.Connection) -> list[object]:
+    """Run the changes of a group in one transaction, on the writer's thread."""
+    try:
+        raw.execute("BEGIN IMMEDIATE")
+        results = [ticket.apply(raw) for ticket in group]
+        raw.execute("COMMIT")
+    except sqlite3.Error as error:
+        _roll_back(raw)
+        raise translate(error) from error
+    except BaseException:
+        _roll_back(raw)
+        raise
+    return results
+
+
+def _roll_back(raw: sqlite3.Connection) -> None:
+    """Undo the open transaction, if SQLite has not done so itself."""
+    if raw.in_transaction:
+        raw.execute("ROLLBACK")
+
+
+def translate(error: sqlite3.Error) -> Exception:
+    """Return relay's error for SQLite's, or `error` itself when it is a mistake of ours."""
+    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+    if code in _FULL:
+        return StoreFull(f"the database takes nothing now: {error}")
+    if code in _BROKEN:
+        return StoreFailed(f"the database failed: {error}")
+    return error
+
+
+@asynccontextmanager
+async def open_database(
+    path: Path, migrations: Sequence[str], pulse: Pulse
+) -> AsyncIterator[Database]:
+    """Open `path`, migrated to the newest schema; `Database.run` must then be started.
+
+    Raises:
+        SchemaTooNew: If a later relay wrote the file.
+        StoreError: If the file cannot be opened or is no database.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            writer = await stack.enter_async_context(open_connection(path, writable=True))
+            await writer.run(partial(migrate, scripts=migrations))
+            reader = await stack.enter_async_context(open_connection(path, writable=False))
+        except sqlite3.Error as error:
+            raise StoreFailed(f"{path.name} cannot be opened: {error}") from error
+        _sync_folder(path.parent)
+        yield Database(writer, reader, pulse)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names of new files durable; syncing a file does not sync its name."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

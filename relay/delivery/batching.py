@@ -1,0 +1,96 @@
+"""How many events fit one upload, and how a refused upload is cut.
+
+Pure. Bytes are counted as serialised: every event, a comma each, and the envelope.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from relay.amplitude.verdicts import Resend, Settled
+
+Item = TypeVar("Item")
+
+RECOVERY_UPLOADS = 50
+"""Uploads taken at a learned size before a larger one is tried again."""
+
+RECOVERY_FACTOR = 2
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """What one upload may hold.
+
+    Attributes:
+        max_events: Events.
+        max_bytes: Bytes as serialised, envelope included.
+        overhead_bytes: Bytes of the envelope.
+    """
+
+    max_events: int
+    max_bytes: int
+    overhead_bytes: int
+
+    def admits(self, events: int, body_bytes: int) -> bool:
+        """Return whether `events` events of `body_bytes` together fit."""
+        size_bytes = self.overhead_bytes + body_bytes + max(events - 1, 0)
+        return events <= self.max_events and size_bytes <= self.max_bytes
+
+
+class LearnedLimits:
+    """The configured limits, lowered for a while after Amplitude found an upload too large."""
+
+    def __init__(self, configured: BatchLimits) -> None:
+        self._configured = configured
+        self._uploads_left = 0
+        self.current = configured
+
+    def shrink(self, events: int, body_bytes: int) -> None:
+        """Remember that an upload of this size was too large: half of it may pass."""
+        self._uploads_left = RECOVERY_UPLOADS
+        size_bytes = self._configured.overhead_bytes + body_bytes
+        self.current = BatchLimits(
+            max_events=min(self.current.max_events, max(1, events // 2)),
+            max_bytes=min(self.current.max_bytes, max(1, size_bytes // 2)),
+            overhead_bytes=self._configured.overhead_bytes,
+        )
+
+    def grow(self) -> None:
+        """Count an upload that was taken; after some, dare a larger size."""
+        if self.current == self._configured:
+            return
+        self._uploads_left -= 1
+        if self._uploads_left > 0:
+            return
+        self._uploads_left = RECOVERY_UPLOADS
+        self.current = BatchLimits(
+            max_events=min(self._configured.max_events, self.current.max_events * RECOVERY_FACTOR),
+            max_bytes=min(self._configured.max_bytes, self.current.max_bytes * RECOVERY_FACTOR),
+            overhead_bytes=self._configured.overhead_bytes,
+        )
+
+
+def halve(items: Sequence[Item]) -> list[Sequence[Item]]:
+    """Cut `items` in two, the larger part first; fewer than two stay whole."""
+    middle = (len(items) + 1) // 2
+    return [part for part in (items[:middle], items[middle:]) if part]
+
+
+def regroup(items: Sequence[Item], settled: Settled) -> list[Sequence[Item]]:
+    """Return the uploads to make of the events a partial rejection lets go again.
+
+    If the answer may have named only the first bad event, those before it have been found
+    good and go together; the rest is halved, so that every round of further bad events
+    concerns half as many. Otherwise all go together.
+    """
+    places = [
+        place for place, outcome in enumerate(settled.outcomes) if isinstance(outcome, Resend)
+    ]
+    if not settled.is_partial:
+        return [[items[place] for place in places]] if places else []
+    first_named = next(
+        place for place, outcome in enumerate(settled.outcomes) if not isinstance(outcome, Resend)
+    )
+    before = [items[place] for place in places if place < first_named]
+    after = [items[place] for place in places if place > first_named]
+    return ([before] if before else []) + halve(after)

@@ -1,0 +1,147 @@
+"""When an app's uploads may go at all: running, backing off, halted or paused.
+
+After a failed upload the whole app waits (exponential backoff, full jitter), then one sender
+alone tries; its success lets all go again. So an outage costs one request per wait, however
+many senders there are. A halted app is tried again at a fixed interval; a paused one not at
+all. The state machine is pure but for the event that wakes those who wait.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+
+import anyio
+
+from relay.clock import Clock
+from relay.delivery.backoff import BackoffPolicy
+
+
+class GateState(StrEnum):
+    """How an app's delivery stands, as `/status` names it."""
+
+    RUNNING = "running"
+    BACKING_OFF = "backing_off"
+    HALTED = "halted"
+    PAUSED = "paused"
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Permission for one upload.
+
+    Attributes:
+        is_trial: Whether it is the only one, to find out whether uploads work again.
+        began: The gate's count of failures when it was given, so that several uploads
+            failing together count once.
+    """
+
+    is_trial: bool
+    began: int
+
+
+class Gate:
+    """The one place all senders of an app pass.
+
+    Attributes:
+        last_error: Why uploads fail, for people; None while they work.
+        is_paused: Whether a person stopped the app's delivery.
+    """
+
+    def __init__(
+        self, policy: BackoffPolicy, *, halt_probe_s: float, clock: Clock, rng: Random
+    ) -> None:
+        self._policy = policy
+        self._halt_probe_s = halt_probe_s
+        self._clock = clock
+        self._rng = rng
+        self._failures = 0
+        self._failures_ever = 0
+        self._opens_at_s = 0.0
+        self._trial: Pass | None = None
+        self._is_halted = False
+        self._changed = anyio.Event()
+        self.is_paused = False
+        self.last_error: str | None = None
+
+    @property
+    def state(self) -> GateState:
+        """How delivery stands."""
+        if self.is_paused:
+            return GateState.PAUSED
+        if self._is_halted:
+            return GateState.HALTED
+        return GateState.BACKING_OFF if self._failures else GateState.RUNNING
+
+    def set_paused(self, *, paused: bool) -> None:
+        """Stop or go on, as a person says; going on also tries a halted app at once."""
+        self.is_paused = paused
+        if not paused:
+            self._opens_at_s = 0.0
+        self._wake()
+
+    async def open(self) -> None:
+        """Return once an upload could begin, without taking the pass for it."""
+        while not self._is_open():
+            await self._wait()
+
+    async def enter(self) -> Pass:
+        """Return the pass for one upload, once there is one; `leave` gives it back."""
+        while not self._is_open():
+            await self._wait()
+        given = Pass(is_trial=bool(self._failures or self._is_halted), began=self._failures_ever)
+        if given.is_trial:
+            self._trial = given
+        return given
+
+    def leave(self, given: Pass) -> None:
+        """Give a pass back without saying how the upload ended."""
+        if self._trial is given:
+            self._trial = None
+            self._wake()
+
+    def succeed(self, given: Pass) -> None:
+        """Amplitude took an upload: everybody may go."""
+        self._failures = 0
+        self._is_halted = False
+        self._opens_at_s = 0.0
+        self.last_error = None
+        self.leave(given)
+        self._wake()
+
+    def fail(self, given: Pass, reason: str, retry_after_s: float | None) -> None:
+        """An upload failed: everybody waits, at least as long as Amplitude asks."""
+        self.last_error = reason
+        now_s = self._clock.monotonic_s()
+        if given.began == self._failures_ever:  # not one of several that failed together
+            self._failures += 1
+            self._failures_ever += 1
+            self._opens_at_s = now_s + self._policy.delay_s(self._failures, rng=self._rng)
+        self._opens_at_s = max(self._opens_at_s, now_s + (retry_after_s or 0.0))
+        self.leave(given)
+
+    def halt(self, given: Pass, reason: str) -> None:
+        """Uploads of this app are refused: try rarely until a person mends it."""
+        self.last_error = reason
+        self._is_halted = True
+        self._failures_ever += 1
+        self._opens_at_s = self._clock.monotonic_s() + self._halt_probe_s
+        self.leave(given)
+
+    def _is_open(self) -> bool:
+        return (
+            not self.is_paused
+            and self._trial is None
+            and self._clock.monotonic_s() >= self._opens_at_s
+        )
+
+    async def _wait(self) -> None:
+        """Wait until the state changes or its time is over."""
+        changed = self._changed
+        wait_s = self._opens_at_s - self._clock.monotonic_s()
+        timed = not self.is_paused and self._trial is None
+        with anyio.move_on_after(max(wait_s, 0.0) if timed else None):
+            await changed.wait()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()

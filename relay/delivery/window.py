@@ -1,0 +1,205 @@
+"""Which events of an app may go next. Pure: time and events come in, decisions go out.
+
+Events wait in order of acceptance. The order that must hold is that of a *lane*: the events
+of one device (or of one user, without a device). So a lane has at most one sender at a time,
+and a lane whose device or user is on hold waits while all others go on.
+
+An event is in exactly one place: unread (on disk only), `ready` (sorted), parked under its
+lane (as a bare number, so that a lane with a great many events costs little), or in hand.
+A parked lane that may go again is read back in pieces, oldest first.
+"""
+
+from collections import Counter, deque
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush, merge
+
+from relay.delivery.batching import BatchLimits
+from relay.outbox.claims import Waiting
+
+MAX_PARKED = 500_000
+"""Parked numbers past which nothing more is read ahead, so that memory stays flat."""
+
+
+def lane_of(event: Waiting) -> str:
+    """Return the lane in which an event's order holds."""
+    return f"d:{event.device_id}" if event.device_id is not None else f"u:{event.user_id}"
+
+
+def holds_of(event: Waiting) -> tuple[str, str]:
+    """Return the names under which an event's device and user may be on hold."""
+    return f"d:{event.device_id}", f"u:{event.user_id}"
+
+
+@dataclass(slots=True)
+class _Hold:
+    """A pause of one device or user.
+
+    Attributes:
+        until_s: Monotonic seconds.
+        lanes: Lanes parked because of it.
+    """
+
+    until_s: float
+    lanes: set[str] = field(default_factory=set)
+
+
+class Window:
+    """The front of an app's line, in memory.
+
+    Attributes:
+        cursor: The last sequence number read from disk in order.
+    """
+
+    def __init__(self) -> None:
+        self.cursor = 0
+        self._ready: deque[Waiting] = deque()
+        self._parked: dict[str, list[int]] = {}
+        self._parked_count = 0
+        self._in_hand: Counter[str] = Counter()
+        self._holds: dict[str, _Hold] = {}
+        self._revivable: set[str] = set()
+
+    @property
+    def ready_count(self) -> int:
+        """Events that are read and not parked."""
+        return len(self._ready)
+
+    # Reading.
+
+    def wants(self, events: int) -> bool:
+        """Return whether more must be read to have `events` of them ready."""
+        return len(self._ready) < events and self._parked_count < MAX_PARKED
+
+    def add(self, events: Iterable[Waiting], cursor: int) -> None:
+        """Take in events read in order, up to sequence number `cursor`."""
+        self.cursor = cursor
+        for event in events:
+            if lane_of(event) in self._parked:
+                self._park(event)
+            else:
+                self._ready.append(event)
+
+    def revive(self, limit: int) -> list[int]:
+        """Return up to `limit` parked sequence numbers whose lane may go again.
+
+        The caller reads them and gives their events to `add_revived` before anything else.
+        """
+        seqs: list[int] = []
+        while self._revivable and len(seqs) < limit:
+            lane = next(iter(self._revivable))
+            parked = self._parked[lane]
+            while parked and len(seqs) < limit:
+                seqs.append(heappop(parked))
+            if not parked:
+                del self._parked[lane]
+                self._revivable.discard(lane)
+        self._parked_count -= len(seqs)
+        return seqs
+
+    def add_revived(self, events: Iterable[Waiting]) -> None:
+        """Put events read back by number where their age belongs."""
+        self._ready = deque(merge(sorted(events), self._ready))
+
+    # Choosing.
+
+    def peek(self, limits: BatchLimits, now_s: float) -> list[Waiting]:
+        """Return what `take` would take now."""
+        chosen = self._choose(limits, now_s)
+        self._ready.extendleft(reversed(chosen))
+        return chosen
+
+    def take(self, limits: BatchLimits, now_s: float) -> list[Waiting]:
+        """Take the next upload's events in hand, in order: at least one if any may go."""
+        chosen = self._choose(limits, now_s)
+        for event in chosen:
+            lane = lane_of(event)
+            self._in_hand[lane] += 1
+            self._revivable.discard(lane)
+        return chosen
+
+    def _choose(self, limits: BatchLimits, now_s: float) -> list[Waiting]:
+        """Move events that may go out of `ready`; park those that may not."""
+        chosen: list[Waiting] = []
+        body_bytes = 0
+        while self._ready:
+            event = self._ready[0]
+            if self._may_go(event, now_s):
+                body_bytes += event.size_bytes
+                if chosen and not limits.admits(len(chosen) + 1, body_bytes):
+                    break
+                chosen.append(event)
+            else:
+                self._park(event)
+            self._ready.popleft()
+        return chosen
+
+    def _may_go(self, event: Waiting, now_s: float) -> bool:
+        lane = lane_of(event)
+        for name in holds_of(event):
+            hold = self._holds.get(name)
+            if hold and hold.until_s > now_s:
+                hold.lanes.add(lane)
+                return False
+        parked = self._parked.get(lane)
+        return lane not in self._in_hand and not (parked and parked[0] < event.seq)
+
+    def _park(self, event: Waiting) -> None:
+        lane = lane_of(event)
+        heappush(self._parked.setdefault(lane, []), event.seq)
+        self._parked_count += 1
+
+    # Coming back.
+
+    def release(self, events: Iterable[Waiting]) -> None:
+        """Let go of events in hand: they are settled, or parked by `put_back` before."""
+        for event in events:
+            lane = lane_of(event)
+            self._in_hand[lane] -= 1
+            if self._in_hand[lane] == 0:
+                del self._in_hand[lane]
+                if lane in self._parked and not self._is_held(lane):
+                    self._revivable.add(lane)
+
+    def put_back(self, events: Iterable[Waiting]) -> None:
+        """Park events that are in hand and must go again later."""
+        for event in events:
+            self._park(event)
+
+    def hold(self, names: Collection[str], lanes: Collection[str], until_s: float) -> None:
+        """Let devices and users rest until `until_s`, and remember whose lanes wait for it.
+
+        Args:
+            names: As `holds_of` gives them.
+            lanes: Lanes of events that were put back.
+            until_s: Monotonic seconds; the latest of several holds counts.
+        """
+        for name in names:
+            hold = self._holds.setdefault(name, _Hold(until_s))
+            hold.until_s = max(hold.until_s, until_s)
+            hold.lanes.update(lanes)
+
+    def expire_holds(self, now_s: float) -> None:
+        """Let lanes go again whose holds are over."""
+        over = [name for name, hold in self._holds.items() if hold.until_s <= now_s]
+        for name in over:
+            lanes = self._holds.pop(name).lanes
+            self._revivable.update(
+                lane for lane in lanes if lane in self._parked and lane not in self._in_hand
+            )
+
+    @property
+    def next_expiry_s(self) -> float | None:
+        """When the next hold is over (monotonic seconds), None without holds."""
+        return min((hold.until_s for hold in self._holds.values()), default=None)
+
+    @property
+    def first_seq(self) -> int | None:
+        """The oldest event in memory that is not in hand."""
+        firsts = [parked[0] for parked in self._parked.values()]
+        if self._ready:
+            firsts.append(self._ready[0].seq)
+        return min(firsts, default=None)
+
+    def _is_held(self, lane: str) -> bool:
+        return any(lane in hold.lanes for hold in self._holds.values())

@@ -1,0 +1,1 @@
+"""The two doors: hooks and health for the world, everything else for the operator."""

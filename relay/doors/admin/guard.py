@@ -1,0 +1,64 @@
+"""Who may come in: the bearer of the token; without one, only somebody on this machine.
+
+A browser can be made to call loopback by any page it shows, so a foreign `Origin` is turned
+away, and on a door without a token a `Host` that is not loopback too (DNS rebinding).
+"""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from relay.doors.door import error_response
+from relay.doors.tokens import Tokens, presented_tokens
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+SECURITY_HEADERS: Mapping[str, str] = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+
+
+def guarding(token: str | None) -> Middleware:
+    """Return the middleware that lets in or turns away."""
+    tokens = Tokens([token]) if token else None
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            _admit(request, tokens)
+            response = await handler(request)
+        except web.HTTPException as error:
+            response = error_response(error)
+        response.headers.update(SECURITY_HEADERS)
+        return response
+
+    return guard
+
+
+def _admit(request: web.Request, tokens: Tokens | None) -> None:
+    """Raise an HTTP error unless the request may come in."""
+    if request.path in OPEN_PATHS:
+        return
+    if tokens is None and _host_of(f"//{request.host}") not in LOOPBACK_HOSTS:
+        raise web.HTTPForbidden(text="this door answers to loopback names only")
+    origin = request.headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc != request.host:
+        raise web.HTTPForbidden(text="requests from other sites are refused")
+    if tokens is not None and not tokens.admit(presented_tokens(request)):
+        raise web.HTTPUnauthorized(
+            text="wrong or missing token", headers={"WWW-Authenticate": "Bearer"}
+        )
+
+
+def _host_of(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None

@@ -1,0 +1,187 @@
+"""Dead letters and quarantine: list, retry, discard."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from typing import TypeVar
+
+import orjson
+from pydantic import BaseModel
+
+from relay.doors.admin.models import (
+    Affected,
+    Choice,
+    DeadLetterAnswer,
+    DeadLetterPage,
+    Listing,
+    QuarantinedAnswer,
+    QuarantinePage,
+)
+from relay.doors.admin.operations import Call, Operation
+from relay.doors.admin.parts import AdminParts
+from relay.outbox.dead_letters import DeadLetter
+from relay.outbox.quarantine import Quarantined
+from relay.outbox.selection import Selection
+
+Item = TypeVar("Item", bound=BaseModel)
+
+
+class Letters:
+    """The operations on what did not reach Amplitude."""
+
+    def __init__(self, parts: AdminParts) -> None:
+        self._parts = parts
+
+    def operations(self) -> list[Operation[BaseModel]]:
+        """Return them."""
+        declared: list[Operation[Listing] | Operation[Choice]] = [
+            Operation(
+                "GET",
+                "/dead-letters",
+                "List dead letters.",
+                Listing,
+                DeadLetterPage,
+                self.list_dead_letters,
+            ),
+            Operation(
+                "POST",
+                "/dead-letters/retry",
+                "Make dead letters pending again.",
+                Choice,
+                Affected,
+                self.retry_dead_letters,
+            ),
+            Operation(
+                "POST",
+                "/dead-letters/discard",
+                "Throw dead letters away.",
+                Choice,
+                Affected,
+                self.discard_dead_letters,
+            ),
+            Operation(
+                "GET",
+                "/quarantine",
+                "List quarantined bodies.",
+                Listing,
+                QuarantinePage,
+                self.list_quarantine,
+            ),
+            Operation(
+                "POST",
+                "/quarantine/retry",
+                "Read quarantined bodies once more.",
+                Choice,
+                Affected,
+                self.retry_quarantine,
+            ),
+            Operation(
+                "POST",
+                "/quarantine/discard",
+                "Throw quarantined bodies away.",
+                Choice,
+                Affected,
+                self.discard_quarantine,
+            ),
+        ]
+        return declared  # type: ignore[return-value]  # each is called with what it asks
+
+    async def list_dead_letters(self, call: Call[Listing]) -> DeadLetterPage:
+        """Return a page of dead letters, oldest first."""
+        asked = call.asked
+        found = await self._parts.outbox.dead_letters.page(
+            self._parts.selection(asked.app, asked.reason),
+            after=asked.after,
+            limit=asked.limit + 1,
+        )
+        items, following = cut_page([answer_dead_letter(letter) for letter in found], asked.limit)
+        return DeadLetterPage(items=items, next=items[-1].id if following else None)
+
+    async def retry_dead_letters(self, call: Call[Choice]) -> Affected:
+        """Put dead letters back in line."""
+        dead_letters, selection = self._parts.outbox.dead_letters, self._chosen(call.asked)
+        if call.asked.dry_run:
+            return Affected(affected=await dead_letters.count(selection))
+        affected = await dead_letters.retry(selection)
+        for delivery in self._parts.deliveries.values():
+            delivery.dispatcher.arrived(affected)
+        return Affected(affected=affected)
+
+    async def discard_dead_letters(self, call: Call[Choice]) -> Affected:
+        """Throw dead letters away."""
+        dead_letters, selection = self._parts.outbox.dead_letters, self._chosen(call.asked)
+        if call.asked.dry_run:
+            return Affected(affected=await dead_letters.count(selection))
+        return Affected(affected=await dead_letters.discard(selection))
+
+    async def list_quarantine(self, call: Call[Listing]) -> QuarantinePage:
+        """Return a page of quarantined bodies, oldest first."""
+        asked = call.asked
+        found = await self._parts.outbox.quarantine.page(
+            self._parts.selection(asked.app, asked.reason),
+            after=asked.after,
+            limit=asked.limit + 1,
+        )
+        items, following = cut_page([answer_quarantined(body) for body in found], asked.limit)
+        return QuarantinePage(items=items, next=items[-1].id if following else None)
+
+    async def retry_quarantine(self, call: Call[Choice]) -> Affected:
+        """Read bodies again; those understood now leave the quarantine."""
+        affected = await self._parts.reception.read_again(
+            self._parts.outbox.quarantine,
+            self._chosen(call.asked),
+            self._parts.sources,
+            dry_run=call.asked.dry_run,
+        )
+        return Affected(affected=affected)
+
+    async def discard_quarantine(self, call: Call[Choice]) -> Affected:
+        """Throw quarantined bodies away."""
+        quarantine, selection = self._parts.outbox.quarantine, self._chosen(call.asked)
+        if call.asked.dry_run:
+            return Affected(affected=await quarantine.count(selection))
+        return Affected(affected=await quarantine.discard(selection))
+
+    def _chosen(self, asked: Choice) -> Selection:
+        return self._parts.selection(asked.app, asked.reason, asked.ids)
+
+
+def cut_page(found: Sequence[Item], limit: int) -> tuple[list[Item], bool]:
+    """Return the items of a page and whether more follow, given one item too many."""
+    return list(found[:limit]), len(found) > limit
+
+
+def answer_dead_letter(letter: DeadLetter) -> DeadLetterAnswer:
+    """Return a dead letter as the API shows it."""
+    return DeadLetterAnswer(
+        id=letter.id,
+        app=letter.app,
+        insert_id=letter.insert_id,
+        event_type=letter.event_type,
+        reason=letter.reason,
+        detail=letter.detail,
+        attempts=letter.attempts,
+        accepted_at=letter.accepted_at,
+        first_tried_at=letter.first_tried_at,
+        died_at=letter.died_at,
+        event=orjson.loads(letter.body),
+    )
+
+
+def answer_quarantined(body: Quarantined) -> QuarantinedAnswer:
+    """Return a quarantined body as the API shows it: as text where it is text."""
+    try:
+        text, encoding = body.body.decode("utf-8"), "utf-8"
+    except UnicodeDecodeError:
+        text, encoding = b64encode(body.body).decode(), "base64"
+    return QuarantinedAnswer.model_validate(
+        {
+            "id": body.id,
+            "app": body.app,
+            "hook": body.hook,
+            "reason": body.reason,
+            "detail": body.detail,
+            "received_at": body.received_at,
+            "body": text,
+            "encoding": encoding,
+        }
+    )

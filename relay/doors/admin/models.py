@@ -1,0 +1,129 @@
+"""The shapes of the admin API: what comes in is checked, what goes out is described."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MAX_LIMIT = 1_000
+DEFAULT_LIMIT = 50
+
+App = Annotated[str, Field(description="The app's name.")]
+Instant = Annotated[int, Field(description="UTC epoch milliseconds.")]
+
+
+class _Question(BaseModel):
+    """What a caller sends: nothing unknown in it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Answer(BaseModel):
+    """What relay sends."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Listing(_Question):
+    """Which part of a list is wanted."""
+
+    app: App | None = None
+    reason: str | None = Field(None, description="Only with this reason.")
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Items on one page.")
+    after: int = Field(0, ge=0, description="The `next` of the page before.")
+
+
+class Choice(_Question):
+    """Which items an action concerns: these ids, or those of an app (with a reason)."""
+
+    ids: list[int] | None = Field(None, max_length=100_000)
+    app: App | None = None
+    reason: str | None = None
+    dry_run: bool = Field(default=False, description="Only count what would change.")
+
+    @model_validator(mode="after")
+    def _says_which(self) -> "Choice":
+        if self.ids is None and self.app is None:
+            raise ValueError('say which: {"ids":[…]} or {"app":"…","reason":"…"}')
+        return self
+
+
+class Affected(_Answer):
+    """How many items an action changed."""
+
+    affected: int
+
+
+class ErrorAnswer(_Answer):
+    """Why a request was not served."""
+
+    error: str
+
+
+class AppStatusAnswer(_Answer):
+    """How one app stands; `accepted` = `pending` + `delivered` + `dead` + `discarded`."""
+
+    accepted: int
+    pending: int
+    in_flight: int = Field(description="Part of `pending`: in a sender's hands.")
+    delivered: int
+    dead: int
+    discarded: int
+    duplicate: int
+    filtered: int
+    quarantined: int = Field(description="Bodies ever put into quarantine.")
+    oldest_pending_age_s: float | None
+    delivery: Literal["running", "backing_off", "halted", "paused"]
+    last_error: str | None
+
+
+class StatusAnswer(_Answer):
+    """How everything stands."""
+
+    version: str
+    ready: bool
+    uptime_s: float
+    apps: dict[str, AppStatusAnswer]
+    segments: dict[str, Any] = Field(default_factory=dict)
+
+
+class DeadLetterAnswer(_Answer):
+    """An event Amplitude will never take, and why."""
+
+    id: int
+    app: App
+    insert_id: str
+    event_type: str
+    reason: str
+    detail: str = Field(description="What Amplitude said.")
+    attempts: int
+    accepted_at: Instant
+    first_tried_at: Instant | None
+    died_at: Instant
+    event: Any = Field(description="The event as it was sent.")
+
+
+class DeadLetterPage(_Answer):
+    """A page of dead letters; `next` is the `after` of the following one."""
+
+    items: list[DeadLetterAnswer]
+    next: int | None
+
+
+class QuarantinedAnswer(_Answer):
+    """A body that was not understood, as it came."""
+
+    id: int
+    app: App
+    hook: Literal["events", "cohorts"]
+    reason: str
+    detail: str
+    received_at: Instant
+    body: str
+    encoding: Literal["utf-8", "base64"]
+
+
+class QuarantinePage(_Answer):
+    """A page of quarantined bodies; `next` is the `after` of the following one."""
+
+    items: list[QuarantinedAnswer]
+    next: int | None

@@ -1,0 +1,119 @@
+"""Reading a request's body: bounded in size and time, decompressed by us.
+
+aiohttp would decompress by itself, without telling a broken body from a slow one and
+without our limit; the doors switch that off.
+"""
+
+import zlib
+
+import anyio
+from aiohttp import web
+
+from relay.errors import PayloadError
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+"""Of one body, before and after decompression."""
+
+BODY_TIMEOUT_S = 30.0
+"""For a whole body to come in."""
+
+STOP_GRACE_S = 3.0
+"""What a body that is still coming gets when the daemon is asked to stop."""
+
+_GZIP_WINDOW = 31
+_PLAIN = frozenset({"", "identity"})
+_GZIP = frozenset({"gzip", "x-gzip"})
+
+
+class Bodies:
+    """Reads the bodies of one door."""
+
+    def __init__(self) -> None:
+        self._incoming: set[anyio.CancelScope] = set()
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Give bodies that are still coming a last few seconds."""
+        self._is_stopping = True
+        for scope in self._incoming:
+            scope.deadline = min(scope.deadline, anyio.current_time() + STOP_GRACE_S)
+
+    async def read(self, request: web.Request) -> bytes:
+        """Return the body as it came, still compressed.
+
+        Raises:
+            web.HTTPRequestEntityTooLarge: Past the limit.
+            web.HTTPRequestTimeout: If it takes too long.
+            web.HTTPServiceUnavailable: If the daemon stops before it is here.
+        """
+        if (request.content_length or 0) > MAX_BODY_BYTES:
+            raise _too_large()
+        content = request.content
+        first = await content.readany() if content.is_eof() else b""
+        if content.at_eof():
+            return first
+        return await self._read_rest(request, bytearray(first))
+
+    async def _read_rest(self, request: web.Request, body: bytearray) -> bytes:
+        grace_s = STOP_GRACE_S if self._is_stopping else BODY_TIMEOUT_S
+        with anyio.move_on_after(grace_s) as scope:
+            self._incoming.add(scope)
+            try:
+                async for chunk in request.content.iter_any():
+                    body += chunk
+                    if len(body) > MAX_BODY_BYTES:
+                        raise _too_large()
+            finally:
+                self._incoming.discard(scope)
+        if scope.cancelled_caught:
+            if self._is_stopping:
+                raise web.HTTPServiceUnavailable(text="relay is stopping")
+            raise web.HTTPRequestTimeout(text=f"the body did not come within {grace_s:g} s")
+        return bytes(body)
+
+
+def check_encoding(request: web.Request) -> bool:
+    """Return whether the body is compressed.
+
+    Raises:
+        web.HTTPUnsupportedMediaType: If it is so in a way relay does not know.
+    """
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding in _PLAIN:
+        return False
+    if encoding in _GZIP:
+        return True
+    raise web.HTTPUnsupportedMediaType(text="send the body plain or as gzip")
+
+
+def decompress(body: bytes) -> bytes:
+    """Return the content of a gzip body of one member or several.
+
+    Raises:
+        PayloadError: If it is broken or cut.
+        web.HTTPRequestEntityTooLarge: If it is larger than a body may be.
+    """
+    content = bytearray()
+    rest = body
+    while rest:
+        gunzip = zlib.decompressobj(_GZIP_WINDOW)
+        try:
+            content += gunzip.decompress(rest, MAX_BODY_BYTES + 1 - len(content))
+        except zlib.error as error:
+            raise PayloadError("broken_gzip", "the body is not valid gzip") from error
+        if len(content) > MAX_BODY_BYTES:
+            raise _too_large()
+        if not gunzip.eof:
+            raise PayloadError("broken_gzip", "the gzip body ends too early")
+        rest = gunzip.unused_data
+    if not body:
+        raise PayloadError("broken_gzip", "the gzip body is empty")
+    return bytes(content)
+
+
+def _too_large() -> web.HTTPRequestEntityTooLarge:
+    return web.HTTPRequestEntityTooLarge(
+        max_size=MAX_BODY_BYTES,
+        actual_size=MAX_BODY_BYTES + 1,
+        text=f"a body may have {MAX_BODY_BYTES} bytes, decompressed",
+    )

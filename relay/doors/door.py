@@ -1,0 +1,111 @@
+"""A listening socket with an aiohttp application behind it, opened and closed in order."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import anyio
+import orjson
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from relay.clock import Clock
+from relay.doors.bodies import STOP_GRACE_S
+from relay.errors import StoreError
+from relay.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+RETRY_AFTER_S = 5
+"""What a refused sender is asked to wait; free space is measured more often than that."""
+
+CLOSE_GRACE_S = STOP_GRACE_S + 1.0
+"""For requests under way when a door closes."""
+
+
+class Listen(Protocol):
+    """Where a door listens."""
+
+    @property
+    def host(self) -> str:
+        """Host name or IP address."""
+
+    @property
+    def port(self) -> int:
+        """TCP port; 0 lets the kernel choose."""
+
+
+@asynccontextmanager
+async def open_door(
+    app: web.Application, address: Listen, *, on_close: Callable[[], None] | None = None
+) -> AsyncIterator[int]:
+    """Serve `app` at `address` and yield the port (the one chosen, if it asks for 0).
+
+    At the end the socket closes first, `on_close` is called, and requests under way are
+    answered for up to `CLOSE_GRACE_S`.
+
+    Raises:
+        OSError: If the address cannot be listened on.
+    """
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        auto_decompress=False,
+        handle_signals=False,
+        shutdown_timeout=CLOSE_GRACE_S,
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, address.host, address.port, reuse_address=True).start()
+        yield runner.addresses[0][1]
+    finally:
+        with anyio.CancelScope(shield=True):
+            if on_close:
+                on_close()
+            await runner.cleanup()
+
+
+def answering(metrics: Metrics, clock: Clock) -> Middleware:
+    """Return the middleware that gives errors their JSON and counts every answer."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        began_s = clock.monotonic_s()
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:
+            response = error_response(error)
+        except StoreError as error:
+            response = error_response(unavailable(str(error)))
+        route = request.match_info.route.resource
+        metrics.request_answered(
+            route.canonical if route else "none", response.status, clock.monotonic_s() - began_s
+        )
+        return response
+
+    return answer
+
+
+def unavailable(reason: str) -> web.HTTPServiceUnavailable:
+    """Return the answer that asks a sender to come again."""
+    return web.HTTPServiceUnavailable(text=reason, headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+def error_response(error: web.HTTPException) -> web.Response:
+    """Return an HTTP error as `{"error": …}`, with the headers that belong to it."""
+    kept = {
+        name: error.headers[name]
+        for name in ("Allow", "Retry-After", "WWW-Authenticate", "Location")
+        if name in error.headers
+    }
+    return json_response({"error": error.text or error.reason}, status=error.status, headers=kept)
+
+
+def json_response(
+    value: object, *, status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
+    """Return `value` as a JSON answer."""
+    return web.Response(
+        body=orjson.dumps(value), status=status, headers=headers, content_type="application/json"
+    )

@@ -1,0 +1,106 @@
+"""One message event, read: what relay understands of it, before any policy is applied.
+
+An attribute is None when the event says nothing of it; blank texts say nothing.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import orjson
+
+from relay.events.titles import Wording
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFields:
+    """What an event tells of the message it is about.
+
+    Attributes:
+        id: OneSignal's message id, the same for all events of one message.
+        name: Its name in the dashboard.
+        title: Heading of a push, subject of an e-mail.
+        contents: Text of a push or SMS, clipped by OneSignal at 50 characters.
+        template_id: The template it was made from.
+        url: Where it leads.
+        app_url: Where it leads in the app.
+        web_url: Where it leads on the web.
+    """
+
+    id: str | None = None
+    name: str | None = None
+    title: Wording | None = None
+    contents: Wording | None = None
+    template_id: str | None = None
+    url: str | None = None
+    app_url: str | None = None
+    web_url: str | None = None
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether neither name, title nor contents are known."""
+        return self.name is None and self.title is None and self.contents is None
+
+    def to_json(self) -> bytes:
+        """Return what is known as a JSON object."""
+        return orjson.dumps(_known(self))
+
+    @classmethod
+    def from_json(cls, stored: bytes) -> "MessageFields":
+        """Return the fields that `to_json` wrote."""
+        return cls(**orjson.loads(stored))
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One message event of OneSignal.
+
+    Attributes:
+        kind: Canonical kind, one of `catalog.KINDS`.
+        event_id: OneSignal's id of the event, the same at every delivery of it.
+        app_id: OneSignal's id of the app.
+        subscription_id: The device, address or number the event is about.
+        external_id: The app's own id of the user.
+        device_type: OneSignal's label of the device.
+        time_ms: When it happened, in UTC epoch milliseconds.
+        languages: Language codes known of the device, then of the user.
+        page_name: Page of an in-app message.
+        page_id: Its id.
+        target_name: Element of an in-app message that was clicked.
+        target_id: Its id.
+        failure_reason: Why a push or e-mail failed.
+        message: The message it is about.
+    """
+
+    kind: str
+    event_id: str | None = None
+    app_id: str | None = None
+    subscription_id: str | None = None
+    external_id: str | None = None
+    device_type: str | None = None
+    time_ms: int | None = None
+    languages: tuple[str, ...] = ()
+    page_name: str | None = None
+    page_id: str | None = None
+    target_name: str | None = None
+    target_id: str | None = None
+    failure_reason: str | None = None
+    message: MessageFields = MessageFields()
+
+
+def fill_blank(record: Record, remembered: MessageFields) -> Record:
+    """Return the record with each absent message field taken from an earlier event.
+
+    Args:
+        record: An event whose message fields may have come blank.
+        remembered: What an earlier event of the same message told.
+
+    Source: OneSignal keeps messages of its API and journeys for 30 days; later events have blank
+    message fields (Event Streams, 2026).
+    """
+    return replace(record, message=replace(remembered, **_known(record.message)))
+
+
+def _known(message: MessageFields) -> dict[str, Any]:
+    """Return the present fields by name, for a JSON object or a constructor."""
+    values = ((field.name, getattr(message, field.name)) for field in fields(message))
+    return {name: value for name, value in values if value is not None}

@@ -1,0 +1,232 @@
+"""Claims: what a sender has in hand, and what became of it.
+
+The ids and instants of a claim are on disk before its first upload, because Amplitude
+forgets insert ids 7 days after it first saw them: after a crash, events of an open claim
+count as tried since the claim began.
+"""
+
+import sqlite3
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import NamedTuple
+
+import orjson
+
+from relay.database.database import Database, Row
+from relay.outbox.ledger import Counts, Ledger
+from relay.outbox.spans import decode_spans, encode_spans
+from relay.outbox.sql import SQL
+
+
+class Waiting(NamedTuple):
+    """A pending event without its body.
+
+    Attributes:
+        seq: Its place in the order of acceptance.
+        device_id: Its device, the lane in which order is kept; None if it has none.
+        user_id: Its user, None if anonymous.
+        size_bytes: Length of its body.
+        accepted_at: Epoch milliseconds.
+        first_tried_at: Epoch milliseconds of its first upload, None if untried.
+        attempts: Uploads so far.
+    """
+
+    seq: int
+    device_id: str | None
+    user_id: str | None
+    size_bytes: int
+    accepted_at: int
+    first_tried_at: int | None = None
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """Why an event became a dead letter.
+
+    Attributes:
+        event: Which.
+        reason: A stable word (`invalid_field`, `expired`, …).
+        detail: Amplitude's words, without any key.
+    """
+
+    event: Waiting
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of events of a claim; whatever is in none of the lists stays claimed.
+
+    Attributes:
+        delivered: Confirmed by Amplitude.
+        dead: Never to be taken.
+        released: Going back to wait, with what is known of their tries.
+        vanished: No longer on disk: a person removed them meanwhile.
+    """
+
+    delivered: Sequence[Waiting] = ()
+    dead: Sequence[Death] = ()
+    released: Sequence[Waiting] = ()
+    vanished: Sequence[Waiting] = ()
+
+    @property
+    def events(self) -> list[Waiting]:
+        """Every event that this settles."""
+        dead = [death.event for death in self.dead]
+        return [*self.delivered, *dead, *self.released, *self.vanished]
+
+
+class Claim:
+    """Events one sender has in hand.
+
+    Attributes:
+        id: Its row.
+        app: The app's number.
+        events: The events, in order of acceptance.
+        left: How many of them are not settled yet.
+    """
+
+    __slots__ = ("app", "events", "id", "left")
+
+    def __init__(self, claim_id: int, app: int, events: Sequence[Waiting]) -> None:
+        self.id = claim_id
+        self.app = app
+        self.events = events
+        self.left = len(events)
+
+
+class Claims:
+    """Reads what waits, and records claims and their settlement."""
+
+    def __init__(
+        self, database: Database, ledger: Ledger, last_id: int, unpruned: Collection[int]
+    ) -> None:
+        self._database = database
+        self._ledger = ledger
+        self._ids = count(last_id + 1)
+        self._unpruned = frozenset(unpruned)
+
+    async def read_after(self, app: int, after: int, limit: int) -> tuple[list[Waiting], int]:
+        """Return up to `limit` events of `app` after sequence number `after`.
+
+        Returns:
+            The events in order, and the sequence number to go on from.
+        """
+        page = {"app": app, "after": after, "limit": limit}
+        rows = await self._database.fetch(SQL["waiting"], page)
+        events = [_waiting(row) for row in rows if row[0] not in self._unpruned]
+        return events, rows[-1][0] if rows else after
+
+    async def read_named(self, seqs: Collection[int]) -> list[Waiting]:
+        """Return the events of `seqs` that are still there, in order."""
+        named = orjson.dumps(list(seqs)).decode()
+        rows = await self._database.fetch(SQL["named"], {"seqs": named})
+        return [_waiting(row) for row in rows]
+
+    async def read_bodies(self, seqs: Collection[int]) -> dict[int, bytes]:
+        """Return the bodies of the events of `seqs` that are still there."""
+        named = orjson.dumps(list(seqs)).decode()
+        return dict(await self._database.fetch(SQL["bodies"], {"seqs": named}))
+
+    async def read_accepted_at(self, seq: int) -> int | None:
+        """Return when an event was accepted, None if it is gone."""
+        rows = await self._database.fetch(SQL["accepted_at"], {"seq": seq})
+        return rows[0][0] if rows else None
+
+    async def open(self, app: int, events: Sequence[Waiting], now_ms: int) -> Claim:
+        """Record that a sender is about to upload `events` of `app`.
+
+        Raises:
+            StoreFull: If there is no room for the record; nothing may be uploaded.
+        """
+        claim = Claim(next(self._ids), app, events)
+        spans = encode_spans(event.seq for event in events)
+        row = {"id": claim.id, "app": app, "started_at": now_ms, "spans": spans}
+        await self._database.execute(SQL["open_claim"], row)
+        return claim
+
+    async def count_attempt(self, claim: Claim) -> None:
+        """Record that a claim is uploaded once more."""
+        await self._database.execute(SQL["count_attempt"], {"id": claim.id})
+
+    async def settle(self, claim: Claim, settlement: Settlement, now_ms: int) -> None:
+        """Record what became of events of `claim`, all of it or nothing.
+
+        Raises:
+            StoreFull: If there is no room now; the same settlement may be tried again.
+        """
+
+        def change(raw: sqlite3.Connection) -> None:
+            _settle(raw, claim, settlement, now_ms)
+
+        done = len(settlement.delivered) + len(settlement.dead)
+        await self._database.submit(change, on_commit=self._ledger.follow(-done)).wait()
+
+
+def _settle(raw: sqlite3.Connection, claim: Claim, settlement: Settlement, now_ms: int) -> None:
+    if settlement.delivered:
+        spans = encode_spans(event.seq for event in settlement.delivered)
+        last_seq = max(event.seq for event in settlement.delivered)
+        raw.execute(SQL["add_receipt"], {"last_seq": last_seq, "spans": spans})
+    for death in settlement.dead:
+        _bury(raw, death, now_ms)
+    for event in settlement.released:
+        raw.execute(
+            SQL["keep_try"],
+            {
+                "seq": event.seq,
+                "first_tried_at": event.first_tried_at,
+                "attempts": event.attempts,
+            },
+        )
+    if len(settlement.events) >= claim.left:
+        raw.execute(SQL["close_claim"], {"id": claim.id})
+    step = Counts(delivered=len(settlement.delivered), dead=len(settlement.dead))
+    step.move(raw, claim.app)
+
+
+def _bury(raw: sqlite3.Connection, death: Death, now_ms: int) -> None:
+    """Move an event to the dead letters, its key to the remembered ones."""
+    event = death.event
+    raw.execute(
+        SQL["bury"],
+        {
+            "seq": event.seq,
+            "reason": death.reason,
+            "detail": death.detail,
+            "attempts": event.attempts,
+            "first_tried_at": event.first_tried_at,
+            "died_at": now_ms,
+        },
+    )
+    for query in ("remember_day", "remember_key", "drop_event", "drop_try"):
+        raw.execute(SQL[query], {"seq": event.seq})
+
+
+def rescue(raw: sqlite3.Connection) -> set[int]:
+    """Return claims of a process that ended to the line, inside a transaction at the start.
+
+    Returns:
+        Sequence numbers whose delivery is recorded but whose rows are still there.
+    """
+    delivered = {seq for (spans,) in raw.execute(SQL["receipts"]) for seq in decode_spans(spans)}
+    for started_at, attempts, spans in raw.execute(SQL["claims"]).fetchall():
+        raw.executemany(SQL["add_try"], _tries(spans, delivered, started_at, attempts))
+    raw.execute(SQL["close_claims"])
+    return delivered
+
+
+def _tries(
+    spans: str, delivered: Collection[int], started_at: int, attempts: int
+) -> Iterable[dict[str, int]]:
+    for seq in decode_spans(spans):
+        if seq not in delivered:
+            yield {"seq": seq, "first_tried_at": started_at, "attempts": attempts}
+
+
+def _waiting(row: Row) -> Waiting:
+    seq, device_id, user_id, size_bytes, accepted_at, first_tried_at, attempts = row
+    return Waiting(seq, device_id, user_id, size_bytes, accepted_at, first_tried_at, attempts or 0)

@@ -1,0 +1,105 @@
+"""Dead letters: events Amplitude will never take, kept until a person decides."""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+
+from relay.database.database import Database
+from relay.outbox.ledger import Counts, Ledger
+from relay.outbox.selection import Selection, tally
+from relay.outbox.sql import SQL
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event with the reason it died.
+
+    Attributes:
+        id: Names it in lists and actions.
+        app: Its app's name.
+        insert_id: What Amplitude would have known it by.
+        event_type: Amplitude's name of the event.
+        reason: A stable word.
+        detail: Amplitude's words, without any key.
+        attempts: Uploads it was part of.
+        accepted_at: Epoch milliseconds, like all instants.
+        first_tried_at: None if it was never uploaded.
+        died_at: When it became a dead letter.
+        body: The event as it was sent, JSON.
+    """
+
+    id: int
+    app: str
+    insert_id: str
+    event_type: str
+    reason: str
+    detail: str
+    attempts: int
+    accepted_at: int
+    first_tried_at: int | None
+    died_at: int
+    body: bytes
+
+
+class DeadLetters:
+    """Lists, revives and discards dead letters."""
+
+    def __init__(self, database: Database, ledger: Ledger, seqs: "count[int]") -> None:
+        self._database = database
+        self._ledger = ledger
+        self._seqs = seqs
+
+    async def page(self, selection: Selection, *, after: int, limit: int) -> list[DeadLetter]:
+        """Return up to `limit` dead letters with an id above `after`, by id."""
+        parameters = selection.parameters(after, limit)
+        rows = await self._database.fetch(SQL["dead_letters"], parameters)
+        return [DeadLetter(row[0], self._ledger.name(row[1]), *row[2:]) for row in rows]
+
+    async def count(self, selection: Selection) -> int:
+        """Return how many dead letters an action on `selection` would concern."""
+        return await self._sweep(selection, None)
+
+    async def retry(self, selection: Selection) -> int:
+        """Make the selected dead letters pending again, untried; return how many."""
+
+        def revive(raw: sqlite3.Connection, letter: int) -> None:
+            raw.execute(SQL["revive"], {"seq": next(self._seqs), "id": letter})
+            raw.execute(SQL["drop_dead_letter"], {"id": letter})
+
+        affected = await self._sweep(selection, revive)
+        self._ledger.pending += affected
+        return affected
+
+    async def discard(self, selection: Selection) -> int:
+        """Throw the selected dead letters away; return how many."""
+
+        def drop(raw: sqlite3.Connection, letter: int) -> None:
+            raw.execute(SQL["drop_dead_letter"], {"id": letter})
+
+        return await self._sweep(selection, drop, discarded=1)
+
+    async def _sweep(
+        self,
+        selection: Selection,
+        act: Callable[[sqlite3.Connection, int], None] | None,
+        *,
+        discarded: int = 0,
+    ) -> int:
+        """Walk the selected dead letters in short transactions; act on each if asked to."""
+        affected, after = 0, 0
+
+        def step(raw: sqlite3.Connection) -> list[tuple[int, int]]:
+            parameters = selection.parameters(after)
+            rows: list[tuple[int, int]] = raw.execute(SQL["dead_letter_ids"], parameters).fetchall()
+            if act:
+                for letter, _ in rows:
+                    act(raw, letter)
+                for app, moved in tally(rows):
+                    Counts(dead=-moved, discarded=discarded * moved).move(raw, app)
+            return rows
+
+        while rows := await (self._database.write(step) if act else self._database.read(step)):
+            affected += len(rows)
+            after = rows[-1][0]
+        return affected

@@ -1,0 +1,237 @@
+"""Taking events in: recognise repetitions, store, and answer after the sync.
+
+Requests that arrive while a sync runs are stored together by the next one. A key decides
+whether an event is new: keys since the last fold are in memory (`Keys`), older ones on disk,
+and the disk is asked by the very statement that inserts.
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import blake2b
+from itertools import count
+
+from relay.database.database import Database, Ticket
+from relay.errors import StoreFull
+from relay.events.mapping import MappedEvent
+from relay.outbox.ledger import Counts, Ledger
+from relay.outbox.sql import SQL
+
+DAY_MS = 86_400_000
+KEY_BYTES = 16
+
+MAX_WAITING_BYTES = 64 * 1024 * 1024
+"""Bodies that may wait for a sync in memory; more is refused, the sender tries again."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedBody:
+    """A body or array member that could not be understood, as it came."""
+
+    hook: str
+    reason: str
+    detail: str
+    body: bytes
+
+
+@dataclass(slots=True)
+class Intake:
+    """What one request brought, stored whole or not at all.
+
+    Attributes:
+        app: The app's number.
+        received_at: Epoch milliseconds.
+        events: What Amplitude shall get.
+        filtered: How many events the configuration leaves out.
+        quarantined: What could not be understood.
+        messages: Message ids and their fields as JSON, for later blank events.
+    """
+
+    app: int
+    received_at: int
+    events: list[MappedEvent] = field(default_factory=list)
+    filtered: int = 0
+    quarantined: list[QuarantinedBody] = field(default_factory=list)
+    messages: list[tuple[str, bytes]] = field(default_factory=list)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all bodies."""
+        return sum(len(event.body) for event in self.events) + sum(
+            len(body.body) for body in self.quarantined
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The answer to one intake, on disk."""
+
+    accepted: int
+    duplicate: int
+
+
+class Keys:
+    """Keys accepted since the last fold.
+
+    Attributes:
+        days: The UTC day (since 1970) of each key.
+        last_seq: The highest sequence number whose key is here or folded.
+    """
+
+    def __init__(self, days: Iterable[tuple[bytes, int]], last_seq: int) -> None:
+        self.days = dict(days)
+        self.last_seq = last_seq
+
+    def __len__(self) -> int:
+        return len(self.days)
+
+
+def event_key(app: int, insert_id: str) -> bytes:
+    """Return the 16 bytes that stand for an event of an app, now and in 30 days."""
+    return blake2b(b"%d:%b" % (app, insert_id.encode()), digest_size=KEY_BYTES).digest()
+
+
+class _Append:
+    """The open end of the line: intakes that share the next transaction."""
+
+    __slots__ = ("_keys", "_seqs", "accepted", "fresh", "intakes", "last_seq")
+
+    def __init__(self, keys: Keys, seqs: "count[int]") -> None:
+        self._keys = keys
+        self._seqs = seqs
+        self.intakes: list[Intake] = []
+        self.fresh: dict[bytes, int] = {}
+        self.last_seq = 0
+        self.accepted: dict[int, int] = {}
+
+    def __call__(self, raw: sqlite3.Connection) -> list[Taken]:
+        """Store every intake; return an answer for each."""
+        self.fresh = {}
+        accepted = self._insert_events(raw)
+        taken = []
+        steps: dict[int, Counter[str]] = {}
+        for intake, new in zip(self.intakes, accepted, strict=True):
+            answer = Taken(new, len(intake.events) - new)
+            taken.append(answer)
+            steps.setdefault(intake.app, Counter()).update(
+                accepted=answer.accepted,
+                duplicate=answer.duplicate,
+                filtered=intake.filtered,
+                quarantined=len(intake.quarantined),
+            )
+            if intake.quarantined or intake.messages:
+                _insert_others(raw, intake)
+        for app, step in steps.items():
+            Counts(**step).move(raw, app)
+        self.accepted = {app: step["accepted"] for app, step in steps.items()}
+        return taken
+
+    def _insert_events(self, raw: sqlite3.Connection) -> Sequence[int]:
+        """Insert what is new; return how many events of each intake were."""
+        accepted = [0] * len(self.intakes)
+        rows: list[tuple[int, int, bytes, str | None, str | None, int, bytes]] = []
+        owners: list[int] = []
+        known, fresh, seqs = self._keys.days, self.fresh, self._seqs
+        for place, intake in enumerate(self.intakes):
+            app, at = intake.app, intake.received_at
+            for event in intake.events:
+                key = event_key(app, event.insert_id)
+                if key in known or key in fresh:
+                    continue
+                fresh[key] = at // DAY_MS
+                rows.append((next(seqs), app, key, event.device_id, event.user_id, at, event.body))
+                owners.append(place)
+                accepted[place] += 1
+        if not rows:
+            return accepted
+        self.last_seq = rows[-1][0]
+        if raw.executemany(SQL["append"], rows).rowcount < len(rows):
+            span = {"first": rows[0][0], "last": rows[-1][0]}
+            added = {seq for (seq,) in raw.execute(SQL["appended"], span)}
+            for row, place in zip(rows, owners, strict=True):
+                if row[0] not in added:
+                    accepted[place] -= 1
+                    del fresh[row[2]]
+        return accepted
+
+
+def _insert_others(raw: sqlite3.Connection, intake: Intake) -> None:
+    """Store what an intake holds besides events."""
+    raw.executemany(
+        SQL["add_quarantined"],
+        [
+            (intake.app, body.hook, body.reason, body.detail, intake.received_at, body.body)
+            for body in intake.quarantined
+        ],
+    )
+    day = intake.received_at // DAY_MS
+    raw.executemany(
+        SQL["keep_message"],
+        [(intake.app, message_id, fields, day) for message_id, fields in intake.messages],
+    )
+
+
+class Intakes:
+    """The way into the outbox.
+
+    Attributes:
+        waiting_bytes: Bodies in memory that wait for their sync.
+    """
+
+    def __init__(
+        self, database: Database, ledger: Ledger, keys: Keys, seqs: "count[int]", max_events: int
+    ) -> None:
+        self._database = database
+        self._ledger = ledger
+        self._keys = keys
+        self._seqs = seqs
+        self._max_events = max_events
+        self._listeners: dict[int, Callable[[int], None]] = {}
+        self._open: _Append | None = None
+        self._ticket: Ticket[list[Taken]] | None = None
+        self.waiting_bytes = 0
+
+    async def append(self, intake: Intake) -> Taken:
+        """Store what a request brought and return once it is committed and synced.
+
+        Raises:
+            StoreFull: If the outbox is at its limit, memory or disk has no room; nothing
+                of the intake is kept.
+            StoreFailed: If the disk failed; the process must end.
+        """
+        size_bytes = intake.size_bytes
+        self._refuse_over_limits(len(intake.events), size_bytes)
+        if self._open is None or self._ticket is None or self._ticket.is_taken:
+            self._open = _Append(self._keys, self._seqs)
+            self._ticket = self._database.submit(
+                self._open, on_commit=partial(self._committed, self._open)
+            )
+        place = len(self._open.intakes)
+        self._open.intakes.append(intake)
+        ticket = self._ticket
+        self.waiting_bytes += size_bytes
+        try:
+            return (await ticket.wait())[place]
+        finally:
+            self.waiting_bytes -= size_bytes
+
+    def listen(self, app: int, listener: Callable[[int], None]) -> None:
+        """Have `listener` called with their number whenever events of `app` were committed."""
+        self._listeners[app] = listener
+
+    def _refuse_over_limits(self, events: int, size_bytes: int) -> None:
+        if events and self._ledger.pending + events > self._max_events:
+            raise StoreFull(f"the outbox holds its {self._max_events} events")
+        if self.waiting_bytes and self.waiting_bytes + size_bytes > MAX_WAITING_BYTES:
+            raise StoreFull("too much waits for the disk")
+
+    def _committed(self, append: _Append, taken: Sequence[Taken]) -> None:
+        """Let memory follow the disk, then wake whoever delivers."""
+        self._keys.days.update(append.fresh)
+        self._keys.last_seq = max(self._keys.last_seq, append.last_seq)
+        self._ledger.pending += sum(answer.accepted for answer in taken)
+        for app, events in append.accepted.items():
+            if events and app in self._listeners:
+                self._listeners[app](events)

@@ -1,0 +1,138 @@
+"""The outbox as a whole: opened once, handed in parts to those who need a part."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import anyio
+
+from relay.database.database import Database, open_database
+from relay.errors import StoreBusy, StoreFailed
+from relay.outbox.claims import Claims, rescue
+from relay.outbox.dead_letters import DeadLetters
+from relay.outbox.intake import DAY_MS, Intakes, Keys
+from relay.outbox.ledger import Ledger
+from relay.outbox.messages import Messages
+from relay.outbox.quarantine import Quarantine
+from relay.outbox.retention import Retention
+from relay.outbox.sql import MIGRATIONS, SQL
+from relay.pulse import Pulse
+
+DATABASE_NAME = "outbox.db"
+LOCK_NAME = "relay.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """An open outbox, in parts.
+
+    Attributes:
+        database: The engine; its `run` commits what the parts write.
+        ledger: Apps, counts and pauses.
+        intakes: The way in.
+        claims: The way out.
+        dead_letters: Events Amplitude will never take.
+        quarantine: Bodies not understood.
+        messages: What messages said.
+        retention: What is forgotten, and when.
+    """
+
+    database: Database
+    ledger: Ledger
+    intakes: Intakes
+    claims: Claims
+    dead_letters: DeadLetters
+    quarantine: Quarantine
+    messages: Messages
+    retention: Retention
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the tables say at the start."""
+
+    unpruned: set[int]
+    keys: Keys
+    last_seq: int
+    last_claim: int
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold the data directory for this process; made, for its owner alone, if missing.
+
+    Raises:
+        StoreBusy: If another process holds it.
+        StoreFailed: If it cannot be made or written.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreFailed(f"the data directory {folder} does not serve: {error}") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreBusy(f"the data directory {folder} is in use by another relay") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+@asynccontextmanager
+async def open_outbox(
+    folder: Path, apps: Collection[str], *, max_events: int, pulse: Pulse
+) -> AsyncIterator[Outbox]:
+    """Open the outbox of a folder this process has locked, with its writer running.
+
+    Events that a former process had in hand are pending again.
+
+    Args:
+        folder: The data directory.
+        apps: Names of the configured apps.
+        max_events: Pending events past which new ones are refused.
+        pulse: The writer's sign of life.
+
+    Raises:
+        StoreError: If the database does not serve.
+    """
+    async with (
+        open_database(folder / DATABASE_NAME, MIGRATIONS, pulse) as database,
+        anyio.create_task_group() as group,
+    ):
+        await group.start(database.run, name="outbox writer")
+        yield await _assemble(database, apps, max_events)
+        await database.flush()
+        group.cancel_scope.cancel()
+
+
+async def _assemble(database: Database, apps: Collection[str], max_events: int) -> Outbox:
+    found = await database.write(_recover)
+    ledger = await Ledger.load(database, apps)
+    seqs = count(found.last_seq + 1)
+    return Outbox(
+        database=database,
+        ledger=ledger,
+        intakes=Intakes(database, ledger, found.keys, seqs, max_events),
+        claims=Claims(database, ledger, found.last_claim, found.unpruned),
+        dead_letters=DeadLetters(database, ledger, seqs),
+        quarantine=Quarantine(database, ledger),
+        messages=Messages(database),
+        retention=Retention(database, found.keys),
+    )
+
+
+def _recover(raw: sqlite3.Connection) -> _Found:
+    """Bring the tables to rest after whatever ended the former process."""
+    (last_claim,) = raw.execute(SQL["last_claim"]).fetchone()
+    unpruned = rescue(raw)
+    (last_seq,) = raw.execute(SQL["last_seq"]).fetchone()
+    unfolded = raw.execute(SQL["unfolded"])
+    keys = Keys(((key, accepted_at // DAY_MS) for key, accepted_at in unfolded), last_seq)
+    return _Found(unpruned, keys, last_seq, last_claim)

@@ -1,0 +1,244 @@
+-- name: add_app
+INSERT INTO apps (app) VALUES (:app) ON CONFLICT (app) DO NOTHING;
+
+-- name: apps
+SELECT no, app, paused, accepted, delivered, dead, discarded, duplicate, filtered, quarantined
+FROM apps;
+
+-- name: pause
+UPDATE apps SET paused = :paused WHERE no = :app AND paused <> :paused;
+
+-- name: count
+-- Moves counts by signed steps, always beside the rows they count.
+UPDATE apps SET
+    accepted = accepted + :accepted,
+    delivered = delivered + :delivered,
+    dead = dead + :dead,
+    discarded = discarded + :discarded,
+    duplicate = duplicate + :duplicate,
+    filtered = filtered + :filtered,
+    quarantined = quarantined + :quarantined
+WHERE no = :app;
+
+-- name: append
+-- Adds one event unless its key was accepted in the last days.
+INSERT INTO events (seq, app, key, device_id, user_id, accepted_at, body)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
+WHERE NOT EXISTS (
+    SELECT 1 FROM seen_days CROSS JOIN seen ON seen.day = seen_days.day AND seen.key = ?3
+);
+
+-- name: appended
+-- Which of a run of sequence numbers were added.
+SELECT seq FROM events WHERE seq BETWEEN :first AND :last;
+
+-- name: last_seq
+SELECT max(
+    coalesce((SELECT max(seq) FROM events), 0),
+    coalesce((SELECT max(id) FROM dead_letters), 0),
+    (SELECT folded_seq FROM marks)
+);
+
+-- name: unfolded
+SELECT key, accepted_at FROM events WHERE seq > (SELECT folded_seq FROM marks);
+
+-- name: folded_seq
+SELECT folded_seq FROM marks;
+
+-- name: open_day
+INSERT INTO seen_days (day) VALUES (:day) ON CONFLICT (day) DO NOTHING;
+
+-- name: fold
+-- Remembers :count keys of 16 bytes each, sorted, laid end to end in :keys.
+WITH RECURSIVE place (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM place WHERE i + 1 < :count)
+INSERT OR IGNORE INTO seen (day, key) SELECT :day, substr(:keys, i * 16 + 1, 16) FROM place;
+
+-- name: mark_folded
+UPDATE marks SET folded_seq = :seq WHERE folded_seq < :seq;
+
+-- name: oldest_seen_day
+SELECT min(day) FROM seen_days;
+
+-- name: forget_seen
+-- Forgets about :count keys of a day, from the left.
+DELETE FROM seen WHERE day = :day AND key <= coalesce(
+    (SELECT key FROM seen WHERE day = :day ORDER BY key LIMIT 1 OFFSET :count),
+    (SELECT max(key) FROM seen WHERE day = :day)
+);
+
+-- name: close_day
+DELETE FROM seen_days
+WHERE day = :day AND NOT EXISTS (SELECT 1 FROM seen WHERE seen.day = :day);
+
+-- name: waiting
+-- Events of an app after a sequence number, in order, without their bodies.
+SELECT e.seq, e.device_id, e.user_id, length(e.body), e.accepted_at, t.first_tried_at, t.attempts
+FROM events AS e LEFT JOIN tries AS t ON t.seq = e.seq
+WHERE e.app = :app AND e.seq > :after
+ORDER BY e.seq LIMIT :limit;
+
+-- name: named
+-- The same for given sequence numbers (a JSON array).
+SELECT e.seq, e.device_id, e.user_id, length(e.body), e.accepted_at, t.first_tried_at, t.attempts
+FROM json_each(:seqs) AS j CROSS JOIN events AS e ON e.seq = j.value
+LEFT JOIN tries AS t ON t.seq = e.seq
+ORDER BY e.seq;
+
+-- name: bodies
+SELECT e.seq, e.body FROM json_each(:seqs) AS j CROSS JOIN events AS e ON e.seq = j.value
+ORDER BY e.seq;
+
+-- name: accepted_at
+SELECT accepted_at FROM events WHERE seq = :seq;
+
+-- name: open_claim
+INSERT INTO claims (id, app, started_at, attempts, spans)
+VALUES (:id, :app, :started_at, 1, :spans);
+
+-- name: last_claim
+SELECT coalesce(max(id), 0) FROM claims;
+
+-- name: claims
+SELECT started_at, attempts, spans FROM claims;
+
+-- name: count_attempt
+UPDATE claims SET attempts = attempts + 1 WHERE id = :id;
+
+-- name: close_claim
+DELETE FROM claims WHERE id = :id;
+
+-- name: close_claims
+DELETE FROM claims;
+
+-- name: add_receipt
+INSERT INTO receipts (last_seq, spans) VALUES (:last_seq, :spans);
+
+-- name: receipts
+SELECT spans FROM receipts;
+
+-- name: prunable
+-- The oldest receipts whose events' keys are all remembered elsewhere.
+SELECT id, spans FROM receipts WHERE last_seq <= (SELECT folded_seq FROM marks)
+ORDER BY id LIMIT :limit;
+
+-- name: drop_receipt
+DELETE FROM receipts WHERE id = :id;
+
+-- name: drop_events
+DELETE FROM events WHERE seq IN (
+    SELECT e.seq FROM json_each(:spans) AS s
+    CROSS JOIN events AS e ON e.seq BETWEEN s.value ->> 0 AND s.value ->> 1
+);
+
+-- name: drop_tries
+DELETE FROM tries WHERE seq IN (
+    SELECT t.seq FROM json_each(:spans) AS s
+    CROSS JOIN tries AS t ON t.seq BETWEEN s.value ->> 0 AND s.value ->> 1
+);
+
+-- name: keep_try
+-- What is known of an event that goes back: tried first then, so often in all.
+INSERT INTO tries (seq, first_tried_at, attempts)
+SELECT :seq, :first_tried_at, :attempts WHERE EXISTS (SELECT 1 FROM events WHERE seq = :seq)
+ON CONFLICT (seq) DO UPDATE SET
+    first_tried_at = min(first_tried_at, excluded.first_tried_at),
+    attempts = excluded.attempts;
+
+-- name: add_try
+-- The same after a crash, where the attempts of the claim come on top.
+INSERT INTO tries (seq, first_tried_at, attempts)
+SELECT :seq, :first_tried_at, :attempts WHERE EXISTS (SELECT 1 FROM events WHERE seq = :seq)
+ON CONFLICT (seq) DO UPDATE SET
+    first_tried_at = min(first_tried_at, excluded.first_tried_at),
+    attempts = attempts + excluded.attempts;
+
+-- name: drop_event
+DELETE FROM events WHERE seq = :seq;
+
+-- name: drop_try
+DELETE FROM tries WHERE seq = :seq;
+
+-- name: bury
+-- Makes a dead letter of a pending event.
+INSERT INTO dead_letters (
+    id, app, key, device_id, user_id, insert_id, event_type, reason, detail, attempts,
+    accepted_at, first_tried_at, died_at, body
+)
+SELECT seq, app, key, device_id, user_id,
+    coalesce(CAST(body AS TEXT) ->> '$.insert_id', ''),
+    coalesce(CAST(body AS TEXT) ->> '$.event_type', ''),
+    :reason, :detail, :attempts, accepted_at, :first_tried_at, :died_at, body
+FROM events WHERE seq = :seq;
+
+-- name: remember_key
+-- A dead letter leaves `events`, so its key is remembered at once.
+INSERT OR IGNORE INTO seen (day, key)
+SELECT accepted_at / 86400000, key FROM events WHERE seq = :seq;
+
+-- name: remember_day
+INSERT OR IGNORE INTO seen_days (day)
+SELECT accepted_at / 86400000 FROM events WHERE seq = :seq;
+
+-- name: dead_letters
+SELECT id, app, insert_id, event_type, reason, detail, attempts, accepted_at, first_tried_at,
+    died_at, body
+FROM dead_letters
+WHERE id > :after
+    AND (:app IS NULL OR app = :app)
+    AND (:reason IS NULL OR reason = :reason)
+ORDER BY id LIMIT :limit;
+
+-- name: dead_letter_ids
+-- The next dead letters a retry or discard concerns (:ids is a JSON array, or null for all).
+SELECT id, app FROM dead_letters
+WHERE id > :after
+    AND (:app IS NULL OR app = :app)
+    AND (:reason IS NULL OR reason = :reason)
+    AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
+ORDER BY id LIMIT :limit;
+
+-- name: revive
+-- Makes a dead letter pending again, at the end of the line and untried.
+INSERT INTO events (seq, app, key, device_id, user_id, accepted_at, body)
+SELECT :seq, app, key, device_id, user_id, accepted_at, body FROM dead_letters WHERE id = :id;
+
+-- name: drop_dead_letter
+DELETE FROM dead_letters WHERE id = :id;
+
+-- name: add_quarantined
+INSERT INTO quarantine (app, hook, reason, detail, received_at, body) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: quarantined
+SELECT id, app, hook, reason, detail, received_at, body
+FROM quarantine
+WHERE id > :after
+    AND (:app IS NULL OR app = :app)
+    AND (:reason IS NULL OR reason = :reason)
+ORDER BY id LIMIT :limit;
+
+-- name: quarantined_ids
+SELECT id, app FROM quarantine
+WHERE id > :after
+    AND (:app IS NULL OR app = :app)
+    AND (:reason IS NULL OR reason = :reason)
+    AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
+ORDER BY id LIMIT :limit;
+
+-- name: quarantined_named
+SELECT id, app, hook, reason, detail, received_at, body
+FROM quarantine WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id;
+
+-- name: drop_quarantined
+DELETE FROM quarantine WHERE id = :id;
+
+-- name: message
+SELECT fields FROM messages WHERE app = :app AND message_id = :message_id;
+
+-- name: keep_message
+INSERT INTO messages (app, message_id, fields, seen_day) VALUES (?, ?, ?, ?)
+ON CONFLICT (app, message_id) DO UPDATE SET seen_day = max(seen_day, excluded.seen_day);
+
+-- name: forget_messages
+DELETE FROM messages WHERE (app, message_id) IN (
+    SELECT app, message_id FROM messages WHERE seen_day < :day ORDER BY seen_day LIMIT :limit
+);

@@ -1,0 +1,103 @@
+"""What the outbox forgets, and when: always in bulk, always in short transactions.
+
+Keys move from memory into `seen` in sorted runs (`fold`): a run touches neighbouring pages
+of the day's part of the table, where single inserts would each touch a page of their own.
+Rows of delivered events go once their keys are folded (`prune`). Old days of keys and old
+messages expire whole.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from functools import partial
+from itertools import groupby, islice
+from operator import itemgetter
+
+from relay.database.database import Database
+from relay.outbox.intake import Keys
+from relay.outbox.sql import SQL
+
+SEEN_DAYS = 31
+"""Days a key is remembered: 30 whole ones after the day of acceptance."""
+
+MESSAGE_DAYS = 90
+
+FOLD_CHUNK = 2_000
+PRUNE_RECEIPTS = 2
+EXPIRE_CHUNK = 2_000
+
+
+class Retention:
+    """Keeps the outbox from growing without bound."""
+
+    def __init__(self, database: Database, keys: Keys) -> None:
+        self._database = database
+        self._keys = keys
+
+    @property
+    def unfolded(self) -> int:
+        """Keys in memory that wait for the next fold."""
+        return len(self._keys)
+
+    async def fold(self) -> int:
+        """Move the keys in memory to disk; return how many.
+
+        A crash in between repeats the fold: the mark moves last, and writing a key twice
+        does no harm.
+        """
+        folding, last_seq = dict(self._keys.days), self._keys.last_seq
+        runs = sorted((day, key) for key, day in folding.items())
+        for day, members in groupby(runs, key=itemgetter(0)):
+            keys = (key for _, key in members)
+            while chunk := list(islice(keys, FOLD_CHUNK)):
+                await self._database.write(partial(_fold_chunk, day, chunk))
+        await self._database.execute(SQL["mark_folded"], {"seq": last_seq})
+        for key in folding:
+            del self._keys.days[key]
+        return len(folding)
+
+    async def prune(self) -> bool:
+        """Remove rows of some delivered events; False when nothing is left to remove."""
+        return await self._database.write(_prune)
+
+    async def expire(self, today: int) -> bool:
+        """Forget some of what is past its days; False when nothing is left to forget.
+
+        Args:
+            today: UTC days since 1970.
+        """
+        return await self._database.write(partial(_expire, today))
+
+    async def vacuum(self, pages: int) -> None:
+        """Give up to `pages` free pages back to the file system."""
+        await self._database.write(lambda raw: _vacuum(raw, pages))
+
+
+def _fold_chunk(day: int, keys: Sequence[bytes], raw: sqlite3.Connection) -> None:
+    raw.execute(SQL["open_day"], {"day": day})
+    raw.execute(SQL["fold"], {"day": day, "count": len(keys), "keys": b"".join(keys)})
+
+
+def _prune(raw: sqlite3.Connection) -> bool:
+    receipts = raw.execute(SQL["prunable"], {"limit": PRUNE_RECEIPTS}).fetchall()
+    for receipt, spans in receipts:
+        raw.execute(SQL["drop_events"], {"spans": spans})
+        raw.execute(SQL["drop_tries"], {"spans": spans})
+        raw.execute(SQL["drop_receipt"], {"id": receipt})
+    return bool(receipts)
+
+
+def _expire(today: int, raw: sqlite3.Connection) -> bool:
+    stale = {"day": today - MESSAGE_DAYS, "limit": EXPIRE_CHUNK}
+    forgotten = raw.execute(SQL["forget_messages"], stale).rowcount
+    (oldest,) = raw.execute(SQL["oldest_seen_day"]).fetchone()
+    if oldest is not None and oldest < today - SEEN_DAYS:
+        raw.execute(SQL["forget_seen"], {"day": oldest, "count": EXPIRE_CHUNK})
+        raw.execute(SQL["close_day"], {"day": oldest})
+        return True
+    return forgotten > 0
+
+
+def _vacuum(raw: sqlite3.Connection, pages: int) -> None:
+    (free,) = raw.execute("PRAGMA freelist_count").fetchone()
+    if free > pages:
+        raw.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()

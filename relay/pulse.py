@@ -1,0 +1,23 @@
+"""Whether a loop is alive: each beats as it goes and says how long it may be silent."""
+
+from relay.clock import Clock
+
+SLACK_S = 10.0
+"""Silence allowed beyond what a loop announces: a busy machine, a slow disk."""
+
+
+class Pulse:
+    """The sign of life of one loop."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until_s = clock.monotonic_s() + SLACK_S
+
+    def beat(self, silence_s: float = 0.0) -> None:
+        """Note progress; the next beat comes within `silence_s` and a slack."""
+        self._until_s = self._clock.monotonic_s() + silence_s + SLACK_S
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the loop has kept its word."""
+        return self._clock.monotonic_s() <= self._until_s

@@ -1,0 +1,165 @@
+"""From the bytes of a hook to rows on disk: read, map, remember, append.
+
+Nothing that comes in is lost: what cannot be understood goes into quarantine as it came, in
+the same transaction as the events beside it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import anyio.lowlevel
+
+from relay.clock import Clock
+from relay.errors import PayloadError
+from relay.events.mapping import Filtered, MappedEvent, MappingPolicy, map_record
+from relay.events.payload import parse_body, read_record
+from relay.events.records import Record, fill_blank
+from relay.outbox.intake import DAY_MS, Intake, Intakes, QuarantinedBody
+from relay.outbox.messages import Messages
+from relay.outbox.quarantine import Quarantine, Quarantined
+from relay.outbox.selection import Selection
+
+HOOK = "events"
+
+TURN_EVENTS = 100
+"""Events of one body read before other requests get their turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An app as its events hook sees it.
+
+    Attributes:
+        app: The app's name.
+        no: The app's number in the outbox.
+        policy: How its events become Amplitude's.
+    """
+
+    app: str
+    no: int
+    policy: MappingPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What became of the events of one body; they add up to its number of events."""
+
+    accepted: int
+    duplicate: int
+    filtered: int
+    quarantined: int
+
+
+class Reception:
+    """Takes the bodies of the events hook."""
+
+    def __init__(self, intakes: Intakes, messages: Messages, clock: Clock) -> None:
+        self._intakes = intakes
+        self._messages = messages
+        self._clock = clock
+
+    async def receive(self, source: Source, raw: bytes) -> Received:
+        """Store what `raw` holds and return once it is on disk.
+
+        Raises:
+            StoreFull: If there is no room now; nothing of the body is kept.
+            StoreFailed: If the disk failed; the process must end.
+        """
+        intake = Intake(source.no, self._clock.now_ms())
+        try:
+            elements = parse_body(raw)
+        except PayloadError as error:
+            return await self.refuse(source, raw, error)
+        is_whole_body = len(elements) == 1 and not isinstance(elements[0], list)
+        for place, element in enumerate(elements, start=1):
+            try:
+                await self._take(source, element, intake)
+            except PayloadError as error:
+                body = raw if is_whole_body else _text_of(element)
+                intake.quarantined.append(_quarantined(error, body))
+            if place % TURN_EVENTS == 0:
+                await anyio.lowlevel.checkpoint()
+        return await self._append(intake)
+
+    async def refuse(self, source: Source, raw: bytes, error: PayloadError) -> Received:
+        """Put a whole body into quarantine."""
+        intake = Intake(source.no, self._clock.now_ms())
+        intake.quarantined.append(_quarantined(error, raw))
+        return await self._append(intake)
+
+    async def read_again(
+        self,
+        quarantine: Quarantine,
+        selection: Selection,
+        sources: Mapping[str, Source],
+        *,
+        dry_run: bool = False,
+    ) -> int:
+        """Read quarantined bodies once more; those understood now are taken.
+
+        Returns:
+            How many bodies left the quarantine, or would.
+        """
+        affected = 0
+        async for ids in quarantine.walk(selection):
+            for body in await quarantine.named(ids):
+                intake = await self._read_again(sources.get(body.app), body)
+                if intake is None:
+                    continue
+                affected += 1
+                if not dry_run:
+                    await self._intakes.append(intake)
+                    await quarantine.remove([body.id])
+        return affected
+
+    async def _read_again(self, source: Source | None, body: Quarantined) -> Intake | None:
+        """Return what a quarantined body holds, None if it is still not understood.
+
+        Its instant of receipt counts on, so that an event without a time or an id is the
+        same event as at the first reading.
+        """
+        if source is None or body.hook != HOOK:
+            return None
+        intake = Intake(source.no, body.received_at)
+        try:
+            for element in parse_body(body.body):
+                await self._take(source, element, intake)
+        except PayloadError:
+            return None
+        return intake
+
+    async def _take(self, source: Source, element: object, intake: Intake) -> None:
+        record = await self._complete(source, read_record(element), intake)
+        mapped = map_record(record, source.policy, received_at_ms=intake.received_at)
+        match mapped:
+            case MappedEvent():
+                intake.events.append(mapped)
+            case Filtered():
+                intake.filtered += 1
+
+    async def _complete(self, source: Source, record: Record, intake: Intake) -> Record:
+        """Remember what a message says, or fill in what was remembered."""
+        message = record.message
+        if message.id is None:
+            return record
+        if message.is_blank:
+            remembered = await self._messages.recall(source.no, message.id)
+            return fill_blank(record, remembered) if remembered else record
+        fields = self._messages.note(source.no, message, intake.received_at // DAY_MS)
+        if fields is not None:
+            intake.messages.append((message.id, fields))
+        return record
+
+    async def _append(self, intake: Intake) -> Received:
+        taken = await self._intakes.append(intake)
+        return Received(taken.accepted, taken.duplicate, intake.filtered, len(intake.quarantined))
+
+
+def _quarantined(error: PayloadError, body: bytes) -> QuarantinedBody:
+    return QuarantinedBody(HOOK, error.reason, error.detail, body)
+
+
+def _text_of(element: object) -> bytes:
+    """Return the JSON of one member of an array, to be kept by itself."""
+    return json.dumps(element, ensure_ascii=False).encode(errors="replace")

@@ -1,0 +1,38 @@
+"""The configuration: read once at the start, whole, or refused with every mistake.
+
+This package is the only part of relay that reads the environment, and only the composition
+root and the commands import it; everything below is handed plain values.
+"""
+
+from relay.settings.app import Anonymous, AppSettings, Membership, Region
+from relay.settings.describe import SettingDescription, describe_settings
+from relay.settings.load import load_settings
+from relay.settings.model import LogFormat, LogLevel, Settings
+from relay.settings.sections import (
+    CohortSettings,
+    DeliverySettings,
+    DirectorySettings,
+    OutboxSettings,
+    UploadApi,
+)
+from relay.settings.values import Address, CohortSelection
+
+__all__ = [
+    "Address",
+    "Anonymous",
+    "AppSettings",
+    "CohortSelection",
+    "CohortSettings",
+    "DeliverySettings",
+    "DirectorySettings",
+    "LogFormat",
+    "LogLevel",
+    "Membership",
+    "OutboxSettings",
+    "Region",
+    "SettingDescription",
+    "Settings",
+    "UploadApi",
+    "describe_settings",
+    "load_settings",
+]

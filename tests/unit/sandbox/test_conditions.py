@@ -1,0 +1,58 @@
+"""Standing conditions and poison."""
+
+import pytest
+from pydantic import ValidationError
+
+from relay.sandbox.answers import JsonObject
+from relay.sandbox.conditions import Conditions, Poison, RateMeter, find_holds
+from relay.sandbox.uploads import Upload
+
+
+def test_bare_ids_get_a_plausible_rate() -> None:
+    """A list of ids is enough."""
+    conditions = Conditions.model_validate(
+        {"throttled_users": ["user-1"], "quota_devices": ["device-1"]}
+    )
+    assert conditions.throttled_users == {"user-1": 31}
+    assert conditions.quota_devices == {"device-1": 500_200}
+
+
+def test_nonsense_is_refused_when_it_is_set() -> None:
+    """A condition is checked at the moment it is changed."""
+    conditions = Conditions()
+    with pytest.raises(ValidationError):
+        conditions.max_events = 0
+
+
+@pytest.mark.parametrize(
+    ("poison", "event", "expected"),
+    [
+        (Poison(insert_ids=frozenset({"i"})), {"insert_id": "i"}, True),
+        (Poison(insert_ids=frozenset({"i"})), {"insert_id": "j"}, False),
+        (Poison(property_name="p"), {"event_properties": {"p": None}}, True),
+        (Poison(property_name="p"), {"event_properties": {"q": 1}}, False),
+        (Poison(property_name="p"), {"event_properties": "text"}, False),
+        (Poison(property_name="p", property_value=1), {"event_properties": {"p": 1}}, True),
+        (Poison(property_name="p", property_value=1), {"event_properties": {"p": 2}}, False),
+        (Poison(), {}, False),
+    ],
+)
+def test_poison_is_recognised(poison: Poison, event: JsonObject, *, expected: bool) -> None:
+    """By insert_id, or by a property and its value."""
+    assert poison.matches(event) is expected
+
+
+def test_each_silenced_device_is_told_once() -> None:
+    """Every event of it is."""
+    events: list[JsonObject] = [{"device_id": "d"}, {"device_id": "e"}, {"device_id": "d"}]
+    upload = Upload("/batch", "k", events, 5, frozenset())
+    holds = find_holds(upload, Conditions(silenced_devices={"d"}), RateMeter(), 0)
+    assert (holds.silenced_devices, holds.silenced_events) == (["d"], [0, 2])
+
+
+def test_the_meter_forgets_after_thirty_seconds() -> None:
+    """The average is over the last thirty seconds."""
+    meter = RateMeter()
+    meter.add("id", 30, 0)
+    assert meter.rate("id", 30, 29_999) == 2.0
+    assert meter.rate("id", 30, 30_000) == 1.0

@@ -1,0 +1,80 @@
+"""The stand-in's book."""
+
+import anyio
+
+from relay.sandbox.answers import JsonObject
+from relay.sandbox.ledger import REQUESTS_KEPT, VIOLATIONS_KEPT, Ledger, RequestLine
+from relay.sandbox.uploads import Upload, Wire
+
+LINE = RequestLine(0, "/batch", "k", 1, 10, 10, False, 200, None, True)  # noqa: FBT003
+WIRE = Wire("POST", "/batch", "application/json", False, 10, b"0123456789")  # noqa: FBT003
+
+
+def take(ledger: Ledger, *events: JsonObject) -> None:
+    """Observe and store events."""
+    upload = Upload("/batch", "k", list(events), 5, frozenset())
+    ledger.observe(upload, WIRE)
+    ledger.store(upload, upload.events, WIRE, 0)
+
+
+def test_ids_alone_are_kept_on_demand() -> None:
+    """A large run keeps insert_ids and no events."""
+    ledger = Ledger(keep_events=False)
+    take(ledger, {"insert_id": "i", "device_id": "d"})
+    account = ledger.account("k")
+    assert (account.insert_ids, account.events) == (["i"], [])
+
+
+def test_events_without_insert_id_are_never_repeats() -> None:
+    """Nothing tells them apart, so each counts."""
+    ledger = Ledger()
+    take(ledger, {"device_id": "d"}, {"device_id": "d"})
+    assert ledger.total_events == 2
+
+
+def test_a_changed_attempt_is_a_violation_even_if_nothing_was_stored() -> None:
+    """Every attempt must carry the same bytes."""
+    ledger = Ledger()
+    for time in (1, 2):
+        event: JsonObject = {"insert_id": "i", "device_id": "d", "time": time}
+        ledger.observe(Upload("/batch", "k", [event], 5, frozenset()), WIRE)
+    assert ledger.violation_counts == {"changed_retry": 1}
+
+
+def test_another_content_type_is_a_violation() -> None:
+    """Amplitude's papers require JSON's own."""
+    ledger = Ledger()
+    wire = Wire("POST", "/batch", "text/plain", False, 10, b"")  # noqa: FBT003
+    ledger.observe(Upload("/batch", "k", [], 5, frozenset()), wire)
+    assert ledger.violation_counts == {"content_type": 1}
+
+
+def test_what_illustrates_is_bounded_and_what_counts_is_not() -> None:
+    """Logs end, counts do not."""
+    ledger = Ledger()
+    for _ in range(REQUESTS_KEPT + 1):
+        ledger.log(LINE)
+    event: JsonObject = {"device_id": "d", "ip": "x"}
+    take(ledger, *[event] * (VIOLATIONS_KEPT + 1))
+    assert (len(ledger.requests), ledger.total_requests) == (REQUESTS_KEPT, REQUESTS_KEPT + 1)
+    assert len(ledger.violations) == VIOLATIONS_KEPT
+    assert ledger.violation_counts == {"ip": VIOLATIONS_KEPT + 1}
+
+
+async def test_waiting_ends_with_the_fact() -> None:
+    """Whoever waits is woken by requests, and asks again."""
+    ledger = Ledger()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ledger.wait_until, lambda book: book.total_requests == 2)
+            await anyio.lowlevel.checkpoint()
+            ledger.log(LINE)
+            await anyio.lowlevel.checkpoint()
+            ledger.log(LINE)
+
+
+def test_unused_keys_are_not_shown() -> None:
+    """Asking for an account does not make one."""
+    ledger = Ledger()
+    ledger.account("never")
+    assert ledger.summary()["accounts"] == {}

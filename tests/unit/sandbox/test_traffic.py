@@ -1,0 +1,91 @@
+"""The seeded campaigns."""
+
+from collections import Counter
+from random import Random
+from uuid import UUID
+
+import pytest
+
+from relay.events.catalog import KINDS, SEED_KINDS
+from relay.sandbox.traffic import CHAINS, RawEvent, Scenery, Traffic
+
+APP_ID = "11111111-2222-4333-8444-555555555555"
+
+
+def take(count: int, *, seed: int = 1, kinds: frozenset[str] = KINDS) -> list[RawEvent]:
+    """Return so many events."""
+    return Traffic(Scenery(APP_ID, kinds), Random(seed)).take(count)
+
+
+def test_chains_have_every_kind() -> None:
+    """The plausible chains leave no kind out."""
+    kinds = {f"message.{channel}.{step}" for channel, steps, _ in CHAINS for step in steps}
+    assert kinds == KINDS
+
+
+def test_a_short_run_shows_every_kind() -> None:
+    """Every chain comes once before chance decides."""
+    assert {event["event"]["kind"] for event in take(60)} == KINDS
+
+
+def test_the_selection_is_kept() -> None:
+    """Kinds that are not wanted are left out."""
+    wanted = frozenset(SEED_KINDS)
+    assert {event["event"]["kind"] for event in take(500, kinds=wanted)} == wanted
+
+
+def test_kinds_that_do_not_exist_are_told() -> None:
+    """A source that would never send says so."""
+    with pytest.raises(ValueError, match="none of these"):
+        take(1, kinds=frozenset({"message.pigeon.released"}))
+
+
+def test_the_seed_decides() -> None:
+    """The same seed gives the same events, another one others."""
+    assert take(100) == take(100)
+    assert take(100) != take(100, seed=2)
+
+
+def test_ids_are_distinct_version_4_uuids() -> None:
+    """Event ids look like OneSignal's."""
+    ids = [str(event["event"]["id"]) for event in take(2_000)]
+    assert len(set(ids)) == 2_000
+    assert {UUID(text).version for text in ids} == {4}
+
+
+def test_people_are_of_all_sorts() -> None:
+    """There are anonymous, short, numeric and unicode ids, and users with many devices."""
+    events = take(3_000)
+    external_ids = {str(event["event"]["external_id"]) for event in events}
+    assert {"", "42", "1000003", "zoë-東京", "undefined"} <= external_ids
+    devices = {(e["event"]["onesignal_id"], e["event"]["subscription_id"]) for e in events}
+    assert max(Counter(user for user, _ in devices).values()) > 2
+
+
+def test_messages_have_what_their_channel_has() -> None:
+    """Push has objects by language, e-mail a subject, the others less."""
+    for event in take(1_000):
+        channel = str(event["event"]["kind"]).split(".")[1]
+        title, contents = event["message"].get("title"), event["message"].get("contents")
+        assert isinstance(title, dict) == (channel == "push")
+        assert isinstance(title, str) == (channel == "email")
+        assert isinstance(contents, dict) == (channel in ("push", "sms"))
+
+
+def test_only_failures_have_a_reason_and_only_clicks_a_target() -> None:
+    """`event.data` is filled where OneSignal fills it."""
+    for event in take(1_000):
+        kind, data = str(event["event"]["kind"]), event["event"]["data"]
+        assert isinstance(data, dict)
+        assert ("failure_reason" in data) == (
+            kind in ("message.push.failed", "message.email.failed")
+        )
+        assert ("target_name" in data) == (kind == "message.iam.clicked")
+
+
+def test_time_is_told_twice_alike() -> None:
+    """`timestamp` is `datetime` in whole seconds."""
+    event = take(1)[0]["event"]
+    assert str(event["datetime"]).startswith("2026-01-01T10:05:0")
+    assert str(event["datetime"]).endswith("Z")
+    assert isinstance(event["timestamp"], int)

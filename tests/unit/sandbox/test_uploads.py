@@ -1,0 +1,55 @@
+"""Requests before their events are looked at."""
+
+import orjson
+import pytest
+
+from relay.sandbox.answers import Answer
+from relay.sandbox.uploads import Gate, Upload, Wire, parse_upload
+
+
+def parse(body: object, *, path: str = "/2/httpapi") -> Upload | Answer:
+    """Parse a body under a service that knows the key `k`."""
+    plain = orjson.dumps(body)
+    wire = Wire("POST", path, "application/json", False, len(plain), plain)  # noqa: FBT003
+    return parse_upload(wire, Gate(lambda key: key == "k"))
+
+
+@pytest.mark.parametrize(
+    ("options", "length"),
+    [(None, 5), ({}, 5), ({"min_id_length": None}, 5), ({"min_id_length": 1}, 1)],
+)
+def test_min_id_length_is_read(options: object, length: int) -> None:
+    """Five, unless the request says otherwise."""
+    upload = parse({"api_key": "k", "events": [{}], "options": options})
+    assert isinstance(upload, Upload)
+    assert upload.min_id_length == length
+
+
+@pytest.mark.parametrize("options", [[], "x", {"min_id_length": "1"}, {"min_id_length": -1}])
+def test_nonsense_options_are_refused(options: object) -> None:
+    """Options that cannot be meant are a 400."""
+    answer = parse({"api_key": "k", "events": [{}], "options": options})
+    assert isinstance(answer, Answer)
+    assert answer.status == 400
+
+
+@pytest.mark.parametrize("api_key", [7, ["k"], "K"])
+def test_keys_that_are_none_are_unknown(api_key: object) -> None:
+    """A key of another type is a key nobody has."""
+    answer = parse({"api_key": api_key, "events": [{}]})
+    assert isinstance(answer, Answer)
+    assert orjson.loads(answer.body)["error"] == f"Invalid API key: {api_key}"
+
+
+def test_size_is_judged_before_the_key() -> None:
+    """A request that is too large is not looked into."""
+    answer = parse({"api_key": "x", "events": [{}] * 2001}, path="/batch")
+    assert isinstance(answer, Answer)
+    assert answer.status == 413
+
+
+def test_further_keys_are_tolerated_and_known() -> None:
+    """Official SDKs send more than the papers list."""
+    upload = parse({"api_key": "k", "events": [{}], "client_upload_time": "now"})
+    assert isinstance(upload, Upload)
+    assert upload.top_level_keys == {"client_upload_time"}
