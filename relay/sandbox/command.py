@@ -20,27 +20,34 @@ from relay.sandbox.templates import Shape
 _LIMIT: Final = re.compile(r"(?P<count>\d+)|(?P<seconds>\d+(\.\d+)?)s")
 _ADDRESS: Final = re.compile(r"\[?(?P<host>[^\[\]]+)\]?:(?P<port>\d{1,5})")
 _MAX_PORT: Final = 65_535
+_NAMES: Final = " ".join(FAULT_NAMES)
+
+
+AnyKey = Annotated[bool, typer.Option("--accept-any-key", help="Take uploads under every key.")]
+Faults = Annotated[
+    list[str] | None,
+    typer.Option(help=f"NAME, NAME:COUNT or NAME:SECONDSs; stored_NAME stores first. {_NAMES}"),
+]
+Throttled = Annotated[list[str] | None, typer.Option(help="Device or user id that is throttled.")]
+ApiKeys = Annotated[
+    list[str] | None, typer.Option(help=f"Known Amplitude key; else {DEFAULT_API_KEY}.")
+]
+EventCount = Annotated[
+    int | None, typer.Option(min=1, help="Send so many events at once to --target.")
+]
 
 
 def sandbox(  # noqa: PLR0913 - a parameter is an option
     *,
     listen: Annotated[str, typer.Option(help="Address and port.")] = "127.0.0.1:9090",
-    api_key: Annotated[
-        list[str] | None, typer.Option(help=f"Known Amplitude key; else {DEFAULT_API_KEY}.")
-    ] = None,
-    accept_any_key: Annotated[bool, typer.Option(help="Take uploads under every key.")] = False,
-    fault: Annotated[
-        list[str] | None, typer.Option(help=f"NAME[:COUNT|:SECONDSs]. {' '.join(FAULT_NAMES)}")
-    ] = None,
-    throttle: Annotated[
-        list[str] | None, typer.Option(help="Device or user id that is throttled.")
-    ] = None,
+    api_key: ApiKeys = None,
+    accept_any_key: AnyKey = False,
+    fault: Faults = None,
+    throttle: Throttled = None,
     target: Annotated[str | None, typer.Option(help="Hook the traffic goes to.")] = None,
     token: Annotated[str, typer.Option(help="Webhook token of that hook.")] = "",
     app_id: Annotated[str, typer.Option(help="OneSignal app of the events.")] = DEFAULT_APP_ID,
-    events: Annotated[
-        int | None, typer.Option(min=1, help="Send so many events at once to --target.")
-    ] = None,
+    events: EventCount = None,
     rate: Annotated[float | None, typer.Option(help="Events per second; else a burst.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed gives other events.")] = 1,
     shape: Annotated[Shape, typer.Option(help="Layout of the bodies.")] = "relay",
