@@ -13,7 +13,6 @@ from random import Random
 import aiohttp
 import anyio
 import structlog
-from aiohttp import web
 from anyio.abc import TaskStatus
 from pydantic import SecretStr
 
@@ -27,9 +26,10 @@ from relay.delivery.delivery import Delivery, DeliverySetup
 from relay.delivery.sender import DeliveryPolicy
 from relay.doors.admin.app import AdminParts, admin_app
 from relay.doors.bodies import Bodies
-from relay.doors.door import open_door
+from relay.doors.door import app_runner, open_door, plain_runner
 from relay.doors.events_hook import EventsHook, Hook
-from relay.doors.public import public_app
+from relay.doors.health_routes import HealthAnswers
+from relay.doors.public import PublicDoor
 from relay.doors.tokens import Tokens
 from relay.events.mapping import MappingPolicy
 from relay.health import Health
@@ -132,7 +132,7 @@ class Daemon:
         hooks = _hooks(settings, outbox)
         sources = {app: hook.source for app, hook in hooks.items()}
         hook = EventsHook(hooks, reception, admission, self._bodies)
-        public = public_app(hook, health, self._metrics, self._clock)
+        public = PublicDoor(hook, HealthAnswers(health), self._metrics, self._clock)
         admin = admin_app(
             AdminParts(
                 outbox=outbox,
@@ -151,14 +151,14 @@ class Daemon:
             housekeeper = Housekeeper(outbox.retention, self._clock, self._pulse("housekeeping"))
             await services.start(housekeeper.run, name="housekeeping")
             services.start_soon(self._watch, health, name="watchdog")
-            async with open_door(admin, settings.admin_listen) as admin_port:
+            async with open_door(app_runner(admin), settings.admin_listen) as admin_port:
                 await self._deliver(deliveries, public, admin_port, admission, task_status)
             services.cancel_scope.cancel()
 
     async def _deliver(
         self,
         deliveries: Mapping[str, Delivery],
-        public: web.Application,
+        public: PublicDoor,
         admin_port: int,
         admission: Admission,
         task_status: TaskStatus[Doors],
@@ -168,7 +168,8 @@ class Daemon:
             for app, delivery in deliveries.items():
                 await delivering.start(delivery.run, name=f"delivery of {app}")
             listen = self._settings.listen
-            async with open_door(public, listen, on_close=self._bodies.stop) as public_port:
+            runner = plain_runner(public.answer)
+            async with open_door(runner, listen, on_close=self._bodies.stop) as public_port:
                 self._report_ready(Doors(public_port, admin_port), task_status)
                 await self._stop.wait()
                 log.info("relay.stopping")

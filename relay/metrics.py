@@ -95,9 +95,14 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._requests: dict[tuple[str, int], Histogram] = {}
+
     def request_answered(self, route: str, status: int, duration_s: float) -> None:
         """Note one answered request; `route` is the pattern, never the path."""
-        self._request_s.labels(route, str(status)).observe(duration_s)
+        place = (route, status)
+        if place not in self._requests:
+            self._requests[place] = self._request_s.labels(route, str(status))
+        self._requests[place].observe(duration_s)
 
     def meter(self, app: str) -> "UploadMeter":
         """Return who counts the uploads of an app."""

@@ -1,27 +1,44 @@
 """`relay serve`: the daemon."""
 
 import os
-import sys
+from functools import partial
 
 import anyio
+import structlog
+import typer
 
+from relay.cli.failure import FAILED, run
+from relay.cli.options import EnvFile, read_settings
 from relay.daemon import Daemon, Supervision, stop_on_signal
+from relay.errors import RelayError
 from relay.logs import configure_logging
-from relay.settings import load_settings
+from relay.settings import process_environment
 from relay.systemd import Notifier, watchdog_interval_s
 
+log = structlog.get_logger(__name__)
 
-def serve() -> None:
-    settings = load_settings()
+OWNER_ONLY = 0o077
+"""Nobody else reads what is stored: it holds users' ids and messages."""
+
+
+def serve(*, env_file: EnvFile = None) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C."""
+    settings = read_settings(env_file)
+    os.umask(OWNER_ONLY)
     configure_logging(settings.log_level, settings.log_format, secrets=settings.secret_values())
-    environ = os.environ
+    environ = process_environment()
     daemon = Daemon(settings, Supervision(Notifier(environ), watchdog_interval_s(environ)))
+    try:
+        run(partial(_serve, daemon))
+    except (RelayError, OSError):
+        raise
+    except Exception as error:
+        log.exception("relay.crashed")  # through the redaction; a bare traceback has none
+        raise typer.Exit(FAILED) from error
 
-    async def run() -> None:
-        async with anyio.create_task_group() as group:
-            group.start_soon(stop_on_signal, daemon.stop)
-            await daemon.run()
-            group.cancel_scope.cancel()
 
-    os.umask(0o077)
-    anyio.run(run)
+async def _serve(daemon: Daemon) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(stop_on_signal, daemon.stop, name="signals")
+        await daemon.run()
+        group.cancel_scope.cancel()

@@ -5,6 +5,7 @@ transaction and answers all of it after the sync. So one slow sync is paid once 
 everybody, and a change waits for at most the group before its own.
 """
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -46,11 +47,14 @@ _BROKEN = frozenset(
 class Ticket(Generic[Result]):
     """A place in the line: the answer to one change, after its sync.
 
+    Many may wait for one ticket; each waits on a future of its own, so that cancelling one
+    leaves the others waiting.
+
     Attributes:
         is_taken: Whether the writer has begun with it; until then its change may grow.
     """
 
-    __slots__ = ("_change", "_done", "_error", "_on_commit", "_result", "is_taken")
+    __slots__ = ("_change", "_error", "_on_commit", "_result", "_waiters", "is_taken")
 
     def __init__(
         self, change: Change[Result], on_commit: Callable[[Result], None] | None = None
@@ -58,7 +62,7 @@ class Ticket(Generic[Result]):
         self.is_taken = False
         self._change = change
         self._on_commit = on_commit
-        self._done = anyio.Event()
+        self._waiters: list[asyncio.Future[None]] | None = []
         self._error: BaseException | None = None
         self._result: Result
 
@@ -69,7 +73,10 @@ class Ticket(Generic[Result]):
             StoreFull: If there was no room; nothing of the change is kept.
             StoreFailed: If the disk failed; nothing may be acknowledged.
         """
-        await self._done.wait()
+        if self._waiters is not None:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
         if self._error is None:
             return self._result
         if isinstance(self._error, StoreError):  # many wait for one error: give each its own
@@ -81,16 +88,22 @@ class Ticket(Generic[Result]):
         self._result = result
         if self._on_commit:
             self._on_commit(result)
-        self._done.set()
+        self._wake()
 
     def fail(self, error: BaseException) -> None:
         """Answer with an error."""
         self._error = error
-        self._done.set()
+        self._wake()
 
     def apply(self, raw: sqlite3.Connection) -> Result:
         """Run the change (on the writer's thread, inside a transaction)."""
         return self._change(raw)
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 class Database:

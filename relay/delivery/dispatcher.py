@@ -8,7 +8,7 @@ import anyio
 
 from relay.clock import Clock
 from relay.delivery.batching import LearnedLimits
-from relay.delivery.window import Window, lane_of
+from relay.delivery.window import Window
 from relay.outbox.claims import Claim, Claims, Waiting
 
 READ_EVENTS = 1_000
@@ -93,7 +93,7 @@ class Dispatcher:
             wait_s: Seconds from now.
         """
         self._window.put_back([event])
-        self._window.hold(names, [lane_of(event)], self._clock.monotonic_s() + wait_s)
+        self._window.hold(names, [event.lane], self._clock.monotonic_s() + wait_s)
 
     def _give_back(self, events: list[Waiting]) -> None:
         self._window.put_back(events)

@@ -21,11 +21,6 @@ MAX_PARKED = 500_000
 """Parked numbers past which nothing more is read ahead, so that memory stays flat."""
 
 
-def lane_of(event: Waiting) -> str:
-    """Return the lane in which an event's order holds."""
-    return f"d:{event.device_id}" if event.device_id is not None else f"u:{event.user_id}"
-
-
 def holds_of(event: Waiting) -> tuple[str, str]:
     """Return the names under which an event's device and user may be on hold."""
     return f"d:{event.device_id}", f"u:{event.user_id}"
@@ -75,7 +70,7 @@ class Window:
         """Take in events read in order, up to sequence number `cursor`."""
         self.cursor = cursor
         for event in events:
-            if lane_of(event) in self._parked:
+            if event.lane in self._parked:
                 self._park(event)
             else:
                 self._ready.append(event)
@@ -113,7 +108,7 @@ class Window:
         """Take the next upload's events in hand, in order: at least one if any may go."""
         chosen = self._choose(limits, now_s)
         for event in chosen:
-            lane = lane_of(event)
+            lane = event.lane
             self._in_hand[lane] += 1
             self._revivable.discard(lane)
         return chosen
@@ -135,17 +130,22 @@ class Window:
         return chosen
 
     def _may_go(self, event: Waiting, now_s: float) -> bool:
-        lane = lane_of(event)
-        for name in holds_of(event):
-            hold = self._holds.get(name)
-            if hold and hold.until_s > now_s:
-                hold.lanes.add(lane)
-                return False
+        lane = event.lane
+        if self._holds and self._is_on_hold(event, now_s):
+            return False
         parked = self._parked.get(lane)
         return lane not in self._in_hand and not (parked and parked[0] < event.seq)
 
+    def _is_on_hold(self, event: Waiting, now_s: float) -> bool:
+        for name in holds_of(event):
+            hold = self._holds.get(name)
+            if hold and hold.until_s > now_s:
+                hold.lanes.add(event.lane)
+                return True
+        return False
+
     def _park(self, event: Waiting) -> None:
-        lane = lane_of(event)
+        lane = event.lane
         heappush(self._parked.setdefault(lane, []), event.seq)
         self._parked_count += 1
 
@@ -154,7 +154,7 @@ class Window:
     def release(self, events: Iterable[Waiting]) -> None:
         """Let go of events in hand: they are settled, or parked by `put_back` before."""
         for event in events:
-            lane = lane_of(event)
+            lane = event.lane
             self._in_hand[lane] -= 1
             if self._in_hand[lane] == 0:
                 del self._in_hand[lane]

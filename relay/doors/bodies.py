@@ -38,7 +38,7 @@ class Bodies:
         for scope in self._incoming:
             scope.deadline = min(scope.deadline, anyio.current_time() + STOP_GRACE_S)
 
-    async def read(self, request: web.Request) -> bytes:
+    async def read(self, request: web.BaseRequest) -> bytes:
         """Return the body as it came, still compressed.
 
         Raises:
@@ -54,7 +54,7 @@ class Bodies:
             return first
         return await self._read_rest(request, bytearray(first))
 
-    async def _read_rest(self, request: web.Request, body: bytearray) -> bytes:
+    async def _read_rest(self, request: web.BaseRequest, body: bytearray) -> bytes:
         grace_s = STOP_GRACE_S if self._is_stopping else BODY_TIMEOUT_S
         with anyio.move_on_after(grace_s) as scope:
             self._incoming.add(scope)
@@ -72,7 +72,7 @@ class Bodies:
         return bytes(body)
 
 
-def check_encoding(request: web.Request) -> bool:
+def check_encoding(request: web.BaseRequest) -> bool:
     """Return whether the body is compressed.
 
     Raises:

@@ -1,6 +1,6 @@
 """A listening socket with an aiohttp application behind it, opened and closed in order."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -9,6 +9,7 @@ import orjson
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from aiohttp.web_runner import BaseRunner
 
 from relay.clock import Clock
 from relay.doors.bodies import STOP_GRACE_S
@@ -24,6 +25,12 @@ CLOSE_GRACE_S = STOP_GRACE_S + 1.0
 """For requests under way when a door closes."""
 
 
+_OPTIONS = {
+    "access_log": None,  # one line a request would be the payload of the log
+    "auto_decompress": False,  # `relay.doors.bodies` does it, within limits
+}
+
+
 class Listen(Protocol):
     """Where a door listens."""
 
@@ -36,11 +43,22 @@ class Listen(Protocol):
         """TCP port; 0 lets the kernel choose."""
 
 
+def app_runner(app: web.Application) -> BaseRunner:
+    """Return what serves an application."""
+    return web.AppRunner(app, shutdown_timeout=CLOSE_GRACE_S, handle_signals=False, **_OPTIONS)
+
+
+def plain_runner(answer: Callable[[web.BaseRequest], Awaitable[web.Response]]) -> BaseRunner:
+    """Return what serves one function that answers every request."""
+    server = web.Server(answer, **_OPTIONS)
+    return web.ServerRunner(server, shutdown_timeout=CLOSE_GRACE_S)
+
+
 @asynccontextmanager
 async def open_door(
-    app: web.Application, address: Listen, *, on_close: Callable[[], None] | None = None
+    runner: BaseRunner, address: Listen, *, on_close: Callable[[], None] | None = None
 ) -> AsyncIterator[int]:
-    """Serve `app` at `address` and yield the port (the one chosen, if it asks for 0).
+    """Serve at `address` and yield the port (the one chosen, if it asks for 0).
 
     At the end the socket closes first, `on_close` is called, and requests under way are
     answered for up to `CLOSE_GRACE_S`.
@@ -48,13 +66,6 @@ async def open_door(
     Raises:
         OSError: If the address cannot be listened on.
     """
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        auto_decompress=False,
-        handle_signals=False,
-        shutdown_timeout=CLOSE_GRACE_S,
-    )
     await runner.setup()
     try:
         await web.TCPSite(runner, address.host, address.port, reuse_address=True).start()

@@ -4,7 +4,7 @@ An error answer makes OneSignal retry a few times and then switch the stream off
 three things are errors: a wrong token, a body past the limits, a store that takes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -19,7 +19,6 @@ from relay.reception import Received, Reception, Source
 
 log = structlog.get_logger(__name__)
 
-PATH = "/v1/apps/{app}/events"
 TOKEN_HEADER = "X-Relay-Token"  # noqa: S105  # a header's name
 _ONE_ACCEPTED = Received(1, 0, 0, 0)
 
@@ -47,17 +46,22 @@ class EventsHook:
         self._admission = admission
         self._bodies = bodies
 
-    async def post(self, request: web.Request) -> web.Response:
+    @property
+    def apps(self) -> Collection[str]:
+        """The apps that have a hook."""
+        return self._hooks.keys()
+
+    async def post(self, app: str, request: web.BaseRequest) -> web.Response:
         """Store the events of a request; 200 says that they are on disk."""
-        source = self._authenticate(request)
+        source = self._authenticate(app, request)
         if closed := self._admission.closed:
             raise unavailable(closed)
         is_compressed = check_encoding(request)
         body = await self._bodies.read(request)
         return _answer(await self._receive(source, body, is_compressed=is_compressed))
 
-    def _authenticate(self, request: web.Request) -> Source:
-        hook = self._hooks.get(request.match_info["app"])
+    def _authenticate(self, app: str, request: web.BaseRequest) -> Source:
+        hook = self._hooks.get(app)
         tokens = hook.tokens if hook else NOBODY
         is_admitted = tokens.admit(presented_tokens(request, TOKEN_HEADER))
         if not hook or not is_admitted:

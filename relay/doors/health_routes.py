@@ -8,16 +8,19 @@ from relay.doors.door import json_response
 from relay.health import Health, Report
 
 
-def health_routes(health: Health) -> list[web.RouteDef]:
-    """Return the routes."""
+class HealthAnswers:
+    """Answers the two health questions."""
 
-    async def healthz(_: web.Request) -> web.Response:
-        return _answer(health.live())
+    def __init__(self, health: Health) -> None:
+        self._health = health
 
-    async def readyz(_: web.Request) -> web.Response:
-        return _answer(health.ready())
+    async def healthz(self, _: web.BaseRequest) -> web.Response:
+        """Say whether every loop is alive."""
+        return _answer(self._health.live())
 
-    return [web.get("/healthz", healthz), web.get("/readyz", readyz)]
+    async def readyz(self, _: web.BaseRequest) -> web.Response:
+        """Say whether new events are taken."""
+        return _answer(self._health.ready())
 
 
 def _answer(report: Report) -> web.Response:

@@ -1,19 +1,83 @@
-"""The public door: hooks and health, nothing else."""
+"""The public door: hooks and health, nothing else.
+
+It answers far more requests than everything else together and has a handful of paths, so it
+is served by aiohttp's low-level server; a router and middleware would cost a hook as much as
+understanding its event.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+from urllib.parse import unquote
 
 from aiohttp import web
 
 from relay.clock import Clock
-from relay.doors.door import answering
-from relay.doors.events_hook import PATH, EventsHook
-from relay.doors.health_routes import health_routes
-from relay.health import Health
+from relay.doors.door import error_response, unavailable
+from relay.doors.events_hook import EventsHook
+from relay.doors.health_routes import HealthAnswers
+from relay.errors import StoreError
 from relay.metrics import Metrics
 
+Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
-def public_app(
-    events_hook: EventsHook, health: Health, metrics: Metrics, clock: Clock
-) -> web.Application:
-    """Return the public door's application."""
-    app = web.Application(middlewares=[answering(metrics, clock)])
-    app.add_routes([web.post(PATH, events_hook.post), *health_routes(health)])
-    return app
+EVENTS_ROUTE = "/v1/apps/{app}/events"
+UNKNOWN_ROUTE = "none"
+
+
+class Route(NamedTuple):
+    """A path's name in metrics, and who answers each method there."""
+
+    name: str
+    handlers: Mapping[str, Handler]
+
+
+class PublicDoor:
+    """Answers every request of the public door."""
+
+    def __init__(
+        self, events_hook: EventsHook, health: HealthAnswers, metrics: Metrics, clock: Clock
+    ) -> None:
+        self._events_hook = events_hook
+        self._metrics = metrics
+        self._clock = clock
+        self._unknown = Route(UNKNOWN_ROUTE, {})
+        self._routes = {f"/v1/apps/{app}/events": self._hook(app) for app in events_hook.apps}
+        for path, handler in (("/healthz", health.healthz), ("/readyz", health.readyz)):
+            self._routes[path] = Route(path, {"GET": handler, "HEAD": handler})
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        """Answer one request; errors are JSON, and everything is counted."""
+        began_s = self._clock.monotonic_s()
+        route = self._routes.get(request.raw_path) or self._find(request.raw_path)
+        try:
+            response = await self._handler(route, request.method)(request)
+        except web.HTTPException as error:
+            response = error_response(error)
+        except StoreError as error:
+            response = error_response(unavailable(str(error)))
+        duration_s = self._clock.monotonic_s() - began_s
+        self._metrics.request_answered(route.name, response.status, duration_s)
+        return response
+
+    def _handler(self, route: Route, method: str) -> Handler:
+        handler = route.handlers.get(method)
+        if handler:
+            return handler
+        if not route.handlers:
+            raise web.HTTPNotFound(text="there is nothing here")
+        raise web.HTTPMethodNotAllowed(method, route.handlers, text=f"{method} is not served here")
+
+    def _find(self, raw_path: str) -> Route:
+        """Return the route of a path not written as usual: with a query, escaped, unknown."""
+        path = unquote(raw_path.partition("?")[0])
+        known = self._routes.get(path)
+        if known:
+            return known
+        match path.split("/"):
+            case ["", "v1", "apps", app, "events"]:
+                return self._hook(app)
+        return self._unknown
+
+    def _hook(self, app: str) -> Route:
+        return Route(EVENTS_ROUTE, {"POST": partial(self._events_hook.post, app)})

@@ -24,7 +24,8 @@ class Waiting(NamedTuple):
 
     Attributes:
         seq: Its place in the order of acceptance.
-        device_id: Its device, the lane in which order is kept; None if it has none.
+        lane: Where its order holds: its device, or its user if it has no device.
+        device_id: Its device, None if it has none.
         user_id: Its user, None if anonymous.
         size_bytes: Length of its body.
         accepted_at: Epoch milliseconds.
@@ -33,6 +34,7 @@ class Waiting(NamedTuple):
     """
 
     seq: int
+    lane: str
     device_id: str | None
     user_id: str | None
     size_bytes: int
@@ -228,5 +230,4 @@ def _tries(
 
 
 def _waiting(row: Row) -> Waiting:
-    seq, device_id, user_id, size_bytes, accepted_at, first_tried_at, attempts = row
-    return Waiting(seq, device_id, user_id, size_bytes, accepted_at, first_tried_at, attempts or 0)
+    return Waiting(*row)

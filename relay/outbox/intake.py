@@ -13,6 +13,8 @@ from functools import partial
 from hashlib import blake2b
 from itertools import count
 
+import orjson
+
 from relay.database.database import Database, Ticket
 from relay.errors import StoreFull
 from relay.events.mapping import MappedEvent
@@ -56,12 +58,14 @@ class Intake:
     quarantined: list[QuarantinedBody] = field(default_factory=list)
     messages: list[tuple[str, bytes]] = field(default_factory=list)
 
-    @property
     def size_bytes(self) -> int:
-        """Bytes of all bodies."""
-        return sum(len(event.body) for event in self.events) + sum(
-            len(body.body) for body in self.quarantined
-        )
+        """Return the bytes of all bodies."""
+        size_bytes = 0
+        for event in self.events:
+            size_bytes += len(event.body)
+        for body in self.quarantined:
+            size_bytes += len(body.body)
+        return size_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,30 +135,64 @@ class _Append:
     def _insert_events(self, raw: sqlite3.Connection) -> Sequence[int]:
         """Insert what is new; return how many events of each intake were."""
         accepted = [0] * len(self.intakes)
-        rows: list[tuple[int, int, bytes, str | None, str | None, int, bytes]] = []
+        group = _Group()
         owners: list[int] = []
         known, fresh, seqs = self._keys.days, self.fresh, self._seqs
         for place, intake in enumerate(self.intakes):
-            app, at = intake.app, intake.received_at
             for event in intake.events:
-                key = event_key(app, event.insert_id)
+                key = event_key(intake.app, event.insert_id)
                 if key in known or key in fresh:
                     continue
-                fresh[key] = at // DAY_MS
-                rows.append((next(seqs), app, key, event.device_id, event.user_id, at, event.body))
+                fresh[key] = intake.received_at // DAY_MS
+                group.add(next(seqs), key, intake, event)
                 owners.append(place)
                 accepted[place] += 1
-        if not rows:
-            return accepted
-        self.last_seq = rows[-1][0]
-        if raw.executemany(SQL["append"], rows).rowcount < len(rows):
-            span = {"first": rows[0][0], "last": rows[-1][0]}
-            added = {seq for (seq,) in raw.execute(SQL["appended"], span)}
-            for row, place in zip(rows, owners, strict=True):
-                if row[0] not in added:
-                    accepted[place] -= 1
-                    del fresh[row[2]]
+        for index in group.insert(raw):
+            accepted[owners[index]] -= 1
+            del fresh[group.keys[index]]
+        self.last_seq = group.last_seq
         return accepted
+
+
+class _Group:
+    """New events of a transaction, laid out for one statement."""
+
+    __slots__ = ("_bodies", "_place", "_rows", "keys")
+
+    def __init__(self) -> None:
+        self.keys: list[bytes] = []
+        self._rows: list[tuple[int, int, str | None, str | None, int, int, int]] = []
+        self._bodies: list[bytes] = []
+        self._place = 1
+
+    def add(self, seq: int, key: bytes, intake: Intake, event: MappedEvent) -> None:
+        """Add an event; sequence numbers must rise."""
+        body = event.body
+        ids = event.device_id, event.user_id
+        self._rows.append((seq, intake.app, *ids, intake.received_at, self._place, len(body)))
+        self._place += len(body)
+        self.keys.append(key)
+        self._bodies.append(body)
+
+    @property
+    def last_seq(self) -> int:
+        """The highest sequence number, 0 without events."""
+        return self._rows[-1][0] if self._rows else 0
+
+    def insert(self, raw: sqlite3.Connection) -> list[int]:
+        """Insert the events; return the places of those that the disk already knew."""
+        if not self._rows:
+            return []
+        parameters = {
+            "rows": orjson.dumps(self._rows).decode(),
+            "keys": b"".join(self.keys),
+            "bodies": b"".join(self._bodies),
+        }
+        if raw.execute(SQL["append"], parameters).rowcount == len(self._rows):
+            return []
+        span = {"first": self._rows[0][0], "last": self.last_seq}
+        added = {seq for (seq,) in raw.execute(SQL["appended"], span)}
+        return [index for index, row in enumerate(self._rows) if row[0] not in added]
 
 
 def _insert_others(raw: sqlite3.Connection, intake: Intake) -> None:
@@ -201,7 +239,7 @@ class Intakes:
                 of the intake is kept.
             StoreFailed: If the disk failed; the process must end.
         """
-        size_bytes = intake.size_bytes
+        size_bytes = intake.size_bytes()
         self._refuse_over_limits(len(intake.events), size_bytes)
         if self._open is None or self._ticket is None or self._ticket.is_taken:
             self._open = _Append(self._keys, self._seqs)

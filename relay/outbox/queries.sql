@@ -21,11 +21,18 @@ UPDATE apps SET
 WHERE no = :app;
 
 -- name: append
--- Adds one event unless its key was accepted in the last days.
+-- Adds the events of a group unless their keys were accepted in the last days. One statement for
+-- the whole group: Python's interpreter lock is given up and fought for once, not once a row.
+-- :rows is a JSON array of [seq, app, device_id, user_id, accepted_at, place and length of the
+-- body in :bodies]; :keys holds 16 bytes a row.
 INSERT INTO events (seq, app, key, device_id, user_id, accepted_at, body)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
+SELECT
+    r.value ->> 0, r.value ->> 1, substr(:keys, r.key * 16 + 1, 16), r.value ->> 2, r.value ->> 3,
+    r.value ->> 4, substr(:bodies, r.value ->> 5, r.value ->> 6)
+FROM json_each(:rows) AS r
 WHERE NOT EXISTS (
-    SELECT 1 FROM seen_days CROSS JOIN seen ON seen.day = seen_days.day AND seen.key = ?3
+    SELECT 1 FROM seen_days
+    CROSS JOIN seen ON seen.day = seen_days.day AND seen.key = substr(:keys, r.key * 16 + 1, 16)
 );
 
 -- name: appended
@@ -72,14 +79,16 @@ WHERE day = :day AND NOT EXISTS (SELECT 1 FROM seen WHERE seen.day = :day);
 
 -- name: waiting
 -- Events of an app after a sequence number, in order, without their bodies.
-SELECT e.seq, e.device_id, e.user_id, length(e.body), e.accepted_at, t.first_tried_at, t.attempts
+SELECT e.seq, coalesce('d:' || e.device_id, 'u:' || e.user_id), e.device_id, e.user_id,
+    length(e.body), e.accepted_at, t.first_tried_at, coalesce(t.attempts, 0)
 FROM events AS e LEFT JOIN tries AS t ON t.seq = e.seq
 WHERE e.app = :app AND e.seq > :after
 ORDER BY e.seq LIMIT :limit;
 
 -- name: named
 -- The same for given sequence numbers (a JSON array).
-SELECT e.seq, e.device_id, e.user_id, length(e.body), e.accepted_at, t.first_tried_at, t.attempts
+SELECT e.seq, coalesce('d:' || e.device_id, 'u:' || e.user_id), e.device_id, e.user_id,
+    length(e.body), e.accepted_at, t.first_tried_at, coalesce(t.attempts, 0)
 FROM json_each(:seqs) AS j CROSS JOIN events AS e ON e.seq = j.value
 LEFT JOIN tries AS t ON t.seq = e.seq
 ORDER BY e.seq;

@@ -4,9 +4,9 @@ This package is the only part of relay that reads the environment, and only the 
 root and the commands import it; everything below is handed plain values.
 """
 
-from relay.settings.app import Anonymous, AppSettings, Membership, Region
+from relay.settings.app import Anonymous, AppSettings, Membership, Region, ingest_origin
 from relay.settings.describe import SettingDescription, describe_settings
-from relay.settings.load import load_settings
+from relay.settings.load import load_settings, process_environment
 from relay.settings.model import LogFormat, LogLevel, Settings
 from relay.settings.sections import (
     CohortSettings,
@@ -34,5 +34,7 @@ __all__ = [
     "Settings",
     "UploadApi",
     "describe_settings",
+    "ingest_origin",
     "load_settings",
+    "process_environment",
 ]

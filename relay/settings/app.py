@@ -36,6 +36,11 @@ _ORIGINS: Final[dict[Region, dict[str, str]]] = {
 }
 
 
+def ingest_origin(region: Region) -> str:
+    """Return where Amplitude takes uploads to the projects of a region."""
+    return _ORIGINS[region]["amplitude_ingest_url"]
+
+
 def _parse_events(text: str) -> frozenset[str]:
     try:
         return parse_selection(text)

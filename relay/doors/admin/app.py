@@ -10,7 +10,7 @@ from relay.doors.admin.operations import PREFIX, operation_routes
 from relay.doors.admin.parts import AdminParts
 from relay.doors.bodies import Bodies
 from relay.doors.door import answering
-from relay.doors.health_routes import health_routes
+from relay.doors.health_routes import HealthAnswers
 from relay.metrics import CONTENT_TYPE
 
 __all__ = ["AdminParts", "admin_app"]
@@ -21,6 +21,7 @@ def admin_app(parts: AdminParts, *, token: str | None) -> web.Application:
     app = web.Application(middlewares=[answering(parts.metrics, parts.clock), guarding(token)])
     operations = [*Apps(parts).operations(), *Letters(parts).operations()]
     document = describe(operations)
+    health = HealthAnswers(parts.health)
 
     async def openapi(_: web.Request) -> web.Response:
         return web.Response(body=document, content_type="application/json")
@@ -33,7 +34,8 @@ def admin_app(parts: AdminParts, *, token: str | None) -> web.Application:
 
     app.add_routes(
         [
-            *health_routes(parts.health),
+            web.get("/healthz", health.healthz),
+            web.get("/readyz", health.readyz),
             web.get("/metrics", metrics),
             web.get(f"{PREFIX}/openapi.json", openapi),
             *operation_routes(operations, Bodies()),

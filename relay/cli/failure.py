@@ -1,0 +1,66 @@
+"""How a command ends badly: what is said on standard error, and the exit code.
+
+A foreseen failure is one sentence (or one line per mistake in the configuration). Anything
+else is a defect and keeps its traceback, which never shows local variables: they hold keys.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final, TypeVar
+
+import anyio
+import typer
+
+from relay.errors import ConfigError, RelayError
+
+FAILED: Final = 1
+WRONG_CONFIGURATION: Final = 78
+"""Source: sysexits.h, `EX_CONFIG`."""
+
+Result = TypeVar("Result")
+
+
+class CommandFailed(RelayError):
+    """A command cannot do what it was asked; its text says why."""
+
+
+def run(work: Callable[[], Awaitable[Result]]) -> Result:
+    """Run `work` on an event loop.
+
+    Task groups wrap what ends them; where all of it is foreseen, the first cause is raised bare.
+    """
+    try:
+        return anyio.run(work)
+    except BaseExceptionGroup as group:
+        causes = list(_causes(group))
+        strangers = [cause for cause in causes if not isinstance(cause, _FORESEEN)]
+        if strangers:
+            raise
+        raise causes[0] from group
+
+
+def explain(error: RelayError | OSError) -> int:
+    """Say on standard error what went wrong and return the exit code for it."""
+    if isinstance(error, ConfigError):
+        for mistake in error.mistakes:
+            typer.echo(mistake, err=True)
+        return WRONG_CONFIGURATION
+    typer.echo(f"relay: {_sentence(error)}", err=True)
+    return FAILED
+
+
+_FORESEEN: Final = (RelayError, OSError, typer.Exit, typer.Abort, KeyboardInterrupt, SystemExit)
+
+
+def _causes(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _causes(error)
+        else:
+            yield error
+
+
+def _sentence(error: RelayError | OSError) -> str:
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error) or type(error).__name__
+    place = f"{error.filename}: " if error.filename is not None else ""
+    return f"{place}{error.strerror}"

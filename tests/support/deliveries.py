@@ -1,0 +1,168 @@
+"""One app's delivery out of a real outbox to a scripted Amplitude."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+
+import anyio
+import orjson
+
+from relay.amplitude.verdicts import UploadReply
+from relay.clock import Clock
+from relay.delivery.backoff import BackoffPolicy
+from relay.delivery.batching import BatchLimits
+from relay.delivery.delivery import Delivery, DeliverySetup
+from relay.delivery.sender import DeliveryPolicy
+from relay.outbox.outbox import Outbox
+from tests.support.clocks import LeapingClock
+from tests.support.outboxes import APP, running_outbox
+
+TAKEN = UploadReply(200, b'{"code":200}')
+DAY_MS = 86_400_000
+
+Upload = list[dict[str, str]]
+Script = Callable[[Upload], UploadReply]
+
+
+def answer(status: int, **body: object) -> UploadReply:
+    """Return an answer with a JSON body, its code the status."""
+    return UploadReply(status, orjson.dumps({"code": status, **body}))
+
+
+def take_all(_: Upload) -> UploadReply:
+    """Take every upload."""
+    return TAKEN
+
+
+def ids_of(upload: Upload) -> list[str]:
+    """Return the insert ids of an upload, in order."""
+    return [event["insert_id"] for event in upload]
+
+
+class ScriptedAmplitude:
+    """An uploader that answers as its script says and remembers what came.
+
+    Attributes:
+        script: Makes an answer of an upload's events.
+        uploads: What came, in order of arrival.
+        taken: Insert ids of all events answered with 200, in order.
+        under_way: Uploads being answered now.
+    """
+
+    def __init__(self, script: Script = take_all) -> None:
+        self.script = script
+        self.uploads: list[Upload] = []
+        self.taken: list[str] = []
+        self.under_way = 0
+        self.most_under_way = 0
+        self.may_answer = anyio.Event()
+        self.may_answer.set()
+        self._changed = anyio.Event()
+
+    async def upload(self, bodies: Sequence[bytes]) -> UploadReply:
+        """Note an upload and answer it, as soon as answers may be given."""
+        upload = [orjson.loads(body) for body in bodies]
+        self.uploads.append(upload)
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        self._change()
+        try:
+            await self.may_answer.wait()
+            reply = self.script(upload)
+        finally:
+            self.under_way -= 1
+        if reply.status == TAKEN.status:
+            self.taken += ids_of(upload)
+        self._change()
+        return reply
+
+    async def until(self, holds: Callable[[], bool], within_s: float = 5.0) -> None:
+        """Return once `holds` says so; looked at whenever something is uploaded."""
+        with anyio.fail_after(within_s):
+            while not holds():
+                await self._changed.wait()
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+
+@dataclass
+class Meter:
+    """Remembers how uploads ended."""
+
+    outcomes: list[str] = field(default_factory=list)
+
+    def uploaded(self, outcome: str, duration_s: float) -> None:
+        """Note one upload."""
+        assert duration_s >= 0
+        self.outcomes.append(outcome)
+
+
+SETUP = DeliverySetup(
+    app=APP,
+    no=1,
+    senders=1,
+    limits=BatchLimits(max_events=10, max_bytes=900_000, overhead_bytes=60),
+    linger_s=0.0,
+    halt_probe_s=300.0,
+    policy=DeliveryPolicy(
+        backoff=BackoffPolicy(base_s=0.01, cap_s=0.02),
+        hold_s=30.0,
+        max_age_ms=6 * DAY_MS,
+        timeout_s=5.0,
+    ),
+    is_paused=False,
+)
+"""Impatient enough for tests; each changes what it is about."""
+
+
+@dataclass
+class Bench:
+    """A running delivery and what stands around it."""
+
+    outbox: Outbox
+    delivery: Delivery
+    amplitude: ScriptedAmplitude
+    meter: Meter
+    clock: LeapingClock
+
+    async def settled(self, events: int, within_s: float = 5.0) -> None:
+        """Return once so many events of the app are delivered or dead on disk."""
+        with anyio.fail_after(within_s):
+            while True:
+                found = (await self.outbox.ledger.states())[APP].counts
+                if found.delivered + found.dead >= events:
+                    return
+                await self.outbox.database.flush()
+
+
+@asynccontextmanager
+async def running_delivery(
+    folder: Path, amplitude: ScriptedAmplitude, setup: DeliverySetup = SETUP
+) -> AsyncIterator[Bench]:
+    """Deliver the outbox of `folder` to `amplitude` until the body ends."""
+    clock = LeapingClock()
+    async with running_outbox(folder) as outbox:
+        meter = Meter()
+        delivery = make_delivery(outbox, amplitude, meter, clock, setup)
+        async with anyio.create_task_group() as group:
+            await group.start(delivery.run)
+            yield Bench(outbox, delivery, amplitude, meter, clock)
+            group.cancel_scope.cancel()
+
+
+def make_delivery(
+    outbox: Outbox,
+    amplitude: ScriptedAmplitude,
+    meter: Meter,
+    clock: Clock,
+    setup: DeliverySetup = SETUP,
+) -> Delivery:
+    """Return a delivery that hears of what its outbox takes."""
+    own = replace(setup, no=outbox.ledger.number(setup.app))
+    delivery = Delivery(own, outbox.claims, amplitude, meter, clock, Random(7))
+    outbox.intakes.listen(own.no, delivery.dispatcher.arrived)
+    return delivery

@@ -1,0 +1,107 @@
+"""Real outboxes in temporary folders, and what to put into them."""
+
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from relay.events.mapping import MappedEvent
+from relay.outbox.claims import Waiting
+from relay.outbox.intake import Intake, Taken
+from relay.outbox.ledger import Counts
+from relay.outbox.outbox import DATABASE_NAME, Outbox, open_outbox
+from relay.outbox.spans import decode_spans
+from relay.pulse import Pulse
+from tests.support.clocks import START_MS, FakeClock
+
+APP = "demo"
+OTHER = "other"
+
+
+def mapped(
+    insert_id: str, *, device_id: str | None = "device-1", user_id: str | None = "user-1"
+) -> MappedEvent:
+    """Return an event with the given ids, as the rules of events would make it."""
+    event: dict[str, object] = {
+        "event_type": "[OneSignal] Push Clicked",
+        "time": START_MS,
+        "insert_id": insert_id,
+    }
+    if device_id is not None:
+        event["device_id"] = device_id
+    if user_id is not None:
+        event["user_id"] = user_id
+    body = orjson.dumps(event)
+    return MappedEvent(insert_id, device_id, user_id, str(event["event_type"]), START_MS, body)
+
+
+@asynccontextmanager
+async def running_outbox(
+    folder: Path, apps: Collection[str] = (APP, OTHER), *, max_events: int = 1_000_000
+) -> AsyncIterator[Outbox]:
+    """Open the outbox of `folder` with its writer running."""
+    async with open_outbox(folder, apps, max_events=max_events, pulse=Pulse(FakeClock())) as outbox:
+        yield outbox
+
+
+async def append(
+    outbox: Outbox, *events: MappedEvent | str, app: str = APP, at_ms: int = START_MS
+) -> Taken:
+    """Store events, named by their ids alone where nothing else matters."""
+    whole = [mapped(event) if isinstance(event, str) else event for event in events]
+    return await outbox.intakes.append(Intake(outbox.ledger.number(app), at_ms, whole))
+
+
+async def waiting(outbox: Outbox, app: str = APP) -> list[Waiting]:
+    """Return every event of an app that stands in the table, in order."""
+    events, _ = await outbox.claims.read_after(outbox.ledger.number(app), 0, 1_000_000)
+    return events
+
+
+async def counts(outbox: Outbox, app: str = APP) -> Counts:
+    """Return an app's counts."""
+    return (await outbox.ledger.states())[app].counts
+
+
+def crash_copy(folder: Path, target: Path) -> Path:
+    """Copy an open outbox as a power cut would leave it, and return the copy's folder."""
+    target.mkdir()
+    for name in (DATABASE_NAME, f"{DATABASE_NAME}-wal"):
+        if (folder / name).exists():
+            shutil.copy(folder / name, target / name)
+    return target
+
+
+@dataclass(frozen=True)
+class Census:
+    """What the tables hold, counted anew.
+
+    Attributes:
+        pending: Insert ids of events no receipt covers, in order.
+        delivered: Insert ids of events that a receipt covers and that are not pruned.
+        dead: Insert ids of dead letters, by id.
+    """
+
+    pending: list[str]
+    delivered: list[str]
+    dead: list[str]
+
+
+def census(folder: Path, app: str = APP) -> Census:
+    """Count the rows of an outbox's file, without relay."""
+    with closing(sqlite3.connect(f"file:{folder / DATABASE_NAME}?mode=ro", uri=True)) as raw:
+        (no,) = raw.execute("SELECT no FROM apps WHERE app = ?", (app,)).fetchone()
+        spans = raw.execute("SELECT spans FROM receipts").fetchall()
+        covered = {seq for (text,) in spans for seq in decode_spans(text)}
+        rows = raw.execute("SELECT seq, body FROM events WHERE app = ? ORDER BY seq", (no,))
+        ids = [(seq, str(orjson.loads(body)["insert_id"])) for seq, body in rows]
+        dead = raw.execute("SELECT insert_id FROM dead_letters WHERE app = ? ORDER BY id", (no,))
+        return Census(
+            pending=[name for seq, name in ids if seq not in covered],
+            delivered=[name for seq, name in ids if seq in covered],
+            dead=[name for (name,) in dead],
+        )
