@@ -35,6 +35,7 @@ from relay.events.mapping import MappingPolicy
 from relay.health import Health
 from relay.housekeeping import Housekeeper
 from relay.metrics import Metrics
+from relay.outbox.ledger import Ledger
 from relay.outbox.outbox import Outbox, lock_folder, open_outbox
 from relay.pulse import Pulse
 from relay.reception import Reception, Source
@@ -129,9 +130,8 @@ class Daemon:
         deliveries = await self._deliveries(outbox, session)
         health = Health(self.pulses, admission)
         reception = Reception(outbox.intakes, outbox.messages, self._clock)
-        hooks = _hooks(settings, outbox)
-        sources = {app: hook.source for app, hook in hooks.items()}
-        hook = EventsHook(hooks, reception, admission, self._bodies)
+        sources = event_sources(settings, outbox.ledger)
+        hook = EventsHook(_hooks(settings, sources), reception, admission, self._bodies)
         public = PublicDoor(hook, HealthAnswers(health), self._metrics, self._clock)
         admin = admin_app(
             AdminParts(
@@ -259,18 +259,29 @@ class Daemon:
             await anyio.sleep(self._supervision.watchdog_s)
 
 
-def _hooks(settings: Settings, outbox: Outbox) -> Mapping[str, Hook]:
-    hooks = {}
-    for app, own in settings.apps.items():
-        policy = MappingPolicy(
-            app_id=own.onesignal_app_id,
-            kinds=own.events,
-            name_set=own.event_names,
-            anonymous=own.anonymous,
-            library=LIBRARY,
+def event_sources(settings: Settings, ledger: Ledger) -> dict[str, Source]:
+    """Return every configured app as its events hook sees it."""
+    return {
+        app: Source(
+            app,
+            ledger.number(app),
+            MappingPolicy(
+                app_id=own.onesignal_app_id,
+                kinds=own.events,
+                name_set=own.event_names,
+                anonymous=own.anonymous,
+                library=LIBRARY,
+            ),
         )
-        tokens = Tokens(token.get_secret_value() for token in own.webhook_tokens)
-        hooks[app] = Hook(tokens, Source(app, outbox.ledger.number(app), policy))
+        for app, own in settings.apps.items()
+    }
+
+
+def _hooks(settings: Settings, sources: Mapping[str, Source]) -> Mapping[str, Hook]:
+    hooks = {}
+    for app, source in sources.items():
+        secrets = settings.apps[app].webhook_tokens
+        hooks[app] = Hook(Tokens(token.get_secret_value() for token in secrets), source)
     return hooks
 
 

@@ -5,7 +5,6 @@ This module knows URLs, headers and compression; it neither retries nor judges.
 
 import email.utils
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -74,12 +73,14 @@ class EventsApi:
         """Bytes of an upload besides its events and the commas between them."""
         return len(self._head) + 2
 
-    async def upload(self, bodies: Sequence[bytes]) -> UploadReply:
-        """Send one request with the events `bodies` and return how it ended.
+    async def upload(self, events: bytes) -> UploadReply:
+        """Send one request with `events` (JSON objects, commas between them).
 
-        Amplitude repeats a wrong key in its error text; the reply does not hold it.
+        Returns:
+            How it ended. Amplitude repeats a wrong key in its error text; the reply does
+            not hold it.
         """
-        data = b"%b%b]}" % (self._head, b",".join(bodies))
+        data = b"%b%b]}" % (self._head, events)
         headers = {"Content-Type": "application/json"}
         if self._target.gzip and len(data) >= GZIP_FROM_BYTES:
             data = await anyio.to_thread.run_sync(_compress, data)

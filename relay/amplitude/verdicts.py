@@ -11,7 +11,7 @@ the behaviour its SDKs expect of the live service.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Protocol
 
 import orjson
 
@@ -40,11 +40,16 @@ _REFUSALS = frozenset(
 )
 
 
-class EventIds(NamedTuple):
-    """The ids by which Amplitude may name an event's sender."""
+class Identified(Protocol):
+    """An event, as far as an answer may name it."""
 
-    device_id: str | None
-    user_id: str | None
+    @property
+    def device_id(self) -> str | None:
+        """Its device."""
+
+    @property
+    def user_id(self) -> str | None:
+        """Its user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +179,7 @@ class Halt:
 Verdict = Settled | Split | Refused | Later | Halt
 
 
-def judge_upload(reply: UploadReply, events: Sequence[EventIds]) -> Verdict:
+def judge_upload(reply: UploadReply, events: Sequence[Identified]) -> Verdict:
     """Return what `reply` means for the events of the upload, in their order."""
     match reply.status:
         case None:
@@ -202,7 +207,7 @@ def _judge_ok(reply: UploadReply, count: int) -> Verdict:
     return Later("status 200 without Amplitude's confirmation", reply.retry_after_s)
 
 
-def _judge_bad_request(reply: UploadReply, events: Sequence[EventIds]) -> Verdict:
+def _judge_bad_request(reply: UploadReply, events: Sequence[Identified]) -> Verdict:
     answer = _answer(reply)
     error = answer.get("error")
     if isinstance(error, str) and error.startswith(BAD_KEY):
@@ -236,7 +241,7 @@ def _judge_rejected(
 
 
 def _judge_silenced(
-    answer: Mapping[str, object], events: Sequence[EventIds], words: str
+    answer: Mapping[str, object], events: Sequence[Identified], words: str
 ) -> dict[int, Outcome]:
     """Return the events whose device Amplitude has muted for good."""
     named = _indices(answer.get("silenced_events"), len(events))
@@ -245,7 +250,7 @@ def _judge_silenced(
     return {index: Dead("silenced", words) for index in named}
 
 
-def _judge_too_many(reply: UploadReply, events: Sequence[EventIds]) -> Verdict:
+def _judge_too_many(reply: UploadReply, events: Sequence[Identified]) -> Verdict:
     holds = _judge_holds(reply, _answer(reply), events)
     if holds:
         return _settled(holds, len(events))
@@ -253,7 +258,7 @@ def _judge_too_many(reply: UploadReply, events: Sequence[EventIds]) -> Verdict:
 
 
 def _judge_holds(
-    reply: UploadReply, answer: Mapping[str, object], events: Sequence[EventIds]
+    reply: UploadReply, answer: Mapping[str, object], events: Sequence[Identified]
 ) -> dict[int, Outcome]:
     """Return the events whose device or user is throttled or over its daily quota."""
     quota_devices = _names(answer.get("exceeded_daily_quota_devices"))
@@ -280,7 +285,7 @@ def _one_of(own: str | None, named: Collection[str]) -> frozenset[str]:
     return frozenset({own}) if own is not None and own in named else frozenset()
 
 
-def _sender(ids: EventIds) -> tuple[frozenset[str], frozenset[str]]:
+def _sender(ids: Identified) -> tuple[frozenset[str], frozenset[str]]:
     """Return what to hold of an event named by its index alone: its device, else its user."""
     if ids.device_id is not None:
         return frozenset({ids.device_id}), frozenset()

@@ -6,7 +6,6 @@ from typing import Annotated
 import aiohttp
 import anyio
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from relay.amplitude.events_api import PATHS
@@ -16,7 +15,7 @@ from relay.cli.failure import CommandFailed, run
 from relay.cli.findings import Finding, bad, good
 from relay.cli.key_check import Knowledge, Whereabouts, locate_key
 from relay.cli.options import EnvFile, read_settings
-from relay.cli.output import output
+from relay.cli.output import print_aligned
 from relay.outbox.outbox import DATABASE_NAME
 from relay.outbox.sql import MIGRATIONS
 from relay.settings import AppSettings, Region, Settings, ingest_origin
@@ -106,8 +105,8 @@ def describe_key(app: str, where: Whereabouts, host: str, other: Region) -> Find
 
 
 def _show(findings: list[Finding]) -> None:
-    table = Table.grid(padding=(0, 2))
+    rows = []
     for finding in findings:
-        word, style = ("ok", "green") if finding.is_ok else ("failed", "bold red")
-        table.add_row(Text(word, style=style), Text(finding.name), Text(finding.text))
-    output().print(table)
+        word = Text("ok", "green") if finding.is_ok else Text("failed", "bold red")
+        rows.append((word, Text(finding.name), Text(finding.text)))
+    print_aligned(rows)

@@ -1,14 +1,20 @@
 """What commands show to people: on standard output, plain where it is no terminal."""
 
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Final
 
+import orjson
 from rich.console import Console
+from rich.text import Text
 
 PIPE_WIDTH: Final = 200
 """Columns where nobody's window sets them, so that lines stay whole for `grep`."""
+
+GAP: Final = 2
+"""Columns between columns."""
 
 
 @cache
@@ -30,3 +36,37 @@ def instant(epoch_ms: int | None) -> str:
     if epoch_ms is None:
         return "never"
     return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(" ", "seconds")[:-6] + "Z"
+
+
+def span(seconds: float) -> str:
+    """Return a length of time as people say it, in its largest fitting unit."""
+    for unit, unit_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= unit_s:
+            return f"{seconds / unit_s:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def print_aligned(rows: Iterable[Sequence[Text]]) -> None:
+    """Print rows in columns; the last one runs on, so that a line stays a line."""
+    held = list(rows)
+    widths = [max(map(len, column)) + GAP for column in zip(*held, strict=True)][:-1]
+    for *cells, last in held:
+        for cell, width in zip(cells, widths, strict=True):
+            cell.pad_right(width - len(cell))
+        output().print(Text.assemble(*cells, last), soft_wrap=True)
+
+
+def print_fields(fields: Mapping[str, str]) -> None:
+    """Print names and values, one pair a line."""
+    print_aligned((Text(name, style="dim"), Text(clean(text))) for name, text in fields.items())
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON on several lines, with nothing in it that steers a terminal."""
+    print_text(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def print_text(text: str) -> None:
+    """Print text from outside, line by line and unbroken."""
+    for line in text.splitlines():
+        output().print(Text(clean(line.replace("\t", "    "))), soft_wrap=True)

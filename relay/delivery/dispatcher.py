@@ -104,10 +104,11 @@ class Dispatcher:
             limits, now_s = self._limits.current, self._clock.monotonic_s()
             self._wakeup = anyio.Event()
             await self._fill(limits.max_events)
-            ready = self._window.peek(limits, now_s)
+            ready = self._window.choose(limits, now_s)
             wait_s = self._company_s(ready, now_s)
             if wait_s <= 0:
-                return self._window.take(limits, now_s)
+                self._window.take(ready)
+                return ready
             self._awaited = max(1, limits.max_events - len(ready)) if ready else 1
             with anyio.move_on_after(wait_s):
                 await self._wakeup.wait()

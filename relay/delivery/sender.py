@@ -18,7 +18,6 @@ from anyio.abc import TaskStatus
 from relay.amplitude.verdicts import (
     Dead,
     Delivered,
-    EventIds,
     Halt,
     Hold,
     Later,
@@ -52,7 +51,7 @@ STORE_RETRY_S = 1.0
 class Uploader(Protocol):
     """What a sender needs of Amplitude's API."""
 
-    async def upload(self, bodies: Sequence[bytes]) -> UploadReply:
+    async def upload(self, events: bytes) -> UploadReply:
         """Send one request and return how it ended."""
 
 
@@ -113,6 +112,12 @@ class Load:
     attempts: int = 0
     first_tried_at: int | None = None
     is_suspect: bool = False
+
+    def counted(self, now_ms: int) -> "Load":
+        """Return this load with one upload more."""
+        return replace(
+            self, attempts=self.attempts + 1, first_tried_at=self.first_tried_at or now_ms
+        )
 
     def tried(self, event: Waiting) -> Waiting:
         """Return `event` with the uploads of this claim added to its tries."""
@@ -176,17 +181,17 @@ class _Trip:
         if given is None:
             return ()
         try:
-            load, bodies = await self._fetch(load)
-            if not bodies:
-                return ()
+            bodies = await line.claims.read_bodies([event.seq for event in load.events])
+            if bodies is None:
+                return await self._without_vanished(load)
+            load = load.counted(line.clock.now_ms())
             if load.attempts > 1:
                 await self._write(lambda: line.claims.count_attempt(self._claim))
             began_s = line.clock.monotonic_s()
             self._pulse.beat(line.policy.timeout_s)
             reply = await line.uploader.upload(bodies)
             duration_s = line.clock.monotonic_s() - began_s
-            ids = [EventIds(event.device_id, event.user_id) for event in load.events]
-            verdict = judge_upload(reply, ids)
+            verdict = judge_upload(reply, load.events)
             self._report(load, reply, verdict, duration_s)
             return await self._obey(verdict, load, given)
         finally:
@@ -201,19 +206,13 @@ class _Trip:
                 given = await self._line.gate.enter()
         return given
 
-    async def _fetch(self, load: Load) -> tuple[Load, list[bytes]]:
-        """Read the bodies, leave out events that are gone, and count the attempt."""
-        bodies = await self._line.claims.read_bodies([event.seq for event in load.events])
-        gone = [event for event in load.events if event.seq not in bodies]
-        if gone:
-            await self._settle(Settlement(vanished=gone))
-        load = replace(
-            load,
-            events=[event for event in load.events if event.seq in bodies],
-            attempts=load.attempts + 1,
-            first_tried_at=load.first_tried_at or self._line.clock.now_ms(),
-        )
-        return load, [bodies[event.seq] for event in load.events]
+    async def _without_vanished(self, load: Load) -> Sequence[Load]:
+        """Let go of events that a person has removed meanwhile."""
+        present = await self._line.claims.read_present([event.seq for event in load.events])
+        gone = [event for event in load.events if event.seq not in present]
+        await self._settle(Settlement(vanished=gone))
+        left = [event for event in load.events if event.seq in present]
+        return [replace(load, events=left)] if left else ()
 
     async def _obey(self, verdict: Verdict, load: Load, given: Pass) -> Sequence[Load]:
         """Do what a verdict says and return the loads that must go again."""
@@ -293,11 +292,10 @@ class _Trip:
     async def _without_expired(self, load: Load) -> Load:
         """Bury events first tried too long ago for Amplitude to recognise a repetition."""
         oldest_at = self._line.clock.now_ms() - self._line.policy.max_age_ms
-        tried = [load.tried(event) for event in load.events]
         expired = [
-            event
-            for event in tried
-            if event.first_tried_at is not None and event.first_tried_at < oldest_at
+            load.tried(event)
+            for event in load.events
+            if (event.first_tried_at or load.first_tried_at or oldest_at) < oldest_at
         ]
         if not expired:
             return load

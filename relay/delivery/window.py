@@ -9,7 +9,7 @@ lane (as a bare number, so that a lane with a great many events costs little), o
 A parked lane that may go again is read back in pieces, oldest first.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush, merge
@@ -51,7 +51,7 @@ class Window:
         self._ready: deque[Waiting] = deque()
         self._parked: dict[str, list[int]] = {}
         self._parked_count = 0
-        self._in_hand: Counter[str] = Counter()
+        self._in_hand: dict[str, int] = {}
         self._holds: dict[str, _Hold] = {}
         self._revivable: set[str] = set()
 
@@ -98,23 +98,11 @@ class Window:
 
     # Choosing.
 
-    def peek(self, limits: BatchLimits, now_s: float) -> list[Waiting]:
-        """Return what `take` would take now."""
-        chosen = self._choose(limits, now_s)
-        self._ready.extendleft(reversed(chosen))
-        return chosen
+    def choose(self, limits: BatchLimits, now_s: float) -> list[Waiting]:
+        """Return the next upload's events, in order: at least one if any may go.
 
-    def take(self, limits: BatchLimits, now_s: float) -> list[Waiting]:
-        """Take the next upload's events in hand, in order: at least one if any may go."""
-        chosen = self._choose(limits, now_s)
-        for event in chosen:
-            lane = event.lane
-            self._in_hand[lane] += 1
-            self._revivable.discard(lane)
-        return chosen
-
-    def _choose(self, limits: BatchLimits, now_s: float) -> list[Waiting]:
-        """Move events that may go out of `ready`; park those that may not."""
+        They stay ready, at the front; events before them that may not go are parked.
+        """
         chosen: list[Waiting] = []
         body_bytes = 0
         while self._ready:
@@ -127,7 +115,16 @@ class Window:
             else:
                 self._park(event)
             self._ready.popleft()
+        self._ready.extendleft(reversed(chosen))
         return chosen
+
+    def take(self, chosen: Collection[Waiting]) -> None:
+        """Take in hand what `choose` has just returned; its lanes are busy from now on."""
+        in_hand = self._in_hand
+        for event in chosen:
+            self._ready.popleft()
+            in_hand[event.lane] = in_hand.get(event.lane, 0) + 1
+            self._revivable.discard(event.lane)
 
     def _may_go(self, event: Waiting, now_s: float) -> bool:
         lane = event.lane
@@ -155,11 +152,11 @@ class Window:
         """Let go of events in hand: they are settled, or parked by `put_back` before."""
         for event in events:
             lane = event.lane
-            self._in_hand[lane] -= 1
-            if self._in_hand[lane] == 0:
-                del self._in_hand[lane]
-                if lane in self._parked and not self._is_held(lane):
-                    self._revivable.add(lane)
+            left = self._in_hand.pop(lane) - 1
+            if left:
+                self._in_hand[lane] = left
+            elif lane in self._parked and not self._is_held(lane):
+                self._revivable.add(lane)
 
     def put_back(self, events: Iterable[Waiting]) -> None:
         """Park events that are in hand and must go again later."""

@@ -6,14 +6,14 @@ count as tried since the claim began.
 """
 
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
 
 import orjson
 
-from relay.database.database import Database, Row
+from relay.database.database import Database
 from relay.outbox.ledger import Counts, Ledger
 from relay.outbox.spans import decode_spans, encode_spans
 from relay.outbox.sql import SQL
@@ -118,25 +118,37 @@ class Claims:
             The events in order, and the sequence number to go on from.
         """
         page = {"app": app, "after": after, "limit": limit}
-        rows = await self._database.fetch(SQL["waiting"], page)
-        events = [_waiting(row) for row in rows if row[0] not in self._unpruned]
-        return events, rows[-1][0] if rows else after
+        events = await self._read(SQL["waiting"], page)
+        cursor = events[-1].seq if events else after
+        if self._unpruned:
+            events = [event for event in events if event.seq not in self._unpruned]
+        return events, cursor
 
     async def read_named(self, seqs: Collection[int]) -> list[Waiting]:
         """Return the events of `seqs` that are still there, in order."""
-        named = orjson.dumps(list(seqs)).decode()
-        rows = await self._database.fetch(SQL["named"], {"seqs": named})
-        return [_waiting(row) for row in rows]
+        return await self._read(SQL["named"], {"seqs": _names(seqs)})
 
-    async def read_bodies(self, seqs: Collection[int]) -> dict[int, bytes]:
-        """Return the bodies of the events of `seqs` that are still there."""
-        named = orjson.dumps(list(seqs)).decode()
-        return dict(await self._database.fetch(SQL["bodies"], {"seqs": named}))
+    async def read_bodies(self, seqs: Collection[int]) -> bytes | None:
+        """Return the bodies of the events `seqs`, in that order, with commas between them.
+
+        They are the bytes stored at acceptance. None if some of the events are gone.
+        """
+        ((count, bodies),) = await self._database.fetch(SQL["bodies"], {"seqs": _names(seqs)})
+        return bodies.encode() if count == len(seqs) else None
+
+    async def read_present(self, seqs: Collection[int]) -> set[int]:
+        """Return which of the events `seqs` are still there."""
+        rows = await self._database.fetch(SQL["present"], {"seqs": _names(seqs)})
+        return {seq for (seq,) in rows}
 
     async def read_accepted_at(self, seq: int) -> int | None:
         """Return when an event was accepted, None if it is gone."""
         rows = await self._database.fetch(SQL["accepted_at"], {"seq": seq})
         return rows[0][0] if rows else None
+
+    async def _read(self, query: str, parameters: Mapping[str, object]) -> list[Waiting]:
+        ((events,),) = await self._database.fetch(query, parameters)
+        return [Waiting(*event) for event in orjson.loads(events)]
 
     async def open(self, app: int, events: Sequence[Waiting], now_ms: int) -> Claim:
         """Record that a sender is about to upload `events` of `app`.
@@ -229,5 +241,5 @@ def _tries(
             yield {"seq": seq, "first_tried_at": started_at, "attempts": attempts}
 
 
-def _waiting(row: Row) -> Waiting:
-    return Waiting(*row)
+def _names(seqs: Collection[int]) -> str:
+    return orjson.dumps(list(seqs)).decode()

@@ -78,24 +78,44 @@ DELETE FROM seen_days
 WHERE day = :day AND NOT EXISTS (SELECT 1 FROM seen WHERE seen.day = :day);
 
 -- name: waiting
--- Events of an app after a sequence number, in order, without their bodies.
-SELECT e.seq, coalesce('d:' || e.device_id, 'u:' || e.user_id), e.device_id, e.user_id,
-    length(e.body), e.accepted_at, t.first_tried_at, coalesce(t.attempts, 0)
-FROM events AS e LEFT JOIN tries AS t ON t.seq = e.seq
-WHERE e.app = :app AND e.seq > :after
-ORDER BY e.seq LIMIT :limit;
+-- Events of an app after a sequence number, in order, without their bodies: one JSON array of
+-- arrays, so that Python's interpreter lock changes hands once and not once a row.
+SELECT json_group_array(json_array(seq, lane, device_id, user_id, size_bytes, accepted_at,
+    first_tried_at, attempts))
+FROM (
+    SELECT e.seq, coalesce('d:' || e.device_id, 'u:' || e.user_id) AS lane, e.device_id,
+        e.user_id, length(e.body) AS size_bytes, e.accepted_at, t.first_tried_at,
+        coalesce(t.attempts, 0) AS attempts
+    FROM events AS e LEFT JOIN tries AS t ON t.seq = e.seq
+    WHERE e.app = :app AND e.seq > :after
+    ORDER BY e.seq LIMIT :limit
+);
 
 -- name: named
 -- The same for given sequence numbers (a JSON array).
-SELECT e.seq, coalesce('d:' || e.device_id, 'u:' || e.user_id), e.device_id, e.user_id,
-    length(e.body), e.accepted_at, t.first_tried_at, coalesce(t.attempts, 0)
-FROM json_each(:seqs) AS j CROSS JOIN events AS e ON e.seq = j.value
-LEFT JOIN tries AS t ON t.seq = e.seq
-ORDER BY e.seq;
+SELECT json_group_array(json_array(seq, lane, device_id, user_id, size_bytes, accepted_at,
+    first_tried_at, attempts))
+FROM (
+    SELECT e.seq, coalesce('d:' || e.device_id, 'u:' || e.user_id) AS lane, e.device_id,
+        e.user_id, length(e.body) AS size_bytes, e.accepted_at, t.first_tried_at,
+        coalesce(t.attempts, 0) AS attempts
+    FROM json_each(:seqs) AS j CROSS JOIN events AS e ON e.seq = j.value
+    LEFT JOIN tries AS t ON t.seq = e.seq
+    ORDER BY e.seq
+);
 
 -- name: bodies
-SELECT e.seq, e.body FROM json_each(:seqs) AS j CROSS JOIN events AS e ON e.seq = j.value
-ORDER BY e.seq;
+-- How many of given events are still there, and their bodies laid end to end with commas.
+SELECT count(*), group_concat(body, ',')
+FROM (
+    SELECT CAST(e.body AS TEXT) AS body
+    FROM json_each(:seqs) AS j CROSS JOIN events AS e ON e.seq = j.value
+    ORDER BY j.key
+);
+
+-- name: present
+-- Which of given events are still there.
+SELECT e.seq FROM json_each(:seqs) AS j CROSS JOIN events AS e ON e.seq = j.value;
 
 -- name: accepted_at
 SELECT accepted_at FROM events WHERE seq = :seq;
@@ -126,9 +146,9 @@ INSERT INTO receipts (last_seq, spans) VALUES (:last_seq, :spans);
 SELECT spans FROM receipts;
 
 -- name: prunable
--- The oldest receipts whose events' keys are all remembered elsewhere.
+-- The oldest receipt whose events' keys are all remembered elsewhere.
 SELECT id, spans FROM receipts WHERE last_seq <= (SELECT folded_seq FROM marks)
-ORDER BY id LIMIT :limit;
+ORDER BY id LIMIT 1;
 
 -- name: drop_receipt
 DELETE FROM receipts WHERE id = :id;
@@ -137,6 +157,7 @@ DELETE FROM receipts WHERE id = :id;
 DELETE FROM events WHERE seq IN (
     SELECT e.seq FROM json_each(:spans) AS s
     CROSS JOIN events AS e ON e.seq BETWEEN s.value ->> 0 AND s.value ->> 1
+    LIMIT :limit
 );
 
 -- name: drop_tries

@@ -22,7 +22,7 @@ SEEN_DAYS = 31
 MESSAGE_DAYS = 90
 
 FOLD_CHUNK = 2_000
-PRUNE_RECEIPTS = 2
+PRUNE_CHUNK = 250
 EXPIRE_CHUNK = 2_000
 
 
@@ -78,12 +78,15 @@ def _fold_chunk(day: int, keys: Sequence[bytes], raw: sqlite3.Connection) -> Non
 
 
 def _prune(raw: sqlite3.Connection) -> bool:
-    receipts = raw.execute(SQL["prunable"], {"limit": PRUNE_RECEIPTS}).fetchall()
-    for receipt, spans in receipts:
-        raw.execute(SQL["drop_events"], {"spans": spans})
+    receipt = raw.execute(SQL["prunable"]).fetchone()
+    if receipt is None:
+        return False
+    number, spans = receipt
+    dropped = raw.execute(SQL["drop_events"], {"spans": spans, "limit": PRUNE_CHUNK}).rowcount
+    if dropped < PRUNE_CHUNK:
         raw.execute(SQL["drop_tries"], {"spans": spans})
-        raw.execute(SQL["drop_receipt"], {"id": receipt})
-    return bool(receipts)
+        raw.execute(SQL["drop_receipt"], {"id": number})
+    return True
 
 
 def _expire(today: int, raw: sqlite3.Connection) -> bool:

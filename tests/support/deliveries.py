@@ -1,6 +1,6 @@
 """One app's delivery out of a real outbox to a scripted Amplitude."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -61,9 +61,9 @@ class ScriptedAmplitude:
         self.may_answer.set()
         self._changed = anyio.Event()
 
-    async def upload(self, bodies: Sequence[bytes]) -> UploadReply:
+    async def upload(self, events: bytes) -> UploadReply:
         """Note an upload and answer it, as soon as answers may be given."""
-        upload = [orjson.loads(body) for body in bodies]
+        upload: Upload = orjson.loads(b"[%b]" % events)
         self.uploads.append(upload)
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)

@@ -44,6 +44,7 @@ async def running_outbox(
     folder: Path, apps: Collection[str] = (APP, OTHER), *, max_events: int = 1_000_000
 ) -> AsyncIterator[Outbox]:
     """Open the outbox of `folder` with its writer running."""
+    folder.mkdir(exist_ok=True)
     async with open_outbox(folder, apps, max_events=max_events, pulse=Pulse(FakeClock())) as outbox:
         yield outbox
 
@@ -74,6 +75,14 @@ def crash_copy(folder: Path, target: Path) -> Path:
         if (folder / name).exists():
             shutil.copy(folder / name, target / name)
     return target
+
+
+def pending_event(
+    seq: int, device_id: str | None = "d", user_id: str | None = "u", size_bytes: int = 10
+) -> Waiting:
+    """Return a pending event as the outbox reads it."""
+    lane = f"u:{user_id}" if device_id is None else f"d:{device_id}"
+    return Waiting(seq, lane, device_id, user_id, size_bytes, accepted_at=START_MS)
 
 
 @dataclass(frozen=True)

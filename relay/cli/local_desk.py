@@ -1,0 +1,85 @@
+"""Dead letters and quarantined bodies of an outbox that this process has opened itself."""
+
+from relay.clock import SystemClock
+from relay.daemon import event_sources
+from relay.doors.admin.letters import answer_dead_letter, answer_quarantined, cut_page
+from relay.doors.admin.models import Choice, DeadLetterPage, Listing, QuarantinePage
+from relay.outbox.outbox import Outbox
+from relay.outbox.selection import Selection
+from relay.reception import Reception
+from relay.settings import Settings
+
+
+class LocalDeadLetters:
+    """The dead letters of an outbox."""
+
+    def __init__(self, outbox: Outbox, settings: Settings) -> None:  # noqa: ARG002  as its twin
+        self._outbox = outbox
+
+    async def page(self, asked: Listing) -> DeadLetterPage:
+        """Return the dead letters that were asked for."""
+        found = await self._outbox.dead_letters.page(
+            _listed(self._outbox, asked), after=asked.after, limit=asked.limit + 1
+        )
+        items, following = cut_page([answer_dead_letter(letter) for letter in found], asked.limit)
+        return DeadLetterPage(items=items, next=items[-1].id if following else None)
+
+    async def retry(self, choice: Choice) -> int:
+        """Put dead letters back in line for the next start; return how many."""
+        selection = _chosen(self._outbox, choice)
+        if choice.dry_run:
+            return await self._outbox.dead_letters.count(selection)
+        return await self._outbox.dead_letters.retry(selection)
+
+    async def discard(self, choice: Choice) -> int:
+        """Throw dead letters away; return how many."""
+        selection = _chosen(self._outbox, choice)
+        if choice.dry_run:
+            return await self._outbox.dead_letters.count(selection)
+        return await self._outbox.dead_letters.discard(selection)
+
+
+class LocalQuarantine:
+    """The quarantined bodies of an outbox."""
+
+    def __init__(self, outbox: Outbox, settings: Settings) -> None:
+        self._outbox = outbox
+        self._sources = event_sources(settings, outbox.ledger)
+        self._reception = Reception(outbox.intakes, outbox.messages, SystemClock())
+
+    async def page(self, asked: Listing) -> QuarantinePage:
+        """Return the bodies that were asked for."""
+        found = await self._outbox.quarantine.page(
+            _listed(self._outbox, asked), after=asked.after, limit=asked.limit + 1
+        )
+        items, following = cut_page([answer_quarantined(body) for body in found], asked.limit)
+        return QuarantinePage(items=items, next=items[-1].id if following else None)
+
+    async def retry(self, choice: Choice) -> int:
+        """Read bodies once more; return how many were understood."""
+        return await self._reception.read_again(
+            self._outbox.quarantine,
+            _chosen(self._outbox, choice),
+            self._sources,
+            dry_run=choice.dry_run,
+        )
+
+    async def discard(self, choice: Choice) -> int:
+        """Throw bodies away; return how many."""
+        selection = _chosen(self._outbox, choice)
+        if choice.dry_run:
+            return await self._outbox.quarantine.count(selection)
+        return await self._outbox.quarantine.discard(selection)
+
+
+def _listed(outbox: Outbox, asked: Listing) -> Selection:
+    return Selection(None, _number(outbox, asked.app), asked.reason)
+
+
+def _chosen(outbox: Outbox, choice: Choice) -> Selection:
+    ids = None if choice.ids is None else tuple(choice.ids)
+    return Selection(ids, _number(outbox, choice.app), choice.reason)
+
+
+def _number(outbox: Outbox, app: str | None) -> int | None:
+    return None if app is None else outbox.ledger.number(app)

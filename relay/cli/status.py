@@ -1,0 +1,123 @@
+"""`relay status`: how the running daemon stands."""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Final
+
+import anyio
+import typer
+from rich import box
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from relay.cli.admin_api import AdminApi, open_admin_api
+from relay.cli.failure import CommandFailed, run
+from relay.cli.options import EnvFile, read_settings
+from relay.cli.output import clean, output, span
+from relay.doors.admin.models import AppStatusAnswer, StatusAnswer
+from relay.settings import Settings
+
+PATH: Final = "/status"
+
+REFRESH_S: Final = 1.0
+
+COUNTS: Final = (
+    "accepted",
+    "pending",
+    "in_flight",
+    "delivered",
+    "dead",
+    "discarded",
+    "duplicate",
+    "filtered",
+    "quarantined",
+)
+DELIVERY_STYLES: Final = {
+    "running": "green",
+    "backing_off": "yellow",
+    "paused": "yellow",
+    "halted": "bold red",
+}
+
+
+def status(
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it anew every second, until Ctrl-C.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the API's JSON.")] = False,
+    env_file: EnvFile = None,
+) -> None:
+    """Show how the running daemon and its apps stand."""
+    if watch and as_json:
+        raise typer.BadParameter("--watch and --json exclude each other")
+    settings = read_settings(env_file)
+    if as_json:
+        sys.stdout.buffer.write(run(partial(_fetch, settings)) + b"\n")
+    elif watch:
+        try:
+            run(partial(_watch, settings))
+        except KeyboardInterrupt:
+            return  # the way a watch ends
+    else:
+        output().print(run(partial(_ask_once, settings)))
+
+
+async def _fetch(settings: Settings) -> bytes:
+    async with open_admin_api(settings) as api:
+        return await api.fetch("GET", PATH)
+
+
+async def _ask_once(settings: Settings) -> RenderableType:
+    async with open_admin_api(settings) as api:
+        return await _ask(api)
+
+
+async def _watch(settings: Settings) -> None:
+    async with open_admin_api(settings) as api:
+        shown = await _ask(api)
+        if not output().is_terminal:
+            await _follow(api, output().print)
+        with Live(shown, console=output(), auto_refresh=False) as live:
+            await _follow(api, partial(live.update, refresh=True))
+
+
+async def _follow(api: AdminApi, show: Callable[[RenderableType], None]) -> None:
+    """Show the status again and again; a daemon that restarts meanwhile is waited for."""
+    while True:
+        try:
+            show(await _ask(api))
+        except CommandFailed as error:
+            show(Text(str(error), style="bold red"))
+        await anyio.sleep(REFRESH_S)
+
+
+async def _ask(api: AdminApi) -> RenderableType:
+    return picture(await api.get(PATH, StatusAnswer))
+
+
+def picture(answer: StatusAnswer) -> RenderableType:
+    """Return the status as people read it."""
+    word, style = ("ready", "green") if answer.ready else ("not ready", "bold red")
+    head = Text(f"relay {clean(answer.version)}, up for {span(answer.uptime_s)}, ")
+    head.append(word, style=style)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("app", no_wrap=True)
+    for name in COUNTS:
+        table.add_column(name.replace("_", " "), justify="right")
+    table.add_column("oldest", justify="right")
+    table.add_column("delivery", no_wrap=True)
+    table.add_column("last error", overflow="fold")
+    for app, own in answer.apps.items():
+        table.add_row(Text(clean(app)), *_cells(own))
+    return Group(head, table)
+
+
+def _cells(own: AppStatusAnswer) -> list[Text]:
+    counts = [Text(f"{getattr(own, name):,}") for name in COUNTS]
+    oldest = "" if own.oldest_pending_age_s is None else span(own.oldest_pending_age_s)
+    delivery = Text(own.delivery.replace("_", " "), style=DELIVERY_STYLES[own.delivery])
+    return [*counts, Text(oldest), delivery, Text(clean(own.last_error or ""))]

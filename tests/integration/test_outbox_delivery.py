@@ -1,0 +1,630 @@
+"""An app's events out of a real outbox to a scripted Amplitude."""
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio import wait_all_tasks_blocked
+from anyio.lowlevel import checkpoint
+
+from relay.amplitude.verdicts import UploadReply
+from relay.delivery.batching import BatchLimits, LearnedLimits
+from relay.delivery.delivery import DeliverySetup
+from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.gate import GateState
+from relay.events.mapping import MappedEvent
+from relay.outbox.claims import Settlement
+from relay.outbox.outbox import Outbox
+from relay.outbox.selection import Selection
+from tests.support.clocks import FakeClock, LeapingClock
+from tests.support.deliveries import (
+    DAY_MS,
+    SETUP,
+    TAKEN,
+    Bench,
+    Meter,
+    ScriptedAmplitude,
+    Upload,
+    answer,
+    ids_of,
+    make_delivery,
+    running_delivery,
+)
+from tests.support.outboxes import (
+    APP,
+    append,
+    census,
+    counts,
+    crash_copy,
+    mapped,
+    running_outbox,
+    waiting,
+)
+
+BAD_KEY = answer(400, error="Invalid API key: [api key]")
+FORBIDDEN = answer(403, error="Forbidden")
+ALL = Selection()
+
+
+def _with_batches_of(events: int, *, senders: int = 1) -> DeliverySetup:
+    limits = BatchLimits(max_events=events, max_bytes=900_000, overhead_bytes=60)
+    return replace(SETUP, limits=limits, senders=senders)
+
+
+def _names(upload: Upload, wanted: str) -> list[int]:
+    return [place for place, event in enumerate(upload) if event["insert_id"].startswith(wanted)]
+
+
+def _on(device: str, *ids: str, user: str | None = "user-1") -> list[MappedEvent]:
+    return [mapped(name, device_id=device, user_id=user) for name in ids]
+
+
+async def _reasons(bench: Bench) -> dict[str, str]:
+    letters = await bench.outbox.dead_letters.page(ALL, after=0, limit=1000)
+    return {letter.insert_id: letter.reason for letter in letters}
+
+
+async def test_accepted_events_are_delivered_in_order_and_counted(tmp_path: Path) -> None:
+    """Every accepted event goes once, in order of acceptance, and counts as delivered."""
+    amplitude = ScriptedAmplitude()
+    async with running_delivery(tmp_path, amplitude) as bench:
+        ids = [f"e{number:03}" for number in range(25)]
+        await append(bench.outbox, *ids)
+        await bench.settled(25)
+        assert amplitude.taken == ids
+        found = await counts(bench.outbox)
+        assert (found.accepted, found.delivered, found.pending) == (25, 25, 0)
+
+
+async def test_events_of_an_earlier_run_are_delivered_at_the_start(tmp_path: Path) -> None:
+    """What waits on disk goes without any new arrival."""
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, "e1", "e2")
+    async with running_delivery(tmp_path, ScriptedAmplitude()) as bench:
+        await bench.settled(2)
+        assert bench.amplitude.taken == ["e1", "e2"]
+
+
+async def test_rows_named_by_a_400_die_and_the_rest_goes_without_them(tmp_path: Path) -> None:
+    """A partial rejection kills exactly the named events."""
+
+    def script(upload: Upload) -> UploadReply:
+        bad = _names(upload, "bad")
+        return answer(400, events_with_invalid_fields={"time": bad}) if bad else TAKEN
+
+    async with running_delivery(tmp_path, ScriptedAmplitude(script)) as bench:
+        await append(bench.outbox, "e1", "bad1", "e2", "bad2", "e3")
+        await bench.settled(5)
+        assert bench.amplitude.taken == ["e1", "e2", "e3"]
+        assert await _reasons(bench) == {"bad1": "invalid_field", "bad2": "invalid_field"}
+
+
+async def test_first_only_indices_find_every_bad_event_without_repeating_a_company(
+    tmp_path: Path,
+) -> None:
+    """HTTP V2 names only the first bad event; all die, all others arrive, no upload twice."""
+
+    def script(upload: Upload) -> UploadReply:
+        bad = _names(upload, "bad")[:1]
+        return answer(400, events_with_missing_fields={"event_type": bad}) if bad else TAKEN
+
+    amplitude = ScriptedAmplitude(script)
+    async with running_delivery(tmp_path, amplitude, _with_batches_of(64)) as bench:
+        ids = [f"bad{number}" if number % 3 else f"e{number}" for number in range(64)]
+        await append(bench.outbox, *ids)
+        await bench.settled(64)
+        assert sorted(amplitude.taken) == sorted(name for name in ids if name.startswith("e"))
+        assert sorted(await _reasons(bench)) == sorted(n for n in ids if n.startswith("bad"))
+        sent = [tuple(ids_of(upload)) for upload in amplitude.uploads]
+        assert len(sent) == len(set(sent))
+
+
+@pytest.mark.parametrize("status", [400, 413])
+async def test_an_unexplained_refusal_is_halved_until_the_culprit_stands_alone(
+    tmp_path: Path, status: int
+) -> None:
+    """A 400 or 413 without rows kills only the event that is refused by itself."""
+
+    def script(upload: Upload) -> UploadReply:
+        return answer(status, error="No") if _names(upload, "bad") else TAKEN
+
+    async with running_delivery(tmp_path, ScriptedAmplitude(script)) as bench:
+        await append(bench.outbox, "e1", "e2", "e3", "bad", "e4", "e5")
+        await bench.settled(6)
+        assert sorted(bench.amplitude.taken) == ["e1", "e2", "e3", "e4", "e5"]
+        assert list(await _reasons(bench)) == ["bad"]
+
+
+async def test_a_lone_oversized_event_does_not_make_uploads_small(tmp_path: Path) -> None:
+    """One event too large in itself says nothing about how many others fit."""
+
+    def script(upload: Upload) -> UploadReply:
+        return answer(413, error="Payload too large") if _names(upload, "bad") else TAKEN
+
+    amplitude = ScriptedAmplitude(script)
+    async with running_delivery(tmp_path, amplitude) as bench:
+        await append(bench.outbox, "bad")
+        await bench.settled(1)
+        await append(bench.outbox, *(f"e{number}" for number in range(10)))
+        await bench.settled(11)
+        assert [len(upload) for upload in amplitude.uploads] == [1, 10]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        UploadReply(200, b"<html>ok</html>"),
+        UploadReply(200, b""),
+        UploadReply(200, b'{"code":2'),
+        UploadReply(200, b"{}"),
+        UploadReply(200, b'{"code":400}'),
+        UploadReply(None, failure="reset"),
+        UploadReply(302),
+        answer(408),
+        *(answer(status) for status in (500, 502, 503, 504)),
+    ],
+)
+async def test_whatever_does_not_confirm_is_sent_again_unchanged(
+    tmp_path: Path, reply: UploadReply
+) -> None:
+    """Only a confirmed 200 settles; the same events go again in the same bytes."""
+    amplitude = ScriptedAmplitude(lambda _: reply if len(amplitude.uploads) < 3 else TAKEN)
+    async with running_delivery(tmp_path, amplitude) as bench:
+        await append(bench.outbox, "e1", "e2")
+        await bench.settled(2)
+        assert amplitude.uploads == [amplitude.uploads[0]] * 3
+        assert (await counts(bench.outbox)).delivered == 2
+
+
+async def test_a_throttled_device_rests_while_others_go_and_goes_after_its_pause(
+    tmp_path: Path,
+) -> None:
+    """A 429 with ids holds those alone, and for the pause."""
+    is_throttled = True
+
+    def script(upload: Upload) -> UploadReply:
+        slow = [place for place, event in enumerate(upload) if event["device_id"] == "slow"]
+        if slow and is_throttled:
+            return answer(429, throttled_devices={"slow": 31}, throttled_events=slow)
+        return TAKEN
+
+    amplitude = ScriptedAmplitude(script)
+    async with running_delivery(tmp_path, amplitude) as bench:
+        await append(bench.outbox, *_on("slow", "s1"), *_on("quick", "q1"), *_on("slow", "s2"))
+        await bench.settled(1)
+        await append(bench.outbox, *_on("slow", "s3"), *_on("quick", "q2"))
+        await bench.settled(2)
+        assert amplitude.taken == ["q1", "q2"]
+        assert (await counts(bench.outbox)).dead == 0
+        is_throttled = False
+        bench.clock.leap(SETUP.policy.hold_s)
+        await append(bench.outbox, *_on("quick", "q3"))
+        await bench.settled(6)
+        assert [name for name in amplitude.taken if name[0] == "s"] == ["s1", "s2", "s3"]
+
+
+async def test_a_throttled_device_named_by_one_index_keeps_its_order(tmp_path: Path) -> None:
+    """Later events of a device on hold wait behind the held one, also inside the same upload."""
+    throttled = ["e1"]
+
+    def script(upload: Upload) -> UploadReply:
+        named = [place for place, name in enumerate(ids_of(upload)) if name in throttled]
+        return answer(429, throttled_events=named) if named else TAKEN
+
+    amplitude = ScriptedAmplitude(script)
+    async with running_delivery(tmp_path, amplitude) as bench:
+        await append(bench.outbox, *_on("slow", "e1", "e2"), *_on("quick", "q1"))
+        await bench.settled(1)
+        throttled.clear()
+        bench.clock.leap(SETUP.policy.hold_s)
+        await append(bench.outbox, *_on("quick", "q2"))
+        await bench.settled(4)
+        assert [name for name in amplitude.taken if name[0] == "e"] == ["e1", "e2"]
+
+
+async def test_a_throttled_user_does_not_let_later_events_of_the_device_pass(
+    tmp_path: Path,
+) -> None:
+    """A device's order holds although one of its users rests and another does not."""
+    is_throttled = True
+
+    def script(upload: Upload) -> UploadReply:
+        if is_throttled and any(event["user_id"] == "ann" for event in upload):
+            return answer(429, throttled_users={"ann": 31})
+        return TAKEN
+
+    amplitude = ScriptedAmplitude(script)
+    async with running_delivery(tmp_path, amplitude) as bench:
+        await append(
+            bench.outbox,
+            *_on("shared", "a1", user="ann"),
+            *_on("shared", "b1", user="bob"),
+            *_on("quick", "q1", user="cid"),
+        )
+        await bench.settled(1)
+        is_throttled = False
+        bench.clock.leap(SETUP.policy.hold_s)
+        await append(bench.outbox, *_on("quick", "q2", user="cid"))
+        await bench.settled(4)
+        assert [name for name in amplitude.taken if name[0] in "ab"] == ["a1", "b1"]
+
+
+async def test_a_long_backlog_of_a_held_device_does_not_hold_up_others(tmp_path: Path) -> None:
+    """Events behind thousands of a held device go at once, not a page every few seconds."""
+
+    def script(upload: Upload) -> UploadReply:
+        return (
+            answer(429, throttled_devices={"slow": 31})
+            if any(event["device_id"] == "slow" for event in upload)
+            else TAKEN
+        )
+
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, *_on("slow", *(f"s{number}" for number in range(5_000))))
+        await append(outbox, *_on("quick", "q1"))
+    async with running_delivery(tmp_path, ScriptedAmplitude(script)) as bench:
+        await bench.settled(1, within_s=2)
+        assert bench.amplitude.taken == ["q1"]
+
+
+async def test_a_second_hold_on_a_waiting_lane_does_not_hold_up_others(tmp_path: Path) -> None:
+    """A lane whose device may go but whose user rests is not read again and again."""
+    is_device_throttled = True
+
+    def script(upload: Upload) -> UploadReply:
+        if any(event["user_id"] == "ann" for event in upload):
+            devices = {"slow": 31} if is_device_throttled else {}
+            users = {} if is_device_throttled else {"ann": 31}
+            return answer(429, throttled_devices=devices, throttled_users=users)
+        return TAKEN
+
+    ids = [f"s{number}" for number in range(1_500)]
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, *_on("slow", *ids, user="ann"))
+    async with running_delivery(tmp_path, ScriptedAmplitude(script)) as bench:
+        await bench.amplitude.until(lambda: len(bench.amplitude.uploads) >= 1)
+        await append(bench.outbox, *_on("ann's other", "a1", user="ann"))
+        is_device_throttled = False
+        await bench.amplitude.until(lambda: len(bench.amplitude.uploads) >= 2)
+        bench.clock.leap(SETUP.policy.hold_s - 1)
+        await append(bench.outbox, *_on("quick", "q1", user="bob"))
+        await bench.settled(1, within_s=2)
+        bench.clock.leap(2)
+        for number in range(2, 6):
+            await append(bench.outbox, *_on("quick", f"q{number}", user="bob"))
+            await bench.settled(number, within_s=2)
+
+
+async def test_a_bad_key_halts_the_app_and_loses_nothing(tmp_path: Path) -> None:
+    """Events wait whole while the key is refused and go once it is taken."""
+    reply = BAD_KEY
+    amplitude = ScriptedAmplitude(lambda _: reply)
+    async with running_delivery(tmp_path, amplitude, replace(SETUP, halt_probe_s=0.05)) as bench:
+        await append(bench.outbox, "e1", "e2")
+        await amplitude.until(lambda: len(amplitude.uploads) >= 2)
+        assert bench.delivery.gate.state is GateState.HALTED
+        assert (await counts(bench.outbox)).pending == 2
+        reply = TAKEN
+        await bench.settled(2)
+        assert bench.delivery.gate.state is GateState.RUNNING
+        assert bench.delivery.gate.last_error is None
+
+
+async def test_a_halted_app_is_not_hammered_by_its_senders(tmp_path: Path) -> None:
+    """Between two probes nothing is uploaded, however many senders and events there are."""
+    amplitude = ScriptedAmplitude(lambda _: BAD_KEY)
+    async with running_delivery(tmp_path, amplitude, _with_batches_of(5, senders=4)) as bench:
+        for number in range(8):
+            await append(bench.outbox, *_on(f"d{number}", *(f"e{number}-{i}" for i in range(5))))
+        await amplitude.until(lambda: len(amplitude.uploads) >= 1)
+        for _ in range(20):
+            await bench.outbox.database.flush()
+        await wait_all_tasks_blocked()
+        assert len(amplitude.uploads) <= 4
+        assert (await counts(bench.outbox)).pending == 40
+
+
+async def test_content_refused_by_the_door_dies_when_it_alone_is_refused(tmp_path: Path) -> None:
+    """A 403 pinned to one event kills that event and halts nothing."""
+
+    def script(upload: Upload) -> UploadReply:
+        return FORBIDDEN if _names(upload, "bad") else TAKEN
+
+    async with running_delivery(tmp_path, ScriptedAmplitude(script)) as bench:
+        await append(bench.outbox, "bad", *(f"e{number}" for number in range(9)))
+        await bench.settled(10)
+        assert await _reasons(bench) == {"bad": "forbidden"}
+        assert bench.delivery.gate.state is GateState.RUNNING
+
+
+async def test_a_shut_door_halts_the_app_and_kills_nothing(tmp_path: Path) -> None:
+    """A 403 for everything is no judgement on any event."""
+    amplitude = ScriptedAmplitude(lambda _: FORBIDDEN)
+    async with running_delivery(tmp_path, amplitude, _with_batches_of(64)) as bench:
+        await append(bench.outbox, *(f"e{number}" for number in range(64)))
+        await amplitude.until(lambda: bench.delivery.gate.state is GateState.HALTED)
+        assert (await counts(bench.outbox)).pending == 64
+        assert len(amplitude.uploads) < 20
+
+
+async def test_refused_content_that_came_alone_dies_once_others_are_taken(
+    tmp_path: Path,
+) -> None:
+    """A lone event refused with 403 does not keep its app halted while others would pass."""
+
+    def script(upload: Upload) -> UploadReply:
+        return FORBIDDEN if _names(upload, "bad") else TAKEN
+
+    amplitude = ScriptedAmplitude(script)
+    setup = replace(_with_batches_of(10, senders=4), halt_probe_s=0.05)
+    async with running_delivery(tmp_path, amplitude, setup) as bench:
+        await append(bench.outbox, *_on("bad", "bad"))
+        await amplitude.until(lambda: bench.delivery.gate.state is GateState.HALTED)
+        await append(bench.outbox, *_on("quick", "e1"))
+        await bench.settled(2)
+        assert await _reasons(bench) == {"bad": "forbidden"}
+        assert bench.delivery.gate.state is GateState.RUNNING
+
+
+async def test_refused_content_dies_also_when_probes_are_minutes_apart(tmp_path: Path) -> None:
+    """The proof that others pass outlives the pause between two probes of a halted app."""
+
+    def script(upload: Upload) -> UploadReply:
+        return FORBIDDEN if _names(upload, "bad") else TAKEN
+
+    amplitude = ScriptedAmplitude(script)
+    async with running_delivery(tmp_path, amplitude, _with_batches_of(10, senders=4)) as bench:
+        await append(bench.outbox, *_on("bad", "bad"))
+        await amplitude.until(lambda: bench.delivery.gate.state is GateState.HALTED)
+        for number in range(10):
+            await append(bench.outbox, *_on("quick", f"e{number}"))
+            bench.clock.leap(SETUP.halt_probe_s)
+            sent = len(amplitude.uploads)
+            bench.delivery.gate.set_paused(paused=False)  # wakes who waits: the clock leapt
+            await amplitude.until(lambda sent=sent: len(amplitude.uploads) > sent)
+        await bench.settled(11)
+        assert await _reasons(bench) == {"bad": "forbidden"}
+
+
+async def test_a_lane_is_in_one_senders_hands_at_a_time(tmp_path: Path) -> None:
+    """However many senders, two uploads under way never hold events of one device."""
+    amplitude = ScriptedAmplitude()
+    async with running_delivery(tmp_path, amplitude, _with_batches_of(5, senders=4)) as bench:
+        amplitude.may_answer = anyio.Event()
+        await append(bench.outbox, *_on("hot", *(f"h{number}" for number in range(20))))
+        await amplitude.until(lambda: amplitude.under_way == 1)
+        await append(bench.outbox, *_on("quick", "q1"))
+        await amplitude.until(lambda: amplitude.under_way == 2)
+        amplitude.may_answer.set()
+        await bench.settled(21)
+        assert [name for name in amplitude.taken if name[0] == "h"] == [f"h{n}" for n in range(20)]
+
+
+async def test_senders_upload_at_the_same_time(tmp_path: Path) -> None:
+    """Four senders carry four uploads of different devices at once."""
+    amplitude = ScriptedAmplitude()
+    amplitude.may_answer = anyio.Event()
+    async with running_delivery(tmp_path, amplitude, _with_batches_of(1, senders=4)) as bench:
+        for number in range(6):
+            await append(bench.outbox, *_on(f"d{number}", f"e{number}"))
+        await amplitude.until(lambda: amplitude.under_way == 4)
+        assert bench.delivery.dispatcher.in_flight == 4
+        amplitude.may_answer.set()
+        await bench.settled(6)
+        assert bench.delivery.dispatcher.in_flight == 0
+
+
+async def test_an_event_first_tried_too_long_ago_dies_without_an_upload(tmp_path: Path) -> None:
+    """Past the age at which Amplitude forgets insert ids nothing is sent again."""
+    amplitude = ScriptedAmplitude(lambda _: answer(500))
+    async with running_delivery(tmp_path, amplitude) as bench:
+        await append(bench.outbox, "e1")
+        await amplitude.until(lambda: len(amplitude.uploads) >= 2)
+        bench.clock.leap(SETUP.policy.max_age_ms / 1000 + 1)
+        await bench.settled(1)
+        (letter,) = await bench.outbox.dead_letters.page(ALL, after=0, limit=10)
+        assert letter.reason == "expired"
+        assert letter.attempts == len(amplitude.uploads)
+        assert letter.first_tried_at is not None
+
+
+async def test_an_untried_event_never_expires(tmp_path: Path) -> None:
+    """The age counts from the first upload, not from acceptance."""
+    async with running_delivery(tmp_path, ScriptedAmplitude()) as bench:
+        await append(bench.outbox, "e1", at_ms=bench.clock.now_ms() - 20 * DAY_MS)
+        await bench.settled(1)
+        assert bench.amplitude.taken == ["e1"]
+
+
+async def test_an_event_that_grows_too_old_while_paused_dies_without_an_upload(
+    tmp_path: Path,
+) -> None:
+    """The age is judged when the upload may go, not when it began to wait."""
+    amplitude = ScriptedAmplitude(lambda _: answer(500))
+    setup = replace(
+        SETUP, policy=replace(SETUP.policy, backoff=replace(SETUP.policy.backoff, cap_s=0.0))
+    )
+    async with running_delivery(tmp_path, amplitude, setup) as bench:
+        await append(bench.outbox, "e1")
+        await amplitude.until(lambda: len(amplitude.uploads) >= 1)
+        bench.delivery.gate.set_paused(paused=True)
+        await wait_all_tasks_blocked()
+        sent = len(amplitude.uploads)
+        bench.clock.leap(setup.policy.max_age_ms / 1000 + 1)
+        amplitude.script = lambda _: TAKEN
+        bench.delivery.gate.set_paused(paused=False)
+        await bench.settled(1)
+        assert await _reasons(bench) == {"e1": "expired"}
+        assert len(amplitude.uploads) == sent
+
+
+async def test_a_stop_settles_what_is_under_way_and_claims_nothing_more(tmp_path: Path) -> None:
+    """A drained delivery ends by itself; the rest waits for the next start."""
+    amplitude = ScriptedAmplitude()
+    amplitude.may_answer = anyio.Event()
+    async with running_outbox(tmp_path) as outbox:
+        delivery = make_delivery(outbox, amplitude, Meter(), LeapingClock())
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                await group.start(delivery.run)
+                await append(outbox, *(f"e{number}" for number in range(15)))
+                await amplitude.until(lambda: amplitude.under_way == 1)
+                delivery.drain()
+                amplitude.may_answer.set()
+        assert len(amplitude.uploads) == 1
+        assert (await counts(outbox)).delivered == 10
+    async with running_delivery(tmp_path, ScriptedAmplitude()) as bench:
+        await bench.settled(15)
+        assert bench.amplitude.taken == [f"e{number}" for number in range(10, 15)]
+
+
+async def test_a_crash_during_an_upload_sends_it_again_and_remembers_the_try(
+    tmp_path: Path,
+) -> None:
+    """After a crash the events in hand go again, in the same bytes, counted as tried."""
+    amplitude = ScriptedAmplitude()
+    amplitude.may_answer = anyio.Event()
+    async with running_delivery(tmp_path / "a", amplitude) as bench:
+        await append(bench.outbox, "e1", "e2")
+        await amplitude.until(lambda: amplitude.under_way == 1)
+        copy = crash_copy(tmp_path / "a", tmp_path / "b")
+    again = ScriptedAmplitude()
+    again.may_answer = anyio.Event()
+    async with running_delivery(copy, again) as bench:
+        await again.until(lambda: again.under_way == 1)
+        assert again.uploads == amplitude.uploads
+        tries = [(event.attempts, event.first_tried_at) for event in await waiting(bench.outbox)]
+        assert tries[0][0] == 1
+        assert tries[0][1] is not None
+        again.may_answer.set()
+        await bench.settled(2)
+        assert (await counts(bench.outbox)).delivered == 2
+
+
+async def test_a_dead_letter_that_is_retried_goes_again(tmp_path: Path) -> None:
+    """A revived event is delivered like a new one."""
+    amplitude = ScriptedAmplitude(lambda _: answer(400, error="No"))
+    async with running_delivery(tmp_path, amplitude) as bench:
+        await append(bench.outbox, "e1")
+        await bench.settled(1)
+        amplitude.script = lambda _: TAKEN
+        bench.delivery.dispatcher.arrived(await bench.outbox.dead_letters.retry(ALL))
+        await amplitude.until(lambda: amplitude.taken == ["e1"])
+        await bench.settled(1)
+
+
+async def test_events_that_vanish_from_disk_are_let_go(tmp_path: Path) -> None:
+    """An event removed while it waited neither goes nor stops its lane."""
+    amplitude = ScriptedAmplitude()
+    async with running_delivery(tmp_path, amplitude) as bench:
+        bench.delivery.gate.set_paused(paused=True)
+        await append(bench.outbox, "e1", "e2")
+        await wait_all_tasks_blocked()
+        first = (await waiting(bench.outbox))[0]
+        await bench.outbox.database.execute("DELETE FROM events WHERE seq = :seq", {"seq": first.seq})
+        bench.delivery.gate.set_paused(paused=False)
+        await amplitude.until(lambda: amplitude.taken == ["e2"])
+        await append(bench.outbox, "e3")
+        await amplitude.until(lambda: amplitude.taken == ["e2", "e3"])
+        with anyio.fail_after(2):
+            while bench.delivery.dispatcher.in_flight:
+                await bench.outbox.database.flush()
+
+
+async def test_a_full_upload_goes_without_waiting_for_company(tmp_path: Path) -> None:
+    """The linger is for uploads that are not full."""
+    amplitude = ScriptedAmplitude()
+    async with running_delivery(tmp_path, amplitude, replace(SETUP, linger_s=60.0)) as bench:
+        now_ms = bench.clock.now_ms()
+        await append(bench.outbox, *(f"e{number}" for number in range(9)), at_ms=now_ms)
+        await wait_all_tasks_blocked()
+        assert amplitude.uploads == []
+        await append(bench.outbox, "e9", at_ms=now_ms)
+        await bench.settled(10)
+        assert len(amplitude.uploads) == 1
+
+
+# The dispatcher under cancellation: a sender looks up every few seconds, wherever it is.
+
+
+def _dispatcher(outbox: Outbox, clock: FakeClock) -> Dispatcher:
+    limits = LearnedLimits(SETUP.limits)
+    return Dispatcher(outbox.claims, 1, limits, linger_s=0.0, clock=clock)
+
+
+@asynccontextmanager
+async def _busy_reader(outbox: Outbox) -> AsyncIterator[None]:
+    """Keep the reading connection busy while the body runs."""
+    is_over = threading.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(outbox.database.read, lambda _: is_over.wait(5))
+        await wait_all_tasks_blocked()
+        try:
+            yield
+        finally:
+            is_over.set()
+
+
+async def _give_up_claiming(outbox: Outbox, dispatcher: Dispatcher) -> None:
+    """Let a claim begin and be cancelled while it waits for the disk."""
+    async with _busy_reader(outbox), anyio.create_task_group() as group:
+        group.start_soon(dispatcher.claim)
+        await wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+
+
+async def test_a_claim_given_up_while_reading_leaves_nothing_unread(tmp_path: Path) -> None:
+    """The next claim finds what the cancelled one was about to read."""
+    async with running_outbox(tmp_path) as outbox:
+        dispatcher = _dispatcher(outbox, FakeClock())
+        await append(outbox, "e1")
+        await _give_up_claiming(outbox, dispatcher)
+        with anyio.fail_after(2):
+            claim = await dispatcher.claim()
+        assert len(claim.events) == 1
+
+
+async def test_a_claim_given_up_while_reading_back_a_held_lane_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    """Events whose pause is over are not forgotten when their reading is cancelled."""
+    clock = FakeClock()
+    async with running_outbox(tmp_path) as outbox:
+        dispatcher = _dispatcher(outbox, clock)
+        await append(outbox, "e1")
+        claim = await dispatcher.claim()
+        (event,) = claim.events
+        tried = event._replace(first_tried_at=clock.now_ms(), attempts=1)
+        dispatcher.rest(tried, frozenset({"d:device-1"}), 30.0)
+        await outbox.claims.settle(claim, Settlement(released=[tried]), clock.now_ms())
+        dispatcher.finish(claim, [tried])
+        clock.advance(31)
+        await _give_up_claiming(outbox, dispatcher)
+        with anyio.fail_after(2):
+            again = await dispatcher.claim()
+        assert list(again.events) == [tried]
+
+
+async def test_a_claim_given_up_while_recorded_goes_back_to_the_line(tmp_path: Path) -> None:
+    """Cancelling the record of a claim puts its events back in order."""
+    async with running_outbox(tmp_path) as outbox:
+        dispatcher = _dispatcher(outbox, FakeClock())
+        await append(outbox, "e1", "e2")
+        is_over = threading.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(outbox.database.write, lambda _: is_over.wait(5))
+            await wait_all_tasks_blocked()
+            async with anyio.create_task_group() as claiming:
+                claiming.start_soon(dispatcher.claim)
+                with anyio.fail_after(2):
+                    while not outbox.database._line:  # noqa: SLF001
+                        await checkpoint()
+                claiming.cancel_scope.cancel()
+            is_over.set()
+        with anyio.fail_after(2):
+            claim = await dispatcher.claim()
+        assert [event.seq for event in claim.events] == [1, 2]
