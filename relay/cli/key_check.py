@@ -43,6 +43,9 @@ class KeyAnswer:
     detail: str = ""
 
 
+ASKS_FOR_EVENTS: Final = KeyAnswer(Knowledge.UNSAID, "does not look at a key without events")
+
+
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
     """Where a key is known.
@@ -75,7 +78,7 @@ async def locate_key(
 
 async def ask_for_key(session: aiohttp.ClientSession, api_key: str, url: str) -> KeyAnswer:
     """Ask one host whether it knows a key."""
-    answer = KeyAnswer(Knowledge.UNSAID)
+    answer = ASKS_FOR_EVENTS
     try:
         for events in EMPTY_UPLOADS:
             body = orjson.dumps({"api_key": api_key, "events": events})
@@ -87,7 +90,7 @@ async def ask_for_key(session: aiohttp.ClientSession, api_key: str, url: str) ->
                 allow_redirects=False,
             ) as response:
                 answer = judge_answer(response.status, await response.read())
-            if answer.knowledge is not Knowledge.UNSAID:
+            if answer != ASKS_FOR_EVENTS:
                 break
     except TimeoutError:
         return KeyAnswer(Knowledge.UNSAID, f"no answer within {TIMEOUT_S:g} s")
@@ -106,6 +109,8 @@ def judge_answer(status: int, raw: bytes) -> KeyAnswer:
         return KeyAnswer(Knowledge.UNSAID, f"answered {status} without JSON")
     if status == 400 and str(body.get("error")).startswith(BAD_KEY):  # noqa: PLR2004
         return KeyAnswer(Knowledge.UNKNOWN)
-    if status not in (200, 400) or body.get("missing_field") is not None:
+    if status == 400 and body.get("missing_field") == "events":  # noqa: PLR2004
+        return ASKS_FOR_EVENTS
+    if status not in (200, 400) or body.get("code") != status:
         return KeyAnswer(Knowledge.UNSAID, f"answered {status} without a word on the key")
     return KeyAnswer(Knowledge.KNOWN)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import aiosqlite
+import anyio
 
 Result = TypeVar("Result")
 
@@ -23,6 +24,10 @@ CHECKPOINT_PAGES = 4_000
 the table's last page are written back once, and the pause stays in the milliseconds."""
 
 STATEMENT_CACHE = 256
+
+CLOSE_S = 30.0
+"""The last connection to close writes the whole log back; without it the thread would
+outlive the event loop."""
 
 
 class Connection(aiosqlite.Connection):
@@ -55,9 +60,13 @@ async def open_connection(path: Path, *, writable: bool) -> AsyncIterator[Connec
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(path, isolation_level=None, cached_statements=STATEMENT_CACHE)
 
-    async with Connection(connect, iter_chunk_size=64) as connection:
+    connection = await Connection(connect, iter_chunk_size=64)
+    try:
         await connection.run(_prepare_writer if writable else _prepare_reader)
         yield connection
+    finally:
+        with anyio.move_on_after(CLOSE_S, shield=True):
+            await connection.close()
 
 
 def _prepare_writer(raw: sqlite3.Connection) -> None:

@@ -67,7 +67,9 @@ class Delivery:
             setup.policy.backoff, halt_probe_s=setup.halt_probe_s, clock=clock, rng=rng
         )
         self.gate.is_paused = setup.is_paused
-        self.dispatcher = Dispatcher(claims, setup.no, limits, linger_s=setup.linger_s, clock=clock)
+        self.dispatcher = Dispatcher(
+            claims, setup.no, self.gate, limits, linger_s=setup.linger_s, clock=clock
+        )
         self.pulses = [Pulse(clock) for _ in range(setup.senders)]
         self._line = Line(
             app=setup.app,

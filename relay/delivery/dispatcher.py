@@ -8,6 +8,7 @@ import anyio
 
 from relay.clock import Clock
 from relay.delivery.batching import LearnedLimits
+from relay.delivery.gate import Gate
 from relay.delivery.window import Window
 from relay.outbox.claims import Claim, Claims, Waiting
 
@@ -22,10 +23,18 @@ class Dispatcher:
     """The line of one app, seen by its senders."""
 
     def __init__(
-        self, claims: Claims, app: int, limits: LearnedLimits, *, linger_s: float, clock: Clock
+        self,
+        claims: Claims,
+        app: int,
+        gate: Gate,
+        limits: LearnedLimits,
+        *,
+        linger_s: float,
+        clock: Clock,
     ) -> None:
         self._claims = claims
         self._app = app
+        self._gate = gate
         self._limits = limits
         self._linger_s = linger_s
         self._clock = clock
@@ -61,7 +70,7 @@ class Dispatcher:
             self._wakeup.set()
 
     async def claim(self) -> Claim:
-        """Return the next upload's events, recorded as claimed, once there are some.
+        """Return the next upload's events, recorded as claimed, once some may go.
 
         Raises:
             StoreFull: If the claim cannot be recorded now; the events wait on.
@@ -101,9 +110,12 @@ class Dispatcher:
 
     async def _next_events(self) -> list[Waiting]:
         while True:
+            await self._gate.open()
             limits, now_s = self._limits.current, self._clock.monotonic_s()
             self._wakeup = anyio.Event()
             await self._fill(limits.max_events)
+            if not self._gate.is_open:
+                continue  # it closed while the disk was read: nothing is taken in hand
             ready = self._window.choose(limits, now_s)
             wait_s = self._company_s(ready, now_s)
             if wait_s <= 0:

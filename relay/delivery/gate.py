@@ -81,12 +81,12 @@ class Gate:
 
     async def open(self) -> None:
         """Return once an upload could begin, without taking the pass for it."""
-        while not self._is_open():
+        while not self.is_open:
             await self._wait()
 
     async def enter(self) -> Pass:
         """Return the pass for one upload, once there is one; `leave` gives it back."""
-        while not self._is_open():
+        while not self.is_open:
             await self._wait()
         given = Pass(is_trial=bool(self._failures or self._is_halted), began=self._failures_ever)
         if given.is_trial:
@@ -127,7 +127,9 @@ class Gate:
         self._opens_at_s = self._clock.monotonic_s() + self._halt_probe_s
         self.leave(given)
 
-    def _is_open(self) -> bool:
+    @property
+    def is_open(self) -> bool:
+        """Whether an upload could begin now."""
         return (
             not self.is_paused
             and self._trial is None

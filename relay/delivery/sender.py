@@ -142,7 +142,6 @@ class Sender:
             self._pulse.beat(IDLE_SILENCE_S)
             claim: Claim | None = None
             with line.stop.interruptible(), anyio.move_on_after(IDLE_SILENCE_S):
-                await line.gate.open()
                 claim = await self._claim()
             if claim:
                 await _Trip(line, claim, self._pulse).carry()

@@ -1,0 +1,268 @@
+"""Each answer of Amplitude, and what becomes of the events behind it."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from relay.sandbox.amplitude import AmplitudeStandIn
+from relay.sandbox.conditions import Conditions, Poison
+from tests.support.clocks import LeapingClock
+from tests.support.relays import (
+    API_KEY,
+    DEADLINE_S,
+    Relay,
+    event,
+    insert_id,
+    relay_and_amplitude,
+)
+
+TRANSIENT = (
+    "408", "429", "500", "502", "503", "504",
+    "200_html", "200_empty", "200_garbage", "200_no_code", "200_code_500", "200_cut",
+    "hang", "reset",
+    "stored_500", "stored_504", "stored_reset", "stored_hang", "stored_200_cut",
+)  # fmt: skip
+
+
+def poison(effect: str, *numbers: int, indices: str = "endpoint") -> Conditions:
+    """Return conditions under which some events are poison."""
+    ids = frozenset(insert_id(number) for number in numbers)
+    return Conditions(
+        poisons=(Poison.model_validate({"insert_ids": ids, "effect": effect, "indices": indices}),)
+    )
+
+
+async def post_all(relay: Relay, count: int, first: int = 1) -> None:
+    """Post events, `count` of them, in one body."""
+    answer = await relay.post([event(number) for number in range(first, first + count)])
+    assert answer.json == {"accepted": count, "duplicate": 0, "filtered": 0, "quarantined": 0}
+
+
+def stored(amplitude: AmplitudeStandIn, key: str = API_KEY) -> list[str]:
+    """Return the insert ids Amplitude holds."""
+    return sorted(amplitude.ledger.account(key).insert_ids)
+
+
+def expected(*numbers: int) -> list[str]:
+    """Return insert ids of events by number."""
+    return sorted(insert_id(number) for number in numbers)
+
+
+@pytest.mark.parametrize("fault", TRANSIENT)
+async def test_a_passing_fault_costs_no_event_and_counts_none_twice(
+    tmp_path: Path, fault: str
+) -> None:
+    """Whatever goes wrong for a while, every event arrives, once, with the same bytes."""
+    async with relay_and_amplitude(tmp_path) as (relay, amplitude):
+        amplitude.faults.add(fault, count=3)
+        await post_all(relay, 25)
+        status = await relay.settled()
+        assert stored(amplitude) == expected(*range(1, 26))
+        assert (status["delivered"], status["dead"]) == (25, 0)
+        assert not amplitude.ledger.violation_counts
+
+
+async def test_an_upload_is_settled_only_by_a_200_whose_body_says_200(tmp_path: Path) -> None:
+    """A proxy's friendly page is no delivery: the events stay pending while it lasts."""
+    async with relay_and_amplitude(tmp_path) as (relay, amplitude):
+        amplitude.faults.add("200_html")
+        await post_all(relay, 3)
+        status = await relay.until(lambda status: status["delivery"] == "backing_off")
+        assert (status["pending"], status["delivered"]) == (3, 0)
+        amplitude.faults.clear()
+        assert (await relay.settled())["delivered"] == 3
+
+
+@pytest.mark.parametrize("upload", ["httpapi", "batch"])
+async def test_named_events_die_and_all_others_arrive(tmp_path: Path, upload: str) -> None:
+    """A 400 with indices kills exactly the events it names, on either API."""
+    changes = {"RELAY_APPS__SHOP__AMPLITUDE_UPLOAD": upload}
+    async with relay_and_amplitude(tmp_path, **changes) as (relay, amplitude):
+        amplitude.conditions = poison("invalid_field", 3, 7, 8, 40)
+        await post_all(relay, 40)
+        status = await relay.settled()
+        assert (status["delivered"], status["dead"]) == (36, 4)
+        letters = await relay.dead_letters()
+        assert sorted(letter["insert_id"] for letter in letters) == expected(3, 7, 8, 40)
+        assert {letter["reason"] for letter in letters} == {"invalid_field"}
+        assert all("event_properties" in letter["detail"] for letter in letters)
+
+
+async def test_good_events_do_not_wait_a_round_for_each_bad_one(tmp_path: Path) -> None:
+    """Where only the first bad event is named, the rest is cut, not sent whole each time."""
+    async with relay_and_amplitude(tmp_path) as (relay, amplitude):
+        bad = range(5, 1000, 10)
+        amplitude.conditions = poison("invalid_field", *bad)
+        await post_all(relay, 1000)
+        status = await relay.settled()
+        assert (status["delivered"], status["dead"]) == (900, 100)
+        sent = sum(line.events for line in amplitude.ledger.requests)
+        assert sent < 12_000  # a round for each bad event would send some 50,000
+
+
+@pytest.mark.parametrize("effect", ["bare_400", "html_400", "payload_413", "waf_403"])
+async def test_an_answer_without_names_is_halved_to_the_one_event(
+    tmp_path: Path, effect: str
+) -> None:
+    """Only the event alone dies; everything around it arrives."""
+    async with relay_and_amplitude(tmp_path) as (relay, amplitude):
+        amplitude.conditions = poison(effect, 17)
+        await post_all(relay, 50)
+        status = await relay.settled()
+        assert (status["delivered"], status["dead"]) == (49, 1)
+        (letter,) = await relay.dead_letters()
+        assert letter["insert_id"] == insert_id(17)
+        assert letter["attempts"] > 1
+        assert stored(amplitude) == expected(*(n for n in range(1, 51) if n != 17))
+
+
+async def test_a_smaller_size_is_remembered_after_a_413(tmp_path: Path) -> None:
+    """Once an upload was too large, the next ones are smaller from the start."""
+    async with relay_and_amplitude(tmp_path) as (relay, amplitude):
+        amplitude.conditions = Conditions(max_events=100)
+        await post_all(relay, 1000)
+        await relay.settled()
+        refused = sum(line.status == 413 for line in amplitude.ledger.requests)
+        await post_all(relay, 1000, first=1001)
+        await relay.settled()
+        again = sum(line.status == 413 for line in amplitude.ledger.requests) - refused
+        assert refused >= 4
+        assert again <= 1
+
+
+async def test_a_throttled_device_rests_while_all_others_go_on(tmp_path: Path) -> None:
+    """Throttled events are held, never dead, and go when the device has rested."""
+    async with relay_and_amplitude(tmp_path) as (relay, amplitude):
+        device = "a3f1c8d2-77b0-4f0b-8a51-000000000005"
+        amplitude.conditions = Conditions.model_validate({"throttled_devices": [device]})
+        await post_all(relay, 20)
+        status = await relay.until(lambda status: status["delivered"] == 19)
+        assert (status["pending"], status["dead"], status["delivery"]) == (1, 0, "running")
+        refused = sum(line.status == 429 for line in amplitude.ledger.requests)
+        assert refused <= 3  # it rests; it is not tried hot
+        amplitude.conditions = Conditions()
+        assert (await relay.settled())["delivered"] == 20
+
+
+async def test_a_daily_quota_holds_for_an_hour(tmp_path: Path) -> None:
+    """An id over its daily quota is held long, and not dead."""
+    clock = LeapingClock()
+    async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
+        amplitude.conditions = Conditions.model_validate({"quota_users": ["user-2"]})
+        await post_all(relay, 3)
+        await relay.until(lambda status: status["delivered"] == 2)
+        amplitude.conditions = Conditions()
+        clock.leap(600)
+        await post_all(relay, 1, first=10)
+        status = await relay.until(lambda status: status["delivered"] == 3)
+        assert status["pending"] == 1
+        clock.leap(3600)
+        await post_all(relay, 1, first=11)
+        assert (await relay.settled())["delivered"] == 5
+
+
+async def test_a_silenced_device_dies_and_says_so(tmp_path: Path) -> None:
+    """Events of a muted device are dead letters; a retry is up to a person."""
+    async with relay_and_amplitude(tmp_path) as (relay, amplitude):
+        device = "a3f1c8d2-77b0-4f0b-8a51-000000000002"
+        amplitude.conditions = Conditions.model_validate({"silenced_devices": [device]})
+        await post_all(relay, 3)
+        status = await relay.settled()
+        assert (status["delivered"], status["dead"]) == (2, 1)
+        (letter,) = await relay.dead_letters()
+        assert letter["reason"] == "silenced"
+
+
+async def test_a_wrong_key_halts_that_app_alone_and_loses_nothing(tmp_path: Path) -> None:
+    """The other app flows; mended, the halted one goes on by itself."""
+    async with relay_and_amplitude(tmp_path, apps=("shop", "game")) as (relay, amplitude):
+        amplitude.api_keys.discard(API_KEY)
+        await post_all(relay, 5)
+        halted = await relay.until(lambda status: status["delivery"] == "halted")
+        assert (halted["pending"], halted["dead"]) == (5, 0)
+        assert API_KEY not in str(halted)
+        ready = await relay.ask("GET", f"{relay.public}/readyz")
+        assert ready.status == 200
+        answer = await relay.post([event(n) for n in range(1, 8)], app="game")
+        assert answer.json["accepted"] == 7
+        assert (await relay.settled("game"))["delivered"] == 7
+        amplitude.api_keys.add(API_KEY)
+        status = await relay.settled()
+        assert (status["delivered"], status["delivery"]) == (5, "running")
+
+
+async def test_a_refusal_of_everything_halts_the_app(tmp_path: Path) -> None:
+    """A 403 that no event escapes kills none; the door is tried again later."""
+    async with relay_and_amplitude(tmp_path) as (relay, amplitude):
+        amplitude.faults.add("403")
+        await post_all(relay, 50)
+        halted = await relay.until(lambda status: status["delivery"] == "halted")
+        assert (halted["pending"], halted["dead"]) == (50, 0)
+        assert len(amplitude.ledger.requests) < 40
+        amplitude.faults.clear()
+        status = await relay.settled()
+        assert (status["delivered"], status["dead"]) == (50, 0)
+
+
+async def test_a_lone_event_under_a_404_becomes_a_dead_letter(tmp_path: Path) -> None:
+    """An answer that speaks of the request kills the event it was about."""
+    async with relay_and_amplitude(tmp_path) as (relay, amplitude):
+        amplitude.faults.add("404", count=1)
+        await post_all(relay, 1)
+        status = await relay.settled()
+        assert (status["delivered"], status["dead"]) == (0, 1)
+
+
+async def test_an_outage_is_not_hammered(tmp_path: Path) -> None:
+    """While Amplitude is down, one request goes at a time, however many senders wait."""
+    changes = {"RELAY_DELIVERY__BACKOFF_BASE_S": "0.2", "RELAY_DELIVERY__BACKOFF_CAP_S": "0.4"}
+    async with relay_and_amplitude(tmp_path, **changes) as (relay, amplitude):
+        amplitude.faults.add("503")
+        for first in range(1, 4001, 1000):
+            await post_all(relay, 1000, first=first)
+        with anyio.fail_after(DEADLINE_S):
+            await amplitude.ledger.wait_until(lambda ledger: ledger.total_requests >= 8)
+        lines = list(amplitude.ledger.requests)
+        assert all(line.status == 503 for line in lines)
+        assert lines[-1].at - lines[3].at >= 100
+        amplitude.faults.clear()
+        assert (await relay.settled())["delivered"] == 4000
+
+
+async def test_retry_after_counts_beyond_the_cap(tmp_path: Path) -> None:
+    """Amplitude's wish is honoured even where it is longer than the backoff's cap."""
+    async with relay_and_amplitude(tmp_path) as (relay, amplitude):
+        amplitude.faults.add("503", count=1, retry_after=1)
+        await post_all(relay, 1)
+        await relay.settled()
+        first, second = list(amplitude.ledger.requests)
+        assert second.at - first.at >= 900
+
+
+async def test_an_event_first_tried_too_long_ago_expires(tmp_path: Path) -> None:
+    """Past the age at which Amplitude forgets insert ids, an event is not sent again."""
+    clock = LeapingClock()
+    async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
+        amplitude.faults.add("503")
+        await post_all(relay, 1)
+        await relay.until(lambda status: status["delivery"] == "backing_off")
+        clock.leap(7 * 86_400)
+        status = await relay.settled()
+        assert (status["delivered"], status["dead"]) == (0, 1)
+        (letter,) = await relay.dead_letters()
+        assert letter["reason"] == "expired"
+        assert letter["attempts"] >= 1
+        amplitude.faults.clear()
+
+
+async def test_an_untried_event_never_expires(tmp_path: Path) -> None:
+    """A pause of weeks costs nothing: the age counts from the first upload."""
+    clock = LeapingClock()
+    async with relay_and_amplitude(tmp_path, clock=clock) as (relay, _):
+        await relay.api("POST", "/apps/shop/pause")
+        await post_all(relay, 2)
+        clock.leap(30 * 86_400)
+        assert (await relay.status())["delivery"] == "paused"
+        await relay.api("POST", "/apps/shop/resume")
+        assert (await relay.settled())["delivered"] == 2

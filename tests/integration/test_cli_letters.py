@@ -1,0 +1,273 @@
+"""`relay dead-letters` and `relay quarantine`, through a daemon and without one."""
+
+import json
+import os
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from relay.outbox.claims import Death, Settlement
+from relay.outbox.intake import Intake, QuarantinedBody
+from relay.outbox.outbox import Outbox
+from tests.support.command_line import CommandLine, ended
+from tests.support.outboxes import append, mapped, running_outbox, waiting
+from tests.unit.events.bodies import PUSH_CLICKED
+
+OLD_MS = 1_700_000_000_000
+"""More than 7 days ago."""
+
+ESCAPE = "\x1b[31m"
+
+WAYS = pytest.mark.parametrize("way", ["daemon", "alone"])
+NOUNS = pytest.mark.parametrize("noun", ["dead-letters", "quarantine"])
+
+
+async def bury(outbox: Outbox, *ids: str, reason: str, app: str = "shop") -> None:
+    """Make dead letters that were first tried long ago."""
+    await append(outbox, *map(mapped, ids), app=app)
+    events = await waiting(outbox, app)
+    claim = await outbox.claims.open(outbox.ledger.number(app), events, OLD_MS)
+    tried = [event._replace(first_tried_at=OLD_MS, attempts=1) for event in events]
+    deaths = [Death(event, reason, f"400 {ESCAPE}[bold]refused") for event in tried]
+    await outbox.claims.settle(claim, Settlement(dead=deaths), OLD_MS)
+
+
+async def set_aside(outbox: Outbox, *bodies: bytes, reason: str, app: str = "shop") -> None:
+    """Put bodies into quarantine."""
+    intake = Intake(outbox.ledger.number(app), OLD_MS)
+    intake.quarantined += [QuarantinedBody("events", reason, "Why.", body) for body in bodies]
+    await outbox.intakes.append(intake)
+
+
+async def fill(relay: CommandLine) -> None:
+    """Give an outbox three dead letters and three quarantined bodies, two of them `bad`."""
+    async with running_outbox(relay.folder, ["shop"]) as outbox:
+        await bury(outbox, "a", "b", reason="bad")
+        await bury(outbox, "c", reason="worse")
+        await set_aside(outbox, b"{not json", b"\xff\xfe", reason="bad")
+        await set_aside(outbox, json.dumps(PUSH_CLICKED).encode(), reason="worse")
+
+
+@asynccontextmanager
+async def filled(tmp_path: Path, way: str) -> AsyncIterator[CommandLine]:
+    """Give a filled outbox, with a daemon over it or without."""
+    relay = CommandLine(tmp_path, RELAY_ADMIN_TOKEN="token-of-the-admin-door")
+    await fill(relay)
+    if way == "alone":
+        yield relay
+        return
+    async with relay.serving():
+        yield relay
+
+
+async def ids(relay: CommandLine, noun: str, *words: str) -> list[int]:
+    """Return the ids that a list shows."""
+    done = await relay.run(noun, "list", "--json", *words)
+    assert (done.code, done.err) == (0, "")
+    return [item["id"] for item in json.loads(done.out)]
+
+
+@WAYS
+@NOUNS
+async def test_items_are_listed_by_app_reason_and_limit(
+    tmp_path: Path, noun: str, way: str
+) -> None:
+    """With a daemon and without one the same."""
+    async with filled(tmp_path, way) as relay:
+        assert await ids(relay, noun) == [1, 2, 3]
+        assert await ids(relay, noun, "--app", "SHOP", "--reason", "bad") == [1, 2]
+        assert await ids(relay, noun, "--reason", "no such") == []
+        assert await ids(relay, noun, "--limit", "1") == [1]
+
+
+@NOUNS
+async def test_a_table_shows_no_more_than_it_is_asked_for(tmp_path: Path, noun: str) -> None:
+    """It says when there is more; nothing from outside steers the terminal."""
+    async with filled(tmp_path, "alone") as relay:
+        done = await relay.run(noun, "list", "--limit", "2")
+        assert (done.code, done.err) == (0, "there are more; --limit 2 ends the list here\n")
+        assert done.out.count("bad") == 2
+        assert ESCAPE not in done.out
+
+
+@WAYS
+async def test_a_dead_letter_is_shown_whole(tmp_path: Path, way: str) -> None:
+    """With its reason and its event."""
+    async with filled(tmp_path, way) as relay:
+        done = await relay.run("dead-letters", "show", "2")
+        assert (done.code, done.err) == (0, "")
+        assert '  "insert_id": "b",\n' in done.out
+        assert "400 \N{REPLACEMENT CHARACTER}[31m[bold]refused" in done.out
+        shown = json.loads((await relay.run("dead-letters", "show", "2", "--json")).out)
+        assert (shown["id"], shown["reason"], shown["event"]["insert_id"]) == (2, "bad", "b")
+
+
+@WAYS
+async def test_a_quarantined_body_is_shown_as_it_came(tmp_path: Path, way: str) -> None:
+    """As JSON on several lines where it is some."""
+    async with filled(tmp_path, way) as relay:
+        assert (await relay.run("quarantine", "show", "1")).out.endswith("\n{not json\n")
+        assert (await relay.run("quarantine", "show", "2")).out.endswith("\n//4=\n")
+        assert (
+            '    "kind": "message.push.clicked"' in (await relay.run("quarantine", "show", "3")).out
+        )
+
+
+@WAYS
+@NOUNS
+async def test_an_unknown_id_is_named(tmp_path: Path, noun: str, way: str) -> None:
+    """Also where ids of other items lie beyond it."""
+    async with filled(tmp_path, way) as relay:
+        done = await relay.run(noun, "show", "7")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.endswith(" 7\n")
+
+
+@WAYS
+async def test_dead_letters_go_back_in_line(tmp_path: Path, way: str) -> None:
+    """With a warning where Amplitude may count them again; a dry run only counts."""
+    async with filled(tmp_path, way) as relay:
+        done = await relay.run("dead-letters", "retry", "--reason", "bad", "--dry-run")
+        assert (done.code, done.out) == (0, "2 dead letters would be put back in line\n")
+        assert await ids(relay, "dead-letters") == [1, 2, 3]
+        done = await relay.run("dead-letters", "retry", "--reason", "bad")
+        assert (done.code, done.out) == (0, "2 dead letters were put back in line\n")
+        assert done.err.startswith("warning: ")
+        assert "counts again" in done.err
+        assert await ids(relay, "dead-letters") == [3]
+
+
+@WAYS
+async def test_bodies_are_read_again(tmp_path: Path, way: str) -> None:
+    """Those understood now leave the quarantine, the others stay."""
+    async with filled(tmp_path, way) as relay:
+        done = await relay.run("quarantine", "retry", "--all")
+        assert (done.code, done.err) == (0, "")
+        assert done.out == "1 quarantined body was read and taken in\n"
+        assert await ids(relay, "quarantine") == [1, 2]
+
+
+@WAYS
+@NOUNS
+async def test_ids_that_are_missing_are_told(tmp_path: Path, noun: str, way: str) -> None:
+    """The others are discarded, and without a terminal nobody is asked."""
+    async with filled(tmp_path, way) as relay:
+        done = await relay.run(noun, "discard", "3", "99", "3")
+        assert (done.code, done.err) == (1, "relay: 1 of 2 ids: not found\n")
+        assert await ids(relay, noun) == [1, 2]
+
+
+@WAYS
+@NOUNS
+async def test_items_are_exported_a_line_each(tmp_path: Path, noun: str, way: str) -> None:
+    """To standard output, or to a new file for the owner alone."""
+    file = tmp_path / "export.ndjson"
+    async with filled(tmp_path, way) as relay:
+        printed = await relay.run(noun, "export")
+        assert [json.loads(line)["id"] for line in printed.out.splitlines()] == [1, 2, 3]
+        written = await relay.run(noun, "export", "--output", str(file))
+        assert (written.code, file.read_text()) == (0, printed.out)
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        again = await relay.run(noun, "export", "--output", str(file), "--reason", "worse")
+        assert (again.code, file.read_text()) == (1, printed.out)
+        assert again.err == f"relay: {file} exists already; name a new file\n"
+
+
+@NOUNS
+async def test_without_an_outbox_there_is_nothing_and_nothing_is_made(
+    tmp_path: Path, noun: str
+) -> None:
+    """A list is no reason to make a data directory."""
+    relay = CommandLine(tmp_path)
+    assert await ids(relay, noun) == []
+    done = await relay.run(noun, "discard", "--all")
+    assert (done.code, done.err) == (0, "")
+    assert not relay.folder.exists()
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("1", "--all"), ("1", "--reason", "bad"), ("--all", "--reason", "bad"), ("x",)]
+)
+@pytest.mark.parametrize("verb", ["retry", "discard"])
+async def test_a_choice_is_made_in_one_way(
+    tmp_path: Path, verb: str, words: tuple[str, ...]
+) -> None:
+    """Nothing is changed by a guess."""
+    async with filled(tmp_path, "alone") as relay:
+        assert (await relay.run("dead-letters", verb, *words)).code == 2
+        assert await ids(relay, "dead-letters") == [1, 2, 3]
+
+
+async def test_an_unknown_app_is_named_with_those_there_are(tmp_path: Path) -> None:
+    """Before anything is opened."""
+    done = await CommandLine(tmp_path).run("dead-letters", "list", "--app", "nobody")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "relay: no app 'nobody' is configured; there are: shop\n"
+
+
+async def test_among_several_apps_one_is_named(tmp_path: Path) -> None:
+    """Lists show all of them; actions want to be told."""
+    relay = CommandLine(tmp_path)
+    relay.add_app("blog")
+    async with running_outbox(relay.folder, ["shop", "blog"]) as outbox:
+        await bury(outbox, "a", reason="bad")
+        await bury(outbox, "b", reason="bad", app="blog")
+    assert await ids(relay, "dead-letters") == [1, 2]
+    refused = await relay.run("dead-letters", "discard", "--reason", "bad")
+    assert refused.code == 2
+    assert "blog, shop" in refused.err
+    assert (await relay.run("dead-letters", "discard", "--app", "blog")).code == 0
+    assert await ids(relay, "dead-letters") == [1]
+
+
+async def answered(relay: CommandLine, answer: bytes, *words: str) -> int:
+    """Run a command at a terminal, answer its question and return its exit code."""
+    person, terminal = os.openpty()
+    try:
+        command = await relay.start(*words, stdin=terminal)
+        async with command:
+            assert command.stderr is not None
+            with anyio.fail_after(20):
+                asked = b""
+                while b"?" not in asked:
+                    asked += await command.stderr.receive()
+            os.write(person, answer)
+            return await ended(command)
+    finally:
+        os.close(person)
+        os.close(terminal)
+
+
+async def test_at_a_terminal_a_person_is_asked_first(tmp_path: Path) -> None:
+    """And the answer counts."""
+    async with filled(tmp_path, "alone") as relay:
+        assert await answered(relay, b"n\n", "dead-letters", "discard", "--all") == 1
+        assert await ids(relay, "dead-letters") == [1, 2, 3]
+        assert await answered(relay, b"y\n", "dead-letters", "discard", "--all") == 0
+        assert await ids(relay, "dead-letters") == []
+
+
+async def test_yes_is_an_answer_given_in_advance(tmp_path: Path) -> None:
+    """Nothing is asked, even at a terminal."""
+    person, terminal = os.openpty()
+    async with filled(tmp_path, "alone") as relay:
+        command = await relay.start("quarantine", "discard", "--all", "--yes", stdin=terminal)
+        async with command:
+            assert await ended(command) == 0
+        assert await ids(relay, "quarantine") == []
+    os.close(person)
+    os.close(terminal)
+
+
+async def test_an_app_that_is_no_longer_configured_keeps_its_letters(tmp_path: Path) -> None:
+    """They are listed, and can be discarded by id."""
+    relay = CommandLine(tmp_path)
+    async with running_outbox(relay.folder, ["gone"]) as outbox:
+        await bury(outbox, "a", reason="bad", app="gone")
+    assert await ids(relay, "dead-letters") == [1]
+    assert (await relay.run("dead-letters", "discard", "1")).code == 0
+    assert await ids(relay, "dead-letters") == []

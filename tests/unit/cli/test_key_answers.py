@@ -1,0 +1,74 @@
+"""What Amplitude's answers say of a key, and how that is told."""
+
+import pytest
+
+from relay.cli.check import describe_key
+from relay.cli.key_check import (
+    ASKS_FOR_EVENTS,
+    KeyAnswer,
+    Knowledge,
+    Whereabouts,
+    judge_answer,
+)
+
+KNOWN = KeyAnswer(Knowledge.KNOWN)
+UNKNOWN = KeyAnswer(Knowledge.UNKNOWN)
+UNSAID = KeyAnswer(Knowledge.UNSAID, "answered 503 without JSON")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (200, b'{"code":200,"events_ingested":0}', KNOWN),
+        (400, b'{"code":400,"error":"Invalid API key"}', UNKNOWN),
+        (400, b'{"code":400,"error":"Invalid API key: abc"}', UNKNOWN),
+        (400, b'{"code":400,"error":"x","events_with_missing_fields":{"event_type":[0]}}', KNOWN),
+        (400, b'{"code":400,"error":"x","missing_field":"events"}', ASKS_FOR_EVENTS),
+    ],
+)
+def test_answers_that_say_something(status: int, body: bytes, expected: KeyAnswer) -> None:
+    """A key is known unless Amplitude says that it is not."""
+    assert judge_answer(status, body) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"<html>"),
+        (200, b'{"code":500}'),
+        (200, b"[]"),
+        (302, b""),
+        (400, b"<html>"),
+        (403, b'{"code":403,"error":"Forbidden"}'),
+        (429, b'{"code":429}'),
+        (503, b""),
+    ],
+)
+def test_answers_that_say_nothing(status: int, body: bytes) -> None:
+    """Proxies, firewalls and outages know no keys."""
+    assert judge_answer(status, body).knowledge is Knowledge.UNSAID
+
+
+@pytest.mark.parametrize(
+    ("where", "is_ok", "text"),
+    [
+        (Whereabouts(KNOWN), True, "known (us)"),
+        (Whereabouts(UNKNOWN), False, "unknown (us)"),
+        (Whereabouts(UNSAID), False, "us: answered 503 without JSON"),
+        (
+            Whereabouts(UNKNOWN, KNOWN),
+            False,
+            "this key belongs to the other region (eu): RELAY_APPS__SHOP__AMPLITUDE_REGION=eu",
+        ),
+        (Whereabouts(UNKNOWN, UNKNOWN), False, "unknown in both regions (us, eu)"),
+        (
+            Whereabouts(UNKNOWN, UNSAID),
+            False,
+            "unknown (us); the other region (eu): answered 503 without JSON",
+        ),
+    ],
+)
+def test_where_a_key_is_known_is_told(where: Whereabouts, text: str, *, is_ok: bool) -> None:
+    """With what to do about it."""
+    finding = describe_key("shop", where, "us", "eu")
+    assert (finding.name, finding.is_ok, finding.text) == ("Amplitude key of shop", is_ok, text)
