@@ -6,6 +6,7 @@ This module knows URLs, headers and compression; it neither retries nor judges.
 import email.utils
 import zlib
 from dataclasses import dataclass
+from io import BytesIO
 
 import aiohttp
 import anyio.to_thread
@@ -21,6 +22,9 @@ GZIP_FROM_BYTES = 2048
 
 GZIP_LEVEL = 1
 """Event bodies repeat themselves: level 1 already shrinks them about six times."""
+
+STREAM_FROM_BYTES = 1_048_576
+"""Larger bodies go to the socket in pieces, so that other tasks get their turn."""
 
 MAX_ANSWER_BYTES = 1_048_576
 """Read of an answer; a full list of throttled ids and indices is far smaller."""
@@ -88,7 +92,7 @@ class EventsApi:
         try:
             async with self._session.post(
                 self._url,
-                data=data,
+                data=data if len(data) < STREAM_FROM_BYTES else BytesIO(data),
                 headers=headers,
                 timeout=self._timeout,
                 allow_redirects=False,

@@ -47,8 +47,11 @@ def check_database(path: Path, newest_schema: int) -> Finding:
         return good(name, "not there yet, made at the first start")
     if not os.access(path, os.R_OK | os.W_OK):
         return bad(name, f"{path} cannot be read and written by this user")
+    has_log, has_index = (path.with_name(name + tail).exists() for tail in ("-wal", "-shm"))
+    if has_log and not has_index:
+        return good(name, "has a log without its index: the next start reads it, a check cannot")
     try:
-        with closing(_open_unchanging(path)) as raw:
+        with closing(_open_unchanging(path, has_log=has_log)) as raw:
             (schema,) = raw.execute("PRAGMA user_version").fetchone()
             damages = [row[0] for row in raw.execute(f"PRAGMA quick_check({MOST_DAMAGES_SHOWN})")]
     except sqlite3.Error as error:
@@ -75,8 +78,7 @@ def check_sqlite() -> Finding:
     )
 
 
-def _open_unchanging(path: Path) -> sqlite3.Connection:
-    has_log = all(path.with_name(path.name + tail).exists() for tail in ("-wal", "-shm"))
+def _open_unchanging(path: Path, *, has_log: bool) -> sqlite3.Connection:
     mode = "mode=ro" if has_log else "immutable=1"
     uri = f"{path.absolute().as_uri()}?{mode}"
     return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)

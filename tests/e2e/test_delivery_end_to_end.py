@@ -1,6 +1,7 @@
 """Batches, order, company, pause and restart, from the hook to Amplitude."""
 
 from pathlib import Path
+from typing import cast
 
 import anyio
 
@@ -126,7 +127,7 @@ async def test_a_late_blank_event_gets_its_message_back(tmp_path: Path) -> None:
         await relay.post(event(2, message=blank))
         await relay.settled()
         (late,) = amplitude.ledger.account(API_KEY).events
-        properties = late["event_properties"]
+        properties = cast("dict[str, str]", late["event_properties"])
         assert properties["Message Name"] == "offer"
         assert properties["Message Title"] == "Hallo"
         assert properties["Message Contents"] == "20% off"

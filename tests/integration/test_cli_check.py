@@ -35,6 +35,20 @@ async def test_a_database_at_rest_is_read_without_a_trace(tmp_path: Path) -> Non
     assert contents(relay.folder) == before
 
 
+async def test_a_log_without_its_index_is_left_to_the_daemon(tmp_path: Path) -> None:
+    """To read it, SQLite would have to make the index."""
+    relay = CommandLine(tmp_path)
+    async with relay.serving():
+        copy = {name: (relay.folder / name).read_bytes() for name in ("outbox.db", "outbox.db-wal")}
+    for name, raw in copy.items():
+        (relay.folder / name).write_bytes(raw)
+    before = contents(relay.folder)
+    done = await relay.run("check")
+    assert done.code == 0
+    assert "has a log without its index" in done.out
+    assert contents(relay.folder) == before
+
+
 async def test_doors_of_a_running_relay_are_well(tmp_path: Path) -> None:
     """A check is made beside a daemon as often as before its start."""
     relay = CommandLine(tmp_path)

@@ -190,13 +190,12 @@ async def test_many_may_wait_for_one_ticket(tmp_path: Path) -> None:
                 got.append(await ticket.wait())
 
         impatient = anyio.CancelScope()
-        async with anyio.create_task_group() as group:
-            async with _busy_writer(database):
-                ticket = database.submit(_adding("one"))
-                for scope in (impatient, anyio.CancelScope()):
-                    group.start_soon(wait, scope)
-                await wait_all_tasks_blocked()
-                impatient.cancel()
+        async with anyio.create_task_group() as group, _busy_writer(database):
+            ticket = database.submit(_adding("one"))
+            for scope in (impatient, anyio.CancelScope()):
+                group.start_soon(wait, scope)
+            await wait_all_tasks_blocked()
+            impatient.cancel()
         assert got == ["one"]
         assert await ticket.wait() == "one"
 

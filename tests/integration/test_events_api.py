@@ -75,9 +75,7 @@ async def _ok(_: web.Request) -> web.StreamResponse:
     return web.Response(body=OK, content_type="application/json")
 
 
-def _answering(
-    status: int, body: bytes = OK, headers: dict[str, str] | None = None
-) -> Answer:
+def _answering(status: int, body: bytes = OK, headers: dict[str, str] | None = None) -> Answer:
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.Response(status=status, body=body, headers=headers)
 
@@ -240,6 +238,7 @@ async def test_an_unknown_encoding_is_read_as_it_is() -> None:
 
 async def test_silence_ends_with_the_timeout() -> None:
     """One upload never takes longer than it may."""
+
     async def never(_: web.Request) -> web.StreamResponse:
         await anyio.sleep_forever()
         raise AssertionError
@@ -300,7 +299,7 @@ JSON = b"Content-Type: application/json\r\n"
         HEAD + b"Content-Length: abc\r\n\r\n" + OK,
         HEAD + b"Content-Length: -1\r\n\r\n" + OK,
         HEAD + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n" + OK,
-        HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{\"cod",
+        HEAD + b'Transfer-Encoding: chunked\r\n\r\n5\r\n{"cod',
         HEAD + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\njunk",
         b"HTTP/1.1 100 Continue\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
@@ -309,7 +308,8 @@ JSON = b"Content-Type: application/json\r\n"
 )
 @pytest.mark.parametrize("is_cut", [False, True])
 async def test_a_broken_exchange_confirms_nothing_and_raises_nothing(
-    answer: bytes, is_cut: bool  # noqa: FBT001
+    answer: bytes,
+    is_cut: bool,  # noqa: FBT001
 ) -> None:
     """Closed, reset, cut or malformed: the upload is tried again."""
     reply = await _upload_raw(answer, is_cut=is_cut)

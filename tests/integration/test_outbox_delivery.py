@@ -1,15 +1,11 @@
 """An app's events out of a real outbox to a scripted Amplitude."""
 
-import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
-from anyio.lowlevel import checkpoint
 
 from relay.amplitude.verdicts import UploadReply
 from relay.delivery.batching import BatchLimits, LearnedLimits
@@ -35,9 +31,9 @@ from tests.support.deliveries import (
     running_delivery,
 )
 from tests.support.outboxes import (
-    APP,
     append,
-    census,
+    busy_reader,
+    busy_writer,
     counts,
     crash_copy,
     mapped,
@@ -525,7 +521,9 @@ async def test_events_that_vanish_from_disk_are_let_go(tmp_path: Path) -> None:
         await append(bench.outbox, "e1", "e2")
         await wait_all_tasks_blocked()
         first = (await waiting(bench.outbox))[0]
-        await bench.outbox.database.execute("DELETE FROM events WHERE seq = :seq", {"seq": first.seq})
+        await bench.outbox.database.execute(
+            "DELETE FROM events WHERE seq = :seq", {"seq": first.seq}
+        )
         bench.delivery.gate.set_paused(paused=False)
         await amplitude.until(lambda: amplitude.taken == ["e2"])
         await append(bench.outbox, "e3")
@@ -556,22 +554,9 @@ def _dispatcher(outbox: Outbox, clock: FakeClock) -> Dispatcher:
     return Dispatcher(outbox.claims, 1, limits, linger_s=0.0, clock=clock)
 
 
-@asynccontextmanager
-async def _busy_reader(outbox: Outbox) -> AsyncIterator[None]:
-    """Keep the reading connection busy while the body runs."""
-    is_over = threading.Event()
-    async with anyio.create_task_group() as group:
-        group.start_soon(outbox.database.read, lambda _: is_over.wait(5))
-        await wait_all_tasks_blocked()
-        try:
-            yield
-        finally:
-            is_over.set()
-
-
 async def _give_up_claiming(outbox: Outbox, dispatcher: Dispatcher) -> None:
     """Let a claim begin and be cancelled while it waits for the disk."""
-    async with _busy_reader(outbox), anyio.create_task_group() as group:
+    async with busy_reader(outbox), anyio.create_task_group() as group:
         group.start_soon(dispatcher.claim)
         await wait_all_tasks_blocked()
         group.cancel_scope.cancel()
@@ -614,17 +599,10 @@ async def test_a_claim_given_up_while_recorded_goes_back_to_the_line(tmp_path: P
     async with running_outbox(tmp_path) as outbox:
         dispatcher = _dispatcher(outbox, FakeClock())
         await append(outbox, "e1", "e2")
-        is_over = threading.Event()
-        async with anyio.create_task_group() as group:
-            group.start_soon(outbox.database.write, lambda _: is_over.wait(5))
+        async with busy_writer(outbox), anyio.create_task_group() as group:
+            group.start_soon(dispatcher.claim)
             await wait_all_tasks_blocked()
-            async with anyio.create_task_group() as claiming:
-                claiming.start_soon(dispatcher.claim)
-                with anyio.fail_after(2):
-                    while not outbox.database._line:  # noqa: SLF001
-                        await checkpoint()
-                claiming.cancel_scope.cancel()
-            is_over.set()
+            group.cancel_scope.cancel()
         with anyio.fail_after(2):
             claim = await dispatcher.claim()
         assert [event.seq for event in claim.events] == [1, 2]

@@ -2,11 +2,13 @@
 
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Collection
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
 import orjson
 
 from relay.events.mapping import MappedEvent
@@ -66,6 +68,34 @@ async def waiting(outbox: Outbox, app: str = APP) -> list[Waiting]:
 async def counts(outbox: Outbox, app: str = APP) -> Counts:
     """Return an app's counts."""
     return (await outbox.ledger.states())[app].counts
+
+
+@asynccontextmanager
+async def busy_writer(outbox: Outbox) -> AsyncIterator[None]:
+    """Keep the writer busy, in a group of its own, while the body runs."""
+    async with _busy(outbox.database.write):
+        yield
+
+
+@asynccontextmanager
+async def busy_reader(outbox: Outbox) -> AsyncIterator[None]:
+    """Keep the reading connection busy while the body runs."""
+    async with _busy(outbox.database.read):
+        yield
+
+
+@asynccontextmanager
+async def _busy(
+    run: Callable[[Callable[[sqlite3.Connection], bool]], Awaitable[bool]],
+) -> AsyncIterator[None]:
+    is_over = threading.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, lambda _: is_over.wait(5))
+        await anyio.wait_all_tasks_blocked()
+        try:
+            yield
+        finally:
+            is_over.set()
 
 
 def crash_copy(folder: Path, target: Path) -> Path:

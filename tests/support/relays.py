@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,8 @@ class Relay:
         headers: Mapping[str, str] | None = None,
     ) -> Answered:
         """Send any request."""
-        async with self._session.request(method, url, data=data, headers=headers) as answer:
+        body = None if data is None else BytesIO(data)
+        async with self._session.request(method, url, data=body, headers=headers) as answer:
             return Answered(answer.status, answer.headers, await answer.read())
 
     async def status(self, app: str = "shop") -> dict[str, Any]:

@@ -36,6 +36,7 @@ def describe(operations: Sequence[Operation[BaseModel]]) -> bytes:
         item = paths.setdefault(PREFIX + operation.path, PathItem())
         setattr(item, operation.method.lower(), _document(operation))
     document = OpenAPI(
+        openapi="3.1.1",
         info=Info(title="relay admin API", version=__version__),
         paths=paths,
         components=Components(
@@ -44,7 +45,7 @@ def describe(operations: Sequence[Operation[BaseModel]]) -> bytes:
         security=[{_BEARER: []}],
     )
     whole = construct_open_api_with_schema_class(document)
-    return whole.model_dump_json(by_alias=True, exclude_none=True).encode()
+    return whole.model_dump_json(by_alias=True, exclude_none=True, exclude_unset=True).encode()
 
 
 def _document(operation: Operation[BaseModel]) -> DocumentedOperation:

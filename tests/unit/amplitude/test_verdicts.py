@@ -32,7 +32,9 @@ class Ids(NamedTuple):
 EVENTS = [Ids(f"id{number}", f"u{number}") for number in range(8)]
 
 
-def _judge(status: int | None, body: object = None, *, retry_after_s: float | None = None) -> Verdict:
+def _judge(
+    status: int | None, body: object = None, *, retry_after_s: float | None = None
+) -> Verdict:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return judge_upload(UploadReply(status, raw, retry_after_s), EVENTS)
 
@@ -108,7 +110,10 @@ def test_a_bad_key_halts_and_its_text_never_gets_out(error: str) -> None:
     [
         {"code": 400, "error": "Request missing required field", "missing_field": "api_key"},
         {"code": 400, "error": "Request missing required field", "missing_field": "events"},
-        *({"code": 400, "error": f"{words}"} for words in ("Invalid request path", "invalid api key")),
+        *(
+            {"code": 400, "error": f"{words}"}
+            for words in ("Invalid request path", "invalid api key")
+        ),
         *({"code": 400, "error": word} for word in ("Missing request body", "Invalid event JSON")),
         {"code": 400, "error": "Invalid JSON request body"},
         {"code": 400, "error": "Invalid field values on some events"},

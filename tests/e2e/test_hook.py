@@ -1,0 +1,280 @@
+"""The events hook, as OneSignal and everybody else finds it."""
+
+import gzip
+import json
+import zlib
+from pathlib import Path
+
+import anyio
+import orjson
+import pytest
+
+from tests.support.relays import (
+    API_KEY,
+    APP_ID,
+    TOKEN,
+    app_environment,
+    event,
+    relay_and_amplitude,
+    running_relay,
+)
+
+ZEROS = {"accepted": 0, "duplicate": 0, "filtered": 0, "quarantined": 0}
+LIMIT = 4 * 1024 * 1024
+
+
+def counts(**named: int) -> dict[str, int]:
+    """Return a hook's answer."""
+    return {**ZEROS, **named}
+
+
+def offline(**changes: str) -> dict[str, str]:
+    """Return settings of an app whose Amplitude is not there."""
+    return {**app_environment("shop", "http://127.0.0.1:9"), **changes}
+
+
+async def test_every_token_of_the_app_opens_its_hook_in_either_header(tmp_path: Path) -> None:
+    """Tokens can be rotated: several are valid, as bearer or in relay's own header."""
+    changes = {"RELAY_APPS__SHOP__WEBHOOK_TOKENS": "first-token, second-token"}
+    async with running_relay(tmp_path, offline(**changes)) as relay:
+        assert (await relay.post(event(1), token="first-token")).json == counts(accepted=1)
+        other = await relay.post(event(2), token="", X_Relay_Token="second-token")
+        assert other.json == counts(accepted=1)
+
+
+@pytest.mark.parametrize(
+    ("app", "token", "headers"),
+    [
+        ("shop", "wrong", {}),
+        ("shop", "", {}),
+        ("shop", "", {"X_Relay_Token": "wrong"}),
+        ("shop", "", {"Authorization": f"Basic {TOKEN}"}),
+        ("nobody", TOKEN, {}),
+        ("nobody", "", {}),
+    ],
+)
+async def test_a_wrong_token_and_an_unknown_app_look_the_same(
+    tmp_path: Path, app: str, token: str, headers: dict[str, str]
+) -> None:
+    """401, without a word on which of the two it was; nothing is stored."""
+    async with running_relay(tmp_path, offline()) as relay:
+        answer = await relay.post(event(1), app=app, token=token, **headers)
+        assert (answer.status, answer.json) == (401, {"error": "wrong or missing token"})
+        assert (await relay.status())["accepted"] == 0
+
+
+async def test_the_body_is_not_read_before_the_token(tmp_path: Path) -> None:
+    """A wrong token is refused although the body never comes."""
+    async with running_relay(tmp_path, offline()) as relay:
+        host, port = relay.public.removeprefix("http://").split(":")
+        async with await anyio.connect_tcp(host, int(port)) as stream:
+            await stream.send(
+                b"POST /v1/apps/shop/events HTTP/1.1\r\nHost: relay\r\n"
+                b"Authorization: Bearer wrong\r\nContent-Length: 1000000\r\n\r\n"
+            )
+            with anyio.fail_after(3):
+                assert b" 401 " in await stream.receive()
+
+
+async def test_an_array_is_answered_member_by_member(tmp_path: Path) -> None:
+    """Counts add up to the number of events, whatever they are."""
+    async with running_relay(tmp_path, offline()) as relay:
+        body = [
+            event(1),
+            event(2),
+            event(1),
+            event(3, kind="message.live_activity.sent"),
+            event(4, kind="message.push.dreamt"),
+            event(5, app_id="99999999-2222-4333-8444-555555555555"),
+            event(6, external_id="", subscription_id=""),
+            "text",
+            None,
+            [event(7)],
+        ]
+        answer = await relay.post(body)
+        assert answer.json == counts(accepted=2, duplicate=1, filtered=1, quarantined=6)
+        items = (await relay.api("GET", "/quarantine")).json["items"]
+        assert [item["reason"] for item in items] == [
+            "unknown_kind",
+            "foreign_app",
+            "no_identity",
+            "not_an_object",
+            "not_an_object",
+            "not_an_object",
+        ]
+        assert json.loads(items[0]["body"]) == event(4, kind="message.push.dreamt")
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b"[]", {}),
+        (b"null", {"quarantined": 1}),
+        (b"42", {"quarantined": 1}),
+        (b"", {"quarantined": 1}),
+        (b"{not json", {"quarantined": 1}),
+        (b"\xff\xfe\x00", {"quarantined": 1}),
+        (b"[" * 100_000, {"quarantined": 1}),
+    ],
+)
+async def test_what_is_no_event_is_kept_raw_and_answered_200(
+    tmp_path: Path, body: bytes, named: dict[str, int]
+) -> None:
+    """An error answer would make OneSignal switch the stream off."""
+    async with running_relay(tmp_path, offline()) as relay:
+        answer = await relay.post(body)
+        assert (answer.status, answer.json) == (200, counts(**named))
+        items = (await relay.api("GET", "/quarantine")).json["items"]
+        assert len(items) == named.get("quarantined", 0)
+        if items and items[0]["encoding"] == "utf-8":
+            assert items[0]["body"].encode() == body
+
+
+async def test_gzip_is_read_and_broken_gzip_is_kept(tmp_path: Path) -> None:
+    """Compressed bodies are events too; what cannot be unpacked goes raw into quarantine."""
+    async with running_relay(tmp_path, offline()) as relay:
+        packed = gzip.compress(orjson.dumps([event(1), event(2)]))
+        two = packed + gzip.compress(b" ")
+        for body, answer in (
+            (packed, counts(accepted=2)),
+            (two, counts(duplicate=2)),
+            (packed[:-9], counts(quarantined=1)),
+            (b"plain", counts(quarantined=1)),
+            (b"", counts(quarantined=1)),
+        ):
+            answered = await relay.post(body, Content_Encoding="gzip")
+            assert (answered.status, answered.json) == (200, answer)
+        first = (await relay.api("GET", "/quarantine")).json["items"][0]
+        assert first["encoding"] == "base64"
+
+
+async def test_an_unknown_encoding_is_415(tmp_path: Path) -> None:
+    """The sender can know better, so it is told."""
+    async with running_relay(tmp_path, offline()) as relay:
+        answer = await relay.post(zlib.compress(b"{}"), Content_Encoding="br")
+        assert answer.status == 415
+        assert "gzip" in answer.json["error"]
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_a_body_past_the_limit_is_413(tmp_path: Path, *, compressed: bool) -> None:
+    """4 MiB count after decompression; a bomb is not unpacked to its end."""
+    async with running_relay(tmp_path, offline()) as relay:
+        body = b" " * (LIMIT + 1)
+        if compressed:
+            answer = await relay.post(gzip.compress(body * 20), Content_Encoding="gzip")
+        else:
+            answer = await relay.post(body)
+        assert answer.status == 413
+        assert (await relay.post(b" " * (LIMIT - 2) + b"[]")).json == ZEROS
+
+
+async def test_other_methods_and_paths_are_refused_in_json(tmp_path: Path) -> None:
+    """405 and 404, and the admin API is not behind this door."""
+    async with running_relay(tmp_path, offline()) as relay:
+        for method, path, status in (
+            ("GET", "/v1/apps/shop/events", 405),
+            ("POST", "/healthz", 405),
+            ("GET", "/", 404),
+            ("GET", "/api/v1/status", 404),
+            ("GET", "/metrics", 404),
+            ("POST", "/v1/apps/shop/events/more", 404),
+        ):
+            answer = await relay.ask(method, relay.public + path)
+            assert answer.status == status
+            assert answer.json["error"]
+
+
+async def test_a_path_may_be_escaped_or_carry_a_query(tmp_path: Path) -> None:
+    """A URL template may add parameters; the hook is the same."""
+    async with running_relay(tmp_path, offline()) as relay:
+        for number, path in enumerate(("/v1/apps/sh%6Fp/events", "/v1/apps/shop/events?a=b")):
+            answer = await relay.ask(
+                "POST",
+                relay.public + path,
+                data=orjson.dumps(event(number)),
+                headers={"X-Relay-Token": TOKEN},
+            )
+            assert answer.json == counts(accepted=1)
+
+
+async def test_a_full_outbox_answers_503_for_the_whole_array_and_goes_on_draining(
+    tmp_path: Path,
+) -> None:
+    """Nothing of a refused array is kept; delivered events make room."""
+    changes = {"RELAY_OUTBOX__MAX_EVENTS": "10"}
+    async with relay_and_amplitude(tmp_path, **changes) as (relay, _):
+        await relay.api("POST", "/apps/shop/pause")
+        assert (await relay.post([event(n) for n in range(8)])).status == 200
+        full = await relay.post([event(n) for n in range(20, 24)])
+        assert (full.status, full.headers["Retry-After"]) == (503, "5")
+        assert (await relay.status())["accepted"] == 8
+        await relay.post([event(n) for n in range(30, 32)])
+        ready = await relay.ask("GET", f"{relay.public}/readyz")
+        assert (ready.status, ready.json["checks"]["intake"]) == (503, "outbox_full")
+        await relay.api("POST", "/apps/shop/resume")
+        await relay.settled()
+        assert (await relay.post(event(99))).status == 200
+
+
+async def test_a_full_disk_answers_503_and_says_so(tmp_path: Path) -> None:
+    """Below the free space asked for, nothing is taken and `/readyz` tells."""
+    changes = offline(RELAY_OUTBOX__MIN_FREE_BYTES=str(1 << 60))
+    async with running_relay(tmp_path, changes) as relay:
+        assert (await relay.post(event(1))).status == 503
+        assert (await relay.post(event(1), token="wrong")).status == 401
+        ready = await relay.ask("GET", f"{relay.admin}/readyz")
+        assert (ready.status, ready.json["status"]) == (503, "unavailable")
+        alive = await relay.ask("GET", f"{relay.public}/healthz")
+        assert (alive.status, alive.json["status"]) == (200, "ok")
+
+
+async def test_the_same_event_in_every_shape_is_one_event(tmp_path: Path) -> None:
+    """The doc's templates and relay's own all say the same."""
+    flat = {
+        "event.kind": "message.push.clicked",
+        "event.id": "00000000-0000-4000-8000-000000000001",
+        "event.app_id": APP_ID,
+        "event.subscription_id": "s-1",
+    }
+    grouped = {"Event Data": flat, "Message Data": {"message.id": "m"}}
+    async with relay_and_amplitude(tmp_path) as (relay, amplitude):
+        assert (await relay.post(event(1))).json == counts(accepted=1)
+        assert (await relay.post(flat)).json == counts(duplicate=1)
+        assert (await relay.post(grouped)).json == counts(duplicate=1)
+        await relay.settled()
+        assert len(amplitude.ledger.account(API_KEY).insert_ids) == 1
+
+
+async def test_anonymous_events_follow_the_policy(tmp_path: Path) -> None:
+    """`drop` filters what has no user; `device` sends it with its device alone."""
+    changes = {"RELAY_APPS__GAME__ANONYMOUS": "drop"}
+    async with relay_and_amplitude(tmp_path, apps=("shop", "game"), **changes) as (relay, sand):
+        anonymous = event(1, external_id="")
+        assert (await relay.post(anonymous, app="game")).json == counts(filtered=1)
+        assert (await relay.post(anonymous)).json == counts(accepted=1)
+        await relay.settled()
+        (sent,) = sand.ledger.account(API_KEY).events
+        assert "user_id" not in sent
+        assert sent["device_id"] == "a3f1c8d2-77b0-4f0b-8a51-000000000001"
+
+
+async def test_quarantined_bodies_are_read_again_when_asked(tmp_path: Path) -> None:
+    """What a later relay or another setting understands is taken then."""
+    foreign = "99999999-2222-4333-8444-555555555555"
+    async with running_relay(tmp_path, offline()) as relay:
+        await relay.post([event(1, app_id=foreign), event(2, app_id=foreign)])
+        await relay.post(b"{broken")
+        again = await relay.api("POST", "/quarantine/retry", {"app": "shop"})
+        assert again.json == {"affected": 0}
+    changed = offline(RELAY_APPS__SHOP__ONESIGNAL_APP_ID=foreign)
+    async with running_relay(tmp_path, changed) as relay:
+        dry = await relay.api("POST", "/quarantine/retry", {"app": "shop", "dry_run": True})
+        assert dry.json == {"affected": 2}
+        again = await relay.api("POST", "/quarantine/retry", {"app": "shop"})
+        assert again.json == {"affected": 2}
+        status = await relay.status()
+        assert (status["accepted"], status["quarantined"]) == (2, 3)
+        gone = await relay.api("POST", "/quarantine/discard", {"app": "shop"})
+        assert gone.json == {"affected": 1}
+        assert (await relay.api("GET", "/quarantine")).json == {"items": [], "next": None}

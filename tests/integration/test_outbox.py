@@ -1,0 +1,757 @@
+"""The outbox on real files: what is accepted is never lost, doubled or miscounted."""
+
+import random
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import orjson
+import pytest
+from anyio import wait_all_tasks_blocked
+
+from relay.errors import StoreBusy, StoreFailed, StoreFull
+from relay.events.records import MessageFields
+from relay.outbox.claims import Claim, Death, Settlement
+from relay.outbox.intake import DAY_MS, Intake, QuarantinedBody, Taken, event_key
+from relay.outbox.ledger import Counts
+from relay.outbox.outbox import DATABASE_NAME, LOCK_NAME, Outbox, lock_folder
+from relay.outbox.retention import MESSAGE_DAYS, SEEN_DAYS
+from relay.outbox.selection import CHUNK, Selection
+from relay.outbox.sql import SQL
+from tests.support.clocks import START_MS
+from tests.support.outboxes import (
+    APP,
+    OTHER,
+    append,
+    busy_reader,
+    busy_writer,
+    census,
+    counts,
+    crash_copy,
+    mapped,
+    running_outbox,
+    waiting,
+)
+
+ALL = Selection()
+TODAY = START_MS // DAY_MS
+
+
+def _ids(prefix: str, count: int) -> list[str]:
+    return [f"{prefix}{number:05}" for number in range(count)]
+
+
+async def _claim(outbox: Outbox, limit: int = 1_000_000) -> Claim:
+    events = (await waiting(outbox))[:limit]
+    return await outbox.claims.open(outbox.ledger.number(APP), events, START_MS)
+
+
+async def _deliver(outbox: Outbox, limit: int = 1_000_000) -> None:
+    claim = await _claim(outbox, limit)
+    await outbox.claims.settle(claim, Settlement(delivered=claim.events), START_MS)
+
+
+async def _kill(outbox: Outbox, reason: str = "rejected") -> None:
+    claim = await _claim(outbox)
+    deaths = [Death(event, reason, "400 No") for event in claim.events]
+    await outbox.claims.settle(claim, Settlement(dead=deaths), START_MS)
+
+
+async def _tidy(outbox: Outbox, today: int = TODAY) -> None:
+    await outbox.retention.fold()
+    while await outbox.retention.prune():
+        pass
+    while await outbox.retention.expire(today):
+        pass
+
+
+def _tables(folder: Path) -> dict[str, int]:
+    names = ("events", "seen", "seen_days", "claims", "receipts", "tries", "dead_letters")
+    with closing(sqlite3.connect(folder / DATABASE_NAME)) as raw:
+        return {name: raw.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in names}
+
+
+# Taking in.
+
+
+async def test_an_answered_event_survives_a_power_cut(tmp_path: Path) -> None:
+    """The rows are on disk before the answer."""
+    async with running_outbox(tmp_path / "a") as outbox:
+        assert await append(outbox, "e1", "e2") == Taken(accepted=2, duplicate=0)
+        copy = crash_copy(tmp_path / "a", tmp_path / "b")
+    async with running_outbox(copy) as outbox:
+        assert [event.seq for event in await waiting(outbox)] == [1, 2]
+        assert await outbox.claims.read_bodies([2, 1]) == b",".join(
+            mapped(name).body for name in ("e2", "e1")
+        )
+        assert (await counts(outbox)).accepted == 2
+
+
+async def test_many_requests_share_few_commits(tmp_path: Path) -> None:
+    """Requests that wait for the same sync are stored by one."""
+    async with running_outbox(tmp_path) as outbox:
+        with closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as other:
+            versions = set()
+
+            async def one(number: int) -> None:
+                await append(outbox, f"e{number}")
+                versions.add(other.execute("PRAGMA data_version").fetchone())
+
+            async with anyio.create_task_group() as group:
+                for number in range(500):
+                    group.start_soon(one, number)
+        assert (await counts(outbox)).accepted == 500
+        assert len(versions) <= 3
+
+
+async def test_the_bytes_and_ids_are_kept_as_they_came(tmp_path: Path) -> None:
+    """Whatever characters an id holds, it is stored and read back whole."""
+    names = ['"', "\\", "\n", "ä", "😀", "null", "12", "1e5", "[]", "\x1f", "\x7f", "\u2028", " "]
+    async with running_outbox(tmp_path) as outbox:
+        events = [mapped(f"e{name}", device_id=name, user_id=f"{name}!") for name in names]
+        await append(outbox, *events)
+        stored = await waiting(outbox)
+        assert [(event.device_id, event.user_id) for event in stored] == [
+            (name, f"{name}!") for name in names
+        ]
+        assert [event.size_bytes for event in stored] == [len(event.body) for event in events]
+        bodies = await outbox.claims.read_bodies([event.seq for event in stored])
+        assert bodies == b",".join(event.body for event in events)
+
+
+async def test_an_event_without_device_or_user_keeps_its_lane(tmp_path: Path) -> None:
+    """The lane is the device, or the user where there is none."""
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, mapped("a", device_id=None), mapped("b", user_id=None), mapped("c"))
+        lanes = [event.lane for event in await waiting(outbox)]
+        assert lanes == ["u:user-1", "d:device-1", "d:device-1"]
+
+
+async def test_apps_do_not_share_ids_or_counts(tmp_path: Path) -> None:
+    """The same event id of two apps is two events."""
+    async with running_outbox(tmp_path) as outbox:
+        assert (await append(outbox, "e1", app=APP)).accepted == 1
+        assert (await append(outbox, "e1", app=OTHER)).accepted == 1
+        assert len(await waiting(outbox, APP)) == len(await waiting(outbox, OTHER)) == 1
+
+
+async def test_what_came_beside_events_is_counted_and_kept(tmp_path: Path) -> None:
+    """Filtered and quarantined events stand apart from the accepted ones."""
+    async with running_outbox(tmp_path) as outbox:
+        body = QuarantinedBody("events", "unknown_kind", "No such kind.", b"\xff{")
+        await outbox.intakes.append(
+            Intake(1, START_MS, [mapped("e1"), mapped("e1")], filtered=3, quarantined=[body])
+        )
+        assert await counts(outbox) == Counts(accepted=1, duplicate=1, filtered=3, quarantined=1)
+        (kept,) = await outbox.quarantine.page(ALL, after=0, limit=10)
+        assert (kept.app, kept.hook, kept.body) == (APP, "events", b"\xff{")
+        assert (kept.reason, kept.received_at) == ("unknown_kind", START_MS)
+
+
+async def test_an_empty_intake_is_answered(tmp_path: Path) -> None:
+    """`[]` stores nothing and is no error."""
+    async with running_outbox(tmp_path) as outbox:
+        assert await append(outbox) == Taken(0, 0)
+
+
+async def test_an_intake_larger_than_the_memory_limit_is_still_taken_alone(tmp_path: Path) -> None:
+    """The limit is on what waits, not on one request."""
+    async with running_outbox(tmp_path) as outbox:
+        body = QuarantinedBody("events", "broken_json", "", bytes(4 << 20))
+        await outbox.intakes.append(Intake(1, START_MS, quarantined=[body]))
+        assert outbox.intakes.waiting_bytes == 0
+
+
+async def test_an_intake_that_cannot_be_stored_does_not_hurt_its_neighbours(
+    tmp_path: Path,
+) -> None:
+    """Requests that share a commit do not share a fate."""
+    answers: dict[str, object] = {}
+    async with running_outbox(tmp_path) as outbox:
+
+        async def one(name: str) -> None:
+            try:
+                answers[name] = await append(outbox, replace(mapped("x"), user_id=name))
+            except Exception as error:  # noqa: BLE001  # it is what the test is about
+                answers[name] = type(error)
+
+        async with anyio.create_task_group() as group:
+            for name in ("good", "bad \ud800"):
+                group.start_soon(one, name)
+        assert answers["good"] == Taken(1, 0)
+        assert (await counts(outbox)).accepted == 1
+
+
+# Recognising repetitions.
+
+
+async def test_a_repetition_within_one_body_is_recognised(tmp_path: Path) -> None:
+    """OneSignal may put the same event into one array twice."""
+    async with running_outbox(tmp_path) as outbox:
+        assert await append(outbox, "e1", "e2", "e1") == Taken(accepted=2, duplicate=1)
+
+
+async def test_a_repetition_within_one_commit_is_recognised(tmp_path: Path) -> None:
+    """Two deliveries at the same moment are one event, accepted once."""
+    taken: list[Taken] = []
+    async with running_outbox(tmp_path) as outbox:
+
+        async def one() -> None:
+            taken.append(await append(outbox, "e1", "e2"))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(one)
+        assert sum(answer.accepted for answer in taken) == 2
+        assert sum(answer.duplicate for answer in taken) == 38
+        assert await counts(outbox) == Counts(accepted=2, duplicate=38)
+
+
+@pytest.mark.parametrize("is_folded", [False, True])
+@pytest.mark.parametrize("fate", ["pending", "delivered", "pruned", "dead", "discarded", "retried"])
+@pytest.mark.parametrize("ending", ["none", "close", "crash"])
+async def test_a_repetition_is_recognised_whatever_became_of_the_event(
+    tmp_path: Path, fate: str, ending: str, *, is_folded: bool
+) -> None:
+    """Also after delivery, pruning, death, discard, retry, a restart and a crash."""
+    folder = tmp_path / "a"
+    async with running_outbox(folder) as outbox:
+        await append(outbox, "e1", "e2")
+        if is_folded:
+            await outbox.retention.fold()
+        if fate in {"delivered", "pruned"}:
+            await _deliver(outbox)
+        if fate == "pruned":
+            await _tidy(outbox)
+        if fate in {"dead", "discarded", "retried"}:
+            await _kill(outbox)
+        if fate == "discarded":
+            await outbox.dead_letters.discard(ALL)
+        if fate == "retried":
+            await outbox.dead_letters.retry(ALL)
+        if ending == "none":
+            assert await append(outbox, "e1", "e2", "e3") == Taken(accepted=1, duplicate=2)
+        if ending == "crash":
+            folder = crash_copy(folder, tmp_path / "b")
+    if ending != "none":
+        async with running_outbox(folder) as outbox:
+            assert await append(outbox, "e1", "e2", "e3") == Taken(accepted=1, duplicate=2)
+
+
+async def test_a_key_is_remembered_for_its_days_and_then_forgotten(tmp_path: Path) -> None:
+    """30 whole days after acceptance a repetition is still one; later it is a new event."""
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, "e1")
+        await _deliver(outbox)
+        await _tidy(outbox, TODAY + SEEN_DAYS)
+        later = START_MS + SEEN_DAYS * DAY_MS
+        assert (await append(outbox, "e1", at_ms=later)).duplicate == 1
+        await _tidy(outbox, TODAY + SEEN_DAYS + 1)
+        assert (await append(outbox, "e1", at_ms=later + DAY_MS)).accepted == 1
+        assert _tables(tmp_path)["seen_days"] == 0
+
+
+async def test_an_accepted_key_survives_a_fold_under_way(tmp_path: Path) -> None:
+    """Repetitions that come while keys move to disk are recognised all the same."""
+    async with running_outbox(tmp_path) as outbox:
+        ids = _ids("e", 3_000)
+        await append(outbox, *ids)
+        taken: list[Taken] = []
+
+        async def repeat() -> None:
+            for name in ids[:: len(ids) // 50]:
+                taken.append(await append(outbox, name, f"new {name}"))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(outbox.retention.fold)
+            group.start_soon(repeat)
+        assert {(answer.accepted, answer.duplicate) for answer in taken} == {(1, 1)}
+        await outbox.retention.fold()
+        assert await append(outbox, *ids) == Taken(0, 3_000)
+
+
+async def test_a_crash_within_a_fold_repeats_it(tmp_path: Path) -> None:
+    """Keys folded twice, or half, are still keys once."""
+    async with running_outbox(tmp_path / "a") as outbox:
+        await append(outbox, *_ids("e", 5_000))
+        async with anyio.create_task_group() as group:
+            group.start_soon(outbox.retention.fold)
+            await wait_all_tasks_blocked()
+            copy = crash_copy(tmp_path / "a", tmp_path / "b")
+    async with running_outbox(copy) as outbox:
+        await outbox.retention.fold()
+        assert await append(outbox, *_ids("e", 5_000)) == Taken(0, 5_000)
+
+
+def test_keys_differ_by_app_and_id() -> None:
+    """An id that looks like another app's stays its own."""
+    keys = {event_key(app, name) for app in (1, 11) for name in ("1:a", "a", "1a", ":a")}
+    assert len(keys) == 8
+
+
+# Claiming and settling.
+
+
+async def test_a_settled_claim_is_closed_and_pruned(tmp_path: Path) -> None:
+    """Nothing of a delivered event stays but its key."""
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, *_ids("e", 700))
+        await _deliver(outbox)
+        assert _tables(tmp_path)["events"] == 700
+        await _tidy(outbox)
+        left = {name: rows for name, rows in _tables(tmp_path).items() if rows}
+        assert left == {"seen": 700, "seen_days": 1}
+        assert await counts(outbox) == Counts(accepted=700, delivered=700)
+        assert outbox.ledger.pending == 0
+
+
+async def test_a_claim_stays_open_until_all_of_it_is_settled(tmp_path: Path) -> None:
+    """What is not settled is still in hand, for a crash to find."""
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, "e1", "e2", "e3")
+        claim = await _claim(outbox)
+        first, second, third = claim.events
+        now_ms = START_MS
+        await outbox.claims.settle(claim, Settlement(delivered=[first]), now_ms)
+        claim.left -= 1
+        assert _tables(tmp_path)["claims"] == 1
+        tried = second._replace(first_tried_at=now_ms, attempts=1)
+        settlement = Settlement(dead=[Death(third, "invalid_field", "400 No")], released=[tried])
+        await outbox.claims.settle(claim, settlement, now_ms)
+        assert _tables(tmp_path)["claims"] == 0
+        assert census(tmp_path).dead == ["e3"]
+        assert census(tmp_path).pending == ["e2"]
+        (again,) = await outbox.claims.read_named([2])
+        assert again == tried
+
+
+async def test_a_crash_brings_claimed_events_back_with_their_tries(tmp_path: Path) -> None:
+    """In hand at the crash means tried since the claim began, as often as was recorded."""
+    async with running_outbox(tmp_path / "a") as outbox:
+        await append(outbox, *_ids("e", 5))
+        claim = await _claim(outbox, 4)
+        first = claim.events[0]
+        await outbox.claims.count_attempt(claim)
+        await outbox.claims.settle(claim, Settlement(delivered=[first]), START_MS)
+        copy = crash_copy(tmp_path / "a", tmp_path / "b")
+    async with running_outbox(copy) as outbox:
+        found = [
+            (event.seq, event.first_tried_at, event.attempts) for event in await waiting(outbox)
+        ]
+        assert found == [(seq, START_MS, 2) for seq in (2, 3, 4)] + [(5, None, 0)]
+        assert await counts(outbox) == Counts(accepted=5, delivered=1)
+        assert outbox.ledger.pending == 4
+        assert _tables(copy)["claims"] == 0
+
+
+async def test_tries_add_up_over_crashes_and_keep_their_first(tmp_path: Path) -> None:
+    """The age of an event counts from its very first upload."""
+    folder = tmp_path / "0"
+    for crash in range(1, 4):
+        async with running_outbox(folder) as outbox:
+            await append(outbox, "e1")
+            events = await waiting(outbox)
+            await outbox.claims.open(1, events, START_MS + crash)
+            folder = crash_copy(folder, tmp_path / str(crash))
+    async with running_outbox(folder) as outbox:
+        (event,) = await waiting(outbox)
+        assert (event.first_tried_at, event.attempts) == (START_MS + 1, 3)
+
+
+async def test_delivered_events_do_not_come_back_after_a_crash(tmp_path: Path) -> None:
+    """A receipt counts though its rows are still there."""
+    async with running_outbox(tmp_path / "a") as outbox:
+        await append(outbox, "e1", "e2", "e3")
+        await _deliver(outbox, 2)
+        copy = crash_copy(tmp_path / "a", tmp_path / "b")
+    async with running_outbox(copy) as outbox:
+        assert [event.seq for event in await waiting(outbox)] == [3]
+        await _tidy(outbox)
+        assert _tables(copy)["events"] == 1
+
+
+async def test_sequence_numbers_are_never_given_twice_while_they_matter(tmp_path: Path) -> None:
+    """After pruning everything, new events still stand behind what is remembered."""
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, "e1", "e2")
+        await _deliver(outbox)
+        await _tidy(outbox)
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, "e3")
+        assert [event.seq for event in await waiting(outbox)] == [3]
+        await outbox.retention.fold()
+        await _deliver(outbox)
+        await _tidy(outbox)
+        assert _tables(tmp_path)["events"] == 0
+
+
+async def test_a_dead_letters_number_is_not_given_to_another(tmp_path: Path) -> None:
+    """A number a person noted never comes to mean another event."""
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, "e1")
+        await _kill(outbox)
+        await outbox.dead_letters.discard(ALL)
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, "e2")
+        await _kill(outbox)
+        (letter,) = await outbox.dead_letters.page(ALL, after=0, limit=10)
+        assert letter.id != 1
+
+
+# Dead letters.
+
+
+async def test_a_dead_letter_tells_all_that_is_known(tmp_path: Path) -> None:
+    """Reason, detail, tries and the event itself."""
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, "e1")
+        claim = await _claim(outbox)
+        tried = claim.events[0]._replace(first_tried_at=START_MS + 5, attempts=3)
+        death = Death(tried, "invalid_field", "400 Words (time)")
+        await outbox.claims.settle(claim, Settlement(dead=[death]), START_MS + 9)
+        (letter,) = await outbox.dead_letters.page(ALL, after=0, limit=10)
+        assert (letter.app, letter.insert_id, letter.attempts) == (APP, "e1", 3)
+        assert (letter.reason, letter.detail) == ("invalid_field", "400 Words (time)")
+        assert (letter.accepted_at, letter.first_tried_at) == (START_MS, START_MS + 5)
+        assert letter.died_at == START_MS + 9
+        assert letter.body == mapped("e1").body
+        assert letter.event_type == orjson.loads(letter.body)["event_type"]
+
+
+async def test_dead_letters_come_in_pages_by_app_and_reason(tmp_path: Path) -> None:
+    """Every letter is on exactly one page."""
+    async with running_outbox(tmp_path) as outbox:
+        for reason in ("rejected", "silenced"):
+            await append(outbox, *_ids(reason, 7))
+            await _kill(outbox, reason)
+        seen, after = [], 0
+        while page := await outbox.dead_letters.page(ALL, after=after, limit=3):
+            seen += [letter.insert_id for letter in page]
+            after = page[-1].id
+        assert seen == _ids("rejected", 7) + _ids("silenced", 7)
+        silenced = await outbox.dead_letters.page(
+            Selection(app=1, reason="silenced"), after=0, limit=99
+        )
+        assert [letter.reason for letter in silenced] == ["silenced"] * 7
+        assert await outbox.dead_letters.page(Selection(app=2), after=0, limit=99) == []
+
+
+async def test_a_retried_letter_is_pending_untried_and_last(tmp_path: Path) -> None:
+    """It goes again like a new event, in the same bytes."""
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, "e1", "e2")
+        claim = await _claim(outbox, 1)
+        tried = claim.events[0]._replace(first_tried_at=START_MS, attempts=4)
+        settlement = Settlement(dead=[Death(tried, "expired", "")])
+        await outbox.claims.settle(claim, settlement, START_MS)
+        assert await outbox.dead_letters.retry(Selection(ids=(1,))) == 1
+        events = await waiting(outbox)
+        assert [(event.seq > 1, event.attempts) for event in events] == [(True, 0), (True, 0)]
+        assert census(tmp_path).pending == ["e2", "e1"]
+        assert await counts(outbox) == Counts(accepted=2)
+        assert outbox.ledger.pending == 2
+
+
+async def test_more_letters_than_a_transaction_moves_are_all_moved(tmp_path: Path) -> None:
+    """Short transactions, one result."""
+    async with running_outbox(tmp_path) as outbox:
+        many = 2 * CHUNK + 7
+        await append(outbox, *_ids("e", many))
+        await _kill(outbox)
+        assert await outbox.dead_letters.count(ALL) == many
+        assert await outbox.dead_letters.retry(ALL) == many
+        assert outbox.ledger.pending == many
+        assert await counts(outbox) == Counts(accepted=many)
+        await _kill(outbox)
+        assert await outbox.dead_letters.discard(ALL) == many
+        assert await counts(outbox) == Counts(accepted=many, discarded=many)
+
+
+async def test_a_dry_run_counts_and_changes_nothing(tmp_path: Path) -> None:
+    """Ids that are gone or were never there are not counted."""
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, "e1", "e2")
+        await _kill(outbox)
+        before = census(tmp_path)
+        assert await outbox.dead_letters.count(Selection(ids=(2, 2, 99, -1))) == 1
+        assert await outbox.dead_letters.count(Selection(ids=())) == 0
+        assert census(tmp_path) == before
+
+
+async def test_a_letter_is_moved_once_however_often_it_is_asked_for(tmp_path: Path) -> None:
+    """The second action finds nothing; the counts stay true."""
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, *_ids("e", 900))
+        await _kill(outbox)
+        moved: list[int] = []
+
+        async def act(number: int) -> None:
+            action = (outbox.dead_letters.retry, outbox.dead_letters.discard)[number % 2]
+            moved.append(await action(ALL))
+
+        async with anyio.create_task_group() as group:
+            for number in range(6):
+                group.start_soon(act, number)
+        assert sum(moved) == 900
+        found = await counts(outbox)
+        assert found.dead == 0
+        assert found.pending == len(census(tmp_path).pending) == outbox.ledger.pending
+
+
+async def test_pending_in_memory_follows_a_retry_that_is_given_up(tmp_path: Path) -> None:
+    """A caller that goes away half-way leaves memory and disk agreed."""
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, *_ids("e", 3 * CHUNK))
+        await _kill(outbox)
+        async with busy_writer(outbox), anyio.create_task_group() as group:
+            group.start_soon(outbox.dead_letters.retry, ALL)
+            await wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+        await outbox.database.flush()
+        assert (await counts(outbox)).pending > 0
+        assert outbox.ledger.pending == (await counts(outbox)).pending
+
+
+# Quarantine and messages.
+
+
+async def test_quarantined_bodies_are_selected_and_removed(tmp_path: Path) -> None:
+    """Bodies go by id or by reason; how many ever came stays counted."""
+    async with running_outbox(tmp_path) as outbox:
+        bodies = [
+            QuarantinedBody(
+                "events", ("broken_json", "foreign_app")[number % 2], "", bytes([number])
+            )
+            for number in range(10)
+        ]
+        await outbox.intakes.append(Intake(1, START_MS, quarantined=bodies))
+        assert await outbox.quarantine.count(Selection(reason="foreign_app")) == 5
+        assert await outbox.quarantine.discard(Selection(reason="foreign_app")) == 5
+        assert await outbox.quarantine.discard(Selection(reason="foreign_app")) == 0
+        assert await outbox.quarantine.remove([1, 1, 99]) == 1
+        assert await outbox.quarantine.remove([]) == 0
+        left = await outbox.quarantine.page(ALL, after=0, limit=99)
+        assert [body.body for body in left] == [bytes([number]) for number in (2, 4, 6, 8)]
+        assert [body.id for body in await outbox.quarantine.named([3, 1, 5])] == [3, 5]
+        assert (await counts(outbox)).quarantined == 10
+
+
+async def test_a_quarantine_id_is_never_used_again(tmp_path: Path) -> None:
+    """An id a person noted names that body or none."""
+    async with running_outbox(tmp_path) as outbox:
+        body = QuarantinedBody("events", "broken_json", "", b"x")
+        await outbox.intakes.append(Intake(1, START_MS, quarantined=[body]))
+        await outbox.quarantine.discard(ALL)
+        await outbox.intakes.append(Intake(1, START_MS, quarantined=[body]))
+        assert [one.id for one in await outbox.quarantine.page(ALL, after=0, limit=9)] == [2]
+
+
+FIELDS = MessageFields(id="m1", name="Sale", contents=None)
+
+
+async def _note(outbox: Outbox, fields: MessageFields, today: int) -> None:
+    kept = outbox.messages.note(1, fields, today)
+    messages = [(fields.id or "", kept)] if kept else []
+    await outbox.intakes.append(Intake(1, today * DAY_MS, messages=messages))
+
+
+async def test_a_message_is_remembered_for_90_days_after_it_was_last_seen(tmp_path: Path) -> None:
+    """A late blank event finds what an earlier one said, for so long and no longer."""
+    async with running_outbox(tmp_path) as outbox:
+        await _note(outbox, FIELDS, TODAY)
+        await _note(outbox, FIELDS, TODAY + 10)
+        await _tidy(outbox, TODAY + 10 + MESSAGE_DAYS)
+    async with running_outbox(tmp_path) as outbox:
+        assert await outbox.messages.recall(1, "m1") == FIELDS
+        assert await outbox.messages.recall(2, "m1") is None
+        await _tidy(outbox, TODAY + 11 + MESSAGE_DAYS)
+    async with running_outbox(tmp_path) as outbox:
+        assert await outbox.messages.recall(1, "m1") is None
+
+
+async def test_the_first_content_of_a_message_stays(tmp_path: Path) -> None:
+    """A message does not change by being seen again."""
+    async with running_outbox(tmp_path) as outbox:
+        await _note(outbox, FIELDS, TODAY)
+        await _note(outbox, MessageFields(id="m1", name="Other"), TODAY + 1)
+    async with running_outbox(tmp_path) as outbox:
+        assert await outbox.messages.recall(1, "m1") == FIELDS
+
+
+async def test_a_message_noted_by_a_refused_intake_is_kept_by_the_next(tmp_path: Path) -> None:
+    """OneSignal sends a refused body again; what its message said must then reach the disk."""
+    async with running_outbox(tmp_path, max_events=0) as outbox:
+        with pytest.raises(StoreFull):
+            kept = outbox.messages.note(1, FIELDS, TODAY)
+            assert kept is not None
+            await outbox.intakes.append(
+                Intake(1, START_MS, [mapped("e1")], messages=[("m1", kept)])
+            )
+        await _note(outbox, FIELDS, TODAY)
+    async with running_outbox(tmp_path) as outbox:
+        assert await outbox.messages.recall(1, "m1") == FIELDS
+
+
+async def test_a_message_noted_while_it_is_looked_up_is_not_forgotten(tmp_path: Path) -> None:
+    """A look at the disk that found nothing does not hide what came meanwhile."""
+    async with running_outbox(tmp_path) as outbox:
+        async with busy_reader(outbox), anyio.create_task_group() as group:
+            group.start_soon(outbox.messages.recall, 1, "m1")
+            await wait_all_tasks_blocked()
+            await _note(outbox, FIELDS, TODAY)
+        assert await outbox.messages.recall(1, "m1") == FIELDS
+
+
+# Limits and failures.
+
+
+async def test_a_full_outbox_refuses_whole_requests(tmp_path: Path) -> None:
+    """Past the limit an array is refused as a whole; quarantine goes on."""
+    async with running_outbox(tmp_path, max_events=3) as outbox:
+        await append(outbox, "e1", "e2")
+        with pytest.raises(StoreFull):
+            await append(outbox, "e3", "e4")
+        assert (await append(outbox, "e3")).accepted == 1
+        body = QuarantinedBody("events", "broken_json", "", b"x")
+        await outbox.intakes.append(Intake(1, START_MS, filtered=2, quarantined=[body]))
+        await _deliver(outbox)
+        assert (await append(outbox, "e4")).accepted == 1
+        assert await counts(outbox) == Counts(accepted=4, delivered=3, filtered=2, quarantined=1)
+
+
+async def test_a_full_disk_refuses_events_and_keeps_everything_agreed(tmp_path: Path) -> None:
+    """What was answered is there, what was refused is not, and it goes on when there is room."""
+    accepted: set[str] = set()
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, "first")
+        await _limit_pages(outbox, 60)
+
+        async def one(name: str) -> None:
+            try:
+                await append(outbox, mapped(name, user_id="u" * 3_000))
+            except StoreFull:
+                return
+            accepted.add(name)
+
+        async with anyio.create_task_group() as group:
+            for name in _ids("e", 300):
+                group.start_soon(one, name)
+        for name in _ids("f", 300):
+            await one(name)
+        assert 0 < len(accepted) < 600
+        assert set(census(tmp_path).pending) == {"first", *accepted}
+        assert (await counts(outbox)).accepted == 1 + len(accepted) == outbox.ledger.pending
+        assert outbox.intakes.waiting_bytes == 0
+        await _deliver(outbox)
+        await _limit_pages(outbox, 1_000_000)
+        refused = sorted({*_ids("e", 300), *_ids("f", 300)} - accepted)
+        assert await append(outbox, *refused, *accepted) == Taken(len(refused), len(accepted))
+
+
+async def _limit_pages(outbox: Outbox, pages: int) -> None:
+    await outbox.database.write(
+        lambda raw: raw.execute(f"PRAGMA max_page_count={pages}").fetchall()
+    )
+
+
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
+    """One data directory, one relay."""
+    with lock_folder(tmp_path / "new"):
+        assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+        with pytest.raises(StoreBusy, match="in use"), lock_folder(tmp_path / "new"):
+            pass
+    with lock_folder(tmp_path / "new"):
+        assert (tmp_path / "new" / LOCK_NAME).exists()
+
+
+def test_a_folder_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:
+    """The path is named in relay's own error."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreFailed, match="file"), lock_folder(tmp_path / "file" / "x"):
+        pass
+
+
+async def test_a_pause_survives_a_restart(tmp_path: Path) -> None:
+    """A person's pause is on disk."""
+    async with running_outbox(tmp_path) as outbox:
+        assert await outbox.ledger.set_paused(APP, paused=True)
+        assert not await outbox.ledger.set_paused(APP, paused=True)
+    async with running_outbox(tmp_path) as outbox:
+        states = await outbox.ledger.states()
+        assert (states[APP].is_paused, states[OTHER].is_paused) == (True, False)
+
+
+async def test_an_app_that_left_the_configuration_keeps_its_events(tmp_path: Path) -> None:
+    """It is only not delivered; its number and its counts come back with it."""
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, "e1", app=OTHER)
+        number = outbox.ledger.number(OTHER)
+    async with running_outbox(tmp_path, apps=(APP, "third")) as outbox:
+        assert (await counts(outbox, OTHER)).pending == 1
+        assert outbox.ledger.number("third") != number
+    async with running_outbox(tmp_path) as outbox:
+        assert outbox.ledger.number(OTHER) == number
+
+
+async def test_freed_pages_go_back_to_the_file_system(tmp_path: Path) -> None:
+    """An outbox that has drained is small again."""
+    async with running_outbox(tmp_path) as outbox:
+        rng = random.Random(1)
+        for number in range(20):
+            users = [rng.randbytes(500).hex() for _ in range(100)]
+            await append(outbox, *(mapped(f"{number}-{u}", user_id=u) for u in users))
+        await outbox.retention.fold()
+        pages = (await outbox.database.fetch("PRAGMA page_count", {}))[0][0]
+        await _deliver(outbox)
+        await _tidy(outbox)
+        for _ in range(20):
+            await outbox.retention.vacuum(100)
+        left = (await outbox.database.fetch("PRAGMA page_count", {}))[0][0]
+        assert left < pages / 2
+
+
+# How SQLite finds the rows.
+
+
+def _plan(outbox_raw: sqlite3.Connection, query: str) -> str:
+    names = dict.fromkeys(_parameters(SQL[query]))
+    rows = outbox_raw.execute(f"EXPLAIN QUERY PLAN {SQL[query]}", names).fetchall()
+    return " | ".join(str(row[3]) for row in rows)
+
+
+def _parameters(sql: str) -> Iterable[str]:
+    return {word.strip(":,;()") for word in sql.replace("(", " ").split() if word.startswith(":")}
+
+
+@pytest.mark.parametrize(
+    ("query", "needed"),
+    [
+        ("append", "SEARCH seen USING PRIMARY KEY (day=? AND key=?)"),
+        ("appended", "SEARCH events USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        ("unfolded", "SEARCH events USING INTEGER PRIMARY KEY (rowid>?)"),
+        ("waiting", "SEARCH e USING INDEX events_by_app (app=? AND rowid>?)"),
+        ("named", "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("bodies", "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("present", "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("drop_events", "SEARCH e USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        ("drop_tries", "SEARCH t USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        ("forget_seen", "SEARCH seen USING PRIMARY KEY (day=? AND key<?)"),
+        ("forget_messages", "SEARCH messages USING COVERING INDEX messages_by_day (seen_day<?)"),
+        ("message", "SEARCH messages USING PRIMARY KEY (app=? AND message_id=?)"),
+        ("bury", "SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("dead_letters", "SEARCH dead_letters USING INTEGER PRIMARY KEY (rowid>?)"),
+        ("quarantined", "SEARCH quarantine USING INTEGER PRIMARY KEY (rowid>?)"),
+    ],
+)
+async def test_hot_queries_use_their_index(tmp_path: Path, query: str, needed: str) -> None:
+    """No query of the hot path reads a table through, or sorts what an index orders."""
+    async with running_outbox(tmp_path) as outbox:
+        plan = await outbox.database.read(lambda raw: _plan(raw, query))
+    assert needed in plan
+    assert "TEMP B-TREE" not in plan or query in {"named", "bodies"}
+    scans = [step for step in plan.split(" | ") if step.startswith("SCAN")]
+    allowed = ("json_each", "j ", "s ", "r ", "seen_days", "(subquery", "j", "r", "s", "marks")
+    assert all(step.removeprefix("SCAN ").startswith(allowed) for step in scans)
