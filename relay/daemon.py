@@ -105,7 +105,7 @@ class Daemon:
 
         Raises:
             StoreError: If the data directory does not serve, now or later.
-            OSError: If a door's address cannot be listened on.
+            DoorBlocked: If a door's address cannot be listened on.
         """
         settings = self._settings
         async with AsyncExitStack() as stack:

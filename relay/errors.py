@@ -3,6 +3,7 @@
     RelayError
     ├── ConfigError             the configuration is wrong; a person must change it
     ├── PayloadError            a body or an event cannot be understood
+    ├── DoorBlocked             an address cannot be listened on
     └── StoreError              the data directory does not serve
         ├── StoreBusy           another process uses it
         ├── StoreFull           it can take nothing now; try again later
@@ -45,6 +46,10 @@ class PayloadError(RelayError):
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+
+
+class DoorBlocked(RelayError):
+    """An address cannot be listened on: it is taken, or not this machine's."""
 
 
 class StoreError(RelayError):

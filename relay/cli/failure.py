@@ -23,13 +23,17 @@ class CommandFailed(RelayError):
     """A command cannot do what it was asked; its text says why."""
 
 
-def run(work: Callable[[], Awaitable[Result]]) -> Result:
+def run(work: Callable[[], Awaitable[Result]], *, use_uvloop: bool = False) -> Result:
     """Run `work` on an event loop.
 
     Task groups wrap what ends them; where all of it is foreseen, the first cause is raised bare.
+
+    Args:
+        work: What to run.
+        use_uvloop: Whether on the faster loop, which takes longer to load.
     """
     try:
-        return anyio.run(work)
+        return anyio.run(work, backend_options={"use_uvloop": use_uvloop})
     except BaseExceptionGroup as group:
         causes = list(_causes(group))
         strangers = [cause for cause in causes if not isinstance(cause, _FORESEEN)]

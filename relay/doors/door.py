@@ -1,5 +1,6 @@
 """A listening socket with an aiohttp application behind it, opened and closed in order."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -13,7 +14,7 @@ from aiohttp.web_runner import BaseRunner
 
 from relay.clock import Clock
 from relay.doors.bodies import STOP_GRACE_S
-from relay.errors import StoreError
+from relay.errors import DoorBlocked, StoreError
 from relay.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -54,6 +55,14 @@ def plain_runner(answer: Callable[[web.BaseRequest], Awaitable[web.Response]]) -
     return web.ServerRunner(server, shutdown_timeout=CLOSE_GRACE_S)
 
 
+async def _listen(runner: BaseRunner, address: Listen) -> None:
+    try:
+        await web.TCPSite(runner, address.host, address.port, reuse_address=True).start()
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise DoorBlocked(f"cannot listen on {address}: {reason}") from error
+
+
 @asynccontextmanager
 async def open_door(
     runner: BaseRunner, address: Listen, *, on_close: Callable[[], None] | None = None
@@ -64,11 +73,11 @@ async def open_door(
     answered for up to `CLOSE_GRACE_S`.
 
     Raises:
-        OSError: If the address cannot be listened on.
+        DoorBlocked: If the address cannot be listened on.
     """
     await runner.setup()
     try:
-        await web.TCPSite(runner, address.host, address.port, reuse_address=True).start()
+        await _listen(runner, address)
         yield runner.addresses[0][1]
     finally:
         with anyio.CancelScope(shield=True):

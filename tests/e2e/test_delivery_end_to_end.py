@@ -18,7 +18,10 @@ from tests.support.relays import (
 
 async def test_a_lone_event_leaves_within_its_linger(tmp_path: Path) -> None:
     """Nobody waits for company that does not come."""
-    async with relay_and_amplitude(tmp_path, RELAY_DELIVERY__LINGER_S="0.3") as (relay, amplitude):
+    async with relay_and_amplitude(tmp_path, {"RELAY_DELIVERY__LINGER_S": "0.3"}) as (
+        relay,
+        amplitude,
+    ):
         with anyio.fail_after(5):
             await relay.post(event(1))
             await amplitude.ledger.wait_for_events(1)
@@ -39,7 +42,7 @@ async def test_a_waiting_line_fills_whole_batches(tmp_path: Path) -> None:
 async def test_uploads_stay_within_the_bytes_and_are_compressed(tmp_path: Path) -> None:
     """Bytes are counted as serialised, envelope and commas included."""
     changes = {"RELAY_DELIVERY__MAX_BATCH_BYTES": "20000"}
-    async with relay_and_amplitude(tmp_path, **changes) as (relay, amplitude):
+    async with relay_and_amplitude(tmp_path, changes) as (relay, amplitude):
         await relay.post([event(n) for n in range(200)])
         await relay.settled()
         lines = list(amplitude.ledger.requests)
@@ -50,7 +53,10 @@ async def test_uploads_stay_within_the_bytes_and_are_compressed(tmp_path: Path) 
 
 async def test_gzip_can_be_switched_off(tmp_path: Path) -> None:
     """Then bodies of any size go plain."""
-    async with relay_and_amplitude(tmp_path, RELAY_DELIVERY__GZIP="false") as (relay, amplitude):
+    async with relay_and_amplitude(tmp_path, {"RELAY_DELIVERY__GZIP": "false"}) as (
+        relay,
+        amplitude,
+    ):
         await relay.post([event(n) for n in range(200)])
         await relay.settled()
         assert not any(line.is_gzip for line in amplitude.ledger.requests)
@@ -59,7 +65,7 @@ async def test_gzip_can_be_switched_off(tmp_path: Path) -> None:
 async def test_events_of_one_device_keep_their_order(tmp_path: Path) -> None:
     """Also through failures, holds and several senders at once."""
     async with relay_and_amplitude(
-        tmp_path, RELAY_DELIVERY__MAX_BATCH_EVENTS="7", RELAY_DELIVERY__SENDERS="8"
+        tmp_path, {"RELAY_DELIVERY__MAX_BATCH_EVENTS": "7", "RELAY_DELIVERY__SENDERS": "8"}
     ) as (relay, amplitude):
         for fault in ("503", "reset", "429", "stored_500", "413"):
             amplitude.faults.add(fault, count=2)
@@ -76,7 +82,7 @@ async def test_events_of_one_device_keep_their_order(tmp_path: Path) -> None:
 async def test_apps_never_wait_for_each_other(tmp_path: Path) -> None:
     """While one app's uploads hang, another's flow."""
     async with relay_and_amplitude(
-        tmp_path, apps=("shop", "game"), RELAY_DELIVERY__REQUEST_TIMEOUT_S="30"
+        tmp_path, {"RELAY_DELIVERY__REQUEST_TIMEOUT_S": "30"}, apps=("shop", "game")
     ) as (relay, amplitude):
         amplitude.faults.add("hang", api_key=API_KEY)
         await relay.post([event(n) for n in range(5)])

@@ -203,7 +203,7 @@ async def test_a_full_outbox_answers_503_for_the_whole_array_and_goes_on_drainin
 ) -> None:
     """Nothing of a refused array is kept; delivered events make room."""
     changes = {"RELAY_OUTBOX__MAX_EVENTS": "10"}
-    async with relay_and_amplitude(tmp_path, **changes) as (relay, _):
+    async with relay_and_amplitude(tmp_path, changes) as (relay, _):
         await relay.api("POST", "/apps/shop/pause")
         assert (await relay.post([event(n) for n in range(8)])).status == 200
         full = await relay.post([event(n) for n in range(20, 24)])
@@ -249,7 +249,7 @@ async def test_the_same_event_in_every_shape_is_one_event(tmp_path: Path) -> Non
 async def test_anonymous_events_follow_the_policy(tmp_path: Path) -> None:
     """`drop` filters what has no user; `device` sends it with its device alone."""
     changes = {"RELAY_APPS__GAME__ANONYMOUS": "drop"}
-    async with relay_and_amplitude(tmp_path, apps=("shop", "game"), **changes) as (relay, sand):
+    async with relay_and_amplitude(tmp_path, changes, apps=("shop", "game")) as (relay, sand):
         anonymous = event(1, external_id="")
         assert (await relay.post(anonymous, app="game")).json == counts(filtered=1)
         assert (await relay.post(anonymous)).json == counts(accepted=1)

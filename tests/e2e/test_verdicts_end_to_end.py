@@ -78,7 +78,7 @@ async def test_an_upload_is_settled_only_by_a_200_whose_body_says_200(tmp_path: 
 async def test_named_events_die_and_all_others_arrive(tmp_path: Path, upload: str) -> None:
     """A 400 with indices kills exactly the events it names, on either API."""
     changes = {"RELAY_APPS__SHOP__AMPLITUDE_UPLOAD": upload}
-    async with relay_and_amplitude(tmp_path, **changes) as (relay, amplitude):
+    async with relay_and_amplitude(tmp_path, changes) as (relay, amplitude):
         amplitude.conditions = poison("invalid_field", 3, 7, 8, 40)
         await post_all(relay, 40)
         status = await relay.settled()
@@ -217,7 +217,7 @@ async def test_a_lone_event_under_a_404_becomes_a_dead_letter(tmp_path: Path) ->
 async def test_an_outage_is_not_hammered(tmp_path: Path) -> None:
     """While Amplitude is down, one request goes at a time, however many senders wait."""
     changes = {"RELAY_DELIVERY__BACKOFF_BASE_S": "0.2", "RELAY_DELIVERY__BACKOFF_CAP_S": "0.4"}
-    async with relay_and_amplitude(tmp_path, **changes) as (relay, amplitude):
+    async with relay_and_amplitude(tmp_path, changes) as (relay, amplitude):
         amplitude.faults.add("503")
         for first in range(1, 4001, 1000):
             await post_all(relay, 1000, first=first)

@@ -8,7 +8,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from relay.amplitude.verdicts import UploadReply
-from relay.delivery.batching import BatchLimits, LearnedLimits
+from relay.delivery.batching import BatchLimits
 from relay.delivery.delivery import DeliverySetup
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.gate import GateState
@@ -550,8 +550,7 @@ async def test_a_full_upload_goes_without_waiting_for_company(tmp_path: Path) ->
 
 
 def _dispatcher(outbox: Outbox, clock: FakeClock) -> Dispatcher:
-    limits = LearnedLimits(SETUP.limits)
-    return Dispatcher(outbox.claims, 1, limits, linger_s=0.0, clock=clock)
+    return make_delivery(outbox, ScriptedAmplitude(), Meter(), clock).dispatcher
 
 
 async def _give_up_claiming(outbox: Outbox, dispatcher: Dispatcher) -> None:

@@ -46,8 +46,9 @@ async def running_outbox(
     folder: Path, apps: Collection[str] = (APP, OTHER), *, max_events: int = 1_000_000
 ) -> AsyncIterator[Outbox]:
     """Open the outbox of `folder` with its writer running."""
-    folder.mkdir(exist_ok=True)
-    async with open_outbox(folder, apps, max_events=max_events, pulse=Pulse(FakeClock())) as outbox:
+    await anyio.Path(folder).mkdir(exist_ok=True)
+    pulse = Pulse(FakeClock())
+    async with open_outbox(folder, apps, max_events=max_events, pulse=pulse) as outbox:
         yield outbox
 
 

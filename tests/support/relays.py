@@ -156,16 +156,20 @@ async def running_relay(
 
 @asynccontextmanager
 async def relay_and_amplitude(
-    folder: Path, *, apps: Sequence[str] = ("shop",), clock: Clock | None = None, **changes: str
+    folder: Path,
+    changes: Mapping[str, str] | None = None,
+    *,
+    apps: Sequence[str] = ("shop",),
+    clock: Clock | None = None,
 ) -> AsyncIterator[tuple[Relay, AmplitudeStandIn]]:
     """Run Amplitude's stand-in and a relay that delivers to it."""
     amplitude = AmplitudeStandIn([API_KEY, *(f"{API_KEY}-{app}" for app in apps)])
     async with running(amplitude.app()) as url:
-        environment = {}
+        environment: dict[str, str] = {}
         for app in apps:
             key = API_KEY if app == "shop" else f"{API_KEY}-{app}"
             environment |= app_environment(app, str(url).rstrip("/"), key)
-        async with running_relay(folder, {**environment, **changes}, clock=clock) as relay:
+        async with running_relay(folder, {**environment, **(changes or {})}, clock=clock) as relay:
             yield relay, amplitude
 
 

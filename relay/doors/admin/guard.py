@@ -5,6 +5,7 @@ away, and on a door without a token a `Host` that is not loopback too (DNS rebin
 """
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -14,8 +15,6 @@ from relay.doors.door import error_response
 from relay.doors.tokens import Tokens, presented_tokens
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-
-LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 SECURITY_HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
@@ -46,7 +45,7 @@ def _admit(request: web.Request, tokens: Tokens | None) -> None:
     """Raise an HTTP error unless the request may come in."""
     if request.path in OPEN_PATHS:
         return
-    if tokens is None and _host_of(f"//{request.host}") not in LOOPBACK_HOSTS:
+    if tokens is None and not _is_loopback(request.host):
         raise web.HTTPForbidden(text="this door answers to loopback names only")
     origin = request.headers.get("Origin")
     if origin is not None and urlsplit(origin).netloc != request.host:
@@ -57,8 +56,10 @@ def _admit(request: web.Request, tokens: Tokens | None) -> None:
         )
 
 
-def _host_of(url: str) -> str | None:
+def _is_loopback(host: str) -> bool:
+    """Return whether a `Host` header names this machine by a loopback name or address."""
     try:
-        return urlsplit(url).hostname
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ip_address(name).is_loopback
     except ValueError:
-        return None
+        return False

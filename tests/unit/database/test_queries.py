@@ -20,7 +20,10 @@ def _load(folder: Path, text: str) -> dict[str, str]:
 
 def test_queries_come_by_name_without_their_comments(tmp_path: Path) -> None:
     """A comment is for the reader of the file, not for SQLite's statement cache."""
-    text = "-- A head.\n\n-- name: one\n-- Why.\nSELECT 1\n  -- inside\nFROM t;\n-- name: two\nSELECT 2;\n"
+    text = (
+        "-- A head.\n\n-- name: one\n-- Why.\nSELECT 1\n  -- inside\nFROM t;\n"
+        "-- name: two\nSELECT 2;\n"
+    )
     assert _load(tmp_path, text) == {"one": "SELECT 1\nFROM t;", "two": "SELECT 2;"}
 
 

@@ -1,0 +1,102 @@
+"""Who plays: two apps with secrets of their own, and the settings relay gets for them.
+
+The demo reads no configuration: what the environment says of relay, or of a service manager,
+never reaches the relay it starts.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from relay.settings import Address
+
+_FOREIGN_PREFIX: Final = "RELAY_"
+_FOREIGN_NAMES: Final = frozenset(
+    {"CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
+)
+_SETTINGS: Final[Mapping[str, str]] = {
+    "RELAY_LOG_FORMAT": "json",
+    "RELAY_OUTBOX__MIN_FREE_BYTES": "0",
+    "RELAY_DELIVERY__MAX_BATCH_EVENTS": "200",
+    "RELAY_DELIVERY__LINGER_S": "0.05",
+    "RELAY_DELIVERY__REQUEST_TIMEOUT_S": "10",
+    "RELAY_DELIVERY__BACKOFF_BASE_S": "0.1",
+    "RELAY_DELIVERY__BACKOFF_CAP_S": "1",
+    "RELAY_DELIVERY__THROTTLE_HOLD_S": "1.5",
+    "RELAY_DELIVERY__HALT_PROBE_S": "1",
+    "RELAY_DIRECTORY__SYNC_INTERVAL_S": "0",
+}
+"""An impatient relay: a day's worth of waiting must fit into half a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """One OneSignal app linked to one Amplitude project.
+
+    Attributes:
+        name: As relay calls it.
+        onesignal_id: OneSignal's id of it.
+        token: What OneSignal presents at the hook; a secret.
+        api_key: Of the Amplitude project; a secret.
+    """
+
+    name: str
+    onesignal_id: str
+    token: str
+    api_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Where everything listens, all on loopback.
+
+    Attributes:
+        public: Relay's public door.
+        admin: Relay's admin door.
+        sandbox: Scheme, host and port of the stand-ins.
+    """
+
+    public: Address
+    admin: Address
+    sandbox: str
+
+    def hook(self, app: App) -> str:
+        """Return the address OneSignal sends an app's events to."""
+        return f"http://{self.public}/v1/apps/{app.name}/events"
+
+
+def make_app(name: str) -> App:
+    """Return an app with new secrets."""
+    return App(
+        name,
+        onesignal_id=str(UUID(bytes=secrets.token_bytes(16), version=4)),
+        token=f"hook-{secrets.token_urlsafe(24)}",
+        api_key=secrets.token_hex(16),
+    )
+
+
+def relay_environment(
+    inherited: Mapping[str, str], apps: Sequence[App], doors: Doors, folder: Path
+) -> dict[str, str]:
+    """Return the environment of the demo's relay: all its settings, and nobody else's."""
+    kept = {name: text for name, text in inherited.items() if not _is_foreign(name.upper())}
+    own = {
+        "RELAY_DATA_DIR": str(folder),
+        "RELAY_LISTEN": str(doors.public),
+        "RELAY_ADMIN_LISTEN": str(doors.admin),
+    }
+    for app in apps:
+        prefix = f"RELAY_APPS__{app.name.upper()}__"
+        own[f"{prefix}ONESIGNAL_APP_ID"] = app.onesignal_id
+        own[f"{prefix}WEBHOOK_TOKENS"] = app.token
+        own[f"{prefix}AMPLITUDE_API_KEY"] = app.api_key
+        own[f"{prefix}AMPLITUDE_INGEST_URL"] = doors.sandbox
+        own[f"{prefix}COHORTS"] = "none"
+    return {**kept, **_SETTINGS, **own}
+
+
+def _is_foreign(name: str) -> bool:
+    return name.startswith(_FOREIGN_PREFIX) or name in _FOREIGN_NAMES

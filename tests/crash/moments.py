@@ -1,0 +1,119 @@
+"""Moments at which the daemon is killed: each returns when its moment has come."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+import anyio
+
+from relay.sandbox.amplitude import AmplitudeStandIn
+from tests.support.daemons import Life
+
+LONGEST_WAIT_S = 30.0
+SENDERS = 4
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a moment can see and do.
+
+    Attributes:
+        life: The daemon that will be killed.
+        amplitude: Where it uploads.
+        rng: Seeded.
+        acknowledge: Sends one event and returns at the first byte of its 200.
+    """
+
+    life: Life
+    amplitude: AmplitudeStandIn
+    rng: Random
+    acknowledge: Callable[[], Awaitable[None]]
+
+
+async def at_boot(scene: Scene) -> None:
+    """Come while the daemon starts, or a little later."""
+    await _some_time(scene, 0.5)
+
+
+async def at_ready(scene: Scene) -> None:
+    """Come as soon as the daemon says it is ready: events of its former life go out."""
+    await scene.life.until("relay.ready")
+
+
+async def at_any_time(scene: Scene) -> None:
+    """Come when nobody knows."""
+    await scene.life.until("relay.ready")
+    await _some_time(scene, 1.0)
+
+
+async def after_answer(scene: Scene) -> None:
+    """Come with a 200: the event is known to be safe, and nothing more has happened."""
+    await scene.life.until("relay.ready")
+    await scene.acknowledge()
+
+
+async def after_upload(scene: Scene) -> None:
+    """Come between an upload's answer and its record: the line is written first."""
+    await scene.life.until("relay.ready")
+    await scene.life.until("batch.uploaded", scene.rng.randint(1, 6))
+
+
+async def while_held(scene: Scene) -> None:
+    """Come while Amplitude keeps uploads waiting and has stored nothing."""
+    await _met(scene, "hang", scene.rng.randint(1, SENDERS))
+
+
+async def while_held_stored(scene: Scene) -> None:
+    """Come while Amplitude has stored uploads that it does not answer."""
+    await _met(scene, "stored_hang", scene.rng.randint(1, SENDERS))
+
+
+async def while_slow(scene: Scene) -> None:
+    """Come while uploads take their time, some of which are through."""
+    scene.amplitude.faults.add("slow", delay_s=0.05, seconds=5)
+    await at_any_time(scene)
+
+
+async def after_reset(scene: Scene) -> None:
+    """Come when Amplitude has stored uploads and broken the connection."""
+    await _met(scene, "stored_reset", scene.rng.randint(1, SENDERS))
+
+
+async def in_shutdown(scene: Scene) -> None:
+    """Come while the daemon ends as asked."""
+    await scene.life.until("relay.ready")
+    scene.life.terminate()
+    await scene.life.until("relay.stopping")
+    await _some_time(scene, 0.1)
+
+
+MOMENTS: Final[tuple[Callable[[Scene], Awaitable[None]], ...]] = (
+    at_any_time,
+    after_upload,
+    while_held,
+    after_answer,
+    at_boot,
+    while_held_stored,
+    at_ready,
+    while_slow,
+    after_reset,
+    in_shutdown,
+)
+
+
+async def _some_time(scene: Scene, at_most_s: float) -> None:
+    """Let chance decide: the wait is the fault, not a guess at when something has happened."""
+    await anyio.sleep(scene.rng.uniform(0.0, at_most_s))
+
+
+async def _met(scene: Scene, fault: str, times: int) -> None:
+    """Return when so many uploads have met a fault."""
+    await scene.life.until("relay.ready")
+    ledger = scene.amplitude.ledger
+    before = sum(line.fault == fault for line in ledger.requests)
+    scene.amplitude.faults.add(fault, count=times)
+    with anyio.fail_after(LONGEST_WAIT_S):
+        await ledger.wait_until(
+            lambda book: sum(line.fault == fault for line in book.requests) >= before + times
+        )

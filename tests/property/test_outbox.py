@@ -1,0 +1,292 @@
+"""The real outbox under any sequence of what may happen to it, crashes included."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from relay.outbox.claims import Claim, Death, Settlement, Waiting
+from relay.outbox.intake import DAY_MS, Taken
+from relay.outbox.outbox import Outbox
+from relay.outbox.selection import Selection
+from relay.outbox.spans import decode_spans, encode_spans
+from tests.support.clocks import START_MS
+from tests.support.outboxes import (
+    APP,
+    OTHER,
+    append,
+    census,
+    counts,
+    crash_copy,
+    mapped,
+    running_outbox,
+    waiting,
+)
+
+Result = TypeVar("Result")
+
+ids = st.lists(st.sampled_from([f"e{number}" for number in range(40)]), max_size=6)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+
+
+class _Open:
+    """An outbox held open across the steps of a machine, by a task of its own."""
+
+    def __init__(self) -> None:
+        self._closing = anyio.Event()
+
+    async def enter(self, folder: Path) -> Outbox:
+        """Open the outbox of `folder`."""
+        loop = asyncio.get_running_loop()
+        opened: asyncio.Future[Outbox] = loop.create_future()
+        self._host = loop.create_task(self._hold(folder, opened))
+        return await opened
+
+    async def leave(self) -> None:
+        """Close it in order."""
+        self._closing.set()
+        await self._host
+
+    async def _hold(self, folder: Path, opened: asyncio.Future[Outbox]) -> None:
+        try:
+            async with running_outbox(folder) as outbox:
+                opened.set_result(outbox)
+                await self._closing.wait()
+        except BaseException as error:
+            if not opened.done():
+                opened.set_exception(error)
+            raise
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    """Model: each accepted id is pending (in line), delivered, dead or discarded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.root = Path(tempfile.mkdtemp(prefix="relay-"))
+        self.life = 0
+        self.line: list[str] = []
+        self.delivered: set[str] = set()
+        self.dead: list[str] = []
+        self.discarded: set[str] = set()
+        self.duplicates = 0
+        self.tried: set[str] = set()
+        self.claims: list[tuple[Claim, dict[int, str]]] = []
+
+    def _do(self, work: Coroutine[object, object, Result]) -> Result:
+        return self.runner.run(work)
+
+    @initialize()
+    def begin(self) -> None:
+        """A relay starts."""
+        self.folder = self.root / "0"
+        self.open = _Open()
+        self.outbox = self._do(self.open.enter(self.folder))
+
+    @property
+    def known(self) -> set[str]:
+        """Every id ever accepted."""
+        return {*self.line, *self.delivered, *self.dead, *self.discarded}
+
+    # What happens.
+
+    @rule(batch=ids)
+    def append(self, batch: list[str]) -> None:
+        """OneSignal sends events, some of them again."""
+        new = [name for name in dict.fromkeys(batch) if name not in self.known]
+        taken = self._do(append(self.outbox, *batch))
+        assert taken == Taken(len(new), len(batch) - len(new))
+        self.line += new
+        self.duplicates += len(batch) - len(new)
+
+    @rule(batch=ids)
+    def append_to_another_app(self, batch: list[str]) -> None:
+        """Another app's events of the same ids change nothing here."""
+        self._do(append(self.outbox, *batch, app=OTHER))
+
+    async def _names(self, events: list[Waiting]) -> dict[int, str]:
+        named = {}
+        for event in events:
+            body = await self.outbox.claims.read_bodies([event.seq])
+            assert body is not None
+            named[event.seq] = body.split(b'"insert_id":"')[1].split(b'"')[0].decode()
+        return named
+
+    async def _free(self) -> list[Waiting]:
+        """Return what waits and is in no hand, as a dispatcher would know it."""
+        in_hand = {seq for _, named in self.claims for seq in named}
+        found = {seq: event for event in await waiting(self.outbox) if (seq := event.seq)}
+        pending = census(self.folder).pending
+        named = await self._names(list(found.values()))
+        return [
+            event
+            for seq, event in sorted(found.items())
+            if seq not in in_hand and named[seq] in pending
+        ]
+
+    async def _claim(self, limit: int) -> None:
+        events = (await self._free())[:limit]
+        if events:
+            claim = await self.outbox.claims.open(1, events, START_MS)
+            self.claims.append((claim, await self._names(events)))
+
+    @rule(limit=st.integers(1, 6))
+    def claim(self, limit: int) -> None:
+        """A sender takes events in hand."""
+        self._do(self._claim(limit))
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def settle(self, data: st.DataObject) -> None:
+        """A sender learns the fate of some of them."""
+        claim, named = data.draw(st.sampled_from(self.claims))
+        fates = st.sampled_from(["delivered", "dead", "held", "open"])
+        drawn = {seq: data.draw(fates) for seq in named}
+        of = {event.seq: event for event in claim.events}
+        by = {fate: [of[s] for s, f in drawn.items() if f == fate] for fate in drawn.values()}
+        tried = [event._replace(first_tried_at=START_MS, attempts=1) for event in by.get("held", [])]
+        settlement = Settlement(
+            delivered=by.get("delivered", []),
+            dead=[Death(event, "rejected", "400 No") for event in by.get("dead", [])],
+            released=tried,
+        )
+        self._do(self.outbox.claims.settle(claim, settlement, START_MS))
+        for seq, fate in drawn.items():
+            name = named[seq]
+            if fate == "open":
+                continue
+            del named[seq]
+            claim.left -= 1
+            if fate == "held":
+                self.tried.add(name)
+                continue
+            self.line.remove(name)
+            if fate == "delivered":
+                self.delivered.add(name)
+            else:
+                self.dead.append(name)
+        if not named:
+            self.claims = [pair for pair in self.claims if pair[0] is not claim]
+
+    @rule()
+    def retry(self) -> None:
+        """A person tries the dead letters again."""
+        revived = census(self.folder).dead
+        assert self._do(self.outbox.dead_letters.retry(Selection())) == len(self.dead)
+        self.line += revived
+        self.tried -= set(revived)
+        self.dead.clear()
+
+    @rule()
+    def discard(self) -> None:
+        """A person throws the dead letters away."""
+        assert self._do(self.outbox.dead_letters.discard(Selection(app=1))) == len(self.dead)
+        self.discarded |= set(self.dead)
+        self.dead.clear()
+
+    @rule()
+    def fold(self) -> None:
+        """Keys move to disk."""
+        self._do(self.outbox.retention.fold())
+
+    @rule()
+    def prune(self) -> None:
+        """Delivered rows go, and nothing else is past its days."""
+        while self._do(self.outbox.retention.prune()):
+            pass
+        assert not self._do(self.outbox.retention.expire(START_MS // DAY_MS + 31))
+
+    @rule(is_crash=st.booleans())
+    def start_again(self, *, is_crash: bool) -> None:
+        """The process ends, in order or not, and another begins."""
+        self.life += 1
+        folder = self.folder
+        if is_crash:
+            folder = crash_copy(self.folder, self.root / str(self.life))
+        self._do(self.open.leave())
+        self.folder, self.open = folder, _Open()
+        self.outbox = self._do(self.open.enter(folder))
+        self.tried |= {name for _, named in self.claims for name in named.values()}
+        self.claims.clear()
+
+    # What always holds.
+
+    @invariant()
+    def every_event_is_where_it_belongs(self) -> None:
+        """Nothing accepted is lost, doubled or out of order; the counts are the rows."""
+        found = census(self.folder)
+        assert found.pending == self.line
+        assert sorted(found.dead) == sorted(self.dead)
+        assert set(found.delivered) <= self.delivered
+        mine = self._do(counts(self.outbox))
+        assert (mine.accepted, mine.pending) == (len(self.known), len(self.line))
+        assert (mine.delivered, mine.dead) == (len(self.delivered), len(self.dead))
+        assert (mine.discarded, mine.duplicate) == (len(self.discarded), self.duplicates)
+        theirs = self._do(counts(self.outbox, OTHER))
+        assert self.outbox.ledger.pending == mine.pending + theirs.pending
+
+    @invariant()
+    def what_waits_is_read_in_order_with_its_tries(self) -> None:
+        """A sender sees the line as it stands, and what was tried as tried."""
+        if self.claims:
+            return
+        events = self._do(self._free())
+        named = self._do(self._names(events))
+        assert [named[event.seq] for event in events] == self.line
+        tried = {named[event.seq] for event in events if event.attempts}
+        assert tried == self.tried & set(self.line)
+
+    def teardown(self) -> None:
+        """Close what is open."""
+        if hasattr(self, "open"):
+            self._do(self.open.leave())
+        self.runner.close()
+        shutil.rmtree(self.root)
+
+
+TestOutbox = OutboxMachine.TestCase
+TestOutbox.settings = settings(
+    max_examples=40,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+
+@given(st.sets(st.integers(1, 200)))
+def test_spans_cover_exactly_their_numbers(seqs: set[int]) -> None:
+    """Round trip: any set of sequence numbers comes back, in order."""
+    text = encode_spans(seqs)
+    assert list(decode_spans(text)) == sorted(seqs)
+    assert text.count("],[") == sum(seq - 1 not in seqs for seq in seqs) - bool(seqs)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(texts, texts, texts), max_size=8, unique_by=lambda row: row[0]))
+def test_any_ids_are_stored_and_read_back_whole(rows: list[tuple[str, str, str]]) -> None:
+    """Ids are text of any kind: they come back letter for letter, and are recognised again."""
+
+    async def check() -> None:
+        async with running_outbox(Path(folder)) as outbox:
+            events = [mapped(name, device_id=device, user_id=user) for name, device, user in rows]
+            assert await append(outbox, *events) == Taken(len(rows), 0)
+            stored = [(event.device_id, event.user_id) for event in await waiting(outbox)]
+            assert stored == [(device, user) for _, device, user in rows]
+            assert await append(outbox, *events) == Taken(0, len(rows))
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(check())

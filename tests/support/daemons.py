@@ -1,0 +1,205 @@
+"""The daemon in a process of its own: its log read line by line, its doors asked over HTTP."""
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import anyio
+import orjson
+from aiohttp import ClientSession
+from anyio.abc import ByteReceiveStream, Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from tests.support.command_line import HOOK_TOKEN, CommandLine
+
+APP = "shop"
+HOOK = f"/v1/apps/{APP}/events"
+BEARER = {"Authorization": f"Bearer {HOOK_TOKEN}"}
+
+BOOT_S = 30.0
+"""For a start on a machine that is busy with other things; what it takes is measured."""
+
+POLL_S = 0.02
+LONGEST_LINE = 1 << 20
+
+LogLine: TypeAlias = dict[str, object]
+
+
+class Life:
+    """One process of the daemon, from its start to its end.
+
+    Attributes:
+        process: The process.
+        errors: What came on its standard error.
+    """
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.errors = bytearray()
+        self._lines: list[LogLine] = []
+        self._is_silent = False
+        self._changed = anyio.Event()
+
+    def logged(self, event: str) -> list[LogLine]:
+        """Return the lines of one kind so far."""
+        return [line for line in self._lines if line["event"] == event]
+
+    async def until(self, event: str, count: int = 1) -> LogLine:
+        """Return the `count`-th line of a kind, once it is written."""
+        with anyio.fail_after(BOOT_S):
+            while len(lines := self.logged(event)) < count:
+                assert not self._is_silent, f"no {event}: {self.errors.decode()}"
+                await self._changed.wait()
+        return lines[count - 1]
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        if self.process.returncode is None:
+            self.process.kill()
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.process.terminate()
+
+    async def ended(self, within_s: float = BOOT_S) -> int:
+        """Return its exit code once it has ended (a signal's number below zero)."""
+        with anyio.fail_after(within_s):
+            return await self.process.wait()
+
+    async def follow_log(self, stdout: ByteReceiveStream) -> None:
+        """Read its log until it is silent."""
+        log = BufferedByteReceiveStream(stdout)
+        try:
+            while True:
+                line = await log.receive_until(b"\n", LONGEST_LINE)
+                self._lines.append(orjson.loads(line))
+                self._change()
+        except (anyio.EndOfStream, anyio.IncompleteRead):
+            self._is_silent = True
+            self._change()
+
+    async def follow_errors(self, stderr: ByteReceiveStream) -> None:
+        """Read its standard error until it is silent."""
+        async for chunk in stderr:
+            self.errors += chunk
+
+    def _change(self) -> None:
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+
+@asynccontextmanager
+async def living(relay: CommandLine, *, under: Sequence[str] = ()) -> AsyncIterator[Life]:
+    """Start the daemon; whatever is left of it when the block ends is killed.
+
+    Args:
+        relay: Its configuration.
+        under: A command that runs it, a tracer for example.
+    """
+    failure: Exception | None = None
+    process = await anyio.open_process(
+        [*under, sys.executable, "-m", "relay", "serve"], env=relay.env, stdin=subprocess.DEVNULL
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    life = Life(process)
+    async with process, anyio.create_task_group() as tasks:
+        tasks.start_soon(life.follow_log, process.stdout, name="log")
+        tasks.start_soon(life.follow_errors, process.stderr, name="errors")
+        try:
+            yield life
+        except Exception as error:  # noqa: BLE001  # raised again, outside of the group
+            failure = error
+        finally:
+            life.kill()
+    if failure is not None:
+        raise failure
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An app's counts as `/api/v1/status` gives them."""
+
+    accepted: int
+    pending: int
+    in_flight: int
+    delivered: int
+    dead: int
+    discarded: int
+    duplicate: int
+    filtered: int
+    quarantined: int
+
+
+class Doors:
+    """Both doors of a daemon, over all its lives."""
+
+    def __init__(self, relay: CommandLine, http: ClientSession) -> None:
+        self._relay = relay
+        self._http = http
+
+    async def post(self, body: bytes) -> tuple[int, dict[str, int]]:
+        """Send one body to the hook; return the answer's status and counts."""
+        url = f"{self._relay.public}{HOOK}"
+        async with self._http.post(url, data=body, headers=BEARER) as answer:
+            return answer.status, await answer.json()
+
+    async def readiness(self, *, admin: bool = False) -> tuple[int, dict[str, str]]:
+        """Return status and checks of `/readyz`."""
+        door = self._relay.admin if admin else self._relay.public
+        async with self._http.get(f"{door}/readyz") as answer:
+            return answer.status, (await answer.json())["checks"]
+
+    async def standing(self) -> Standing:
+        """Return the app's counts."""
+        async with self._http.get(f"{self._relay.admin}/api/v1/status") as answer:
+            app = (await answer.json())["apps"][APP]
+        return Standing(**{name: app[name] for name in Standing.__dataclass_fields__})
+
+    async def dead_letters(self) -> list[str]:
+        """Return the insert ids of all dead letters."""
+        ids: list[str] = []
+        query = {"limit": "1000"}
+        while True:
+            url = f"{self._relay.admin}/api/v1/dead-letters"
+            async with self._http.get(url, params=query) as answer:
+                page = await answer.json()
+            ids += [item["insert_id"] for item in page["items"]]
+            if page["next"] is None:
+                return ids
+            query["after"] = str(page["next"])
+
+    async def drained(self, within_s: float = 60.0) -> Standing:
+        """Return the counts once nothing is pending."""
+        with anyio.fail_after(within_s):
+            while (standing := await self.standing()).pending:
+                await anyio.sleep(POLL_S)
+        return standing
+
+
+@asynccontextmanager
+async def open_doors(relay: CommandLine) -> AsyncIterator[Doors]:
+    """Have a client of both doors while the block runs."""
+    async with ClientSession() as http:
+        yield Doors(relay, http)
+
+
+def hasty(folder: Path, ingest: object, **changes: str) -> CommandLine:
+    """Return a relay that delivers in small uploads and waits for nothing long."""
+    quick = {
+        "DELIVERY__LINGER_S": "0.05",
+        "DELIVERY__MAX_BATCH_EVENTS": "20",
+        "DELIVERY__REQUEST_TIMEOUT_S": "5",
+        "DELIVERY__BACKOFF_BASE_S": "0.05",
+        "DELIVERY__BACKOFF_CAP_S": "0.3",
+        "DELIVERY__THROTTLE_HOLD_S": "0.3",
+        f"APPS__{APP.upper()}__AMPLITUDE_INGEST_URL": str(ingest),
+        **changes,
+    }
+    return CommandLine(folder, **{f"RELAY_{name}": text for name, text in quick.items()})
+
+

@@ -1,0 +1,96 @@
+"""How many events fit an upload, and how a refused one is cut."""
+
+import pytest
+
+from relay.amplitude.verdicts import Dead, Delivered, Hold, Outcome, Resend, Settled
+from relay.delivery.batching import (
+    RECOVERY_UPLOADS,
+    BatchLimits,
+    LearnedLimits,
+    halve,
+    regroup,
+)
+
+LIMITS = BatchLimits(max_events=1000, max_bytes=900_000, overhead_bytes=100)
+X, R, H = Dead("rejected", ""), Resend(), Hold(frozenset("d"), frozenset(), None, "throttled")
+
+
+def test_limits_count_events_envelope_and_commas() -> None:
+    """To the byte what is serialised."""
+    limits = BatchLimits(max_events=3, max_bytes=100 + 3 * 10 + 2, overhead_bytes=100)
+    assert limits.admits(3, 30)
+    assert not limits.admits(3, 31)
+    assert not limits.admits(4, 4)
+    assert limits.admits(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("items", "halves"),
+    [
+        ([], []),
+        ([1], [[1]]),
+        ([1, 2], [[1], [2]]),
+        ([1, 2, 3], [[1, 2], [3]]),
+        ([1, 2, 3, 4], [[1, 2], [3, 4]]),
+    ],
+)
+def test_halves_keep_the_order(items: list[int], halves: list[list[int]]) -> None:
+    """The older half goes first."""
+    assert halve(items) == halves
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "is_partial", "parts"),
+    [
+        ([R, R, X, R, R, R], True, [[0, 1], [3, 4], [5]]),
+        ([X, R, R], True, [[1], [2]]),
+        ([R, R, X], True, [[0, 1]]),
+        ([X], True, []),
+        ([R, X, R, X], False, [[0, 2]]),
+        ([H, R, H], False, [[1]]),
+        ([X, H, X], False, []),
+        ([Delivered()] * 3, False, []),
+    ],
+)
+def test_what_goes_again_after_a_partial_rejection(
+    outcomes: list[Outcome], parts: list[list[int]], *, is_partial: bool
+) -> None:
+    """Events before a lone named one are proven good; those behind it are halved."""
+    assert regroup(range(len(outcomes)), Settled(outcomes, is_partial=is_partial)) == parts or [
+        list(part) for part in regroup(range(len(outcomes)), Settled(outcomes, is_partial))
+    ] == parts
+
+
+def test_an_upload_found_too_large_halves_what_is_tried_next() -> None:
+    """In events and in bytes, and never below one event."""
+    learned = LearnedLimits(LIMITS)
+    learned.shrink(800, 700_000)
+    assert learned.current.max_events == 400
+    assert learned.current.max_bytes <= 350_100
+    learned.shrink(400, 300_000)
+    assert learned.current.max_events == 200
+    for _ in range(20):
+        learned.shrink(2, 50)
+    assert learned.current.max_events >= 1
+
+
+def test_a_larger_refusal_never_raises_the_limit() -> None:
+    """A late answer to an older, larger upload teaches nothing new."""
+    learned = LearnedLimits(LIMITS)
+    learned.shrink(100, 10_000)
+    learned.shrink(1000, 800_000)
+    assert learned.current.max_events == 50
+
+
+def test_limits_recover_step_by_step_to_what_is_configured() -> None:
+    """After enough uploads at a size a larger one is dared, up to the configuration."""
+    learned = LearnedLimits(LIMITS)
+    learned.shrink(1000, 800_000)
+    for _ in range(RECOVERY_UPLOADS - 1):
+        learned.grow()
+    assert learned.current.max_events == 500
+    learned.grow()
+    assert learned.current.max_events == 1000
+    for _ in range(10 * RECOVERY_UPLOADS):
+        learned.grow()
+    assert learned.current == LIMITS
