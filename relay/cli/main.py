@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "pause": "relay.cli.delivery:pause",
     "resume": "relay.cli.delivery:resume",
     "template": "relay.cli.template:template",
+    "demo": "relay.demo.command:demo",
     "sandbox": "relay.sandbox.command:sandbox",
 }
 """Where each command is: a function, or a `Typer` with commands of its own."""

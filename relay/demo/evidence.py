@@ -1,14 +1,46 @@
-"""What the demo found out, as plain facts; gathered here, judged in `proof`."""
+"""What the demo found out, as plain facts: gathered in `findings`, judged in `proof`."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from relay.demo.stage import Stage
-from relay.demo.watch import Look
-from relay.doors.admin.models import AppStatusAnswer, DeadLetterAnswer, QuarantinedAnswer
+from relay.doors.admin.models import AppStatusAnswer
 from relay.sandbox.answers import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the stand-ins know of one app at an instant.
+
+    Attributes:
+        promised: Events answered 200 that must reach Amplitude.
+        sent: Events that may have reached relay.
+        stored: Distinct events Amplitude holds.
+    """
+
+    promised: int
+    sent: int
+    stored: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Relay's numbers of one app, between what was known before and after.
+
+    Attributes:
+        app: The app's name.
+        life: Which start of relay answered, from 1.
+        before: Known before relay was asked.
+        counts: Its answer.
+        after: Known after it.
+    """
+
+    app: str
+    life: int
+    before: Known
+    counts: AppStatusAnswer
+    after: Known
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +110,6 @@ class Measured:
         repaired: Insert id of the dead letter that was tried again.
         stop_s: From SIGTERM to the end.
         stop_code: Exit code then.
-        before_kill: Relay's numbers of each app in the last look before the SIGKILL.
-        dead: Insert id to reason of all dead letters before the repair.
     """
 
     ready_s: float = 0.0
@@ -92,7 +122,7 @@ class Measured:
     outage_pending: int = 0
     throttled_waiting: int = 0
     throttled_others: int = 0
-    poisoned: Mapping[str, str] = {}
+    poisoned: Mapping[str, str] = field(default_factory=dict)
     kill_open: int = 0
     kill_in_flight: int = 0
     restart_s: float = 0.0
@@ -126,72 +156,3 @@ class Evidence:
     uploaded: int
     leaks: Sequence[str]
     log_lines: int
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What relay's admin door said at the end, before relay was stopped.
-
-    Attributes:
-        counts: Of every app.
-        dead_once: The dead letters before one was repaired.
-        dead: The dead letters after it.
-        quarantine: What relay did not understand.
-    """
-
-    counts: Mapping[str, AppStatusAnswer]
-    dead_once: Sequence[DeadLetterAnswer]
-    dead: Sequence[DeadLetterAnswer]
-    quarantine: Sequence[QuarantinedAnswer]
-
-
-def gather(stage: Stage, measured: Measured, answers: Answers) -> Evidence:
-    """Return the facts of both sides."""
-    ledger = stage.sandbox.amplitude.ledger
-    log = stage.process.log_path.read_text(encoding="utf-8", errors="replace")
-    secrets = {app.token: f"the hook token of {app.name}" for app in stage.apps}
-    secrets |= {app.api_key: f"the Amplitude key of {app.name}" for app in stage.apps}
-    return Evidence(
-        apps=[_app_evidence(stage, number, answers) for number in range(len(stage.apps))],
-        measured=measured,
-        looks=stage.watch.looks,
-        dead_once={letter.insert_id: letter.reason for letter in answers.dead_once},
-        violations=dict(ledger.violation_counts),
-        requests=ledger.total_requests,
-        uploaded=sum(line.events for line in ledger.requests),
-        leaks=find_leaks(log, secrets, stage.script.private),
-        log_lines=log.count("\n"),
-    )
-
-
-def _app_evidence(stage: Stage, number: int, answers: Answers) -> AppEvidence:
-    app = stage.apps[number]
-    journal, account = stage.journals[app.name], stage.account(app)
-    return AppEvidence(
-        app=app.name,
-        promised=journal.promised,
-        sent=journal.sent,
-        first_sent=journal.first_sent,
-        answered=journal.answered,
-        stored=account.insert_ids,
-        lanes=account.device_order,
-        events=account.events,
-        suppressed=account.duplicates,
-        dead={letter.insert_id: letter.reason for letter in answers.dead if letter.app == app.name},
-        counts=answers.counts[app.name],
-        receipts=journal.receipts,
-        unanswered=journal.unanswered,
-        latencies_ms=journal.latencies_ms,
-        hostile_sent=journal.hostile_sent,
-        hostile_answered=journal.hostile_answered,
-        quarantined=Counter(
-            body.body.encode() for body in answers.quarantine if body.app == app.name
-        ),
-        late=stage.script.late[app.name],
-    )
-
-
-def find_leaks(log: str, secrets: Mapping[str, str], private: Iterable[str]) -> list[str]:
-    """Return what a log tells that it must not: secrets by what they are, ids as they are."""
-    told = [name for secret, name in secrets.items() if secret in log]
-    return told + sorted(text for text in private if text in log)

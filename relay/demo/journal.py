@@ -49,6 +49,11 @@ class Journal(Oracle):
         return self._step - len(self.answered)
 
     @property
+    def open_requests(self) -> int:
+        """Requests begun and not ended."""
+        return self.attempts - self.answers.total()
+
+    @property
     def unanswered(self) -> int:
         """Requests that ended without an answer; each may have been stored nevertheless."""
         return self.answers["timeout"] + self.answers["connection"]

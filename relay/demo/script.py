@@ -17,7 +17,9 @@ from relay.sandbox.people import new_uuid
 from relay.sandbox.traffic import RawEvent, Scenery, Traffic
 
 USERS: Final = 30
+MOST_EVENTS: Final = 20_000
 LATE_EVENTS: Final = 12
+FEW: Final = 3
 _WANTED: Final = frozenset(SEED_KINDS)
 _STEADY: Final[Mapping[str, object]] = {
     "retry_base_s": 0.2,
@@ -51,7 +53,7 @@ _LASTS_S: Final[Mapping[str, float]] = {
     "refused_key": 1.5,
     "outage": 6.0,
     "poison": 2.0,
-    "kill": 4.0,
+    "kill": 2.5,
 }
 _FIRST_APP_SHARE: Final = 0.6
 
@@ -194,7 +196,7 @@ def _late_events(events: Iterable[RawEvent], rng: Random) -> list[tuple[RawEvent
     pushes = [event for event in events if str(event["event"]["kind"]).startswith("message.push.")]
     seen = Counter(str(event["message"]["id"]) for event in pushes)
     found: dict[str, RawEvent] = {
-        message: event for event in pushes if seen[message := str(event["message"]["id"])] > 3
+        message: event for event in pushes if seen[message := str(event["message"]["id"])] > FEW
     }
     late = []
     for message, event in list(found.items())[:LATE_EVENTS]:

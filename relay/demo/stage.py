@@ -15,11 +15,12 @@ from yarl import URL
 from relay.cli.admin_api import AdminApi
 from relay.clock import Clock, SystemClock
 from relay.demo.cast import App, Doors, relay_environment
+from relay.demo.evidence import Known
 from relay.demo.journal import Journal
 from relay.demo.process import RelayProcess
 from relay.demo.script import Flow, Script
 from relay.demo.view import AppFigures, View
-from relay.demo.watch import Known, Watch
+from relay.demo.watch import Watch
 from relay.doors.admin.models import (
     Affected,
     DeadLetterAnswer,

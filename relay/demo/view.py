@@ -92,7 +92,7 @@ class View:
         """Say what happens now."""
         self.end_act()
         self._title = title
-        self._console.print(Text.assemble((f"\n{title}", "bold"), f" — {sentence}"))
+        self._console.print(Text.assemble((f"\n{title}", "bold"), f": {sentence}"))
 
     def end_act(self) -> None:
         """Where nothing moves, say how an act left things."""
@@ -122,4 +122,4 @@ class View:
         for figures in self._figures:
             state = Text(figures.state, style=_STYLES.get(figures.state, ""))
             table.add_row(Text(figures.app), *map(Text, figures.cells()), state)
-        return Group(Text.assemble("\n", (f"▶ {self._title}", "bold cyan")), table)
+        return Group(Text.assemble("\n", (f"> {self._title}", "bold cyan")), table)

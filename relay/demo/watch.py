@@ -5,7 +5,6 @@ must be in its answer, and its answer may not claim what Amplitude does not hold
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import anyio
@@ -13,45 +12,12 @@ from anyio.abc import TaskStatus
 
 from relay.cli.admin_api import AdminApi
 from relay.cli.failure import CommandFailed
+from relay.demo.evidence import Known, Look
 from relay.demo.process import DemoFailed, RelayProcess
 from relay.doors.admin.models import AppStatusAnswer, StatusAnswer
 
 REFRESH_S: Final = 0.1
 WAIT_S: Final = 25.0
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the stand-ins know of one app at an instant.
-
-    Attributes:
-        promised: Events answered 200 that must reach Amplitude.
-        sent: Events that may have reached relay.
-        stored: Distinct events Amplitude holds.
-    """
-
-    promised: int
-    sent: int
-    stored: int
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Relay's numbers of one app, between what was known before and after.
-
-    Attributes:
-        app: The app's name.
-        life: Which start of relay answered, from 1.
-        before: Known before relay was asked.
-        counts: Its answer.
-        after: Known after it.
-    """
-
-    app: str
-    life: int
-    before: Known
-    counts: AppStatusAnswer
-    after: Known
 
 
 class Watch:

@@ -47,7 +47,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(words: list[str], port: int, **environment: str) -> Iterator[None]:
+def process(words: list[str], port: int, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the block ends; it listens on `port` when the block begins."""
     clean = {name: text for name, text in os.environ.items() if not name.startswith("RELAY_")}  # noqa: TID251
     with subprocess.Popen(words, env={**clean, **environment}) as server:
@@ -60,7 +60,7 @@ def process(words: list[str], port: int, **environment: str) -> Iterator[None]:
                 if time.monotonic() > deadline or server.poll() is not None:
                     raise SystemExit(f"{words} does not listen")
                 time.sleep(0.02)
-            yield
+            yield server
         finally:
             server.send_signal(signal.SIGTERM)
 

@@ -71,8 +71,7 @@ def changes(before: Standing, after: Standing) -> list[str]:
     return [
         f"{field.name} was {getattr(before, field.name)}, is {getattr(after, field.name)}"
         for field in fields(Standing)
-        if field.name != "in_flight"
-        and getattr(before, field.name) != getattr(after, field.name)
+        if field.name != "in_flight" and getattr(before, field.name) != getattr(after, field.name)
     ]
 
 

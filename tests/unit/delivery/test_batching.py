@@ -56,9 +56,8 @@ def test_what_goes_again_after_a_partial_rejection(
     outcomes: list[Outcome], parts: list[list[int]], *, is_partial: bool
 ) -> None:
     """Events before a lone named one are proven good; those behind it are halved."""
-    assert regroup(range(len(outcomes)), Settled(outcomes, is_partial=is_partial)) == parts or [
-        list(part) for part in regroup(range(len(outcomes)), Settled(outcomes, is_partial))
-    ] == parts
+    again = regroup(range(len(outcomes)), Settled(outcomes, is_partial=is_partial))
+    assert [list(part) for part in again] == parts
 
 
 def test_an_upload_found_too_large_halves_what_is_tried_next() -> None:
@@ -80,6 +79,14 @@ def test_a_larger_refusal_never_raises_the_limit() -> None:
     learned.shrink(100, 10_000)
     learned.shrink(1000, 800_000)
     assert learned.current.max_events == 50
+
+
+@pytest.mark.xfail(strict=True, reason="a lone 413 shrinks the limits")
+def test_an_event_too_large_by_itself_teaches_nothing() -> None:
+    """Its neighbours are not to blame."""
+    learned = LearnedLimits(LIMITS)
+    learned.shrink(1, 2_000_000)
+    assert learned.current == LIMITS
 
 
 def test_limits_recover_step_by_step_to_what_is_configured() -> None:

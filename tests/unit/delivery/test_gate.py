@@ -145,6 +145,17 @@ async def test_a_shorter_retry_after_does_not_shorten_the_wait(
     assert _is_shut_for(gate, clock, 500.0)
 
 
+@pytest.mark.xfail(strict=True, reason="any success opens the gate")
+async def test_a_success_that_began_before_the_failure_opens_nothing(
+    gate: Gate, clock: FakeClock
+) -> None:
+    """An answer to an earlier upload does not cut short what a later one was asked to wait."""
+    early, late = await _enter(gate), await _enter(gate)
+    gate.fail(late, "status 429", 500.0)
+    gate.succeed(early)
+    assert _is_shut_for(gate, clock, 500.0)
+
+
 async def test_a_halted_app_is_tried_once_for_each_probe(gate: Gate, clock: FakeClock) -> None:
     """Between probes nothing goes; a probe is one upload."""
     gate.halt(await _enter(gate), "bad key")
