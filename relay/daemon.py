@@ -175,8 +175,8 @@ class Daemon:
                 log.info("relay.stopping")
                 self._supervision.notifier.stopping()
                 admission.is_stopping = True
-            for delivery in deliveries.values():
-                delivery.drain()
+                for delivery in deliveries.values():
+                    delivery.drain()
             delivering.cancel_scope.deadline = anyio.current_time() + DRAIN_S
 
     def _report_ready(self, doors: Doors, task_status: TaskStatus[Doors]) -> None:

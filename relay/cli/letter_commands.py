@@ -81,7 +81,7 @@ class LetterCommands(Generic[Item]):
         else:
             self._letters.show(item)
 
-    def retry(  # noqa: PLR0913  a parameter is an option
+    def retry(
         self,
         numbers: Numbers = None,
         *,

@@ -60,7 +60,8 @@ async def open_connection(path: Path, *, writable: bool) -> AsyncIterator[Connec
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(path, isolation_level=None, cached_statements=STATEMENT_CACHE)
 
-    connection = await Connection(connect, iter_chunk_size=64)
+    connection = Connection(connect, iter_chunk_size=64)
+    await connection
     try:
         await connection.run(_prepare_writer if writable else _prepare_reader)
         yield connection

@@ -10,6 +10,7 @@ from relay.clock import Clock
 from relay.delivery.batching import LearnedLimits
 from relay.delivery.gate import Gate
 from relay.delivery.window import Window
+from relay.errors import StoreFull
 from relay.outbox.claims import Claim, Claims, Waiting
 
 READ_EVENTS = 1_000
@@ -69,18 +70,25 @@ class Dispatcher:
         if self._awaited <= 0:
             self._wakeup.set()
 
-    async def claim(self) -> Claim:
-        """Return the next upload's events, recorded as claimed, once some may go.
+    async def take(self) -> list[Waiting]:
+        """Return the next upload's events, once some may go; they are in hand from now on.
 
-        Raises:
-            StoreFull: If the claim cannot be recorded now; the events wait on.
+        It may be cancelled while it waits; once it has taken something it returns.
         """
         async with self._turn:
-            events = await self._next_events()
+            return await self._next_events()
+
+    async def claim(self, events: list[Waiting]) -> Claim:
+        """Record that events in hand are about to be uploaded.
+
+        Raises:
+            StoreFull: If it cannot be recorded now; the events wait on.
+        """
         try:
             claim = await self._claims.open(self._app, events, self._clock.now_ms())
-        except BaseException:
-            self._give_back(events)
+        except StoreFull:
+            self._window.put_back(events)
+            self._window.release(events)
             raise
         self._in_hand[claim.id] = claim
         return claim
@@ -103,10 +111,6 @@ class Dispatcher:
         """
         self._window.put_back([event])
         self._window.hold(names, [event.lane], self._clock.monotonic_s() + wait_s)
-
-    def _give_back(self, events: list[Waiting]) -> None:
-        self._window.put_back(events)
-        self._window.release(events)
 
     async def _next_events(self) -> list[Waiting]:
         while True:

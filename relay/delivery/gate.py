@@ -119,13 +119,19 @@ class Gate:
         self._opens_at_s = max(self._opens_at_s, now_s + (retry_after_s or 0.0))
         self.leave(given)
 
-    def halt(self, given: Pass, reason: str) -> None:
-        """Uploads of this app are refused: try rarely until a person mends it."""
+    def halt(self, given: Pass, reason: str) -> bool:
+        """Uploads of this app are refused: try rarely until a person mends it.
+
+        Returns:
+            Whether the app was not halted before.
+        """
+        is_news = not self._is_halted
         self.last_error = reason
         self._is_halted = True
         self._failures_ever += 1
         self._opens_at_s = self._clock.monotonic_s() + self._halt_probe_s
         self.leave(given)
+        return is_news
 
     @property
     def is_open(self) -> bool:

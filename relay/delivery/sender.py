@@ -140,18 +140,20 @@ class Sender:
         task_status.started()
         while not line.stop.is_requested:
             self._pulse.beat(IDLE_SILENCE_S)
-            claim: Claim | None = None
+            events: list[Waiting] = []
             with line.stop.interruptible(), anyio.move_on_after(IDLE_SILENCE_S):
-                claim = await self._claim()
-            if claim:
-                await _Trip(line, claim, self._pulse).carry()
+                events = await line.dispatcher.take()
+            if events:
+                await self._carry(events)
 
-    async def _claim(self) -> Claim | None:
+    async def _carry(self, events: list[Waiting]) -> None:
+        """Record the claim, which nothing may interrupt, and go."""
         try:
-            return await self._line.dispatcher.claim()
+            claim = await self._line.dispatcher.claim(events)
         except StoreFull:
             await anyio.sleep(STORE_RETRY_S)
-            return None
+        else:
+            await _Trip(self._line, claim, self._pulse).carry()
 
 
 class _Trip:
@@ -231,8 +233,7 @@ class _Trip:
                 await self._pause(load)
                 return (load,)
             case Halt():
-                gate.halt(given, verdict.reason)
-                log.error("app.halted", app=self._line.app, reason=verdict.reason)
+                self._halt(given, verdict.reason, "wrong_key")
                 return (load,)
             case _:
                 assert_never(verdict)
@@ -284,9 +285,14 @@ class _Trip:
         if judgement is Refusal.WAITS and any(not other.is_suspect for other in self._loads):
             self._loads.append(suspect)
             return ()
-        line.gate.halt(given, f"Amplitude refuses this app's uploads: {refused.detail}")
-        log.error("app.halted", app=line.app, reason=refused.detail)
+        words = f"Amplitude refuses this app's uploads: {refused.detail}"
+        self._halt(given, words, refused.reason)
         return (suspect,)
+
+    def _halt(self, given: Pass, words: str, reason: str) -> None:
+        """Stop this app's uploads; the log tells it once, and never in Amplitude's words."""
+        if self._line.gate.halt(given, words):
+            log.error("app.halted", app=self._line.app, reason=reason)
 
     async def _without_expired(self, load: Load) -> Load:
         """Bury events first tried too long ago for Amplitude to recognise a repetition."""

@@ -104,9 +104,10 @@ class Measured:
         throttled_waiting: Events of the throttled device that were held.
         throttled_others: Events of all others that arrived meanwhile.
         poisoned: Insert id to the reason it had to die of.
-        kill_open: Requests of OneSignal under way at the SIGKILL.
-        kill_in_flight: Events in uploads under way at the SIGKILL.
-        restart_s: From the SIGKILL until relay took events again.
+        kills: How often relay was killed.
+        kill_open: Requests of OneSignal under way then.
+        kill_in_flight: Events in uploads under way then.
+        restart_s: From a SIGKILL until relay took events again, at most.
         repaired: Insert id of the dead letter that was tried again.
         stop_s: From SIGTERM to the end.
         stop_code: Exit code then.
@@ -123,6 +124,7 @@ class Measured:
     throttled_waiting: int = 0
     throttled_others: int = 0
     poisoned: Mapping[str, str] = field(default_factory=dict)
+    kills: int = 0
     kill_open: int = 0
     kill_in_flight: int = 0
     restart_s: float = 0.0

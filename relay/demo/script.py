@@ -53,7 +53,7 @@ _LASTS_S: Final[Mapping[str, float]] = {
     "refused_key": 1.5,
     "outage": 6.0,
     "poison": 2.0,
-    "kill": 2.5,
+    "kill": 2.0,
 }
 _FIRST_APP_SHARE: Final = 0.6
 

@@ -80,6 +80,11 @@ class Stage:
         """How often relay answered 200, over all apps."""
         return sum(journal.answers_ok for journal in self.journals.values())
 
+    @property
+    def open_requests(self) -> int:
+        """Requests of OneSignal under way, over all apps."""
+        return sum(journal.open_requests for journal in self.journals.values())
+
     async def start_relay(self) -> float:
         """Start relay and return the seconds until it takes events.
 

@@ -1,9 +1,12 @@
 """Relay's own numbers, held against those of both stand-ins. Pure."""
 
 from itertools import pairwise
+from typing import Final
 
 from relay.demo.evidence import AppEvidence, Evidence, Look
 from relay.demo.row import Row, in_each, unless
+
+_NEVER_LESS: Final = ("accepted", "delivered", "discarded", "duplicate", "filtered", "quarantined")
 
 
 def counts_add_up(evidence: Evidence) -> Row:
@@ -39,25 +42,29 @@ def judge_look(look: Look) -> list[str]:
 
 def counts_survive(evidence: Evidence) -> Row:
     """No number went back at a SIGKILL."""
-    shrunk: list[str] = []
-    shown: list[str] = []
-    for own in evidence.apps:
-        looks = [look for look in evidence.looks if look.app == own.app]
-        pairs = [(old, new) for old, new in pairwise(looks) if old.life != new.life]
-        for old, new in pairs:
-            shown.append(f"{own.app} {old.counts.accepted} -> {new.counts.accepted}")
-            shrunk += [
-                f"{own.app}: {name} was {was} and is {now}"
-                for name in ("accepted", "delivered", "discarded", "quarantined", "duplicate")
-                if (was := getattr(old.counts, name)) > (now := getattr(new.counts, name))
-            ]
+    noted = evidence.measured
+    lives = [
+        (old, new)
+        for own in evidence.apps
+        for old, new in pairwise(look for look in evidence.looks if look.app == own.app)
+        if old.life != new.life
+    ]
+    shrunk = [
+        f"{old.app}: {name} was {was} and is {now}"
+        for old, new in lives
+        for name in _NEVER_LESS
+        if (was := getattr(old.counts, name)) > (now := getattr(new.counts, name))
+    ]
+    accepted = ", ".join(f"{o.app} {o.counts.accepted} -> {n.counts.accepted}" for o, n in lives)
     return Row(
         "4",
         "SIGKILL took nothing from the numbers",
-        f"accepted {', '.join(shown)}; again ready after {evidence.measured.restart_s:.1f} s; "
-        f"{evidence.measured.kill_open} requests were open, "
-        f"{evidence.measured.kill_in_flight} events in flight",
-        tuple(shrunk) or unless(bool(shown), "there was no look on both sides of it"),
+        f"{noted.kills} times, ready again within {noted.restart_s:.1f} s; {noted.kill_open} "
+        f"requests were open, {noted.kill_in_flight} events in flight; accepted {accepted}",
+        tuple(shrunk)
+        or unless(
+            len(lives) == noted.kills * len(evidence.apps) > 0, "not every SIGKILL was looked at"
+        ),
     )
 
 

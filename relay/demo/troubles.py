@@ -23,6 +23,9 @@ _OUTAGE: Final = (
 )
 """Faults, the share of the act's events by whose end each is over, and words for it."""
 
+_KILLED_AT: Final = (0.3, 0.6)
+"""Shares of the act's events that are answered when SIGKILL comes."""
+
 _DOUBTS: Final = ("reset", "504", "200_cut", "500", "reset", "200_empty")
 """How uploads end whose events Amplitude has stored."""
 
@@ -133,34 +136,48 @@ async def _poison(telling: Telling) -> None:
 
 
 async def kill_relay(telling: Telling) -> None:
-    """SIGKILL in the middle of traffic."""
+    """SIGKILL in the middle of traffic, and once more soon after."""
     telling.stage.view.begin_act(
-        "6. SIGKILL", "in the middle of traffic, with uploads stored and not yet answered"
+        "6. SIGKILL", "twice in the middle of traffic, with uploads stored and not yet answered"
     )
-    await telling.during("kill", partial(_kill, telling))
+    await telling.during("kill", partial(_kill_twice, telling))
 
 
-async def _kill(telling: Telling) -> None:
+async def _kill_twice(telling: Telling) -> None:
+    stage = telling.stage
+    began, planned = stage.answered, _planned(stage.script.flows["kill"])
+    for share in _KILLED_AT:
+        enough = partial(_has_answered, stage, began + round(planned * share))
+        await stage.watch.until(enough, "traffic flows")
+        await _kill(telling, last_request=began + planned)
+
+
+async def _kill(telling: Telling, last_request: int) -> None:
     stage, noted = telling.stage, telling.measured
     faults = stage.sandbox.amplitude.faults
-    enough = stage.answered + round(_planned(stage.script.flows["kill"]) * 0.4)
-    await stage.watch.until(partial(_has_answered, stage, enough), "traffic flows")
     faults.add("slow", stored=True, count=2, delay_s=STUCK_ANSWER_S)
     await stage.watch.until(
-        lambda: not faults.active() and telling.in_flight > 0, "uploads are under way"
+        lambda: (
+            not faults.active()
+            and telling.in_flight > 0
+            and (stage.open_requests > 0 or stage.answered >= last_request)
+        ),
+        "uploads and requests are under way",
     )
-    noted.kill_in_flight = telling.in_flight
-    noted.kill_open = sum(journal.open_requests for journal in stage.journals.values())
     began_s = stage.clock.monotonic_s()
+    in_flight, open_requests = telling.in_flight, stage.open_requests
     await stage.process.kill()
     stage.view.say(
-        f"killed: {noted.kill_in_flight} events in flight, "
-        f"{noted.kill_open} requests of OneSignal open"
+        f"killed: {in_flight} events in flight, {open_requests} requests of OneSignal open"
     )
     await stage.start_relay()
-    noted.restart_s = stage.clock.monotonic_s() - began_s
+    restart_s = stage.clock.monotonic_s() - began_s
     faults.clear()
-    stage.view.say(f"started again on the same folder, ready after {noted.restart_s:.1f} s")
+    stage.view.say(f"started again on the same folder, ready after {restart_s:.1f} s")
+    noted.kills += 1
+    noted.kill_in_flight += in_flight
+    noted.kill_open += open_requests
+    noted.restart_s = max(noted.restart_s, restart_s)
 
 
 def _has_answered(stage: Stage, requests: int) -> bool:

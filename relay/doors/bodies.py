@@ -48,6 +48,9 @@ class Bodies:
         """
         if (request.content_length or 0) > MAX_BODY_BYTES:
             raise _too_large()
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # the answer itself has not begun
         content = request.content
         first = await content.readany() if content.is_eof() else b""
         if content.at_eof():

@@ -22,14 +22,8 @@ log = structlog.get_logger(__name__)
 RETRY_AFTER_S = 5
 """What a refused sender is asked to wait; free space is measured more often than that."""
 
-CLOSE_GRACE_S = STOP_GRACE_S + 1.0
-"""For requests under way when a door closes."""
-
-
-_OPTIONS = {
-    "access_log": None,  # one line a request would be the payload of the log
-    "auto_decompress": False,  # `relay.doors.bodies` does it, within limits
-}
+CLOSE_GRACE_S = STOP_GRACE_S + 0.5
+"""For requests under way when a door closes: a body's last seconds, and its sync."""
 
 
 class Listen(Protocol):
@@ -44,14 +38,20 @@ class Listen(Protocol):
         """TCP port; 0 lets the kernel choose."""
 
 
+# Both without an access log, which would be a log of payloads' paths, and without aiohttp's own
+# decompression: `relay.doors.bodies` does it, within limits.
+
+
 def app_runner(app: web.Application) -> BaseRunner:
     """Return what serves an application."""
-    return web.AppRunner(app, shutdown_timeout=CLOSE_GRACE_S, handle_signals=False, **_OPTIONS)
+    return web.AppRunner(
+        app, access_log=None, auto_decompress=False, shutdown_timeout=CLOSE_GRACE_S
+    )
 
 
 def plain_runner(answer: Callable[[web.BaseRequest], Awaitable[web.Response]]) -> BaseRunner:
     """Return what serves one function that answers every request."""
-    server = web.Server(answer, **_OPTIONS)
+    server = web.Server(answer, access_log=None, auto_decompress=False)
     return web.ServerRunner(server, shutdown_timeout=CLOSE_GRACE_S)
 
 

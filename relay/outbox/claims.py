@@ -6,7 +6,7 @@ count as tried since the claim began.
 """
 
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
@@ -126,19 +126,19 @@ class Claims:
 
     async def read_named(self, seqs: Collection[int]) -> list[Waiting]:
         """Return the events of `seqs` that are still there, in order."""
-        return await self._read(SQL["named"], {"seqs": _names(seqs)})
+        return await self._read(SQL["named"], {"seqs": _json(list(seqs))})
 
     async def read_bodies(self, seqs: Collection[int]) -> bytes | None:
         """Return the bodies of the events `seqs`, in that order, with commas between them.
 
         They are the bytes stored at acceptance. None if some of the events are gone.
         """
-        ((count, bodies),) = await self._database.fetch(SQL["bodies"], {"seqs": _names(seqs)})
+        ((count, bodies),) = await self._database.fetch(SQL["bodies"], {"seqs": _json(list(seqs))})
         return bodies.encode() if count == len(seqs) else None
 
     async def read_present(self, seqs: Collection[int]) -> set[int]:
         """Return which of the events `seqs` are still there."""
-        rows = await self._database.fetch(SQL["present"], {"seqs": _names(seqs)})
+        rows = await self._database.fetch(SQL["present"], {"seqs": _json(list(seqs))})
         return {seq for (seq,) in rows}
 
     async def read_accepted_at(self, seq: int) -> int | None:
@@ -185,39 +185,34 @@ def _settle(raw: sqlite3.Connection, claim: Claim, settlement: Settlement, now_m
         spans = encode_spans(event.seq for event in settlement.delivered)
         last_seq = max(event.seq for event in settlement.delivered)
         raw.execute(SQL["add_receipt"], {"last_seq": last_seq, "spans": spans})
-    for death in settlement.dead:
-        _bury(raw, death, now_ms)
-    for event in settlement.released:
-        raw.execute(
-            SQL["keep_try"],
-            {
-                "seq": event.seq,
-                "first_tried_at": event.first_tried_at,
-                "attempts": event.attempts,
-            },
-        )
+    if settlement.dead:
+        _bury(raw, settlement.dead, now_ms)
+    if settlement.released:
+        tries = [(event.seq, event.first_tried_at, event.attempts) for event in settlement.released]
+        raw.execute(SQL["keep_tries"], {"tries": _json(tries)})
     if len(settlement.events) >= claim.left:
         raw.execute(SQL["close_claim"], {"id": claim.id})
     step = Counts(delivered=len(settlement.delivered), dead=len(settlement.dead))
     step.move(raw, claim.app)
 
 
-def _bury(raw: sqlite3.Connection, death: Death, now_ms: int) -> None:
-    """Move an event to the dead letters, its key to the remembered ones."""
-    event = death.event
-    raw.execute(
-        SQL["bury"],
-        {
-            "seq": event.seq,
-            "reason": death.reason,
-            "detail": death.detail,
-            "attempts": event.attempts,
-            "first_tried_at": event.first_tried_at,
-            "died_at": now_ms,
-        },
+def _bury(raw: sqlite3.Connection, deaths: Sequence[Death], now_ms: int) -> None:
+    """Move events to the dead letters, their keys to the remembered ones."""
+    rows = _json(
+        [
+            (
+                death.event.seq,
+                death.reason,
+                death.detail,
+                death.event.attempts,
+                death.event.first_tried_at,
+            )
+            for death in deaths
+        ]
     )
-    for query in ("remember_day", "remember_key", "drop_event", "drop_try"):
-        raw.execute(SQL[query], {"seq": event.seq})
+    raw.execute(SQL["bury"], {"deaths": rows, "died_at": now_ms})
+    for query in ("remember_days", "remember_keys", "drop_buried", "drop_buried_tries"):
+        raw.execute(SQL[query], {"deaths": rows})
 
 
 def rescue(raw: sqlite3.Connection) -> set[int]:
@@ -228,18 +223,11 @@ def rescue(raw: sqlite3.Connection) -> set[int]:
     """
     delivered = {seq for (spans,) in raw.execute(SQL["receipts"]) for seq in decode_spans(spans)}
     for started_at, attempts, spans in raw.execute(SQL["claims"]).fetchall():
-        raw.executemany(SQL["add_try"], _tries(spans, delivered, started_at, attempts))
+        left = [seq for seq in decode_spans(spans) if seq not in delivered]
+        raw.execute(SQL["add_tries"], {"tries": _json([(s, started_at, attempts) for s in left])})
     raw.execute(SQL["close_claims"])
     return delivered
 
 
-def _tries(
-    spans: str, delivered: Collection[int], started_at: int, attempts: int
-) -> Iterable[dict[str, int]]:
-    for seq in decode_spans(spans):
-        if seq not in delivered:
-            yield {"seq": seq, "first_tried_at": started_at, "attempts": attempts}
-
-
-def _names(seqs: Collection[int]) -> str:
-    return orjson.dumps(list(seqs)).decode()
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()

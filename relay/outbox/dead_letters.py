@@ -1,9 +1,11 @@
 """Dead letters: events Amplitude will never take, kept until a person decides."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
+
+import orjson
 
 from relay.database.database import Database
 from relay.outbox.ledger import Counts, Ledger
@@ -63,9 +65,10 @@ class DeadLetters:
     async def retry(self, selection: Selection) -> int:
         """Make the selected dead letters pending again, untried; return how many."""
 
-        def revive(raw: sqlite3.Connection, letter: int) -> None:
-            raw.execute(SQL["revive"], {"seq": next(self._seqs), "id": letter})
-            raw.execute(SQL["drop_dead_letter"], {"id": letter})
+        def revive(raw: sqlite3.Connection, letters: Sequence[int]) -> None:
+            revived = [(letter, next(self._seqs)) for letter in letters]
+            raw.execute(SQL["revive"], {"revived": orjson.dumps(revived).decode()})
+            _drop(raw, letters)
 
         affected = await self._sweep(selection, revive)
         self._ledger.pending += affected
@@ -73,16 +76,12 @@ class DeadLetters:
 
     async def discard(self, selection: Selection) -> int:
         """Throw the selected dead letters away; return how many."""
-
-        def drop(raw: sqlite3.Connection, letter: int) -> None:
-            raw.execute(SQL["drop_dead_letter"], {"id": letter})
-
-        return await self._sweep(selection, drop, discarded=1)
+        return await self._sweep(selection, _drop, discarded=1)
 
     async def _sweep(
         self,
         selection: Selection,
-        act: Callable[[sqlite3.Connection, int], None] | None,
+        act: Callable[[sqlite3.Connection, Sequence[int]], None] | None,
         *,
         discarded: int = 0,
     ) -> int:
@@ -92,9 +91,8 @@ class DeadLetters:
         def step(raw: sqlite3.Connection) -> list[tuple[int, int]]:
             parameters = selection.parameters(after)
             rows: list[tuple[int, int]] = raw.execute(SQL["dead_letter_ids"], parameters).fetchall()
-            if act:
-                for letter, _ in rows:
-                    act(raw, letter)
+            if act and rows:
+                act(raw, [letter for letter, _ in rows])
                 for app, moved in tally(rows):
                     Counts(dead=-moved, discarded=discarded * moved).move(raw, app)
             return rows
@@ -103,3 +101,7 @@ class DeadLetters:
             affected += len(rows)
             after = rows[-1][0]
         return affected
+
+
+def _drop(raw: sqlite3.Connection, letters: Sequence[int]) -> None:
+    raw.execute(SQL["drop_dead_letters"], {"ids": orjson.dumps(letters).decode()})

@@ -216,6 +216,7 @@ class Intakes:
 
     Attributes:
         waiting_bytes: Bodies in memory that wait for their sync.
+        waiting_events: Events in memory that wait for their sync.
     """
 
     def __init__(
@@ -230,6 +231,7 @@ class Intakes:
         self._open: _Append | None = None
         self._ticket: Ticket[list[Taken]] | None = None
         self.waiting_bytes = 0
+        self.waiting_events = 0
 
     async def append(self, intake: Intake) -> Taken:
         """Store what a request brought and return once it is committed and synced.
@@ -239,8 +241,8 @@ class Intakes:
                 of the intake is kept.
             StoreFailed: If the disk failed; the process must end.
         """
-        size_bytes = intake.size_bytes()
-        self._refuse_over_limits(len(intake.events), size_bytes)
+        events, size_bytes = len(intake.events), intake.size_bytes()
+        self._refuse_over_limits(events, size_bytes)
         if self._open is None or self._ticket is None or self._ticket.is_taken:
             self._open = _Append(self._keys, self._seqs)
             self._ticket = self._database.submit(
@@ -250,17 +252,19 @@ class Intakes:
         self._open.intakes.append(intake)
         ticket = self._ticket
         self.waiting_bytes += size_bytes
+        self.waiting_events += events
         try:
             return (await ticket.wait())[place]
         finally:
             self.waiting_bytes -= size_bytes
+            self.waiting_events -= events
 
     def listen(self, app: int, listener: Callable[[int], None]) -> None:
         """Have `listener` called with their number whenever events of `app` were committed."""
         self._listeners[app] = listener
 
     def _refuse_over_limits(self, events: int, size_bytes: int) -> None:
-        if events and self._ledger.pending + events > self._max_events:
+        if events and self._ledger.pending + self.waiting_events + events > self._max_events:
             raise StoreFull(f"the outbox holds its {self._max_events} events")
         if self.waiting_bytes and self.waiting_bytes + size_bytes > MAX_WAITING_BYTES:
             raise StoreFull("too much waits for the disk")

@@ -14,6 +14,9 @@ from relay.outbox.sql import SQL
 
 CACHED_MESSAGES = 10_000
 
+MAX_FIELDS_BYTES = 16_384
+"""Fields of a message that are worth keeping; Amplitude gets 1,024 characters of each."""
+
 
 class Messages:
     """Message fields by app and message id, the recent ones in memory."""
@@ -37,8 +40,11 @@ class Messages:
         day, known = self._cache.get(place, (0, None))
         if known and day == today:
             return None
+        kept = fields.to_json()
+        if len(kept) > MAX_FIELDS_BYTES:
+            return None
         self._remember(place, today, known or fields)
-        return fields.to_json()
+        return kept
 
     async def recall(self, app: int, message_id: str) -> MessageFields | None:
         """Return what an earlier event said of a message, None if nothing is known."""

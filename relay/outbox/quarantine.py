@@ -1,6 +1,5 @@
 """Quarantine: bodies that could not be understood, raw, until a person decides."""
 
-import sqlite3
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 
@@ -59,12 +58,8 @@ class Quarantine:
 
     async def remove(self, ids: Collection[int]) -> int:
         """Remove bodies; return how many were there."""
-
-        def drop(raw: sqlite3.Connection) -> int:
-            rows = [{"id": body} for body in ids]
-            return raw.executemany(SQL["drop_quarantined"], rows).rowcount if rows else 0
-
-        return await self._database.write(drop)
+        named = orjson.dumps(list(ids)).decode()
+        return await self._database.execute(SQL["drop_quarantined"], {"ids": named})
 
     async def count(self, selection: Selection) -> int:
         """Return how many bodies an action on `selection` would concern."""

@@ -166,48 +166,55 @@ DELETE FROM tries WHERE seq IN (
     CROSS JOIN tries AS t ON t.seq BETWEEN s.value ->> 0 AND s.value ->> 1
 );
 
--- name: keep_try
--- What is known of an event that goes back: tried first then, so often in all.
+-- name: keep_tries
+-- What is known of events that go back: a JSON array of [seq, first_tried_at, attempts].
 INSERT INTO tries (seq, first_tried_at, attempts)
-SELECT :seq, :first_tried_at, :attempts WHERE EXISTS (SELECT 1 FROM events WHERE seq = :seq)
+SELECT e.seq, t.value ->> 1, t.value ->> 2
+FROM json_each(:tries) AS t CROSS JOIN events AS e ON e.seq = t.value ->> 0
+WHERE true
 ON CONFLICT (seq) DO UPDATE SET
     first_tried_at = min(first_tried_at, excluded.first_tried_at),
     attempts = excluded.attempts;
 
--- name: add_try
+-- name: add_tries
 -- The same after a crash, where the attempts of the claim come on top.
 INSERT INTO tries (seq, first_tried_at, attempts)
-SELECT :seq, :first_tried_at, :attempts WHERE EXISTS (SELECT 1 FROM events WHERE seq = :seq)
+SELECT e.seq, t.value ->> 1, t.value ->> 2
+FROM json_each(:tries) AS t CROSS JOIN events AS e ON e.seq = t.value ->> 0
+WHERE true
 ON CONFLICT (seq) DO UPDATE SET
     first_tried_at = min(first_tried_at, excluded.first_tried_at),
     attempts = attempts + excluded.attempts;
 
--- name: drop_event
-DELETE FROM events WHERE seq = :seq;
-
--- name: drop_try
-DELETE FROM tries WHERE seq = :seq;
-
 -- name: bury
--- Makes a dead letter of a pending event.
+-- Makes dead letters of pending events, given a JSON array of [seq, reason, detail, attempts,
+-- first_tried_at].
 INSERT INTO dead_letters (
     id, app, key, device_id, user_id, insert_id, event_type, reason, detail, attempts,
     accepted_at, first_tried_at, died_at, body
 )
-SELECT seq, app, key, device_id, user_id,
-    coalesce(CAST(body AS TEXT) ->> '$.insert_id', ''),
-    coalesce(CAST(body AS TEXT) ->> '$.event_type', ''),
-    :reason, :detail, :attempts, accepted_at, :first_tried_at, :died_at, body
-FROM events WHERE seq = :seq;
+SELECT e.seq, e.app, e.key, e.device_id, e.user_id,
+    coalesce(CAST(e.body AS TEXT) ->> '$.insert_id', ''),
+    coalesce(CAST(e.body AS TEXT) ->> '$.event_type', ''),
+    d.value ->> 1, d.value ->> 2, d.value ->> 3, e.accepted_at, d.value ->> 4, :died_at, e.body
+FROM json_each(:deaths) AS d CROSS JOIN events AS e ON e.seq = d.value ->> 0;
 
--- name: remember_key
--- A dead letter leaves `events`, so its key is remembered at once.
-INSERT OR IGNORE INTO seen (day, key)
-SELECT accepted_at / 86400000, key FROM events WHERE seq = :seq;
-
--- name: remember_day
+-- name: remember_days
 INSERT OR IGNORE INTO seen_days (day)
-SELECT accepted_at / 86400000 FROM events WHERE seq = :seq;
+SELECT e.accepted_at / 86400000
+FROM json_each(:deaths) AS d CROSS JOIN events AS e ON e.seq = d.value ->> 0;
+
+-- name: remember_keys
+-- Dead letters leave `events`, so their keys are remembered at once.
+INSERT OR IGNORE INTO seen (day, key)
+SELECT e.accepted_at / 86400000, e.key
+FROM json_each(:deaths) AS d CROSS JOIN events AS e ON e.seq = d.value ->> 0;
+
+-- name: drop_buried
+DELETE FROM events WHERE seq IN (SELECT value ->> 0 FROM json_each(:deaths));
+
+-- name: drop_buried_tries
+DELETE FROM tries WHERE seq IN (SELECT value ->> 0 FROM json_each(:deaths));
 
 -- name: dead_letters
 SELECT id, app, insert_id, event_type, reason, detail, attempts, accepted_at, first_tried_at,
@@ -228,12 +235,14 @@ WHERE id > :after
 ORDER BY id LIMIT :limit;
 
 -- name: revive
--- Makes a dead letter pending again, at the end of the line and untried.
+-- Makes dead letters pending again, at the end of the line and untried, given a JSON array of
+-- [id, new sequence number].
 INSERT INTO events (seq, app, key, device_id, user_id, accepted_at, body)
-SELECT :seq, app, key, device_id, user_id, accepted_at, body FROM dead_letters WHERE id = :id;
+SELECT r.value ->> 1, d.app, d.key, d.device_id, d.user_id, d.accepted_at, d.body
+FROM json_each(:revived) AS r CROSS JOIN dead_letters AS d ON d.id = r.value ->> 0;
 
--- name: drop_dead_letter
-DELETE FROM dead_letters WHERE id = :id;
+-- name: drop_dead_letters
+DELETE FROM dead_letters WHERE id IN (SELECT value FROM json_each(:ids));
 
 -- name: add_quarantined
 INSERT INTO quarantine (app, hook, reason, detail, received_at, body) VALUES (?, ?, ?, ?, ?, ?);
@@ -259,7 +268,7 @@ SELECT id, app, hook, reason, detail, received_at, body
 FROM quarantine WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id;
 
 -- name: drop_quarantined
-DELETE FROM quarantine WHERE id = :id;
+DELETE FROM quarantine WHERE id IN (SELECT value FROM json_each(:ids));
 
 -- name: message
 SELECT fields FROM messages WHERE app = :app AND message_id = :message_id;

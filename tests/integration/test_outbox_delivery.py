@@ -1,6 +1,7 @@
 """An app's events out of a real outbox to a scripted Amplitude."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -49,6 +50,10 @@ ALL = Selection()
 def _with_batches_of(events: int, *, senders: int = 1) -> DeliverySetup:
     limits = BatchLimits(max_events=events, max_bytes=900_000, overhead_bytes=60)
     return replace(SETUP, limits=limits, senders=senders)
+
+
+def _has_more_than(amplitude: ScriptedAmplitude, uploads: int) -> bool:
+    return len(amplitude.uploads) > uploads
 
 
 def _names(upload: Upload, wanted: str) -> list[int]:
@@ -307,11 +312,11 @@ async def test_a_bad_key_halts_the_app_and_loses_nothing(tmp_path: Path) -> None
     async with running_delivery(tmp_path, amplitude, replace(SETUP, halt_probe_s=0.05)) as bench:
         await append(bench.outbox, "e1", "e2")
         await amplitude.until(lambda: len(amplitude.uploads) >= 2)
-        assert bench.delivery.gate.state is GateState.HALTED
+        assert bench.delivery.gate.state == GateState.HALTED
         assert (await counts(bench.outbox)).pending == 2
         reply = TAKEN
         await bench.settled(2)
-        assert bench.delivery.gate.state is GateState.RUNNING
+        assert bench.delivery.gate.state == GateState.RUNNING
         assert bench.delivery.gate.last_error is None
 
 
@@ -339,7 +344,7 @@ async def test_content_refused_by_the_door_dies_when_it_alone_is_refused(tmp_pat
         await append(bench.outbox, "bad", *(f"e{number}" for number in range(9)))
         await bench.settled(10)
         assert await _reasons(bench) == {"bad": "forbidden"}
-        assert bench.delivery.gate.state is GateState.RUNNING
+        assert bench.delivery.gate.state == GateState.RUNNING
 
 
 async def test_a_shut_door_halts_the_app_and_kills_nothing(tmp_path: Path) -> None:
@@ -347,7 +352,7 @@ async def test_a_shut_door_halts_the_app_and_kills_nothing(tmp_path: Path) -> No
     amplitude = ScriptedAmplitude(lambda _: FORBIDDEN)
     async with running_delivery(tmp_path, amplitude, _with_batches_of(64)) as bench:
         await append(bench.outbox, *(f"e{number}" for number in range(64)))
-        await amplitude.until(lambda: bench.delivery.gate.state is GateState.HALTED)
+        await amplitude.until(lambda: bench.delivery.gate.state == GateState.HALTED)
         assert (await counts(bench.outbox)).pending == 64
         assert len(amplitude.uploads) < 20
 
@@ -364,11 +369,11 @@ async def test_refused_content_that_came_alone_dies_once_others_are_taken(
     setup = replace(_with_batches_of(10, senders=4), halt_probe_s=0.05)
     async with running_delivery(tmp_path, amplitude, setup) as bench:
         await append(bench.outbox, *_on("bad", "bad"))
-        await amplitude.until(lambda: bench.delivery.gate.state is GateState.HALTED)
+        await amplitude.until(lambda: bench.delivery.gate.state == GateState.HALTED)
         await append(bench.outbox, *_on("quick", "e1"))
         await bench.settled(2)
         assert await _reasons(bench) == {"bad": "forbidden"}
-        assert bench.delivery.gate.state is GateState.RUNNING
+        assert bench.delivery.gate.state == GateState.RUNNING
 
 
 @pytest.mark.xfail(strict=True, reason="each probe of a halted app begins a new episode")
@@ -381,13 +386,13 @@ async def test_refused_content_dies_also_when_probes_are_minutes_apart(tmp_path:
     amplitude = ScriptedAmplitude(script)
     async with running_delivery(tmp_path, amplitude, _with_batches_of(10, senders=4)) as bench:
         await append(bench.outbox, *_on("bad", "bad"))
-        await amplitude.until(lambda: bench.delivery.gate.state is GateState.HALTED)
+        await amplitude.until(lambda: bench.delivery.gate.state == GateState.HALTED)
         for number in range(10):
             await append(bench.outbox, *_on("quick", f"e{number}"))
             bench.clock.leap(SETUP.halt_probe_s)
             sent = len(amplitude.uploads)
             bench.delivery.gate.set_paused(paused=False)  # wakes who waits: the clock leapt
-            await amplitude.until(lambda sent=sent: len(amplitude.uploads) > sent)
+            await amplitude.until(partial(_has_more_than, amplitude, sent))
         await bench.settled(11)
         assert await _reasons(bench) == {"bad": "forbidden"}
 

@@ -3,10 +3,12 @@
 import shutil
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import orjson
@@ -74,24 +76,25 @@ async def counts(outbox: Outbox, app: str = APP) -> Counts:
 @asynccontextmanager
 async def busy_writer(outbox: Outbox) -> AsyncIterator[None]:
     """Keep the writer busy, in a group of its own, while the body runs."""
-    async with _busy(outbox.database.write):
+    is_over = threading.Event()
+    async with _alongside(partial(outbox.database.write, lambda _: is_over.wait(5)), is_over):
         yield
 
 
 @asynccontextmanager
 async def busy_reader(outbox: Outbox) -> AsyncIterator[None]:
     """Keep the reading connection busy while the body runs."""
-    async with _busy(outbox.database.read):
+    is_over = threading.Event()
+    async with _alongside(partial(outbox.database.read, lambda _: is_over.wait(5)), is_over):
         yield
 
 
 @asynccontextmanager
-async def _busy(
-    run: Callable[[Callable[[sqlite3.Connection], bool]], Awaitable[bool]],
+async def _alongside(
+    work: Callable[[], Coroutine[Any, Any, bool]], is_over: threading.Event
 ) -> AsyncIterator[None]:
-    is_over = threading.Event()
     async with anyio.create_task_group() as group:
-        group.start_soon(run, lambda _: is_over.wait(5))
+        group.start_soon(work)
         await anyio.wait_all_tasks_blocked()
         try:
             yield

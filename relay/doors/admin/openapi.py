@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from openapi_pydantic import (
     Components,
-    DataType,
     Info,
     MediaType,
     OpenAPI,
@@ -13,7 +12,6 @@ from openapi_pydantic import (
     PathItem,
     RequestBody,
     Response,
-    Schema,
     SecurityScheme,
 )
 from openapi_pydantic import Operation as DocumentedOperation
@@ -50,8 +48,8 @@ def describe(operations: Sequence[Operation[BaseModel]]) -> bytes:
 
 def _document(operation: Operation[BaseModel]) -> DocumentedOperation:
     parameters = [
-        Parameter(
-            name=name, param_in="path", required=True, param_schema=Schema(type=DataType.STRING)
+        Parameter.model_validate(
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         )
         for name in _VARIABLE.findall(operation.path)
     ]

@@ -59,7 +59,7 @@ def test_every_query_of_the_outbox_is_used_and_none_is_missing() -> None:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         used |= _words(tree)
         subscripts |= {
-            node.slice.value
+            str(node.slice.value)
             for node in ast.walk(tree)
             if isinstance(node, ast.Subscript)
             and isinstance(node.value, ast.Name)

@@ -159,7 +159,7 @@ async def test_a_success_that_began_before_the_failure_opens_nothing(
 async def test_a_halted_app_is_tried_once_for_each_probe(gate: Gate, clock: FakeClock) -> None:
     """Between probes nothing goes; a probe is one upload."""
     gate.halt(await _enter(gate), "bad key")
-    assert gate.state is GateState.HALTED
+    assert gate.state == GateState.HALTED
     assert gate.last_error == "bad key"
     for _ in range(3):
         assert _is_shut_for(gate, clock, PROBE_S)
@@ -169,7 +169,7 @@ async def test_a_halted_app_is_tried_once_for_each_probe(gate: Gate, clock: Fake
         gate.halt(probe, "bad key")
     clock.advance(PROBE_S)
     gate.succeed(await _enter(gate))
-    assert gate.state is GateState.RUNNING
+    assert gate.state == GateState.RUNNING
 
 
 async def test_a_halted_app_stays_halted_when_its_probe_meets_an_outage(

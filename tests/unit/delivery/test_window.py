@@ -1,5 +1,7 @@
 """The front of an app's line, case by case."""
 
+import pytest
+
 from relay.delivery.batching import BatchLimits
 from relay.delivery.window import MAX_PARKED, Window, holds_of
 from relay.outbox.claims import Waiting
