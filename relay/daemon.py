@@ -17,7 +17,7 @@ from anyio.abc import TaskStatus
 from pydantic import SecretStr
 
 from relay import __version__
-from relay.admission import Admission, AdmissionLimits
+from relay.admission import Admission
 from relay.amplitude.events_api import EventsApi, UploadTarget
 from relay.clock import Clock, SystemClock
 from relay.delivery.backoff import BackoffPolicy
@@ -39,6 +39,7 @@ from relay.outbox.ledger import Ledger
 from relay.outbox.outbox import Outbox, lock_folder, open_outbox
 from relay.pulse import Pulse
 from relay.reception import Reception, Source
+from relay.reserve import Reserve
 from relay.settings import AppSettings, Settings
 from relay.status import Status
 from relay.systemd import Notifier
@@ -110,6 +111,8 @@ class Daemon:
         settings = self._settings
         async with AsyncExitStack() as stack:
             stack.enter_context(lock_folder(settings.data_dir))
+            reserve = Reserve(settings.data_dir, settings.outbox.min_free_bytes)
+            reserve.look()  # before SQLite opens: on a full disk it needs what this gives up
             outbox = await stack.enter_async_context(
                 open_outbox(
                     settings.data_dir,
@@ -119,14 +122,23 @@ class Daemon:
                 )
             )
             session = await stack.enter_async_context(_open_session())
-            await self._serve(outbox, session, task_status)
+            admission = Admission(
+                reserve,
+                outbox.ledger,
+                self._pulse("admission"),
+                max_events=settings.outbox.max_events,
+            )
+            await self._serve(outbox, admission, session, task_status)
         log.info("relay.stopped")
 
     async def _serve(
-        self, outbox: Outbox, session: aiohttp.ClientSession, task_status: TaskStatus[Doors]
+        self,
+        outbox: Outbox,
+        admission: Admission,
+        session: aiohttp.ClientSession,
+        task_status: TaskStatus[Doors],
     ) -> None:
         settings = self._settings
-        admission = self._admission(outbox)
         deliveries = await self._deliveries(outbox, session)
         health = Health(self.pulses, admission)
         reception = Reception(outbox.intakes, outbox.messages, self._clock)
@@ -194,12 +206,6 @@ class Daemon:
     def _pulse(self, name: str) -> Pulse:
         pulse = self.pulses[name] = Pulse(self._clock)
         return pulse
-
-    def _admission(self, outbox: Outbox) -> Admission:
-        limits = AdmissionLimits(
-            self._settings.outbox.max_events, self._settings.outbox.min_free_bytes
-        )
-        return Admission(self._settings.data_dir, outbox.ledger, limits, self._pulse("admission"))
 
     async def _deliveries(
         self, outbox: Outbox, session: aiohttp.ClientSession

@@ -38,7 +38,9 @@ class Connection(aiosqlite.Connection):
 
         Cancelling the caller does not stop `work`; it runs to its end.
         """
-        result: Result = await self._execute(work, self._conn)
+        result: Result = await self._execute(  # type: ignore[no-untyped-call]  # aiosqlite has no types here
+            work, self._conn
+        )
         return result
 
 

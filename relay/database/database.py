@@ -9,7 +9,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -190,14 +190,16 @@ class Database:
             if self._failure:
                 raise self._failure
 
-    async def _commit(self, group: Sequence[Ticket[object]]) -> None:
+    async def _commit(self, group: Sequence[Ticket[object]], *, is_retry: bool = False) -> None:
         """Commit `group` together; if that fails, each member alone."""
         try:
             results = await self._writer.run(partial(_apply, group))
         except Exception as error:  # noqa: BLE001  # answered to whoever submitted it
-            if len(group) > 1 and not isinstance(error, StoreFailed):
+            if isinstance(error, StoreFull) and not is_retry:
+                await self._writer.run(_reuse_log)
+            if not isinstance(error, StoreFailed) and not (is_retry and len(group) == 1):
                 for ticket in group:
-                    await self._commit([ticket])
+                    await self._commit([ticket], is_retry=True)
                 return
             if isinstance(error, StoreFailed):
                 self._fail(error)
@@ -228,6 +230,12 @@ def _apply(group: Sequence[Ticket[object]], raw: sqlite3.Connection) -> list[obj
         _roll_back(raw)
         raise
     return results
+
+
+def _reuse_log(raw: sqlite3.Connection) -> None:
+    """Write the log back to the database, so that its space serves again on a full disk."""
+    with suppress(sqlite3.Error):  # no room for that either: the next try tells
+        raw.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
 
 
 def _roll_back(raw: sqlite3.Connection) -> None:

@@ -13,8 +13,9 @@ from relay.delivery.batching import BatchLimits
 from relay.delivery.delivery import DeliverySetup
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.gate import GateState
+from relay.errors import StoreFull
 from relay.events.mapping import MappedEvent
-from relay.outbox.claims import Settlement
+from relay.outbox.claims import Settlement, Waiting
 from relay.outbox.outbox import Outbox
 from relay.outbox.selection import Selection
 from tests.support.clocks import FakeClock, LeapingClock
@@ -34,9 +35,9 @@ from tests.support.deliveries import (
 from tests.support.outboxes import (
     append,
     busy_reader,
-    busy_writer,
     counts,
     crash_copy,
+    limit_pages,
     mapped,
     running_outbox,
     waiting,
@@ -50,6 +51,10 @@ ALL = Selection()
 def _with_batches_of(events: int, *, senders: int = 1) -> DeliverySetup:
     limits = BatchLimits(max_events=events, max_bytes=900_000, overhead_bytes=60)
     return replace(SETUP, limits=limits, senders=senders)
+
+
+def _state(bench: Bench) -> GateState:
+    return bench.delivery.gate.state
 
 
 def _has_more_than(amplitude: ScriptedAmplitude, uploads: int) -> bool:
@@ -312,11 +317,11 @@ async def test_a_bad_key_halts_the_app_and_loses_nothing(tmp_path: Path) -> None
     async with running_delivery(tmp_path, amplitude, replace(SETUP, halt_probe_s=0.05)) as bench:
         await append(bench.outbox, "e1", "e2")
         await amplitude.until(lambda: len(amplitude.uploads) >= 2)
-        assert bench.delivery.gate.state == GateState.HALTED
+        assert _state(bench) is GateState.HALTED
         assert (await counts(bench.outbox)).pending == 2
         reply = TAKEN
         await bench.settled(2)
-        assert bench.delivery.gate.state == GateState.RUNNING
+        assert _state(bench) is GateState.RUNNING
         assert bench.delivery.gate.last_error is None
 
 
@@ -344,7 +349,7 @@ async def test_content_refused_by_the_door_dies_when_it_alone_is_refused(tmp_pat
         await append(bench.outbox, "bad", *(f"e{number}" for number in range(9)))
         await bench.settled(10)
         assert await _reasons(bench) == {"bad": "forbidden"}
-        assert bench.delivery.gate.state == GateState.RUNNING
+        assert _state(bench) is GateState.RUNNING
 
 
 async def test_a_shut_door_halts_the_app_and_kills_nothing(tmp_path: Path) -> None:
@@ -352,7 +357,7 @@ async def test_a_shut_door_halts_the_app_and_kills_nothing(tmp_path: Path) -> No
     amplitude = ScriptedAmplitude(lambda _: FORBIDDEN)
     async with running_delivery(tmp_path, amplitude, _with_batches_of(64)) as bench:
         await append(bench.outbox, *(f"e{number}" for number in range(64)))
-        await amplitude.until(lambda: bench.delivery.gate.state == GateState.HALTED)
+        await amplitude.until(lambda: _state(bench) is GateState.HALTED)
         assert (await counts(bench.outbox)).pending == 64
         assert len(amplitude.uploads) < 20
 
@@ -369,11 +374,11 @@ async def test_refused_content_that_came_alone_dies_once_others_are_taken(
     setup = replace(_with_batches_of(10, senders=4), halt_probe_s=0.05)
     async with running_delivery(tmp_path, amplitude, setup) as bench:
         await append(bench.outbox, *_on("bad", "bad"))
-        await amplitude.until(lambda: bench.delivery.gate.state == GateState.HALTED)
+        await amplitude.until(lambda: _state(bench) is GateState.HALTED)
         await append(bench.outbox, *_on("quick", "e1"))
         await bench.settled(2)
         assert await _reasons(bench) == {"bad": "forbidden"}
-        assert bench.delivery.gate.state == GateState.RUNNING
+        assert _state(bench) is GateState.RUNNING
 
 
 @pytest.mark.xfail(strict=True, reason="each probe of a halted app begins a new episode")
@@ -386,7 +391,7 @@ async def test_refused_content_dies_also_when_probes_are_minutes_apart(tmp_path:
     amplitude = ScriptedAmplitude(script)
     async with running_delivery(tmp_path, amplitude, _with_batches_of(10, senders=4)) as bench:
         await append(bench.outbox, *_on("bad", "bad"))
-        await amplitude.until(lambda: bench.delivery.gate.state == GateState.HALTED)
+        await amplitude.until(lambda: _state(bench) is GateState.HALTED)
         for number in range(10):
             await append(bench.outbox, *_on("quick", f"e{number}"))
             bench.clock.leap(SETUP.halt_probe_s)
@@ -565,28 +570,31 @@ def _dispatcher(outbox: Outbox, clock: FakeClock) -> Dispatcher:
     return make_delivery(outbox, ScriptedAmplitude(), Meter(), clock).dispatcher
 
 
-async def _give_up_claiming(outbox: Outbox, dispatcher: Dispatcher) -> None:
-    """Let a claim begin and be cancelled while it waits for the disk."""
+async def _give_up_taking(outbox: Outbox, dispatcher: Dispatcher) -> None:
+    """Let a sender look at the line and be cancelled while it waits for the disk."""
     async with busy_reader(outbox), anyio.create_task_group() as group:
-        group.start_soon(dispatcher.claim)
+        group.start_soon(dispatcher.take)
         await wait_all_tasks_blocked()
         group.cancel_scope.cancel()
 
 
+async def _take(dispatcher: Dispatcher) -> list[Waiting]:
+    with anyio.fail_after(2):
+        return await dispatcher.take()
+
+
 @pytest.mark.xfail(strict=True, reason="a cancelled read leaves has_unread false")
-async def test_a_claim_given_up_while_reading_leaves_nothing_unread(tmp_path: Path) -> None:
-    """The next claim finds what the cancelled one was about to read."""
+async def test_a_look_given_up_while_reading_leaves_nothing_unread(tmp_path: Path) -> None:
+    """The next look finds what the cancelled one was about to read."""
     async with running_outbox(tmp_path) as outbox:
         dispatcher = _dispatcher(outbox, FakeClock())
         await append(outbox, "e1")
-        await _give_up_claiming(outbox, dispatcher)
-        with anyio.fail_after(2):
-            claim = await dispatcher.claim()
-        assert len(claim.events) == 1
+        await _give_up_taking(outbox, dispatcher)
+        assert len(await _take(dispatcher)) == 1
 
 
 @pytest.mark.xfail(strict=True, reason="a cancelled read forgets revived events")
-async def test_a_claim_given_up_while_reading_back_a_held_lane_loses_nothing(
+async def test_a_look_given_up_while_reading_back_a_held_lane_loses_nothing(
     tmp_path: Path,
 ) -> None:
     """Events whose pause is over are not forgotten when their reading is cancelled."""
@@ -594,28 +602,30 @@ async def test_a_claim_given_up_while_reading_back_a_held_lane_loses_nothing(
     async with running_outbox(tmp_path) as outbox:
         dispatcher = _dispatcher(outbox, clock)
         await append(outbox, "e1")
-        claim = await dispatcher.claim()
+        claim = await dispatcher.claim(await _take(dispatcher))
         (event,) = claim.events
         tried = event._replace(first_tried_at=clock.now_ms(), attempts=1)
         dispatcher.rest(tried, frozenset({"d:device-1"}), 30.0)
         await outbox.claims.settle(claim, Settlement(released=[tried]), clock.now_ms())
         dispatcher.finish(claim, [tried])
         clock.advance(31)
-        await _give_up_claiming(outbox, dispatcher)
-        with anyio.fail_after(2):
-            again = await dispatcher.claim()
-        assert list(again.events) == [tried]
+        await _give_up_taking(outbox, dispatcher)
+        assert await _take(dispatcher) == [tried]
 
 
-async def test_a_claim_given_up_while_recorded_goes_back_to_the_line(tmp_path: Path) -> None:
-    """Cancelling the record of a claim puts its events back in order."""
+async def test_a_claim_that_cannot_be_recorded_goes_back_to_the_line(tmp_path: Path) -> None:
+    """Without room for the record nothing is uploaded and nothing is lost."""
     async with running_outbox(tmp_path) as outbox:
         dispatcher = _dispatcher(outbox, FakeClock())
-        await append(outbox, "e1", "e2")
-        async with busy_writer(outbox), anyio.create_task_group() as group:
-            group.start_soon(dispatcher.claim)
-            await wait_all_tasks_blocked()
-            group.cancel_scope.cancel()
-        with anyio.fail_after(2):
-            claim = await dispatcher.claim()
-        assert [event.seq for event in claim.events] == [1, 2]
+        alternate = [mapped(f"e{n}", device_id=f"d{n % 2}") for n in range(2_000)]
+        await append(outbox, *alternate)
+        await limit_pages(outbox, 1)
+        outbox_events = await _take(dispatcher)
+        every_second = outbox_events[::2]
+        with pytest.raises(StoreFull):
+            for _ in range(1_000):
+                await outbox.claims.open(1, every_second, 0)
+        with pytest.raises(StoreFull):
+            await dispatcher.claim(outbox_events)
+        assert await _take(dispatcher) == outbox_events
+        assert dispatcher.in_flight == 0

@@ -73,6 +73,12 @@ async def counts(outbox: Outbox, app: str = APP) -> Counts:
     return (await outbox.ledger.states())[app].counts
 
 
+async def limit_pages(outbox: Outbox, pages: int) -> None:
+    """Let the file grow to so many pages, or not at all if it is larger already."""
+    pragma = f"PRAGMA max_page_count={pages}"
+    await outbox.database.write(lambda raw: raw.execute(pragma).fetchall())
+
+
 @asynccontextmanager
 async def busy_writer(outbox: Outbox) -> AsyncIterator[None]:
     """Keep the writer busy, in a group of its own, while the body runs."""

@@ -57,6 +57,10 @@ async def _waiting(gate: Gate, senders: int) -> AsyncIterator[list[Pass]]:
         group.cancel_scope.cancel()
 
 
+def _state(gate: Gate) -> GateState:
+    return gate.state
+
+
 def _is_shut_for(gate: Gate, clock: FakeClock, seconds: float) -> bool:
     """Return whether the gate opens after so many seconds and not before."""
     clock.advance(seconds - 0.01)
@@ -159,7 +163,7 @@ async def test_a_success_that_began_before_the_failure_opens_nothing(
 async def test_a_halted_app_is_tried_once_for_each_probe(gate: Gate, clock: FakeClock) -> None:
     """Between probes nothing goes; a probe is one upload."""
     gate.halt(await _enter(gate), "bad key")
-    assert gate.state == GateState.HALTED
+    assert _state(gate) is GateState.HALTED
     assert gate.last_error == "bad key"
     for _ in range(3):
         assert _is_shut_for(gate, clock, PROBE_S)
@@ -169,7 +173,7 @@ async def test_a_halted_app_is_tried_once_for_each_probe(gate: Gate, clock: Fake
         gate.halt(probe, "bad key")
     clock.advance(PROBE_S)
     gate.succeed(await _enter(gate))
-    assert gate.state == GateState.RUNNING
+    assert _state(gate) is GateState.RUNNING
 
 
 async def test_a_halted_app_stays_halted_when_its_probe_meets_an_outage(

@@ -1,0 +1,58 @@
+"""Every 200 leaves after the sync that covers its event: the system calls are the witnesses."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from relay.sandbox.amplitude import AmplitudeStandIn, running
+from tests.crash.syscalls import CALLS, LOG_NAME, judge_trace
+from tests.crash.trial import Campaign
+from tests.support.command_line import API_KEY
+from tests.support.daemons import Doors, hasty, living, open_doors
+
+pytestmark = pytest.mark.slow
+
+TRACER = ["strace", "-D", "-f", "-q", "-y", "-s", "6000", "-e", f"trace={CALLS}"]
+"""Traces from beside, so that the daemon is our own child; bodies are shown whole."""
+
+SENDERS = 8
+EVENTS = 60
+"""Of each sender."""
+
+
+async def test_no_200_leaves_before_its_event_is_synced(tmp_path: Path) -> None:
+    """Also not those that share a sync, and not those to a repetition."""
+    amplitude = AmplitudeStandIn([API_KEY])
+    async with running(amplitude.app()) as url:
+        relay = hasty(tmp_path, url)
+        async with open_doors(relay) as doors, living(relay, under=TRACER) as life:
+            await life.until("relay.ready")
+            campaign = Campaign(3)
+            async with anyio.create_task_group() as senders:
+                for _ in range(SENDERS):
+                    senders.start_soon(_send, doors, campaign)
+            standing = await doors.drained()
+            life.kill()
+            await life.ended()
+    trace = life.errors.decode().splitlines()
+    verdict = judge_trace(trace)
+    assert standing.accepted == SENDERS * EVENTS
+    assert verdict.answers == standing.accepted + standing.duplicate
+    assert verdict.early == []
+    blind = judge_trace(line for line in trace if f"{LOG_NAME}>) = 0" not in line)
+    assert blind.early  # without the syncs the same trace would not have passed
+
+
+async def _send(doors: Doors, campaign: Campaign) -> None:
+    for number in range(EVENTS):
+        _, body = campaign.one()
+        async with anyio.create_task_group() as twins:
+            twins.start_soon(_expect_200, doors, body)
+            if number % 5 == 0:
+                twins.start_soon(_expect_200, doors, body)
+
+
+async def _expect_200(doors: Doors, body: bytes) -> None:
+    status, _ = await doors.post(body)
+    assert status == 200

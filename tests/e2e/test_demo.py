@@ -1,0 +1,82 @@
+"""`relay demo` as a person runs it: a process, its words, its exit code."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import anyio
+import pytest
+
+pytestmark = pytest.mark.slow
+
+DEADLINE_S = 60.0
+PROVEN = "Every promise held"
+
+
+def environment(temporary: Path, **changes: str) -> Mapping[str, str]:
+    """Return an environment whose temporary folder is `temporary`."""
+    return {**os.environ, "TMPDIR": str(temporary), **changes}  # noqa: TID251
+
+
+async def test_the_demo_proves_every_promise_and_leaves_nothing(tmp_path: Path) -> None:
+    """Whatever the environment says of another relay, and within a minute."""
+    env = environment(tmp_path, RELAY_LISTEN="nonsense", RELAY_UNKNOWN="x")
+    with anyio.fail_after(DEADLINE_S):
+        done = await anyio.run_process(
+            [sys.executable, "-m", "relay", "demo"], env=env, check=False, stderr=subprocess.STDOUT
+        )
+    printed = done.stdout.decode()
+    assert done.returncode == 0, printed
+    assert PROVEN in printed
+    assert "BROKEN" not in printed
+    assert len(re.findall(r"^ *held ", printed, re.MULTILINE)) >= 18
+    assert re.findall(r"^(\d)\. ", printed, re.MULTILINE) == list("123456789")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_demo_that_is_interrupted_proves_nothing(tmp_path: Path) -> None:
+    """Ctrl-C is no success, ends relay too and leaves nothing behind."""
+    process = await anyio.open_process(
+        [sys.executable, "-m", "relay", "demo"],
+        env=environment(tmp_path),
+        stderr=subprocess.STDOUT,
+    )
+    async with process:
+        assert process.stdout is not None
+        printed = bytearray()
+        with anyio.fail_after(DEADLINE_S):
+            while not (found := re.search(rb"relay is process (\d+)", printed)):
+                printed += await process.stdout.receive()
+            process.send_signal(signal.SIGINT)
+            async for chunk in process.stdout:
+                printed += chunk
+            assert await process.wait() == 1
+    assert b"nothing is proven" in printed
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(found[1]), 0)
+
+
+async def test_a_relay_that_does_not_come_up_is_told_with_its_last_words(tmp_path: Path) -> None:
+    """The folder stays for whoever looks into it."""
+    broken = tmp_path / "site"
+    broken.mkdir()
+    (broken / "sitecustomize.py").write_text(
+        "import sys\nif sys.orig_argv[-1] == 'serve': sys.exit('this machine has no relay')\n"
+    )
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    env = environment(folder, PYTHONPATH=str(broken))
+    with anyio.fail_after(DEADLINE_S):
+        done = await anyio.run_process(
+            [sys.executable, "-m", "relay", "demo"], env=env, check=False, stderr=subprocess.STDOUT
+        )
+    printed = done.stdout.decode()
+    assert done.returncode == 1, printed
+    assert "relay ended by itself" in printed
+    assert "this machine has no relay" in printed
+    assert len(list(folder.iterdir())) == 1
