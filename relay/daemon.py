@@ -112,33 +112,34 @@ class Daemon:
         async with AsyncExitStack() as stack:
             stack.enter_context(lock_folder(settings.data_dir))
             reserve = Reserve(settings.data_dir, settings.outbox.min_free_bytes)
-            reserve.look()  # before SQLite opens: on a full disk it needs what this gives up
+            reserve.prepare_opening()
             outbox = await stack.enter_async_context(
                 open_outbox(
                     settings.data_dir,
                     settings.apps,
                     max_events=settings.outbox.max_events,
                     pulse=self._pulse("outbox"),
+                    make_room=reserve.give_up_part,
                 )
             )
             session = await stack.enter_async_context(_open_session())
-            admission = Admission(
-                reserve,
-                outbox.ledger,
-                self._pulse("admission"),
-                max_events=settings.outbox.max_events,
-            )
-            await self._serve(outbox, admission, session, task_status)
+            await self._serve(outbox, reserve, session, task_status)
         log.info("relay.stopped")
 
     async def _serve(
         self,
         outbox: Outbox,
-        admission: Admission,
+        reserve: Reserve,
         session: aiohttp.ClientSession,
         task_status: TaskStatus[Doors],
     ) -> None:
         settings = self._settings
+        admission = Admission(
+            reserve,
+            outbox.ledger,
+            self._pulse("admission"),
+            max_events=settings.outbox.max_events,
+        )
         deliveries = await self._deliveries(outbox, session)
         health = Health(self.pulses, admission)
         reception = Reception(outbox.intakes, outbox.messages, self._clock)
@@ -160,7 +161,9 @@ class Daemon:
         )
         async with anyio.create_task_group() as services:
             await services.start(admission.run, name="admission")
-            housekeeper = Housekeeper(outbox.retention, self._clock, self._pulse("housekeeping"))
+            housekeeper = Housekeeper(
+                outbox.retention, self._clock, self._pulse("housekeeping"), reserve
+            )
             await services.start(housekeeper.run, name="housekeeping")
             services.start_soon(self._watch, health, name="watchdog")
             async with open_door(app_runner(admin), settings.admin_listen) as admin_port:

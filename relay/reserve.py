@@ -1,7 +1,9 @@
-"""Space set aside on the data directory's disk, given up when the disk runs short.
+"""Space set aside on the data directory's disk, for the day it is full.
 
 A full disk stops deletes too: SQLite needs room to log them. Without a reserve, a relay on a
-full disk could not even note what it delivers, so it could neither take events nor drain.
+full disk could not even note what it delivers, so it could neither take events nor drain. The
+reserve is given up in parts, each only when the database has no byte left, because whoever
+filled the disk may fill it again.
 """
 
 import os
@@ -17,8 +19,10 @@ RESERVE_NAME = "relay.reserve"
 RESERVE_BYTES = 32 * 1024 * 1024
 """Twice the write-ahead log between two checkpoints: it may grow, and the database with it."""
 
-SHARE = 16
+SHARE = 4
 """On a small disk the reserve is at most this part of it."""
+
+PARTS = 4
 
 
 class Reserve:
@@ -32,6 +36,7 @@ class Reserve:
         self._folder = folder
         self._file = folder / RESERVE_NAME
         self._min_free_bytes = min_free_bytes
+        self._whole_bytes = 0
         self.free_bytes = 0
 
     @property
@@ -40,26 +45,41 @@ class Reserve:
         return self.free_bytes < self._min_free_bytes
 
     def look(self) -> None:
-        """Measure the free space; give the reserve up or take it again accordingly."""
+        """Measure the free space, and set the reserve aside where there is plenty."""
         space = os.statvfs(self._folder)
         self.free_bytes = space.f_bavail * space.f_frsize
-        size_bytes = min(RESERVE_BYTES, space.f_blocks * space.f_frsize // SHARE)
-        if self.is_short:
-            self.give_up()
-        elif self.free_bytes > self._min_free_bytes + 2 * size_bytes and not self._file.exists():
-            self._take(size_bytes)
+        self._whole_bytes = min(RESERVE_BYTES, space.f_blocks * space.f_frsize // SHARE)
+        missing_bytes = self._whole_bytes - self._held_bytes()
+        if missing_bytes > 0 and self.free_bytes > self._min_free_bytes + 2 * missing_bytes:
+            self._take()
 
-    def give_up(self) -> None:
-        """Leave the space to the database."""
-        with suppress(FileNotFoundError):
-            self._file.unlink()
-            log.warning("reserve.given_up", free_bytes=self.free_bytes)
+    def prepare_opening(self) -> None:
+        """Make sure that the database can be opened, which takes room of its own."""
+        self.look()
+        if self.free_bytes < self._whole_bytes // PARTS:
+            self.give_up_part()
 
-    def _take(self, size_bytes: int) -> None:
+    def give_up_part(self) -> None:
+        """Leave a part of what is left to the database."""
+        held_bytes = self._held_bytes()
+        if not held_bytes:
+            return
+        left_bytes = max(0, held_bytes - max(1, self._whole_bytes // PARTS))
+        os.truncate(self._file, left_bytes)
+        log.warning("reserve.given_up", left_bytes=left_bytes)
+
+    def _held_bytes(self) -> int:
+        try:
+            return self._file.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def _take(self) -> None:
         handle = os.open(self._file, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(handle, 0, max(size_bytes, 1))
+            os.posix_fallocate(handle, 0, self._whole_bytes)
         except OSError:  # somebody was faster, or the file system cannot set space aside
-            self._file.unlink()
+            with suppress(FileNotFoundError):
+                self._file.unlink()
         finally:
             os.close(handle)

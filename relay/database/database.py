@@ -109,8 +109,15 @@ class Ticket(Generic[Result]):
 class Database:
     """A SQLite file with one writer and one reader."""
 
-    def __init__(self, writer: Connection, reader: Connection, pulse: Pulse) -> None:
+    def __init__(
+        self,
+        writer: Connection,
+        reader: Connection,
+        pulse: Pulse,
+        make_room: Callable[[], None] = lambda: None,
+    ) -> None:
         self._pulse = pulse
+        self._make_room = make_room
         self._writer = writer
         self._reader = reader
         self._line: list[Ticket[object]] = []
@@ -196,6 +203,7 @@ class Database:
             results = await self._writer.run(partial(_apply, group))
         except Exception as error:  # noqa: BLE001  # answered to whoever submitted it
             if isinstance(error, StoreFull) and not is_retry:
+                self._make_room()
                 await self._writer.run(_reuse_log)
             if not isinstance(error, StoreFailed) and not (is_retry and len(group) == 1):
                 for ticket in group:
@@ -256,7 +264,10 @@ def translate(error: sqlite3.Error) -> Exception:
 
 @asynccontextmanager
 async def open_database(
-    path: Path, migrations: Sequence[str], pulse: Pulse
+    path: Path,
+    migrations: Sequence[str],
+    pulse: Pulse,
+    make_room: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Database]:
     """Open `path`, migrated to the newest schema; `Database.run` must then be started.
 
@@ -272,7 +283,7 @@ async def open_database(
         except sqlite3.Error as error:
             raise StoreFailed(f"{path.name} cannot be opened: {error}") from error
         _sync_folder(path.parent)
-        yield Database(writer, reader, pulse)
+        yield Database(writer, reader, pulse, make_room)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -142,3 +142,9 @@ def ended_in_order(evidence: Evidence) -> Row:
         f"exit code {noted.stop_code} after {noted.stop_s:.1f} s",
         unless(noted.stop_code == 0, f"exit code {noted.stop_code}"),
     )
+
+
+def story_was_told(evidence: Evidence) -> Row:
+    """Everything came that the acts waited for."""
+    stuck = evidence.measured.stuck
+    return Row("", "every act came to its end", "9 acts", unless(not stuck, stuck))

@@ -111,6 +111,7 @@ class Measured:
         repaired: Insert id of the dead letter that was tried again.
         stop_s: From SIGTERM to the end.
         stop_code: Exit code then.
+        stuck: What the story waited for in vain; empty if it was told to its end.
     """
 
     ready_s: float = 0.0
@@ -131,6 +132,7 @@ class Measured:
     repaired: str = ""
     stop_s: float = 0.0
     stop_code: int | None = None
+    stuck: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,11 @@ TAIL_LINES: Final = 12
 
 
 class DemoFailed(RelayError):
-    """The story could not be told to its end."""
+    """The demo cannot go on."""
+
+
+class Stuck(DemoFailed):
+    """What an act waits for does not come; relay still runs."""
 
 
 class RelayProcess:

@@ -15,6 +15,7 @@ from relay.demo.conduct import (
     log_is_clean,
     nothing_forbidden,
     order_kept,
+    story_was_told,
 )
 from relay.demo.evidence import Evidence
 from relay.demo.promises import (
@@ -31,6 +32,7 @@ from relay.demo.row import Row
 from relay.demo.tallies import counts_add_up, counts_survive, final_counts
 
 RULES: Final[Sequence[Callable[[Evidence], Row]]] = (
+    story_was_told,
     nothing_lost,
     outage_harmless,
     poison_is_dead,

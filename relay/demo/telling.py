@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 import anyio
 
 from relay.demo.evidence import Measured
+from relay.demo.process import Stuck
 from relay.demo.stage import Stage
+from relay.demo.watch import WAIT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +24,31 @@ class Telling:
     measured: Measured = field(default_factory=Measured)
 
     async def during(self, act: str, conduct: Callable[[], Awaitable[None]]) -> None:
-        """Let OneSignal send an act's events while `conduct` goes on; return after both."""
+        """Let OneSignal send an act's events while `conduct` goes on; return after both.
+
+        Raises:
+            Stuck: If `conduct` does, as it is and not in a group.
+        """
+        failure: Stuck | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.stage.play, act, name=f"traffic of {act}")
-            await conduct()
+            try:
+                await conduct()
+            except Stuck as stuck:
+                failure = stuck
+                tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
-    async def drain(self, what: str) -> None:
+    async def drain(self, what: str, *, within_s: float = WAIT_S) -> None:
         """Wait until nothing is pending any more.
 
         Raises:
-            DemoFailed: If that does not happen.
+            Stuck: If that does not happen.
         """
         watch = self.stage.watch
         await watch.next_look()
-        await watch.until(lambda: watch.pending == 0, what)
+        await watch.until(lambda: watch.pending == 0, what, within_s=within_s)
 
     @property
     def dead(self) -> int:

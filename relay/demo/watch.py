@@ -13,11 +13,11 @@ from anyio.abc import TaskStatus
 from relay.cli.admin_api import AdminApi
 from relay.cli.failure import CommandFailed
 from relay.demo.evidence import Known, Look
-from relay.demo.process import DemoFailed, RelayProcess
+from relay.demo.process import RelayProcess, Stuck
 from relay.doors.admin.models import AppStatusAnswer, StatusAnswer
 
 REFRESH_S: Final = 0.1
-WAIT_S: Final = 25.0
+WAIT_S: Final = 20.0
 
 
 class Watch:
@@ -87,20 +87,21 @@ class Watch:
         """Return once `holds` does; it is asked after every look.
 
         Raises:
-            DemoFailed: If it never does, or relay ends by itself meanwhile.
+            Stuck: If it never does.
+            DemoFailed: If relay ends by itself meanwhile.
         """
         with anyio.move_on_after(within_s):
             while not holds():
                 self._process.check_alive()
                 await self._pulse.wait()
             return
-        raise DemoFailed(f"waited {within_s:g} s in vain for this: {what}")
+        raise Stuck(f"waited {within_s:g} s in vain for this: {what}")
 
     async def next_look(self) -> None:
         """Return after one whole look that begins from now on.
 
         Raises:
-            DemoFailed: If none comes.
+            Stuck: If none comes.
         """
         pulses = 0
         with anyio.move_on_after(WAIT_S):
@@ -108,4 +109,4 @@ class Watch:
                 await self._pulse.wait()
                 pulses += 1
             return
-        raise DemoFailed("relay's numbers cannot be read")
+        raise Stuck("relay's numbers cannot be read")

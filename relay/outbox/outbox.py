@@ -3,7 +3,7 @@
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -89,7 +89,12 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 @asynccontextmanager
 async def open_outbox(
-    folder: Path, apps: Collection[str], *, max_events: int, pulse: Pulse
+    folder: Path,
+    apps: Collection[str],
+    *,
+    max_events: int,
+    pulse: Pulse,
+    make_room: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Outbox]:
     """Open the outbox of a folder this process has locked, with its writer running.
 
@@ -100,12 +105,13 @@ async def open_outbox(
         apps: Names of the configured apps.
         max_events: Pending events past which new ones are refused.
         pulse: The writer's sign of life.
+        make_room: Called when the disk is full; may give up space.
 
     Raises:
         StoreError: If the database does not serve.
     """
     async with (
-        open_database(folder / DATABASE_NAME, MIGRATIONS, pulse) as database,
+        open_database(folder / DATABASE_NAME, MIGRATIONS, pulse, make_room) as database,
         anyio.create_task_group() as group,
     ):
         await group.start(database.run, name="outbox writer")

@@ -5,7 +5,7 @@ import pytest
 from tests.crash.syscalls import judge_trace
 
 NAME = "842649fe-e5bc-41f1-bc6a-1a1f13923cd5"
-ASK = rf'[pid 7] recvfrom(21<socket:[5]>, "POST \r\n\r\n{{\"event\": {{\"id\": \"{NAME}\"}}}}", 9) = 9'
+ASK = rf'[pid 7] recvfrom(21<socket:[5]>, "POST \r\n{{\"event\": {{\"id\": \"{NAME}\"}}}}", 9) = 9'
 WRITE = rf'[pid 8] pwrite64(14</data/outbox.db-wal>, "\0{{\"insert_id\":\"{NAME}\"}}", 9, 0) = 9'
 SYNC = "[pid 8] fdatasync(14</data/outbox.db-wal>) = 0"
 ANSWER = r'[pid 7] sendto(21<socket:[5]>, "HTTP/1.1 200 OK\r\n", 9) = 9'

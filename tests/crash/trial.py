@@ -62,7 +62,7 @@ class Campaign:
 
     def __init__(self, seed: int) -> None:
         scenery = Scenery(app_id=APP_ID, kinds=SEED_KINDS, users=40)
-        self._traffic = Traffic(scenery, Random(seed))
+        self._events = Traffic(scenery, Random(seed)).events()
         self._renderer = Renderer(Rendering())
         self._is_over = False
         self.bodies: dict[str, bytes] = {}
@@ -73,7 +73,7 @@ class Campaign:
 
     def events(self) -> Iterator[RawEvent]:
         """Yield events until stopped, and remember each as it is written."""
-        for event in self._traffic.events():
+        for event in self._events:
             if self._is_over:
                 return
             self._remember(event)
@@ -81,7 +81,7 @@ class Campaign:
 
     def one(self) -> tuple[str, bytes]:
         """Return the id and the body of one event."""
-        return self._remember(next(self._traffic.events()))
+        return self._remember(next(self._events))
 
     def _remember(self, event: RawEvent) -> tuple[str, bytes]:
         name, body = str(event["event"]["id"]), self._renderer.render(event)

@@ -22,6 +22,27 @@ def environment(temporary: Path, **changes: str) -> Mapping[str, str]:
     return {**os.environ, "TMPDIR": str(temporary), **changes}  # noqa: TID251
 
 
+CREDULOUS = """
+    from relay.amplitude.verdicts import Delivered, Settled, judge_upload
+    from relay.delivery import sender
+    def judge(reply, events):
+        if reply.status == 200:
+            return Settled((Delivered(),) * len(events))
+        return judge_upload(reply, events)
+    sender.judge_upload = judge
+"""
+"""A relay that believes every 200, also a proxy's."""
+
+
+def sabotage(root: Path, code: str) -> str:
+    """Return a folder for `PYTHONPATH` that makes every `relay serve` run `code` first."""
+    site = root / "site"
+    site.mkdir()
+    head = "import sys\nif sys.orig_argv[-1] == 'serve':\n    "
+    (site / "sitecustomize.py").write_text(head + code.strip() + "\n")
+    return str(site)
+
+
 async def test_the_demo_proves_every_promise_and_leaves_nothing(tmp_path: Path) -> None:
     """Whatever the environment says of another relay, and within a minute."""
     env = environment(tmp_path, RELAY_LISTEN="nonsense", RELAY_UNKNOWN="x")
@@ -33,7 +54,7 @@ async def test_the_demo_proves_every_promise_and_leaves_nothing(tmp_path: Path) 
     assert done.returncode == 0, printed
     assert PROVEN in printed
     assert "BROKEN" not in printed
-    assert len(re.findall(r"^ *held ", printed, re.MULTILINE)) >= 18
+    assert len(re.findall(r"^ *held ", printed, re.MULTILINE)) >= 19
     assert re.findall(r"^(\d)\. ", printed, re.MULTILINE) == list("123456789")
     assert list(tmp_path.iterdir()) == []
 
@@ -63,14 +84,11 @@ async def test_a_demo_that_is_interrupted_proves_nothing(tmp_path: Path) -> None
 
 async def test_a_relay_that_does_not_come_up_is_told_with_its_last_words(tmp_path: Path) -> None:
     """The folder stays for whoever looks into it."""
-    broken = tmp_path / "site"
-    broken.mkdir()
-    (broken / "sitecustomize.py").write_text(
-        "import sys\nif sys.orig_argv[-1] == 'serve': sys.exit('this machine has no relay')\n"
-    )
     folder = tmp_path / "tmp"
     folder.mkdir()
-    env = environment(folder, PYTHONPATH=str(broken))
+    env = environment(
+        folder, PYTHONPATH=sabotage(tmp_path, "sys.exit('this machine has no relay')")
+    )
     with anyio.fail_after(DEADLINE_S):
         done = await anyio.run_process(
             [sys.executable, "-m", "relay", "demo"], env=env, check=False, stderr=subprocess.STDOUT
@@ -79,4 +97,19 @@ async def test_a_relay_that_does_not_come_up_is_told_with_its_last_words(tmp_pat
     assert done.returncode == 1, printed
     assert "relay ended by itself" in printed
     assert "this machine has no relay" in printed
+    assert len(list(folder.iterdir())) == 1
+
+
+async def test_a_relay_that_loses_events_is_found_out(tmp_path: Path) -> None:
+    """The lost events are named, and the data stays for whoever looks into it."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    env = environment(folder, PYTHONPATH=sabotage(tmp_path, CREDULOUS))
+    with anyio.fail_after(DEADLINE_S):
+        done = await anyio.run_process(
+            [sys.executable, "-m", "relay", "demo"], env=env, check=False, stderr=subprocess.STDOUT
+        )
+    printed = done.stdout.decode()
+    assert done.returncode == 1, printed
+    assert re.search(r"BROKEN +1 +every event answered 200 .*: shop: [0-9a-f-]{36}", printed)
     assert len(list(folder.iterdir())) == 1

@@ -238,7 +238,7 @@ async def _answers(path: Path, *changes: Callable[[sqlite3.Connection], str]) ->
                     database.submit(_adding("late"))
                 except StoreFailed:
                     answers.append(StoreFailed)
-            await anyio.sleep(5)
+            await anyio.sleep(1)
     except* StoreFailed:
         ended = True
     assert ended
@@ -327,3 +327,6 @@ async def test_a_folder_that_is_missing_refuses_the_start(tmp_path: Path) -> Non
     with pytest.raises(StoreFailed):
         async with _database(tmp_path / "nowhere" / "a.db"):
             pass
+    for thread in threading.enumerate():  # the connection's own; it ends by itself
+        if "_connection_worker" in thread.name:
+            await anyio.to_thread.run_sync(thread.join)

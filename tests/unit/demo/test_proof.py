@@ -8,6 +8,7 @@ import pytest
 
 from relay.demo.evidence import AppEvidence, Evidence, Known, Look, Measured
 from relay.demo.proof import RULES, prove
+from relay.demo.promises import nothing_lost
 from relay.demo.row import Row
 from relay.demo.tallies import judge_look
 from relay.doors.admin.models import AppStatusAnswer
@@ -183,6 +184,7 @@ SABOTAGE: dict[str, tuple[str, Evidence]] = {
     "the others were held too": ("devices_are_apart", noted(throttled_others=0)),
     "a secret is in the log": ("log_is_clean", replace(GOOD, leaks=["a key"])),
     "there is no log": ("log_is_clean", replace(GOOD, log_lines=0)),
+    "the story is stuck": ("story_was_told", noted(stuck="waited in vain")),
     "relay ended badly": ("ended_in_order", noted(stop_code=1)),
     "relay did not end": ("ended_in_order", noted(stop_code=None)),
 }
@@ -202,7 +204,7 @@ def test_every_rule_is_sabotaged() -> None:
 
 def test_a_lost_event_is_named_with_its_app() -> None:
     """A person must know where to look."""
-    row = prove(app(promised=frozenset("abcdef")))[0]
+    row = row_of(nothing_lost, app(promised=frozenset("abcdef")))
     assert row.culprits == ("shop: f",)
     assert row.figures == "5 of 6 (4 + 1)"
 

@@ -1,0 +1,120 @@
+"""A disk without a free byte: nothing is taken, what was taken still leaves."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import orjson
+import pytest
+
+from relay.sandbox.amplitude import AmplitudeStandIn, running
+from tests.support.command_line import CommandLine
+from tests.support.daemons import living, open_doors
+from tests.support.relays import (
+    API_KEY,
+    DEADLINE_S,
+    Relay,
+    app_environment,
+    event,
+    running_relay,
+)
+
+DISK_MB = 96
+MIN_FREE = str(16 * 1024 * 1024)
+
+pytestmark = pytest.mark.slow
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """Mount a small file system of its own (needs root) while the block runs."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Take every free byte of a disk."""
+    filler = folder / "filler"
+    with filler.open("ab", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1):
+            try:
+                while file.write(b"x" * size) == size:
+                    pass
+            except OSError:
+                continue
+    return filler
+
+
+async def until_refused(relay: Relay) -> None:
+    """Wait until new events get 503, then see that `/readyz` says why."""
+    with anyio.fail_after(DEADLINE_S):
+        number = 100_000
+        while (await relay.post(event(number))).status == 200:
+            number += 1
+    ready = await relay.ask("GET", f"{relay.public}/readyz")
+    assert (ready.status, ready.json["checks"]["intake"]) == (503, "disk_full")
+
+
+async def test_a_full_disk_takes_nothing_and_drains_all_the_same(tmp_path: Path) -> None:
+    """503 instead of a lie; delivery goes on without a free byte; room heals it by itself."""
+    amplitude = AmplitudeStandIn([API_KEY])
+    with small_disk(tmp_path / "disk") as disk:
+        async with running(amplitude.app()) as url:
+            environment = {
+                **app_environment("shop", str(url).rstrip("/")),
+                "RELAY_OUTBOX__MIN_FREE_BYTES": MIN_FREE,
+            }
+            async with running_relay(disk / "data", environment) as relay:
+                amplitude.faults.add("503")
+                for first in range(0, 10_000, 1000):
+                    await relay.post([event(n) for n in range(first, first + 1000)])
+                filler = fill(disk)
+                await until_refused(relay)
+                fill(disk)
+                amplitude.faults.clear()
+                status = await relay.settled()
+                assert status["delivered"] == status["accepted"] >= 10_000
+                assert status["delivered"] == len(amplitude.ledger.account(API_KEY).insert_ids)
+                filler.unlink()
+                with anyio.fail_after(DEADLINE_S):
+                    while (await relay.post(event(999_999))).status != 200:
+                        await anyio.sleep(0.05)
+
+
+async def test_a_relay_killed_on_a_full_disk_starts_there_and_drains(tmp_path: Path) -> None:
+    """The reserve is given up before the database is opened."""
+    amplitude = AmplitudeStandIn([API_KEY])
+    with small_disk(tmp_path / "disk") as disk:
+        async with running(amplitude.app()) as url:
+            command = CommandLine(
+                disk,
+                RELAY_OUTBOX__MIN_FREE_BYTES=MIN_FREE,
+                RELAY_APPS__SHOP__AMPLITUDE_API_KEY=API_KEY,
+                RELAY_APPS__SHOP__AMPLITUDE_INGEST_URL=str(url).rstrip("/"),
+                RELAY_DELIVERY__BACKOFF_CAP_S="1",
+            )
+            amplitude.faults.add("503")
+            async with open_doors(command) as doors:
+                async with living(command) as life:
+                    await life.until("relay.ready")
+                    for first in range(0, 10_000, 1_000):
+                        body = orjson.dumps([event(n) for n in range(first, first + 1_000)])
+                        assert (await doors.post(body))[0] == 200
+                    fill(disk)
+                    life.kill()
+                    await life.ended()
+                fill(disk)
+                amplitude.faults.clear()
+                async with living(command) as life:
+                    await life.until("relay.ready")
+                    assert (await doors.readiness())[0] == 503
+                    standing = await doors.drained()
+                    assert standing.delivered == standing.accepted == 10_000
+                    life.terminate()
+                    assert await life.ended() == 0
