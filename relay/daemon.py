@@ -119,7 +119,7 @@ class Daemon:
                     settings.apps,
                     max_events=settings.outbox.max_events,
                     pulse=self._pulse("outbox"),
-                    make_room=reserve.give_up_part,
+                    make_room=reserve.make_room,
                 )
             )
             session = await stack.enter_async_context(_open_session())

@@ -57,10 +57,14 @@ class Reserve:
         """Make sure that the database can be opened, which takes room of its own."""
         self.look()
         if self.free_bytes < self._whole_bytes // PARTS:
-            self.give_up_part()
+            self._give_up_part()
 
-    def give_up_part(self) -> None:
-        """Leave a part of what is left to the database."""
+    def make_room(self) -> None:
+        """Leave a part of what is left to a database that has no byte more."""
+        self._give_up_part()
+        self.look()
+
+    def _give_up_part(self) -> None:
         held_bytes = self._held_bytes()
         if not held_bytes:
             return
