@@ -14,33 +14,27 @@ import aiohttp
 import anyio
 import structlog
 from anyio.abc import TaskStatus
-from pydantic import SecretStr
 
 from relay import __version__
 from relay.admission import Admission
-from relay.amplitude.events_api import EventsApi, UploadTarget
+from relay.amplitude.events_api import EventsApi
+from relay.assembly import delivery_setup, event_sources, hooks, open_session, plain, upload_target
 from relay.clock import Clock, SystemClock
-from relay.delivery.backoff import BackoffPolicy
-from relay.delivery.batching import BatchLimits
-from relay.delivery.delivery import Delivery, DeliverySetup
-from relay.delivery.sender import DeliveryPolicy
+from relay.delivery.delivery import Delivery
 from relay.doors.admin.app import AdminParts, admin_app
 from relay.doors.bodies import Bodies
 from relay.doors.door import app_runner, open_door, plain_runner
-from relay.doors.events_hook import EventsHook, Hook
+from relay.doors.events_hook import EventsHook
 from relay.doors.health_routes import HealthAnswers
 from relay.doors.public import PublicDoor
-from relay.doors.tokens import Tokens
-from relay.events.mapping import MappingPolicy
 from relay.health import Health
 from relay.housekeeping import Housekeeper
 from relay.metrics import Metrics
-from relay.outbox.ledger import Ledger
 from relay.outbox.outbox import Outbox, lock_folder, open_outbox
 from relay.pulse import Pulse
-from relay.reception import Reception, Source
+from relay.reception import Reception
 from relay.reserve import Reserve
-from relay.settings import AppSettings, Settings
+from relay.settings import Settings
 from relay.status import Status
 from relay.systemd import Notifier
 
@@ -48,8 +42,6 @@ log = structlog.get_logger(__name__)
 
 DRAIN_S = 6.0
 """For uploads under way when the daemon is asked to stop."""
-
-LIBRARY = f"relay/{__version__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +114,7 @@ class Daemon:
                     make_room=reserve.make_room,
                 )
             )
-            session = await stack.enter_async_context(_open_session())
+            session = await stack.enter_async_context(open_session())
             await self._serve(outbox, reserve, session, task_status)
         log.info("relay.stopped")
 
@@ -144,7 +136,7 @@ class Daemon:
         health = Health(self.pulses, admission)
         reception = Reception(outbox.intakes, outbox.messages, self._clock)
         sources = event_sources(settings, outbox.ledger)
-        hook = EventsHook(_hooks(settings, sources), reception, admission, self._bodies)
+        hook = EventsHook(hooks(settings, sources), reception, admission, self._bodies)
         public = PublicDoor(hook, HealthAnswers(health), self._metrics, self._clock)
         admin = admin_app(
             AdminParts(
@@ -157,7 +149,7 @@ class Daemon:
                 metrics=self._metrics,
                 clock=self._clock,
             ),
-            token=_secret(settings.admin_token),
+            token=plain(settings.admin_token) if settings.admin_token else None,
         )
         async with anyio.create_task_group() as services:
             await services.start(admission.run, name="admission")
@@ -216,8 +208,8 @@ class Daemon:
         states = await outbox.ledger.states()
         deliveries = {}
         for app, settings in self._settings.apps.items():
-            api = EventsApi(session, self._target(settings))
-            setup = self._setup(app, outbox, api, is_paused=states[app].is_paused)
+            api = EventsApi(session, upload_target(settings, self._settings.delivery))
+            setup = delivery_setup(states[app], self._settings.delivery, api.overhead_bytes)
             delivery = Delivery(
                 setup, outbox.claims, api, self._metrics.meter(app), self._clock, self._rng
             )
@@ -227,37 +219,6 @@ class Daemon:
             deliveries[app] = delivery
         return deliveries
 
-    def _target(self, app: AppSettings) -> UploadTarget:
-        return UploadTarget(
-            url=app.amplitude_ingest_url,
-            upload=app.amplitude_upload,
-            api_key=app.amplitude_api_key.get_secret_value(),
-            timeout_s=self._settings.delivery.request_timeout_s,
-            gzip=self._settings.delivery.gzip,
-        )
-
-    def _setup(self, app: str, outbox: Outbox, api: EventsApi, *, is_paused: bool) -> DeliverySetup:
-        settings = self._settings.delivery
-        limits = BatchLimits(
-            settings.max_batch_events, settings.max_batch_bytes, api.overhead_bytes
-        )
-        policy = DeliveryPolicy(
-            backoff=BackoffPolicy(settings.backoff_base_s, settings.backoff_cap_s),
-            hold_s=settings.throttle_hold_s,
-            max_age_ms=round(settings.max_age_s * 1000),
-            timeout_s=settings.request_timeout_s,
-        )
-        return DeliverySetup(
-            app=app,
-            no=outbox.ledger.number(app),
-            senders=settings.senders,
-            limits=limits,
-            linger_s=settings.linger_s,
-            halt_probe_s=settings.halt_probe_s,
-            policy=policy,
-            is_paused=is_paused,
-        )
-
     async def _watch(self, health: Health) -> None:
         """Tell the service manager that every loop makes progress, as long as it is so."""
         if self._supervision.watchdog_s is None:
@@ -266,45 +227,6 @@ class Daemon:
             if health.live().is_ok:
                 self._supervision.notifier.watchdog()
             await anyio.sleep(self._supervision.watchdog_s)
-
-
-def event_sources(settings: Settings, ledger: Ledger) -> dict[str, Source]:
-    """Return every configured app as its events hook sees it."""
-    return {
-        app: Source(
-            app,
-            ledger.number(app),
-            MappingPolicy(
-                app_id=own.onesignal_app_id,
-                kinds=own.events,
-                name_set=own.event_names,
-                anonymous=own.anonymous,
-                library=LIBRARY,
-            ),
-        )
-        for app, own in settings.apps.items()
-    }
-
-
-def _hooks(settings: Settings, sources: Mapping[str, Source]) -> Mapping[str, Hook]:
-    hooks = {}
-    for app, source in sources.items():
-        secrets = settings.apps[app].webhook_tokens
-        hooks[app] = Hook(Tokens(token.get_secret_value() for token in secrets), source)
-    return hooks
-
-
-def _open_session() -> aiohttp.ClientSession:
-    """Return the client session of every app; it never makes one app wait for another."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": LIBRARY},
-    )
-
-
-def _secret(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
 
 
 async def stop_on_signal(stop: Callable[[], None]) -> None:

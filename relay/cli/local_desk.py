@@ -1,7 +1,7 @@
 """Dead letters and quarantined bodies of an outbox that this process has opened itself."""
 
+from relay.assembly import event_sources
 from relay.clock import SystemClock
-from relay.daemon import event_sources
 from relay.doors.admin.letters import answer_dead_letter, answer_quarantined, cut_page
 from relay.doors.admin.models import Choice, DeadLetterPage, Listing, QuarantinePage
 from relay.outbox.outbox import Outbox

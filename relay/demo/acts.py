@@ -59,6 +59,7 @@ async def tell_story(stage: Stage) -> Told:
     except Stuck as stuck:
         telling.measured.stuck = str(stuck)
         stage.view.say(f"The story is stuck: {stuck}.")
+        dead_once = await stage.dead_letters()
         stage.sandbox.amplitude.faults.clear()
         stage.sandbox.amplitude.conditions = Conditions()
     answers = await _ask(telling, dead_once)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import aiohttp
 import anyio
 import pytest
 
@@ -113,3 +114,25 @@ async def test_a_relay_that_loses_events_is_found_out(tmp_path: Path) -> None:
     assert done.returncode == 1, printed
     assert re.search(r"BROKEN +1 +every event answered 200 .*: shop: [0-9a-f-]{36}", printed)
     assert len(list(folder.iterdir())) == 1
+
+
+async def test_a_kept_demo_runs_until_ctrl_c(tmp_path: Path) -> None:
+    """Relay and the stand-ins stay for whoever wants to play; then nothing stays."""
+    process = await anyio.open_process(
+        [sys.executable, "-m", "relay", "demo", "--keep", "--events", "1000"],
+        env=environment(tmp_path),
+        stderr=subprocess.STDOUT,
+    )
+    async with process, aiohttp.ClientSession() as session:
+        assert process.stdout is not None
+        printed = bytearray()
+        with anyio.fail_after(DEADLINE_S):
+            while b"curl -X DELETE" not in printed:
+                printed += await process.stdout.receive()
+            for url in re.findall(r"^  curl (http\S+)$", printed.decode(), re.MULTILINE):
+                async with session.get(url) as answer:
+                    assert answer.status == 200, url
+            process.send_signal(signal.SIGINT)
+            assert await process.wait() == 0
+    assert PROVEN in printed.decode()
+    assert list(tmp_path.iterdir()) == []

@@ -292,6 +292,17 @@ async def test_a_settled_claim_is_closed_and_pruned(tmp_path: Path) -> None:
         assert outbox.ledger.pending == 0
 
 
+async def test_nothing_is_pruned_whose_key_is_not_remembered_elsewhere(tmp_path: Path) -> None:
+    """A delivered row stays until its key is folded, or a crash would forget the key."""
+    async with running_outbox(tmp_path / "a") as outbox:
+        await append(outbox, "e1")
+        await _deliver(outbox)
+        assert not await outbox.retention.prune()
+        copy = crash_copy(tmp_path / "a", tmp_path / "b")
+    async with running_outbox(copy) as outbox:
+        assert await append(outbox, "e1") == Taken(0, 1)
+
+
 async def test_a_claim_stays_open_until_all_of_it_is_settled(tmp_path: Path) -> None:
     """What is not settled is still in hand, for a crash to find."""
     async with running_outbox(tmp_path) as outbox:

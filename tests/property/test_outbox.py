@@ -37,7 +37,7 @@ from tests.support.outboxes import (
 
 Result = TypeVar("Result")
 
-ids = st.lists(st.sampled_from([f"e{number}" for number in range(40)]), max_size=6)
+ids = st.lists(st.sampled_from([f"e{number}" for number in range(12)]), min_size=1, max_size=6)
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
 
@@ -143,6 +143,15 @@ class OutboxMachine(RuleBasedStateMachine):
             claim = await self.outbox.claims.open(1, events, START_MS)
             self.claims.append((claim, await self._names(events)))
 
+    @rule(limit=st.integers(1, 6), fate=st.sampled_from(["delivered", "dead", "held"]))
+    def carry(self, limit: int, fate: str) -> None:
+        """A sender takes events in hand and learns one fate for all of them."""
+        before = len(self.claims)
+        self._do(self._claim(limit))
+        if len(self.claims) > before:
+            claim, named = self.claims[-1]
+            self._settle(claim, named, dict.fromkeys(named, fate))
+
     @rule(limit=st.integers(1, 6))
     def claim(self, limit: int) -> None:
         """A sender takes events in hand."""
@@ -154,7 +163,9 @@ class OutboxMachine(RuleBasedStateMachine):
         """A sender learns the fate of some of them."""
         claim, named = data.draw(st.sampled_from(self.claims))
         fates = st.sampled_from(["delivered", "dead", "held", "open"])
-        drawn = {seq: data.draw(fates) for seq in named}
+        self._settle(claim, named, {seq: data.draw(fates) for seq in named})
+
+    def _settle(self, claim: Claim, named: dict[int, str], drawn: dict[int, str]) -> None:
         of = {event.seq: event for event in claim.events}
         by = {fate: [of[s] for s, f in drawn.items() if f == fate] for fate in drawn.values()}
         tried = [
@@ -252,8 +263,12 @@ class OutboxMachine(RuleBasedStateMachine):
         assert tried == self.tried & set(self.line)
 
     def teardown(self) -> None:
-        """Close what is open."""
+        """Whatever happened, everything accepted is recognised, also after one more crash."""
         if hasattr(self, "open"):
+            everything = sorted(self.known)
+            assert self._do(append(self.outbox, *everything)) == Taken(0, len(everything))
+            self.start_again(is_crash=True)
+            assert self._do(append(self.outbox, *everything)) == Taken(0, len(everything))
             self._do(self.open.leave())
         self.runner.close()
         shutil.rmtree(self.root)
@@ -261,8 +276,8 @@ class OutboxMachine(RuleBasedStateMachine):
 
 TestOutbox = OutboxMachine.TestCase
 TestOutbox.settings = settings(
-    max_examples=40,
-    stateful_step_count=25,
+    max_examples=80,
+    stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

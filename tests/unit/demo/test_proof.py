@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from relay.demo.evidence import AppEvidence, Evidence, Known, Look, Measured
-from relay.demo.proof import RULES, prove
 from relay.demo.promises import nothing_lost
+from relay.demo.proof import RULES, prove
 from relay.demo.row import Row
 from relay.demo.tallies import judge_look
 from relay.doors.admin.models import AppStatusAnswer

@@ -1,0 +1,20 @@
+"""One container for all tests of the unit."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.systemd.machine import Machine, booted, build_root
+
+
+@pytest.fixture(scope="session")
+def machine(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Machine]:
+    """Boot a small Debian; it is built once for a checkout, which takes a minute."""
+    assert pytestconfig.cache is not None
+    root = pytestconfig.cache.mkdir("systemd") / "root"
+    if not root.exists():
+        build_root(root)
+    with booted(root, tmp_path_factory.mktemp("container")) as machine:
+        yield machine

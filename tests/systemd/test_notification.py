@@ -1,0 +1,34 @@
+"""What the real daemon tells a service manager, from its start to its end."""
+
+from functools import partial
+from pathlib import Path
+
+import anyio
+
+from tests.support.command_line import CommandLine
+from tests.support.daemons import living
+from tests.systemd.manager import Ear, listening
+
+SILENCE_S = 20.0
+
+
+async def hear_until(ear: Ear, name: str) -> dict[str, str]:
+    """Wait for a state beside the event loop."""
+    return await anyio.to_thread.run_sync(partial(ear.hear_until, name))
+
+
+async def test_a_daemon_tells_its_manager_how_it_does(tmp_path: Path) -> None:
+    """Ready when the doors are open, alive twice as often as is asked, stopping at the end."""
+    relay = CommandLine(tmp_path)
+    with listening(tmp_path, silence_s=SILENCE_S) as ear:
+        relay.env |= {"NOTIFY_SOCKET": ear.address, "WATCHDOG_USEC": "1000000"}
+        async with living(relay) as life:
+            ready = await hear_until(ear, "READY")
+            port = (await life.until("relay.ready"))["public_port"]
+            alive = [await hear_until(ear, "WATCHDOG") for _ in range(3)]
+            life.terminate()
+            stopping = await hear_until(ear, "STOPPING")
+            assert await life.ended() == 0
+    assert ready == {"READY": "1", "STATUS": f"1 apps, port {port}"}
+    assert alive == [{"WATCHDOG": "1"}] * 3
+    assert stopping["STOPPING"] == "1"
