@@ -1,0 +1,58 @@
+"""The space set aside: taken where there is plenty, given up part by part."""
+
+import os
+from pathlib import Path
+
+from relay.reserve import PARTS, RESERVE_NAME, Reserve
+
+
+def held_bytes(folder: Path) -> int:
+    """Return what the reserve holds on the disk."""
+    file = folder / RESERVE_NAME
+    return file.stat().st_blocks * 512 if file.exists() else 0
+
+
+def free_bytes(folder: Path) -> int:
+    """Return what is free on the disk."""
+    space = os.statvfs(folder)
+    return space.f_bavail * space.f_frsize
+
+
+def test_it_is_taken_where_there_is_plenty(tmp_path: Path) -> None:
+    """The blocks are really allocated, for the owner alone."""
+    reserve = Reserve(tmp_path, min_free_bytes=0)
+    reserve.look()
+    assert not reserve.is_short
+    assert held_bytes(tmp_path) > 0
+    assert (tmp_path / RESERVE_NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_it_is_not_taken_where_space_is_short(tmp_path: Path) -> None:
+    """Below the free space asked for it would only make things worse."""
+    reserve = Reserve(tmp_path, min_free_bytes=free_bytes(tmp_path) * 2)
+    reserve.look()
+    assert reserve.is_short
+    assert held_bytes(tmp_path) == 0
+
+
+def test_it_is_given_up_part_by_part(tmp_path: Path) -> None:
+    """Each call leaves a part to the database, until nothing is left; more does no harm."""
+    Reserve(tmp_path, min_free_bytes=0).look()
+    short = Reserve(tmp_path, min_free_bytes=free_bytes(tmp_path) * 2)
+    short.look()
+    sizes = [held_bytes(tmp_path)]
+    for _ in range(PARTS + 1):
+        short.make_room()
+        sizes.append(held_bytes(tmp_path))
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[1] < sizes[0]
+    assert sizes[-1] == sizes[-2] == 0
+
+
+def test_an_opening_with_room_costs_nothing(tmp_path: Path) -> None:
+    """Only a disk without room for the database's own needs loses a part."""
+    reserve = Reserve(tmp_path, min_free_bytes=0)
+    reserve.prepare_opening()
+    before = held_bytes(tmp_path)
+    Reserve(tmp_path, min_free_bytes=0).prepare_opening()
+    assert held_bytes(tmp_path) == before > 0
