@@ -52,6 +52,7 @@ relay.outbox.retention
 relay.outbox.claims
 relay.outbox.dead_letters
 relay.outbox.outbox
+relay.reserve
 relay.amplitude.events_api
 
 # Services: what has a loop of its own, and its parts.
@@ -74,6 +75,7 @@ relay.doors.admin.*
 relay.settings.*
 relay.logs
 relay.systemd
+relay.assembly
 relay.daemon
 relay.sandbox.*
 relay.cli.*

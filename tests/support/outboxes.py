@@ -20,10 +20,12 @@ from relay.outbox.ledger import Counts
 from relay.outbox.outbox import DATABASE_NAME, Outbox, open_outbox
 from relay.outbox.spans import decode_spans
 from relay.pulse import Pulse
+from relay.reserve import Reserve
 from tests.support.clocks import START_MS, FakeClock
 
 APP = "demo"
 OTHER = "other"
+MIN_FREE_BYTES = 1 << 20
 
 
 def mapped(
@@ -47,10 +49,17 @@ def mapped(
 async def running_outbox(
     folder: Path, apps: Collection[str] = (APP, OTHER), *, max_events: int = 1_000_000
 ) -> AsyncIterator[Outbox]:
-    """Open the outbox of `folder` with its writer running."""
+    """Open the outbox of `folder` with its writer running, on a disk with a reserve."""
     await anyio.Path(folder).mkdir(exist_ok=True)
-    pulse = Pulse(FakeClock())
-    async with open_outbox(folder, apps, max_events=max_events, pulse=pulse) as outbox:
+    reserve = Reserve(folder, MIN_FREE_BYTES)
+    reserve.prepare_opening()
+    async with open_outbox(
+        folder,
+        apps,
+        max_events=max_events,
+        pulse=Pulse(FakeClock()),
+        make_room=reserve.make_room,
+    ) as outbox:
         yield outbox
 
 
