@@ -10,7 +10,7 @@ from relay.amplitude.events_api import UploadTarget
 from relay.delivery.backoff import BackoffPolicy
 from relay.delivery.batching import BatchLimits
 from relay.delivery.delivery import DeliverySetup
-from relay.delivery.sender import DeliveryPolicy
+from relay.delivery.line import DeliveryPolicy
 from relay.doors.events_hook import Hook
 from relay.doors.tokens import Tokens
 from relay.events.mapping import MappingPolicy

@@ -126,12 +126,9 @@ class Daemon:
         task_status: TaskStatus[Doors],
     ) -> None:
         settings = self._settings
-        admission = Admission(
-            reserve,
-            outbox.ledger,
-            self._pulse("admission"),
-            max_events=settings.outbox.max_events,
-        )
+        max_events = settings.outbox.max_events
+        pulse = self._pulse("admission")
+        admission = Admission(reserve, outbox.ledger, pulse, max_events=max_events)
         deliveries = await self._deliveries(outbox, session)
         health = Health(self.pulses, admission)
         reception = Reception(outbox.intakes, outbox.messages, self._clock)
@@ -153,9 +150,7 @@ class Daemon:
         )
         async with anyio.create_task_group() as services:
             await services.start(admission.run, name="admission")
-            housekeeper = Housekeeper(
-                outbox.retention, self._clock, self._pulse("housekeeping"), reserve
-            )
+            housekeeper = Housekeeper(outbox.retention, self._clock, self._pulse("housekeeping"))
             await services.start(housekeeper.run, name="housekeeping")
             services.start_soon(self._watch, health, name="watchdog")
             async with open_door(app_runner(admin), settings.admin_listen) as admin_port:

@@ -15,7 +15,6 @@ from relay.errors import StoreFull
 from relay.outbox.intake import DAY_MS
 from relay.outbox.retention import Retention
 from relay.pulse import Pulse
-from relay.reserve import Reserve
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +45,11 @@ class Housekeeper:
         retention: Retention,
         clock: Clock,
         pulse: Pulse,
-        reserve: Reserve,
         policy: HousekeepingPolicy = HousekeepingPolicy(),  # frozen
     ) -> None:
         self._retention = retention
         self._clock = clock
         self._pulse = pulse
-        self._reserve = reserve
         self._policy = policy
         self._folded_at_s = clock.monotonic_s()
 
@@ -60,9 +57,8 @@ class Housekeeper:
         """Tidy up until cancelled."""
         task_status.started()
         while True:
-            if not self._reserve.is_short:  # tidying needs room, and gives none back at once
-                with suppress(StoreFull):
-                    await self.tidy()
+            with suppress(StoreFull):  # no room to make room in; the next tick tries again
+                await self.tidy()
             self._pulse.beat(self._policy.tick_s)
             await anyio.sleep(self._policy.tick_s)
 

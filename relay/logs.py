@@ -80,21 +80,17 @@ def configure_logging(
     """Send every line of this process, structlog's and the standard library's, to one stream.
 
     Args:
-        level: The least important lines of relay to write. Libraries never go below info.
-        log_format: `auto` writes for people on a terminal and JSON elsewhere.
-        stream: Where to write; standard output if left out.
+        level: The least important lines of relay; libraries never go below info.
+        log_format: `auto` writes for people on a terminal, JSON elsewhere.
+        stream: Where to write, if not to standard output.
         secrets: Texts that must never appear.
     """
-    out = sys.stdout if stream is None else stream
-    number = logging.getLevelNamesMapping()[level.upper()]
+    out = stream or sys.stdout
     is_console = log_format == "console" or (log_format == "auto" and out.isatty())
     first_steps = _first_steps()
+    wrap = structlog.stdlib.ProcessorFormatter.wrap_for_formatter
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *first_steps,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=[structlog.stdlib.filter_by_level, *first_steps, wrap],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,  # so that it can be configured again
@@ -111,6 +107,11 @@ def configure_logging(
             ],
         )
     )
+    _set_levels(handler, logging.getLevelNamesMapping()[level.upper()])
+
+
+def _set_levels(handler: logging.Handler, number: int) -> None:
+    """Send everything to `handler`, libraries' chatter excepted."""
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(number, _LIBRARY_FLOOR))

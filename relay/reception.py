@@ -153,6 +153,8 @@ class Reception:
 
     async def _append(self, intake: Intake) -> Received:
         taken = await self._intakes.append(intake)
+        for message_id, _ in intake.messages:
+            self._messages.confirm(intake.app, message_id, intake.received_at // DAY_MS)
         return Received(taken.accepted, taken.duplicate, intake.filtered, len(intake.quarantined))
 
 

@@ -6,6 +6,7 @@ This module knows URLs, headers and compression; it neither retries nor judges.
 import email.utils
 import zlib
 from dataclasses import dataclass
+from http import HTTPStatus
 from io import BytesIO
 
 import aiohttp
@@ -28,6 +29,8 @@ STREAM_FROM_BYTES = 1_048_576
 
 MAX_ANSWER_BYTES = 1_048_576
 """Read of an answer; a full list of throttled ids and indices is far smaller."""
+
+CUT = "[api key]"
 
 MAX_RETRY_AFTER_S = 86_400.0
 """A day: a longer request is taken for a mistake, and events must not grow too old."""
@@ -67,7 +70,6 @@ class EventsApi:
         self._target = target
         self._url = target.url + PATHS[target.upload]
         self._timeout = aiohttp.ClientTimeout(total=target.timeout_s)
-        self._secret = target.api_key.encode()
         self._head = b'{"api_key":%b,"options":{"min_id_length":1},"events":[' % orjson.dumps(
             target.api_key
         )
@@ -97,7 +99,9 @@ class EventsApi:
                 timeout=self._timeout,
                 allow_redirects=False,
             ) as response:
-                body = (await _read(response)).replace(self._secret, b"[api key]")
+                body = await _read(response)
+                if response.status != HTTPStatus.OK:
+                    body = without_key(body, self._target.api_key)
                 wait_s = parse_retry_after(
                     response.headers.get("Retry-After"), response.headers.get("Date")
                 )
@@ -106,6 +110,23 @@ class EventsApi:
             return UploadReply(None, failure=f"no answer within {self._target.timeout_s:g} s")
         except (aiohttp.ClientError, OSError) as error:
             return UploadReply(None, failure=_explain(error))
+
+
+def without_key(body: bytes, api_key: str) -> bytes:
+    """Return an error's body without the key that Amplitude repeats in its text.
+
+    Only that text is touched: a key may look like any other part of an answer.
+    """
+    try:
+        answer = orjson.loads(body)
+    except ValueError:
+        return body
+    if not isinstance(answer, dict) or not isinstance(answer.get("error"), str):
+        return body
+    error: str = answer["error"]
+    prefix, separator, rest = error.partition(":")
+    answer["error"] = prefix if separator and api_key in rest else error.replace(api_key, CUT)
+    return orjson.dumps(answer)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -124,7 +145,7 @@ def _compress(data: bytes) -> bytes:
 
 
 def _explain(error: BaseException) -> str:
-    """Name a failed exchange without its URL or payload."""
+    """Name a failed exchange without its path or payload."""
     reason = getattr(error, "strerror", None)
     return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
 
@@ -138,11 +159,12 @@ def parse_retry_after(value: str | None, date: str | None = None) -> float | Non
     """
     if value is None:
         return None
-    if value.strip().isdecimal():
-        return min(float(value), MAX_RETRY_AFTER_S)
+    seconds = value.strip(" \t")
+    if seconds.isascii() and seconds.isdecimal():
+        return min(float(seconds), MAX_RETRY_AFTER_S)
     try:
         until = email.utils.parsedate_to_datetime(value)
-        since = email.utils.parsedate_to_datetime(date or "")
-    except (TypeError, ValueError):
+        wait = until - email.utils.parsedate_to_datetime(date or "")
+    except (TypeError, ValueError, OverflowError):
         return None
-    return min(max(0.0, (until - since).total_seconds()), MAX_RETRY_AFTER_S)
+    return min(max(0.0, wait.total_seconds()), MAX_RETRY_AFTER_S)

@@ -15,7 +15,7 @@ from typing import Final
 import aiohttp
 import orjson
 
-from relay.amplitude.verdicts import BAD_KEY
+from relay.amplitude.judgement import BAD_KEY
 
 TIMEOUT_S: Final = 10.0
 

@@ -19,10 +19,6 @@ Result = TypeVar("Result")
 BUSY_TIMEOUT_MS = 5_000
 """How long a connection waits for another process (a command, a backup)."""
 
-CHECKPOINT_PAGES = 4_000
-"""Log pages after which a commit also checkpoints: 16 MB, so that the many versions of
-the table's last page are written back once, and the pause stays in the milliseconds."""
-
 STATEMENT_CACHE = 256
 
 CLOSE_S = 30.0
@@ -79,7 +75,7 @@ def _prepare_writer(raw: sqlite3.Connection) -> None:
     _expect(raw, "journal_mode", "wal", set_to="WAL")
     _expect(raw, "synchronous", 2, set_to="FULL")
     _expect(raw, "foreign_keys", 1, set_to="ON")
-    _expect(raw, "wal_autocheckpoint", CHECKPOINT_PAGES, set_to=str(CHECKPOINT_PAGES))
+    _expect(raw, "wal_autocheckpoint", 0, set_to="0")  # `Database` does it, and sees it fail
     raw.execute("PRAGMA secure_delete=FAST")  # Debian's default rewrites every page it frees
     raw.execute("PRAGMA temp_store=MEMORY")
     raw.execute("PRAGMA cache_size=-16384")

@@ -5,29 +5,36 @@ transaction and answers all of it after the sync. So one slow sync is paid once 
 everybody, and a change waits for at most the group before its own.
 """
 
-import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskStatus
 
 from relay.database.connection import Connection, open_connection
 from relay.database.migrations import migrate
-from relay.errors import StoreError, StoreFailed, StoreFull
+from relay.database.ticket import Change, Ticket
+from relay.errors import StoreFailed, StoreFull
 from relay.pulse import Pulse
 
 Result = TypeVar("Result")
-Change = Callable[[sqlite3.Connection], Result]
 Row = tuple[Any, ...]  # what a column holds is known by the query, not by Python
 
 IDLE_S = 5.0
 """The writer gives a sign of life at least so often."""
+
+CHECKPOINT_PAGES = 4_000
+"""Log pages after which the log is written back: 16 MB, so that the many versions of a
+table's last page are written once, and the pause stays in the milliseconds."""
+
+PAGES_PER_COMMIT = 4
+ROWS_PER_PAGE = 4
+"""How a log of so many commits and rows is estimated; SQLite does not tell its length."""
 
 _PRIMARY_CODE = 0xFF
 """SQLite's extended result codes carry the primary code in the low byte."""
@@ -42,68 +49,6 @@ _BROKEN = frozenset(
         sqlite3.SQLITE_CANTOPEN,
     }
 )
-
-
-class Ticket(Generic[Result]):
-    """A place in the line: the answer to one change, after its sync.
-
-    Many may wait for one ticket; each waits on a future of its own, so that cancelling one
-    leaves the others waiting.
-
-    Attributes:
-        is_taken: Whether the writer has begun with it; until then its change may grow.
-    """
-
-    __slots__ = ("_change", "_error", "_on_commit", "_result", "_waiters", "is_taken")
-
-    def __init__(
-        self, change: Change[Result], on_commit: Callable[[Result], None] | None = None
-    ) -> None:
-        self.is_taken = False
-        self._change = change
-        self._on_commit = on_commit
-        self._waiters: list[asyncio.Future[None]] | None = []
-        self._error: BaseException | None = None
-        self._result: Result
-
-    async def wait(self) -> Result:
-        """Return what the change returned, once it is committed and synced.
-
-        Raises:
-            StoreFull: If there was no room; nothing of the change is kept.
-            StoreFailed: If the disk failed; nothing may be acknowledged.
-        """
-        if self._waiters is not None:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
-        if self._error is None:
-            return self._result
-        if isinstance(self._error, StoreError):  # many wait for one error: give each its own
-            raise type(self._error)(str(self._error)) from self._error
-        raise self._error
-
-    def settle(self, result: Result) -> None:
-        """Answer with a result."""
-        self._result = result
-        if self._on_commit:
-            self._on_commit(result)
-        self._wake()
-
-    def fail(self, error: BaseException) -> None:
-        """Answer with an error."""
-        self._error = error
-        self._wake()
-
-    def apply(self, raw: sqlite3.Connection) -> Result:
-        """Run the change (on the writer's thread, inside a transaction)."""
-        return self._change(raw)
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, None
-        for waiter in waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
 
 
 class Database:
@@ -123,6 +68,8 @@ class Database:
         self._line: list[Ticket[object]] = []
         self._wakeup = anyio.Event()
         self._failure: StoreFailed | None = None
+        self._commits = 0
+        self._rows_before = 0
 
     async def read(self, query: Change[Result]) -> Result:
         """Run `query` on the reading connection and return what it returns.
@@ -194,6 +141,7 @@ class Database:
                 ticket.is_taken = True
             if group:
                 await self._commit(group)
+                await self._write_log_back()
             if self._failure:
                 raise self._failure
 
@@ -204,10 +152,13 @@ class Database:
         except Exception as error:  # noqa: BLE001  # answered to whoever submitted it
             if isinstance(error, StoreFull) and not is_retry:
                 self._make_room()
-                await self._writer.run(_reuse_log)
+                await self._checkpoint("RESTART")  # its space serves again
             if not isinstance(error, StoreFailed) and not (is_retry and len(group) == 1):
                 for ticket in group:
-                    await self._commit([ticket], is_retry=True)
+                    if self._failure:
+                        ticket.fail(self._failure)
+                    else:
+                        await self._commit([ticket], is_retry=True)
                 return
             if isinstance(error, StoreFailed):
                 self._fail(error)
@@ -216,6 +167,31 @@ class Database:
             return
         for ticket, result in zip(group, results, strict=True):
             ticket.settle(result)
+
+    async def _write_log_back(self) -> None:
+        """Checkpoint when the log is long; after the group's answers, so that none waits.
+
+        SQLite's own automatic checkpoint would hide a failed sync.
+        """
+        self._commits += 1
+        rows = self._writer.total_changes - self._rows_before
+        if self._commits * PAGES_PER_COMMIT + rows // ROWS_PER_PAGE < CHECKPOINT_PAGES:
+            return
+        self._commits, self._rows_before = 0, self._rows_before + rows
+        await self._checkpoint("PASSIVE")
+
+    async def _checkpoint(self, mode: str) -> None:
+        """Write the log back to the database as far as there is room."""
+        try:
+            await self._writer.run(
+                lambda raw: raw.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+            )
+        except sqlite3.Error as error:
+            failure = translate(error)
+            if isinstance(failure, StoreFailed):
+                self._fail(failure)
+            elif not isinstance(failure, StoreFull):
+                raise
 
     def _fail(self, error: StoreFailed) -> None:
         """Refuse everything from now on."""
@@ -240,16 +216,11 @@ def _apply(group: Sequence[Ticket[object]], raw: sqlite3.Connection) -> list[obj
     return results
 
 
-def _reuse_log(raw: sqlite3.Connection) -> None:
-    """Write the log back to the database, so that its space serves again on a full disk."""
-    with suppress(sqlite3.Error):  # no room for that either: the next try tells
-        raw.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
-
-
 def _roll_back(raw: sqlite3.Connection) -> None:
     """Undo the open transaction, if SQLite has not done so itself."""
     if raw.in_transaction:
-        raw.execute("ROLLBACK")
+        with suppress(sqlite3.Error):  # what failed before says more
+            raw.execute("ROLLBACK")
 
 
 def translate(error: sqlite3.Error) -> Exception:

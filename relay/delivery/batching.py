@@ -45,13 +45,13 @@ class LearnedLimits:
         self._uploads_left = 0
         self.current = configured
 
-    def shrink(self, events: int, body_bytes: int) -> None:
-        """Remember that an upload of this size was too large: half of it may pass."""
+    def learn(self, events: int, body_bytes: int) -> None:
+        """Remember the largest upload that was taken after a larger one was refused."""
         self._uploads_left = RECOVERY_UPLOADS
-        size_bytes = self._configured.overhead_bytes + body_bytes
+        size_bytes = self._configured.overhead_bytes + body_bytes + max(events - 1, 0)
         self.current = BatchLimits(
-            max_events=min(self.current.max_events, max(1, events // 2)),
-            max_bytes=min(self.current.max_bytes, max(1, size_bytes // 2)),
+            max_events=min(self.current.max_events, events),
+            max_bytes=min(self.current.max_bytes, size_bytes),
             overhead_bytes=self._configured.overhead_bytes,
         )
 

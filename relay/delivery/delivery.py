@@ -10,8 +10,9 @@ from relay.clock import Clock
 from relay.delivery.batching import BatchLimits, LearnedLimits
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.gate import Gate
+from relay.delivery.line import DeliveryMeter, DeliveryPolicy, Line, Uploader
 from relay.delivery.refusals import Refusals
-from relay.delivery.sender import DeliveryMeter, DeliveryPolicy, Line, Sender, Uploader
+from relay.delivery.sender import Sender
 from relay.delivery.stop import Stop
 from relay.outbox.claims import Claims
 from relay.pulse import Pulse

@@ -121,6 +121,8 @@ class Dispatcher:
             if not self._gate.is_open:
                 continue  # it closed while the disk was read: nothing is taken in hand
             ready = self._window.choose(limits, now_s)
+            if self._has_unread and self._window.wants(limits.max_events):
+                continue  # some of what was read may not go: read on
             wait_s = self._company_s(ready, now_s)
             if wait_s <= 0:
                 self._window.take(ready)
@@ -147,11 +149,20 @@ class Dispatcher:
         window = self._window
         window.expire_holds(self._clock.monotonic_s())
         while seqs := window.revive(READ_EVENTS):
-            window.add_revived(await self._claims.read_named(seqs))
+            try:
+                window.add_revived(await self._claims.read_named(seqs))
+            except BaseException:
+                window.park_again()
+                raise
             if not window.wants(wanted):
                 break
         while self._has_unread and window.wants(wanted):
             self._has_unread = False  # before the read: what arrives meanwhile sets it again
-            events, cursor = await self._claims.read_after(self._app, window.cursor, READ_EVENTS)
+            try:
+                page = await self._claims.read_after(self._app, window.cursor, READ_EVENTS)
+            except BaseException:
+                self._has_unread = True
+                raise
+            events, cursor = page
             self._has_unread = self._has_unread or cursor > window.cursor
             window.add(events, cursor)

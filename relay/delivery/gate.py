@@ -100,13 +100,14 @@ class Gate:
             self._wake()
 
     def succeed(self, given: Pass) -> None:
-        """Amplitude took an upload: everybody may go."""
-        self._failures = 0
-        self._is_halted = False
-        self._opens_at_s = 0.0
-        self.last_error = None
+        """Amplitude took an upload: everybody may go, unless another has failed since it began."""
+        if given.began == self._failures_ever:
+            self._failures = 0
+            self._is_halted = False
+            self._opens_at_s = 0.0
+            self.last_error = None
+            self._wake()
         self.leave(given)
-        self._wake()
 
     def fail(self, given: Pass, reason: str, retry_after_s: float | None) -> None:
         """An upload failed: everybody waits, at least as long as Amplitude asks."""
@@ -115,7 +116,8 @@ class Gate:
         if given.began == self._failures_ever:  # not one of several that failed together
             self._failures += 1
             self._failures_ever += 1
-            self._opens_at_s = now_s + self._policy.delay_s(self._failures, rng=self._rng)
+            wait_s = self._policy.delay_s(self._failures, rng=self._rng)
+            self._opens_at_s = now_s + (self._halt_probe_s if self._is_halted else wait_s)
         self._opens_at_s = max(self._opens_at_s, now_s + (retry_after_s or 0.0))
         self.leave(given)
 

@@ -17,6 +17,9 @@ MAX_UNPROVEN = 5
 MAX_ALONE = 50
 """The same with a success somewhere in the episode: the door may have shut since."""
 
+MAX_SUSPECTS = 1_000
+"""Refused events that are remembered until it is known what they died of."""
+
 
 class Refusal(Enum):
     """What to do with a lone event that was refused."""
@@ -34,6 +37,7 @@ class Refusals:
         self._last_s = float("-inf")
         self._taken_s = float("-inf")
         self._alone = 0
+        self._suspects: dict[int, float] = {}
 
     def taken(self, now_s: float) -> None:
         """Note an upload that Amplitude took."""
@@ -47,17 +51,26 @@ class Refusals:
             self._alone = 0
         self._last_s = now_s
 
-    def judge_alone(self, *, dies_alone: bool) -> Refusal:
+    def judge_alone(self, seq: int, now_s: float, *, dies_alone: bool) -> Refusal:
         """Return what to do with an event that was refused by itself.
 
         Args:
+            seq: The event.
+            now_s: Monotonic seconds.
             dies_alone: Whether the answer speaks of the request rather than of the sender,
                 so that a first few events may die of it unproven.
         """
         self._alone += 1
-        is_proven = self._taken_s > self._since_s
+        first_refused_s = min(self._since_s, self._suspects.get(seq, now_s))
+        is_proven = self._taken_s > first_refused_s
         if self._alone > (MAX_ALONE if is_proven else MAX_UNPROVEN):
-            return Refusal.HALTS
-        if is_proven or dies_alone:
-            return Refusal.DIES
-        return Refusal.WAITS
+            judgement = Refusal.HALTS
+        elif is_proven or dies_alone:
+            judgement = Refusal.DIES
+        else:
+            judgement = Refusal.WAITS
+        if judgement is Refusal.DIES:
+            self._suspects.pop(seq, None)
+        elif len(self._suspects) < MAX_SUSPECTS:
+            self._suspects.setdefault(seq, now_s)
+        return judgement

@@ -54,6 +54,7 @@ class Window:
         self._in_hand: dict[str, int] = {}
         self._holds: dict[str, _Hold] = {}
         self._revivable: set[str] = set()
+        self._reviving: list[tuple[str, int]] = []
 
     @property
     def ready_count(self) -> int:
@@ -78,7 +79,8 @@ class Window:
     def revive(self, limit: int) -> list[int]:
         """Return up to `limit` parked sequence numbers whose lane may go again.
 
-        The caller reads them and gives their events to `add_revived` before anything else.
+        The caller reads them and gives their events to `add_revived` before anything else,
+        or calls `park_again` if it could not.
         """
         seqs: list[int] = []
         while self._revivable and len(seqs) < limit:
@@ -86,6 +88,7 @@ class Window:
             parked = self._parked[lane]
             while parked and len(seqs) < limit:
                 seqs.append(heappop(parked))
+                self._reviving.append((lane, seqs[-1]))
             if not parked:
                 del self._parked[lane]
                 self._revivable.discard(lane)
@@ -94,7 +97,16 @@ class Window:
 
     def add_revived(self, events: Iterable[Waiting]) -> None:
         """Put events read back by number where their age belongs."""
+        self._reviving.clear()
         self._ready = deque(merge(sorted(events), self._ready))
+
+    def park_again(self) -> None:
+        """Undo the last `revive`: its events could not be read."""
+        for lane, seq in self._reviving:
+            heappush(self._parked.setdefault(lane, []), seq)
+            self._revivable.add(lane)
+        self._parked_count += len(self._reviving)
+        self._reviving.clear()
 
     # Choosing.
 
@@ -138,6 +150,7 @@ class Window:
             hold = self._holds.get(name)
             if hold and hold.until_s > now_s:
                 hold.lanes.add(event.lane)
+                self._revivable.discard(event.lane)
                 return True
         return False
 
@@ -182,7 +195,9 @@ class Window:
         for name in over:
             lanes = self._holds.pop(name).lanes
             self._revivable.update(
-                lane for lane in lanes if lane in self._parked and lane not in self._in_hand
+                lane
+                for lane in lanes
+                if lane in self._parked and lane not in self._in_hand and not self._is_held(lane)
             )
 
     @property

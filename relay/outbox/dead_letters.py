@@ -70,9 +70,7 @@ class DeadLetters:
             raw.execute(SQL["revive"], {"revived": orjson.dumps(revived).decode()})
             _drop(raw, letters)
 
-        affected = await self._sweep(selection, revive)
-        self._ledger.pending += affected
-        return affected
+        return await self._sweep(selection, revive, revived=1)
 
     async def discard(self, selection: Selection) -> int:
         """Throw the selected dead letters away; return how many."""
@@ -84,6 +82,7 @@ class DeadLetters:
         act: Callable[[sqlite3.Connection, Sequence[int]], None] | None,
         *,
         discarded: int = 0,
+        revived: int = 0,
     ) -> int:
         """Walk the selected dead letters in short transactions; act on each if asked to."""
         affected, after = 0, 0
@@ -97,7 +96,15 @@ class DeadLetters:
                     Counts(dead=-moved, discarded=discarded * moved).move(raw, app)
             return rows
 
-        while rows := await (self._database.write(step) if act else self._database.read(step)):
+        def follow(rows: list[tuple[int, int]]) -> None:
+            self._ledger.pending += revived * len(rows)
+
+        async def walk() -> list[tuple[int, int]]:
+            if act is None:
+                return await self._database.read(step)
+            return await self._database.submit(step, on_commit=follow).wait()
+
+        while rows := await walk():
             affected += len(rows)
             after = rows[-1][0]
         return affected

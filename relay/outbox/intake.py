@@ -15,7 +15,8 @@ from itertools import count
 
 import orjson
 
-from relay.database.database import Database, Ticket
+from relay.database.database import Database
+from relay.database.ticket import Ticket
 from relay.errors import StoreFull
 from relay.events.mapping import MappedEvent
 from relay.outbox.ledger import Counts, Ledger

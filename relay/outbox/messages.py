@@ -28,8 +28,8 @@ class Messages:
     def note(self, app: int, fields: MessageFields, today: int) -> bytes | None:
         """Note a message's fields; return them as JSON if the disk should keep them.
 
-        That is once a day for each message: the first time for its content, later to
-        extend its 90 days.
+        That is until `confirm` says that it does, once a day for each message: the first
+        time for its content, later to extend its 90 days.
 
         Args:
             app: The app's number.
@@ -43,14 +43,22 @@ class Messages:
         kept = fields.to_json()
         if len(kept) > MAX_FIELDS_BYTES:
             return None
-        self._remember(place, today, known or fields)
+        self._remember(place, day, known or fields)
         return kept
+
+    def confirm(self, app: int, message_id: str, today: int) -> None:
+        """Note that the disk keeps a message as of today."""
+        place = (app, message_id)
+        if place in self._cache:
+            self._cache[place] = (today, self._cache[place][1])
 
     async def recall(self, app: int, message_id: str) -> MessageFields | None:
         """Return what an earlier event said of a message, None if nothing is known."""
         place = (app, message_id)
         if place not in self._cache:
-            self._remember(place, 0, await self._read(app, message_id))
+            found = await self._read(app, message_id)
+            if place not in self._cache:  # nothing was noted meanwhile
+                self._remember(place, 0, found)
         return self._cache[place][1]
 
     def _remember(self, place: tuple[int, str], day: int, fields: MessageFields | None) -> None:

@@ -42,15 +42,12 @@ SELECT seq FROM events WHERE seq BETWEEN :first AND :last;
 -- name: last_seq
 SELECT max(
     coalesce((SELECT max(seq) FROM events), 0),
-    coalesce((SELECT max(id) FROM dead_letters), 0),
+    coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'dead_letters'), 0),
     (SELECT folded_seq FROM marks)
 );
 
 -- name: unfolded
 SELECT key, accepted_at FROM events WHERE seq > (SELECT folded_seq FROM marks);
-
--- name: folded_seq
-SELECT folded_seq FROM marks;
 
 -- name: open_day
 INSERT INTO seen_days (day) VALUES (:day) ON CONFLICT (day) DO NOTHING;

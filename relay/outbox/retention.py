@@ -103,4 +103,5 @@ def _expire(today: int, raw: sqlite3.Connection) -> bool:
 def _vacuum(raw: sqlite3.Connection, pages: int) -> None:
     (free,) = raw.execute("PRAGMA freelist_count").fetchone()
     if free > pages:
-        raw.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+        for _ in range(pages):  # Python steps the statement once, and a step frees one page
+            raw.execute("PRAGMA incremental_vacuum(1)").fetchall()

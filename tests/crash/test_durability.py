@@ -4,6 +4,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from aiohttp import ClientError
 
 from relay.sandbox.amplitude import AmplitudeStandIn, running
 from tests.crash.syscalls import CALLS, LOG_NAME, judge_trace
@@ -15,6 +16,9 @@ pytestmark = pytest.mark.slow
 
 TRACER = ["strace", "-D", "-f", "-q", "-y", "-s", "6000", "-e", f"trace={CALLS}"]
 """Traces from beside, so that the daemon is our own child; bodies are shown whole."""
+
+FAILING = ["strace", "-D", "-f", "-q", "-e", "trace=fdatasync"]
+"""Makes every sync fail from one on."""
 
 SENDERS = 8
 EVENTS = 60
@@ -42,6 +46,43 @@ async def test_no_200_leaves_before_its_event_is_synced(tmp_path: Path) -> None:
     assert verdict.early == []
     blind = judge_trace(line for line in trace if f"{LOG_NAME}>) = 0" not in line)
     assert blind.early  # without the syncs the same trace would not have passed
+
+
+@pytest.mark.parametrize("first", [40, 41, 42, 43])
+async def test_a_sync_that_fails_ends_the_daemon_and_nothing_more(
+    tmp_path: Path, first: int
+) -> None:
+    """What it could not sync is not answered 200; the next start goes on with what is there."""
+    amplitude = AmplitudeStandIn([API_KEY])
+    tracer = [*FAILING, "-e", f"inject=fdatasync:error=EIO:when={first}+"]
+    async with running(amplitude.app()) as url:
+        relay = hasty(tmp_path, url)
+        campaign = Campaign(4)
+        async with open_doors(relay) as doors, living(relay, under=tracer) as life:
+            await life.until("relay.ready")
+            acknowledged = await _send_until_refused(doors, campaign)
+            assert await life.ended() == 1
+        async with open_doors(relay) as doors, living(relay) as life:
+            await life.until("relay.ready")
+            standing = await doors.drained()
+        held = amplitude.ledger.account(API_KEY).insert_ids
+    assert acknowledged
+    assert set(acknowledged) <= set(held)
+    assert standing.accepted == standing.delivered == len(held)
+
+
+async def _send_until_refused(doors: Doors, campaign: Campaign) -> list[str]:
+    """Send one event after the other; return the ids of those answered with 200."""
+    acknowledged: list[str] = []
+    while True:
+        name, body = campaign.one()
+        try:
+            status, _ = await doors.post(body)
+        except ClientError:
+            return acknowledged
+        if status != 200:
+            return acknowledged
+        acknowledged.append(name)
 
 
 async def _send(doors: Doors, campaign: Campaign) -> None:

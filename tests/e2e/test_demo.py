@@ -24,7 +24,8 @@ def environment(temporary: Path, **changes: str) -> Mapping[str, str]:
 
 
 CREDULOUS = """
-    from relay.amplitude.verdicts import Delivered, Settled, judge_upload
+    from relay.amplitude.judgement import judge_upload
+from relay.amplitude.verdicts import Delivered, Settled
     from relay.delivery import sender
     def judge(reply, events):
         if reply.status == 200:

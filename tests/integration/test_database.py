@@ -265,7 +265,6 @@ async def test_a_failed_write_fails_its_whole_group(tmp_path: Path) -> None:
     assert await _answers(tmp_path / "a.db", *group) == [StoreFailed] * 4
 
 
-@pytest.mark.xfail(strict=True, reason="members tried one by one go on after a failure")
 async def test_nothing_behind_a_failed_write_is_answered_as_stored(tmp_path: Path) -> None:
     """Members of a group that are tried one by one stop at the first failure of the disk."""
     group = (
@@ -277,7 +276,6 @@ async def test_nothing_behind_a_failed_write_is_answered_as_stored(tmp_path: Pat
     assert await _answers(tmp_path / "a.db", *group) == expected
 
 
-@pytest.mark.xfail(strict=True, reason="an error of ROLLBACK hides the failure before it")
 async def test_a_failing_rollback_counts_as_a_failing_disk(tmp_path: Path) -> None:
     """A disk that fails in the middle and again while undoing is not trusted further."""
 

@@ -20,7 +20,8 @@ from relay.amplitude.events_api import (
     UploadTarget,
     parse_retry_after,
 )
-from relay.amplitude.verdicts import Halt, Later, Settled, UploadReply, judge_upload
+from relay.amplitude.judgement import judge_upload
+from relay.amplitude.verdicts import Halt, Later, Settled, UploadReply
 from relay.delivery.batching import BatchLimits
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -190,7 +191,6 @@ async def test_a_key_in_an_error_is_cut_out() -> None:
     assert isinstance(judge_upload(reply, []), Halt)
 
 
-@pytest.mark.xfail(strict=True, reason="the key is cut out of the raw bytes")
 @pytest.mark.parametrize("key", ["key", "API", "a", "e", "400", "error", '"', "Invalid API key"])
 async def test_cutting_a_short_key_leaves_the_meaning_of_a_bad_key(key: str) -> None:
     """A key that is a word of the answer must not turn a halt into dead letters."""
@@ -199,7 +199,6 @@ async def test_cutting_a_short_key_leaves_the_meaning_of_a_bad_key(key: str) -> 
     assert isinstance(judge_upload(reply, []), Halt)
 
 
-@pytest.mark.xfail(strict=True, reason="the key is cut out of the raw bytes")
 @pytest.mark.parametrize("key", ["code", "200", "2", "0", ":"])
 async def test_cutting_a_short_key_leaves_a_confirmation_whole(key: str) -> None:
     """A key that is a part of the confirmation must not make it unreadable."""
@@ -342,7 +341,6 @@ async def test_retry_after_comes_back_in_seconds() -> None:
     assert (await _upload(_answering(429, b"", headers))).retry_after_s == 120.0
 
 
-@pytest.mark.xfail(strict=True, reason="instants with and without a zone are subtracted")
 async def test_a_hostile_retry_after_raises_nothing() -> None:
     """An instant without a time zone is read as UTC or not at all."""
     headers = {"Retry-After": "Wed, 21 Oct 2026 07:30:00 -0000"}

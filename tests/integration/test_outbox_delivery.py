@@ -146,7 +146,6 @@ async def test_an_unexplained_refusal_is_halved_until_the_culprit_stands_alone(
         assert list(await _reasons(bench)) == ["bad"]
 
 
-@pytest.mark.xfail(strict=True, reason="a lone 413 shrinks the learned limits to one event")
 async def test_a_lone_oversized_event_does_not_make_uploads_small(tmp_path: Path) -> None:
     """One event too large in itself says nothing about how many others fit."""
 
@@ -215,7 +214,6 @@ async def test_a_throttled_device_rests_while_others_go_and_goes_after_its_pause
         assert [name for name in amplitude.taken if name[0] == "s"] == ["s1", "s2", "s3"]
 
 
-@pytest.mark.xfail(strict=True, reason="later events of a held lane are resent at once")
 async def test_a_throttled_device_named_by_one_index_keeps_its_order(tmp_path: Path) -> None:
     """Later events of a device on hold wait behind the held one, also inside the same upload."""
     throttled = ["e1"]
@@ -235,7 +233,6 @@ async def test_a_throttled_device_named_by_one_index_keeps_its_order(tmp_path: P
         assert [name for name in amplitude.taken if name[0] == "e"] == ["e1", "e2"]
 
 
-@pytest.mark.xfail(strict=True, reason="later events of a held lane are resent at once")
 async def test_a_throttled_user_does_not_let_later_events_of_the_device_pass(
     tmp_path: Path,
 ) -> None:
@@ -263,7 +260,6 @@ async def test_a_throttled_user_does_not_let_later_events_of_the_device_pass(
         assert [name for name in amplitude.taken if name[0] in "ab"] == ["a1", "b1"]
 
 
-@pytest.mark.xfail(strict=True, reason="a page of held events ends the look at the line")
 async def test_a_long_backlog_of_a_held_device_does_not_hold_up_others(tmp_path: Path) -> None:
     """Events behind thousands of a held device go at once, not a page every few seconds."""
 
@@ -282,7 +278,6 @@ async def test_a_long_backlog_of_a_held_device_does_not_hold_up_others(tmp_path:
         assert bench.amplitude.taken == ["q1"]
 
 
-@pytest.mark.xfail(strict=True, reason="a page of held events ends the look at the line")
 async def test_a_second_hold_on_a_waiting_lane_does_not_hold_up_others(tmp_path: Path) -> None:
     """A lane whose device may go but whose user rests is not read again and again."""
     is_device_throttled = True
@@ -382,7 +377,6 @@ async def test_refused_content_that_came_alone_dies_once_others_are_taken(
         assert _state(bench) is GateState.RUNNING
 
 
-@pytest.mark.xfail(strict=True, reason="each probe of a halted app begins a new episode")
 async def test_refused_content_dies_also_when_probes_are_minutes_apart(tmp_path: Path) -> None:
     """The proof that others pass outlives the pause between two probes of a halted app."""
 
@@ -453,7 +447,6 @@ async def test_an_untried_event_never_expires(tmp_path: Path) -> None:
         assert bench.amplitude.taken == ["e1"]
 
 
-@pytest.mark.xfail(strict=True, reason="age is judged before the wait at the gate")
 async def test_an_event_that_grows_too_old_while_paused_dies_without_an_upload(
     tmp_path: Path,
 ) -> None:
@@ -584,7 +577,6 @@ async def _take(dispatcher: Dispatcher) -> list[Waiting]:
         return await dispatcher.take()
 
 
-@pytest.mark.xfail(strict=True, reason="a cancelled read leaves has_unread false")
 async def test_a_look_given_up_while_reading_leaves_nothing_unread(tmp_path: Path) -> None:
     """The next look finds what the cancelled one was about to read."""
     async with running_outbox(tmp_path) as outbox:
@@ -594,7 +586,6 @@ async def test_a_look_given_up_while_reading_leaves_nothing_unread(tmp_path: Pat
         assert len(await _take(dispatcher)) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a cancelled read forgets revived events")
 async def test_a_look_given_up_while_reading_back_a_held_lane_loses_nothing(
     tmp_path: Path,
 ) -> None:

@@ -14,7 +14,7 @@ from relay.clock import Clock
 from relay.delivery.backoff import BackoffPolicy
 from relay.delivery.batching import BatchLimits
 from relay.delivery.delivery import Delivery, DeliverySetup
-from relay.delivery.sender import DeliveryPolicy
+from relay.delivery.line import DeliveryPolicy
 from relay.outbox.outbox import Outbox
 from tests.support.clocks import LeapingClock
 from tests.support.outboxes import APP, running_outbox

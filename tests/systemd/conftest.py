@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.systemd.machine import Machine, booted, build_root
+from tests.systemd.machine import Machine, alone, booted, build_root
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +14,8 @@ def machine(
     """Boot a small Debian; it is built once for a checkout, which takes a minute."""
     assert pytestconfig.cache is not None
     root = pytestconfig.cache.mkdir("systemd") / "root"
-    if not root.exists():
-        build_root(root)
-    with booted(root, tmp_path_factory.mktemp("container")) as machine:
-        yield machine
+    with alone():
+        if not root.exists():
+            build_root(root)
+        with booted(root, tmp_path_factory.mktemp("container")) as machine:
+            yield machine

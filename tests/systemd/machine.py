@@ -4,6 +4,7 @@ The container has the host's network, so that the stand-ins and the tests' clien
 they are. Its Python is Debian's; the packages are those of the environment the tests run in.
 """
 
+import fcntl
 import os
 import re
 import shutil
@@ -11,8 +12,9 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,6 +149,14 @@ def _write(path: Path, text: str) -> None:
 
 
 @contextmanager
+def alone() -> Iterator[None]:
+    """Have the machine's only container while the block runs; others wait for their turn."""
+    with (Path(tempfile.gettempdir()) / "relay-container.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def booted(root: Path, folder: Path) -> Iterator[Machine]:
     """Boot the container while the block runs.
 
@@ -159,7 +169,8 @@ def booted(root: Path, folder: Path) -> Iterator[Machine]:
         "--notify-ready=yes", "--console=pipe", "--resolv-conf=off", "--timezone=off",
         f"--directory={root}", *install_relay(root),
     ]  # fmt: skip
-    with listening(folder, silence_s=BOOT_S) as ear, (folder / "console").open("w") as console:
+    with (folder / "console").open("w") as console, ExitStack() as until_ready:
+        ear = until_ready.enter_context(listening(folder, silence_s=BOOT_S))
         environment = {"PATH": "/usr/bin:/usr/sbin:/bin:/sbin", "NOTIFY_SOCKET": ear.address}
         with subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=environment
@@ -168,6 +179,7 @@ def booted(root: Path, folder: Path) -> Iterator[Machine]:
             try:
                 last = leader = int(ear.hear_until(LEADER)[LEADER])
                 ear.hear_until("READY")
+                until_ready.close()  # an ear that does not listen would block whoever speaks
                 yield Machine(root, leader)
             finally:
                 os.kill(last, signal.SIGKILL)  # the first process inside takes all others along

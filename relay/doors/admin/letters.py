@@ -33,55 +33,23 @@ class Letters:
 
     def operations(self) -> list[Operation[BaseModel]]:
         """Return them."""
+        listings = [
+            ("/dead-letters", "List dead letters.", DeadLetterPage, self.list_dead_letters),
+            ("/quarantine", "List quarantined bodies.", QuarantinePage, self.list_quarantine),
+        ]
+        actions = [
+            ("/dead-letters/retry", "Make dead letters pending again.", self.retry_dead_letters),
+            ("/dead-letters/discard", "Throw dead letters away.", self.discard_dead_letters),
+            ("/quarantine/retry", "Read quarantined bodies once more.", self.retry_quarantine),
+            ("/quarantine/discard", "Throw quarantined bodies away.", self.discard_quarantine),
+        ]
         declared: list[Operation[Listing] | Operation[Choice]] = [
-            Operation(
-                "GET",
-                "/dead-letters",
-                "List dead letters.",
-                Listing,
-                DeadLetterPage,
-                self.list_dead_letters,
-            ),
-            Operation(
-                "POST",
-                "/dead-letters/retry",
-                "Make dead letters pending again.",
-                Choice,
-                Affected,
-                self.retry_dead_letters,
-            ),
-            Operation(
-                "POST",
-                "/dead-letters/discard",
-                "Throw dead letters away.",
-                Choice,
-                Affected,
-                self.discard_dead_letters,
-            ),
-            Operation(
-                "GET",
-                "/quarantine",
-                "List quarantined bodies.",
-                Listing,
-                QuarantinePage,
-                self.list_quarantine,
-            ),
-            Operation(
-                "POST",
-                "/quarantine/retry",
-                "Read quarantined bodies once more.",
-                Choice,
-                Affected,
-                self.retry_quarantine,
-            ),
-            Operation(
-                "POST",
-                "/quarantine/discard",
-                "Throw quarantined bodies away.",
-                Choice,
-                Affected,
-                self.discard_quarantine,
-            ),
+            Operation("GET", path, summary, Listing, answer, handle)
+            for path, summary, answer, handle in listings
+        ]
+        declared += [
+            Operation("POST", path, summary, Choice, Affected, handle)
+            for path, summary, handle in actions
         ]
         return declared  # type: ignore[return-value]  # each is called with what it asks
 

@@ -67,7 +67,7 @@ CREATE TABLE tries (
 ) STRICT;
 
 CREATE TABLE dead_letters (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     app INTEGER NOT NULL,
     key BLOB NOT NULL,
     device_id TEXT,

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import pytest
 
+from relay.amplitude.judgement import QUOTA_HOLD_S, judge_upload
 from relay.amplitude.verdicts import (
-    QUOTA_HOLD_S,
     Dead,
     Delivered,
     Halt,
@@ -18,7 +18,6 @@ from relay.amplitude.verdicts import (
     Split,
     UploadReply,
     Verdict,
-    judge_upload,
 )
 
 

@@ -50,7 +50,6 @@ def _words(node: ast.AST) -> set[str]:
     }
 
 
-@pytest.mark.xfail(strict=True, reason="folded_seq is not used")
 def test_every_query_of_the_outbox_is_used_and_none_is_missing() -> None:
     """A query that nobody runs, or a name that nobody wrote, is a leftover."""
     used: set[str] = set()

@@ -60,39 +60,27 @@ def test_what_goes_again_after_a_partial_rejection(
     assert [list(part) for part in again] == parts
 
 
-def test_an_upload_found_too_large_halves_what_is_tried_next() -> None:
-    """In events and in bytes, and never below one event."""
+def test_the_largest_upload_taken_is_the_new_limit() -> None:
+    """In events and in bytes, envelope and commas included."""
     learned = LearnedLimits(LIMITS)
-    learned.shrink(800, 700_000)
-    assert learned.current.max_events == 400
-    assert learned.current.max_bytes <= 350_100
-    learned.shrink(400, 300_000)
-    assert learned.current.max_events == 200
-    for _ in range(20):
-        learned.shrink(2, 50)
-    assert learned.current.max_events >= 1
+    learned.learn(400, 350_000)
+    assert learned.current.admits(400, 350_000)
+    assert not learned.current.admits(401, 350_000)
+    assert not learned.current.admits(400, 350_001)
 
 
-def test_a_larger_refusal_never_raises_the_limit() -> None:
+def test_a_larger_success_never_raises_the_limit() -> None:
     """A late answer to an older, larger upload teaches nothing new."""
     learned = LearnedLimits(LIMITS)
-    learned.shrink(100, 10_000)
-    learned.shrink(1000, 800_000)
+    learned.learn(50, 10_000)
+    learned.learn(500, 800_000)
     assert learned.current.max_events == 50
-
-
-@pytest.mark.xfail(strict=True, reason="a lone 413 shrinks the limits")
-def test_an_event_too_large_by_itself_teaches_nothing() -> None:
-    """Its neighbours are not to blame."""
-    learned = LearnedLimits(LIMITS)
-    learned.shrink(1, 2_000_000)
-    assert learned.current == LIMITS
 
 
 def test_limits_recover_step_by_step_to_what_is_configured() -> None:
     """After enough uploads at a size a larger one is dared, up to the configuration."""
     learned = LearnedLimits(LIMITS)
-    learned.shrink(1000, 800_000)
+    learned.learn(500, 800_000)
     for _ in range(RECOVERY_UPLOADS - 1):
         learned.grow()
     assert learned.current.max_events == 500

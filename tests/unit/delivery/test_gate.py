@@ -149,7 +149,6 @@ async def test_a_shorter_retry_after_does_not_shorten_the_wait(
     assert _is_shut_for(gate, clock, 500.0)
 
 
-@pytest.mark.xfail(strict=True, reason="any success opens the gate")
 async def test_a_success_that_began_before_the_failure_opens_nothing(
     gate: Gate, clock: FakeClock
 ) -> None:

@@ -7,7 +7,7 @@ def test_a_lone_refusal_without_proof_waits() -> None:
     """Nothing dies of a door that may be shut for everybody."""
     refusals = Refusals()
     refusals.refused(0.0)
-    assert refusals.judge_alone(dies_alone=False) is Refusal.WAITS
+    assert refusals.judge_alone(1, 0.0, dies_alone=False) is Refusal.WAITS
 
 
 def test_a_lone_refusal_dies_once_another_upload_was_taken_since() -> None:
@@ -16,7 +16,7 @@ def test_a_lone_refusal_dies_once_another_upload_was_taken_since() -> None:
     refusals.refused(0.0)
     refusals.taken(1.0)
     refusals.refused(2.0)
-    assert refusals.judge_alone(dies_alone=False) is Refusal.DIES
+    assert refusals.judge_alone(1, 0.0, dies_alone=False) is Refusal.DIES
 
 
 def test_a_success_before_the_first_refusal_proves_nothing() -> None:
@@ -24,7 +24,7 @@ def test_a_success_before_the_first_refusal_proves_nothing() -> None:
     refusals = Refusals()
     refusals.taken(0.0)
     refusals.refused(1.0)
-    assert refusals.judge_alone(dies_alone=False) is Refusal.WAITS
+    assert refusals.judge_alone(1, 0.0, dies_alone=False) is Refusal.WAITS
 
 
 def test_refusals_without_any_success_halt_the_app() -> None:
@@ -32,8 +32,8 @@ def test_refusals_without_any_success_halt_the_app() -> None:
     refusals = Refusals()
     for _ in range(MAX_UNPROVEN):
         refusals.refused(0.0)
-        assert refusals.judge_alone(dies_alone=False) is Refusal.WAITS
-    assert refusals.judge_alone(dies_alone=False) is Refusal.HALTS
+        assert refusals.judge_alone(1, 0.0, dies_alone=False) is Refusal.WAITS
+    assert refusals.judge_alone(1, 0.0, dies_alone=False) is Refusal.HALTS
 
 
 def test_an_answer_about_the_request_kills_a_few_and_then_halts() -> None:
@@ -42,7 +42,7 @@ def test_an_answer_about_the_request_kills_a_few_and_then_halts() -> None:
     fates = []
     for _ in range(MAX_UNPROVEN + 1):
         refusals.refused(0.0)
-        fates.append(refusals.judge_alone(dies_alone=True))
+        fates.append(refusals.judge_alone(1, 0.0, dies_alone=True))
     assert fates == [Refusal.DIES] * MAX_UNPROVEN + [Refusal.HALTS]
 
 
@@ -54,7 +54,7 @@ def test_many_deaths_in_a_row_halt_even_after_a_success() -> None:
     fates = []
     for _ in range(MAX_ALONE + 1):
         refusals.refused(2.0)
-        fates.append(refusals.judge_alone(dies_alone=False))
+        fates.append(refusals.judge_alone(1, 0.0, dies_alone=False))
     assert fates == [Refusal.DIES] * MAX_ALONE + [Refusal.HALTS]
 
 
@@ -65,7 +65,7 @@ def test_a_success_starts_the_count_again() -> None:
     for number in range(10 * MAX_ALONE):
         refusals.taken(1.0 + number)
         refusals.refused(1.5 + number)
-        assert refusals.judge_alone(dies_alone=False) is Refusal.DIES
+        assert refusals.judge_alone(1, 0.0, dies_alone=False) is Refusal.DIES
 
 
 def test_refusals_far_apart_are_episodes_of_their_own() -> None:
@@ -74,4 +74,4 @@ def test_refusals_far_apart_are_episodes_of_their_own() -> None:
     refusals.refused(0.0)
     refusals.taken(1.0)
     refusals.refused(2.0 + EPISODE_S)
-    assert refusals.judge_alone(dies_alone=False) is Refusal.WAITS
+    assert refusals.judge_alone(1, 2.0 + EPISODE_S, dies_alone=False) is Refusal.WAITS

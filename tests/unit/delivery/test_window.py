@@ -1,7 +1,5 @@
 """The front of an app's line, case by case."""
 
-import pytest
-
 from relay.delivery.batching import BatchLimits
 from relay.delivery.window import MAX_PARKED, Window, holds_of
 from relay.outbox.claims import Waiting
@@ -100,7 +98,6 @@ def test_the_latest_of_several_holds_counts() -> None:
     assert window.next_expiry_s == 50.0
 
 
-@pytest.mark.xfail(strict=True, reason="expire_holds does not look at other holds")
 def test_a_lane_under_two_holds_is_not_read_back_when_the_first_ends() -> None:
     """A lane comes back only when it may go; else it would be read over and over."""
     window = _window(_event(1, "a", "ann"))
