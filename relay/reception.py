@@ -7,6 +7,7 @@ the same transaction as the events beside it.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import anyio.lowlevel
 
@@ -41,8 +42,7 @@ class Source:
     policy: MappingPolicy
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """What became of the events of one body; they add up to its number of events."""
 
     accepted: int

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import orjson
 
@@ -63,8 +63,7 @@ class MappingPolicy:
     library: str
 
 
-@dataclass(frozen=True, slots=True)
-class MappedEvent:
+class MappedEvent(NamedTuple):
     """One event as Amplitude will get it.
 
     Attributes:

@@ -6,12 +6,12 @@ and the disk is asked by the very statement that inserts.
 """
 
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from itertools import count
+from typing import NamedTuple
 
 import orjson
 
@@ -69,8 +69,7 @@ class Intake:
         return size_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """The answer to one intake, on disk."""
 
     accepted: int
@@ -116,21 +115,23 @@ class _Append:
         self.fresh = {}
         accepted = self._insert_events(raw)
         taken = []
-        steps: dict[int, Counter[str]] = {}
+        steps: dict[int, list[int]] = {}
         for intake, new in zip(self.intakes, accepted, strict=True):
-            answer = Taken(new, len(intake.events) - new)
-            taken.append(answer)
-            steps.setdefault(intake.app, Counter()).update(
-                accepted=answer.accepted,
-                duplicate=answer.duplicate,
-                filtered=intake.filtered,
-                quarantined=len(intake.quarantined),
-            )
-            if intake.quarantined or intake.messages:
+            repeated = len(intake.events) - new
+            taken.append(Taken(new, repeated))
+            step = steps.setdefault(intake.app, [0, 0, 0, 0])
+            step[0] += new
+            step[1] += repeated
+            if intake.filtered or intake.quarantined or intake.messages:
+                step[2] += intake.filtered
+                step[3] += len(intake.quarantined)
                 _insert_others(raw, intake)
-        for app, step in steps.items():
-            Counts(**step).move(raw, app)
-        self.accepted = {app: step["accepted"] for app, step in steps.items()}
+        for app, (new, repeated, filtered, quarantined) in steps.items():
+            counts = Counts(
+                accepted=new, duplicate=repeated, filtered=filtered, quarantined=quarantined
+            )
+            counts.move(raw, app)
+        self.accepted = {app: step[0] for app, step in steps.items()}
         return taken
 
     def _insert_events(self, raw: sqlite3.Connection) -> Sequence[int]:

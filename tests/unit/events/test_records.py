@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 
 from relay.events.records import MessageFields, Record, fill_blank
@@ -47,11 +45,11 @@ def test_message_with_one_of_them_is_not_blank(fields: MessageFields) -> None:
 def test_blank_message_is_filled_from_an_earlier_event() -> None:
     """A late click tells of its message what the earlier event told."""
     late = Record(kind="message.push.clicked", event_id="e-9", message=MessageFields(id="m-1"))
-    assert fill_blank(late, REMEMBERED) == replace(late, message=REMEMBERED)
+    assert fill_blank(late, REMEMBERED) == late._replace(message=REMEMBERED)
 
 
 def test_filling_never_replaces_what_the_event_tells() -> None:
     """Only absent fields are filled."""
     told = MessageFields(id="m-1", name="renamed", contents={"en": "new"})
     filled = fill_blank(Record(kind="message.push.clicked", message=told), REMEMBERED)
-    assert filled.message == replace(REMEMBERED, name="renamed", contents={"en": "new"})
+    assert filled.message == REMEMBERED._replace(name="renamed", contents={"en": "new"})
