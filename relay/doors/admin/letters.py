@@ -1,7 +1,7 @@
 """Dead letters and quarantine: list, retry, discard."""
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import orjson
@@ -66,20 +66,17 @@ class Letters:
 
     async def retry_dead_letters(self, call: Call[Choice]) -> Affected:
         """Put dead letters back in line."""
-        dead_letters, selection = self._parts.outbox.dead_letters, self._chosen(call.asked)
-        if call.asked.dry_run:
-            return Affected(affected=await dead_letters.count(selection))
-        affected = await dead_letters.retry(selection)
-        for delivery in self._parts.deliveries.values():
-            delivery.dispatcher.arrived(affected)
-        return Affected(affected=affected)
+        dead_letters = self._parts.outbox.dead_letters
+        answer = await self._act(call.asked, dead_letters.count, dead_letters.retry)
+        if not call.asked.dry_run:
+            for delivery in self._parts.deliveries.values():
+                delivery.dispatcher.arrived(answer.affected)
+        return answer
 
     async def discard_dead_letters(self, call: Call[Choice]) -> Affected:
         """Throw dead letters away."""
-        dead_letters, selection = self._parts.outbox.dead_letters, self._chosen(call.asked)
-        if call.asked.dry_run:
-            return Affected(affected=await dead_letters.count(selection))
-        return Affected(affected=await dead_letters.discard(selection))
+        dead_letters = self._parts.outbox.dead_letters
+        return await self._act(call.asked, dead_letters.count, dead_letters.discard)
 
     async def list_quarantine(self, call: Call[Listing]) -> QuarantinePage:
         """Return a page of quarantined bodies, oldest first."""
@@ -104,10 +101,17 @@ class Letters:
 
     async def discard_quarantine(self, call: Call[Choice]) -> Affected:
         """Throw quarantined bodies away."""
-        quarantine, selection = self._parts.outbox.quarantine, self._chosen(call.asked)
-        if call.asked.dry_run:
-            return Affected(affected=await quarantine.count(selection))
-        return Affected(affected=await quarantine.discard(selection))
+        quarantine = self._parts.outbox.quarantine
+        return await self._act(call.asked, quarantine.count, quarantine.discard)
+
+    async def _act(
+        self,
+        asked: Choice,
+        count: Callable[[Selection], Awaitable[int]],
+        act: Callable[[Selection], Awaitable[int]],
+    ) -> Affected:
+        """Act on what is selected, or only count it."""
+        return Affected(affected=await (count if asked.dry_run else act)(self._chosen(asked)))
 
     def _chosen(self, asked: Choice) -> Selection:
         return self._parts.selection(asked.app, asked.reason, asked.ids)
