@@ -39,12 +39,17 @@ class Admission:
         self.is_stopping = False
 
     @property
-    def closed(self) -> Closed | None:
-        """Why nothing new is taken now; None if it is."""
+    def refusal(self) -> Closed | None:
+        """Why nothing at all is taken now, not even what only is to be counted."""
         if self.is_stopping:
             return Closed.STOPPING
-        if self._reserve.is_short:
-            return Closed.DISK_FULL
+        return Closed.DISK_FULL if self._reserve.is_short else None
+
+    @property
+    def closed(self) -> Closed | None:
+        """Why no new event is taken now; None if they are."""
+        if refusal := self.refusal:
+            return refusal
         if self._ledger.pending >= self._max_events:
             return Closed.OUTBOX_FULL
         return None

@@ -41,7 +41,10 @@ from relay.systemd import Notifier
 log = structlog.get_logger(__name__)
 
 DRAIN_S = 6.0
-"""For uploads under way when the daemon is asked to stop."""
+"""For uploads under way once the public door is closed."""
+
+STOP_S = 9.0
+"""For the door and the uploads together; systemd is told to wait a second more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class Daemon:
         self._rng = rng or Random()  # noqa: S311  # jitter
         self._metrics = Metrics()
         self._bodies = Bodies()
+        self._admin_bodies = Bodies(invites=False)
         self._stop = anyio.Event()
         self.pulses: dict[str, Pulse] = {}
 
@@ -134,7 +138,7 @@ class Daemon:
         reception = Reception(outbox.intakes, outbox.messages, self._clock)
         sources = event_sources(settings, outbox.ledger)
         hook = EventsHook(hooks(settings, sources), reception, admission, self._bodies)
-        public = PublicDoor(hook, HealthAnswers(health), self._metrics, self._clock)
+        public = PublicDoor(hook, HealthAnswers(health), self._bodies, self._metrics, self._clock)
         admin = admin_app(
             AdminParts(
                 outbox=outbox,
@@ -146,6 +150,7 @@ class Daemon:
                 metrics=self._metrics,
                 clock=self._clock,
             ),
+            self._admin_bodies,
             token=plain(settings.admin_token) if settings.admin_token else None,
         )
         async with anyio.create_task_group() as services:
@@ -171,15 +176,19 @@ class Daemon:
                 await delivering.start(delivery.run, name=f"delivery of {app}")
             listen = self._settings.listen
             runner = plain_runner(public.answer)
-            async with open_door(runner, listen, on_close=self._bodies.stop) as public_port:
+            async with open_door(runner, listen, settle=public.settle) as public_port:
                 self._report_ready(Doors(public_port, admin_port), task_status)
                 await self._stop.wait()
                 log.info("relay.stopping")
                 self._supervision.notifier.stopping()
                 admission.is_stopping = True
+                self._admin_bodies.stop()
+                stopping_s = anyio.current_time()
                 for delivery in deliveries.values():
                     delivery.drain()
-            delivering.cancel_scope.deadline = anyio.current_time() + DRAIN_S
+            delivering.cancel_scope.deadline = min(
+                anyio.current_time() + DRAIN_S, stopping_s + STOP_S
+            )
 
     def _report_ready(self, doors: Doors, task_status: TaskStatus[Doors]) -> None:
         settings = self._settings
@@ -203,7 +212,7 @@ class Daemon:
         states = await outbox.ledger.states()
         deliveries = {}
         for app, settings in self._settings.apps.items():
-            api = EventsApi(session, upload_target(settings, self._settings.delivery))
+            api = EventsApi(session, upload_target(settings, self._settings.delivery), self._clock)
             setup = delivery_setup(states[app], self._settings.delivery, api.overhead_bytes)
             delivery = Delivery(
                 setup, outbox.claims, api, self._metrics.meter(app), self._clock, self._rng

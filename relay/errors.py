@@ -7,6 +7,7 @@
     └── StoreError              the data directory does not serve
         ├── StoreBusy           another process uses it
         ├── StoreFull           it can take nothing now; try again later
+        │   └── StoreLocked     another process is writing
         ├── StoreFailed         a write or sync failed; nothing since is to be trusted
         └── SchemaTooNew        a later relay wrote it
 
@@ -62,6 +63,10 @@ class StoreBusy(StoreError):
 
 class StoreFull(StoreError):
     """The store can take nothing now; what it holds is whole."""
+
+
+class StoreLocked(StoreFull):
+    """Another process holds the database; nothing is wrong with the disk."""
 
 
 class StoreFailed(StoreError):

@@ -51,7 +51,7 @@ class Housekeeper:
         self._clock = clock
         self._pulse = pulse
         self._policy = policy
-        self._folded_at_s = clock.monotonic_s()
+        self._folded_at_s = float("-inf")  # a daemon that restarts often must fold too
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Tidy up until cancelled."""

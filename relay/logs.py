@@ -118,6 +118,15 @@ def _set_levels(handler: logging.Handler, number: int) -> None:
     logging.getLogger("relay").setLevel(number)
     for name in _TOO_TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").filters = [_name_the_error_alone]
+
+
+def _name_the_error_alone(record: logging.LogRecord) -> bool:
+    """Keep only the kind of error: aiohttp quotes the request it could not serve."""
+    error = record.exc_info[0] if record.exc_info else None
+    record.msg = f"request failed: {error.__name__}" if error else "request failed"
+    record.args, record.exc_info = (), None
+    return True
 
 
 def _first_steps() -> list[Processor]:

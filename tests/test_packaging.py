@@ -149,6 +149,7 @@ def test_secrets_named_in_the_unit_are_relays(tmp_path: Path) -> None:
     assert settings.secret_values() == set(documented)
 
 
+@pytest.mark.slow  # needs systemd, which a bare machine may lack
 def test_systemd_accepts_the_unit() -> None:
     """Nothing to complain of but the program, which is not installed where tests run."""
     complaints = [
@@ -159,6 +160,7 @@ def test_systemd_accepts_the_unit() -> None:
     assert complaints == []
 
 
+@pytest.mark.slow
 def test_exposure_is_at_most_the_promised() -> None:
     """Systemd's own judgement of the sandbox."""
     report = analyze("security", "--offline=true", "--no-pager").stdout

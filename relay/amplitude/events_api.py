@@ -6,6 +6,7 @@ This module knows URLs, headers and compression; it neither retries nor judges.
 import email.utils
 import zlib
 from dataclasses import dataclass
+from datetime import UTC
 from http import HTTPStatus
 from io import BytesIO
 
@@ -14,6 +15,7 @@ import anyio.to_thread
 import orjson
 
 from relay.amplitude.verdicts import UploadReply
+from relay.clock import Clock
 
 PATHS = {"httpapi": "/2/httpapi", "batch": "/batch"}
 """Source: Amplitude's HTTP V2 and Batch Event Upload references."""
@@ -65,8 +67,9 @@ class UploadTarget:
 class EventsApi:
     """Uploads batches of one app."""
 
-    def __init__(self, session: aiohttp.ClientSession, target: UploadTarget) -> None:
+    def __init__(self, session: aiohttp.ClientSession, target: UploadTarget, clock: Clock) -> None:
         self._session = session
+        self._clock = clock
         self._target = target
         self._url = target.url + PATHS[target.upload]
         self._timeout = aiohttp.ClientTimeout(total=target.timeout_s)
@@ -103,7 +106,9 @@ class EventsApi:
                 if response.status != HTTPStatus.OK:
                     body = without_key(body, self._target.api_key)
                 wait_s = parse_retry_after(
-                    response.headers.get("Retry-After"), response.headers.get("Date")
+                    response.headers.get("Retry-After"),
+                    response.headers.get("Date"),
+                    now_s=self._clock.now_ms() / 1000,
                 )
                 return UploadReply(response.status, body, wait_s)
         except TimeoutError:
@@ -150,10 +155,16 @@ def _explain(error: BaseException) -> str:
     return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
 
 
-def parse_retry_after(value: str | None, date: str | None = None) -> float | None:
+def parse_retry_after(value: str | None, date: str | None, *, now_s: float) -> float | None:
     """Return the seconds a `Retry-After` header asks for, None if it says nothing.
 
-    An instant is read against the answer's own `Date`, so that our clock does not matter.
+    An instant is read against the answer's own `Date` where there is one, so that a wrong
+    clock of ours does not matter.
+
+    Args:
+        value: The header.
+        date: The answer's `Date`.
+        now_s: Our wall time, UTC epoch seconds.
 
     Source: RFC 9110, section 10.2.3.
     """
@@ -162,9 +173,17 @@ def parse_retry_after(value: str | None, date: str | None = None) -> float | Non
     seconds = value.strip(" \t")
     if seconds.isascii() and seconds.isdecimal():
         return min(float(seconds), MAX_RETRY_AFTER_S)
+    until_s = _parse_instant(value)
+    if until_s is None:
+        return None
+    since_s = _parse_instant(date or "")
+    return min(max(0.0, until_s - (now_s if since_s is None else since_s)), MAX_RETRY_AFTER_S)
+
+
+def _parse_instant(text: str) -> float | None:
+    """Return an HTTP date as UTC epoch seconds, None if it is none."""
     try:
-        until = email.utils.parsedate_to_datetime(value)
-        wait = until - email.utils.parsedate_to_datetime(date or "")
+        instant = email.utils.parsedate_to_datetime(text)
+        return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
     except (TypeError, ValueError, OverflowError):
         return None
-    return min(max(0.0, wait.total_seconds()), MAX_RETRY_AFTER_S)

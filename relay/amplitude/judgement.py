@@ -139,13 +139,15 @@ def _judge_holds(
     quota_users = _names(answer.get("exceeded_daily_quota_users"))
     devices = _names(answer.get("throttled_devices")) | quota_devices
     users = _names(answer.get("throttled_users")) | quota_users
-    named = _indices(answer.get("throttled_events"), len(events))
+    for index in _indices(answer.get("throttled_events"), len(events)):
+        ids = events[index]
+        if ids.device_id not in devices and ids.user_id not in users:
+            own_devices, own_users = _sender(ids)
+            devices, users = devices | own_devices, users | own_users
     holds: dict[int, Outcome] = {}
     for index, ids in enumerate(events):
         held_devices = _one_of(ids.device_id, devices)
         held_users = _one_of(ids.user_id, users)
-        if index in named and not held_devices and not held_users:
-            held_devices, held_users = _sender(ids)
         if not held_devices and not held_users:
             continue
         is_quota = bool(held_devices & quota_devices or held_users & quota_users)

@@ -15,12 +15,15 @@ from relay.cli.letters import Letters, Wanted
 from relay.cli.options import EnvFile, read_settings
 from relay.cli.output import output
 from relay.cli.sink import open_sink
-from relay.doors.admin.models import Choice
+from relay.doors.admin.models import MAX_ID, Choice
 from relay.settings import Settings
 
-Number = Annotated[int, typer.Argument(metavar="ID", min=1, help="As the list shows it.")]
+Number = Annotated[
+    int, typer.Argument(metavar="ID", min=1, max=MAX_ID, help="As the list shows it.")
+]
 Numbers = Annotated[
-    list[int] | None, typer.Argument(metavar="ID", min=1, help="As the list shows them.")
+    list[int] | None,
+    typer.Argument(metavar="ID", min=1, max=MAX_ID, help="As the list shows them."),
 ]
 Reason = Annotated[str | None, typer.Option("--reason", help="Only those with this reason.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many.")]

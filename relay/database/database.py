@@ -19,7 +19,7 @@ from anyio.abc import TaskStatus
 from relay.database.connection import Connection, open_connection
 from relay.database.migrations import migrate
 from relay.database.ticket import Change, Ticket
-from relay.errors import StoreFailed, StoreFull
+from relay.errors import StoreFailed, StoreFull, StoreLocked
 from relay.pulse import Pulse
 
 Result = TypeVar("Result")
@@ -39,7 +39,7 @@ ROWS_PER_PAGE = 4
 _PRIMARY_CODE = 0xFF
 """SQLite's extended result codes carry the primary code in the low byte."""
 
-_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_TOOBIG})
+_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_TOOBIG})
 _BROKEN = frozenset(
     {
         sqlite3.SQLITE_IOERR,
@@ -150,10 +150,12 @@ class Database:
         try:
             results = await self._writer.run(partial(_apply, group))
         except Exception as error:  # noqa: BLE001  # answered to whoever submitted it
-            if isinstance(error, StoreFull) and not is_retry:
+            is_full = isinstance(error, StoreFull) and not isinstance(error, StoreLocked)
+            if is_full and not is_retry:
                 self._make_room()
                 await self._checkpoint("RESTART")  # its space serves again
-            if not isinstance(error, StoreFailed) and not (is_retry and len(group) == 1):
+            is_final = isinstance(error, StoreFailed | StoreLocked) or is_retry
+            if not is_final:
                 for ticket in group:
                     if self._failure:
                         ticket.fail(self._failure)
@@ -226,6 +228,8 @@ def _roll_back(raw: sqlite3.Connection) -> None:
 def translate(error: sqlite3.Error) -> Exception:
     """Return relay's error for SQLite's, or `error` itself when it is a mistake of ours."""
     code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+    if code == sqlite3.SQLITE_BUSY:
+        return StoreLocked("another process holds the database")
     if code in _FULL:
         return StoreFull(f"the database takes nothing now: {error}")
     if code in _BROKEN:

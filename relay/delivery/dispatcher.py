@@ -98,6 +98,9 @@ class Dispatcher:
         claim.left -= len(events)
         if claim.left <= 0:
             self._in_hand.pop(claim.id, None)
+        else:
+            settled = {event.seq for event in events}
+            claim.events = [event for event in claim.events if event.seq not in settled]
         self._window.release(events)
         self._wakeup.set()
 

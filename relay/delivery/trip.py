@@ -167,12 +167,14 @@ class Trip:
         return ()
 
     async def _obey_refused(self, refused: Refused, load: Load, given: Pass) -> Sequence[Load]:
-        refusals, now_s = self._line.refusals, self._line.clock.monotonic_s()
-        refusals.refused(now_s)
+        refused_s = load.refused_s or self._line.clock.monotonic_s()
+        load = replace(load, refused_s=refused_s)
         if len(load.events) > 1:
             return self._halves(load)
         event = load.tried(load.events[0])
-        judgement = refusals.judge_alone(event.seq, now_s, dies_alone=refused.dies_alone)
+        judgement = self._line.refusals.judge_alone(
+            event.seq, refused_s, dies_alone=refused.dies_alone
+        )
         if judgement is Refusal.DIES:
             await self._settle(Settlement(dead=load.deaths(refused.reason, refused.detail)))
             return ()

@@ -53,6 +53,8 @@ class Window:
         self._parked_count = 0
         self._in_hand: dict[str, int] = {}
         self._holds: dict[str, _Hold] = {}
+        self._expiries: list[tuple[float, str]] = []
+        self._held_lanes: dict[str, int] = {}
         self._revivable: set[str] = set()
         self._reviving: list[tuple[str, int]] = []
 
@@ -149,7 +151,7 @@ class Window:
         for name in holds_of(event):
             hold = self._holds.get(name)
             if hold and hold.until_s > now_s:
-                hold.lanes.add(event.lane)
+                self._tie(event.lane, hold)
                 self._revivable.discard(event.lane)
                 return True
         return False
@@ -168,7 +170,7 @@ class Window:
             left = self._in_hand.pop(lane) - 1
             if left:
                 self._in_hand[lane] = left
-            elif lane in self._parked and not self._is_held(lane):
+            elif lane in self._parked and lane not in self._held_lanes:
                 self._revivable.add(lane)
 
     def put_back(self, events: Iterable[Waiting]) -> None:
@@ -185,25 +187,41 @@ class Window:
             until_s: Monotonic seconds; the latest of several holds counts.
         """
         for name in names:
-            hold = self._holds.setdefault(name, _Hold(until_s))
+            hold = self._holds.get(name)
+            if hold is None:
+                hold = self._holds[name] = _Hold(until_s)
+                heappush(self._expiries, (until_s, name))
             hold.until_s = max(hold.until_s, until_s)
-            hold.lanes.update(lanes)
+            for lane in lanes:
+                self._tie(lane, hold)
+
+    def _tie(self, lane: str, hold: _Hold) -> None:
+        """Have a lane wait for a hold."""
+        if lane not in hold.lanes:
+            hold.lanes.add(lane)
+            self._held_lanes[lane] = self._held_lanes.get(lane, 0) + 1
 
     def expire_holds(self, now_s: float) -> None:
         """Let lanes go again whose holds are over."""
-        over = [name for name, hold in self._holds.items() if hold.until_s <= now_s]
-        for name in over:
-            lanes = self._holds.pop(name).lanes
-            self._revivable.update(
-                lane
-                for lane in lanes
-                if lane in self._parked and lane not in self._in_hand and not self._is_held(lane)
-            )
+        while self._expiries and self._expiries[0][0] <= now_s:
+            _, name = heappop(self._expiries)
+            if self._holds[name].until_s > now_s:  # it was made longer meanwhile
+                heappush(self._expiries, (self._holds[name].until_s, name))
+                continue
+            for lane in self._holds.pop(name).lanes:
+                self._untie(lane)
+
+    def _untie(self, lane: str) -> None:
+        left = self._held_lanes.pop(lane) - 1
+        if left:
+            self._held_lanes[lane] = left
+        elif lane in self._parked and lane not in self._in_hand:
+            self._revivable.add(lane)
 
     @property
     def next_expiry_s(self) -> float | None:
-        """When the next hold is over (monotonic seconds), None without holds."""
-        return min((hold.until_s for hold in self._holds.values()), default=None)
+        """When to look at the holds again (monotonic seconds), None without holds."""
+        return self._expiries[0][0] if self._expiries else None
 
     @property
     def first_seq(self) -> int | None:
@@ -212,6 +230,3 @@ class Window:
         if self._ready:
             firsts.append(self._ready[0].seq)
         return min(firsts, default=None)
-
-    def _is_held(self, lane: str) -> bool:
-        return any(lane in hold.lanes for hold in self._holds.values())

@@ -7,12 +7,16 @@ without our limit; the doors switch that off.
 import zlib
 
 import anyio
-from aiohttp import web
+from aiohttp import ClientError, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from relay.errors import PayloadError
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """Of one body, before and after decompression."""
+
+MAX_GZIP_MEMBERS = 100
+"""A sender writes one; each further one costs a copy of what follows it."""
 
 BODY_TIMEOUT_S = 30.0
 """For a whole body to come in."""
@@ -28,7 +32,9 @@ _GZIP = frozenset({"gzip", "x-gzip"})
 class Bodies:
     """Reads the bodies of one door."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, invites: bool = True) -> None:
+        """Make a reader; one that `invites` answers `Expect: 100-continue` itself."""
+        self._invites = invites
         self._incoming: set[anyio.CancelScope] = set()
         self._is_stopping = False
 
@@ -45,10 +51,11 @@ class Bodies:
             web.HTTPRequestEntityTooLarge: Past the limit.
             web.HTTPRequestTimeout: If it takes too long.
             web.HTTPServiceUnavailable: If the daemon stops before it is here.
+            web.HTTPBadRequest: If it breaks off.
         """
         if (request.content_length or 0) > MAX_BODY_BYTES:
             raise _too_large()
-        if request.headers.get("Expect", "").lower() == "100-continue":
+        if self._invites and request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0  # the answer itself has not begun
         content = request.content
@@ -66,6 +73,8 @@ class Bodies:
                     body += chunk
                     if len(body) > MAX_BODY_BYTES:
                         raise _too_large()
+            except (ConnectionError, HttpProcessingError, ClientError) as error:
+                raise web.HTTPBadRequest(text="the body broke off") from error
             finally:
                 self._incoming.discard(scope)
         if scope.cancelled_caught:
@@ -98,7 +107,9 @@ def decompress(body: bytes) -> bytes:
     """
     content = bytearray()
     rest = body
-    while rest:
+    for _ in range(MAX_GZIP_MEMBERS):
+        if not rest:
+            break
         gunzip = zlib.decompressobj(_GZIP_WINDOW)
         try:
             content += gunzip.decompress(rest, MAX_BODY_BYTES + 1 - len(content))
@@ -109,8 +120,8 @@ def decompress(body: bytes) -> bytes:
         if not gunzip.eof:
             raise PayloadError("broken_gzip", "the gzip body ends too early")
         rest = gunzip.unused_data
-    if not body:
-        raise PayloadError("broken_gzip", "the gzip body is empty")
+    if rest or not body:
+        raise PayloadError("broken_gzip", "the gzip body is empty or a mass of tiny members")
     return bytes(content)
 
 

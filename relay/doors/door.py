@@ -14,6 +14,7 @@ from aiohttp.web_runner import BaseRunner
 
 from relay.clock import Clock
 from relay.doors.bodies import STOP_GRACE_S
+from relay.doors.protocol import PlainServer
 from relay.errors import DoorBlocked, StoreError
 from relay.metrics import Metrics
 
@@ -22,8 +23,12 @@ log = structlog.get_logger(__name__)
 RETRY_AFTER_S = 5
 """What a refused sender is asked to wait; free space is measured more often than that."""
 
-CLOSE_GRACE_S = STOP_GRACE_S + 0.5
+CLOSE_GRACE_S = STOP_GRACE_S + 0.2
 """For requests under way when a door closes: a body's last seconds, and its sync."""
+
+
+CUT_S = 0.5
+"""For what is still under way after that."""
 
 
 class Listen(Protocol):
@@ -44,15 +49,12 @@ class Listen(Protocol):
 
 def app_runner(app: web.Application) -> BaseRunner:
     """Return what serves an application."""
-    return web.AppRunner(
-        app, access_log=None, auto_decompress=False, shutdown_timeout=CLOSE_GRACE_S
-    )
+    return web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=CUT_S)
 
 
 def plain_runner(answer: Callable[[web.BaseRequest], Awaitable[web.Response]]) -> BaseRunner:
     """Return what serves one function that answers every request."""
-    server = web.Server(answer, access_log=None, auto_decompress=False)
-    return web.ServerRunner(server, shutdown_timeout=CLOSE_GRACE_S)
+    return web.ServerRunner(PlainServer(answer), shutdown_timeout=CUT_S)
 
 
 async def _listen(runner: BaseRunner, address: Listen) -> None:
@@ -65,12 +67,12 @@ async def _listen(runner: BaseRunner, address: Listen) -> None:
 
 @asynccontextmanager
 async def open_door(
-    runner: BaseRunner, address: Listen, *, on_close: Callable[[], None] | None = None
+    runner: BaseRunner, address: Listen, *, settle: Callable[[], Awaitable[None]] | None = None
 ) -> AsyncIterator[int]:
     """Serve at `address` and yield the port (the one chosen, if it asks for 0).
 
-    At the end the socket closes first, `on_close` is called, and requests under way are
-    answered for up to `CLOSE_GRACE_S`.
+    At the end the socket closes first, `settle` gets up to `CLOSE_GRACE_S` to let requests
+    under way be answered, and then connections are cut: aiohttp would cut them at once.
 
     Raises:
         DoorBlocked: If the address cannot be listened on.
@@ -81,8 +83,11 @@ async def open_door(
         yield runner.addresses[0][1]
     finally:
         with anyio.CancelScope(shield=True):
-            if on_close:
-                on_close()
+            for site in list(runner.sites):
+                await site.stop()
+            with anyio.move_on_after(CLOSE_GRACE_S):
+                if settle:
+                    await settle()
             await runner.cleanup()
 
 
@@ -98,6 +103,9 @@ def answering(metrics: Metrics, clock: Clock) -> Middleware:
             response = error_response(error)
         except StoreError as error:
             response = error_response(unavailable(str(error)))
+        except Exception as error:  # noqa: BLE001  # a defect: answered, and told in one word
+            log.error("request.failed", error=type(error).__name__)  # noqa: TRY400  # no values
+            response = json_response({"error": "relay failed to answer"}, status=500)
         route = request.match_info.route.resource
         metrics.request_answered(
             route.canonical if route else "none", response.status, clock.monotonic_s() - began_s

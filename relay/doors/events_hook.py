@@ -54,7 +54,7 @@ class EventsHook:
     async def post(self, app: str, request: web.BaseRequest) -> web.Response:
         """Store the events of a request; 200 says that they are on disk."""
         source = self._authenticate(app, request)
-        if closed := self._admission.closed:
+        if closed := self._admission.refusal:
             raise unavailable(closed)
         is_compressed = check_encoding(request)
         body = await self._bodies.read(request)

@@ -10,9 +10,11 @@ from functools import partial
 from typing import NamedTuple
 from urllib.parse import unquote
 
+import anyio
 from aiohttp import web
 
 from relay.clock import Clock
+from relay.doors.bodies import Bodies
 from relay.doors.door import error_response, unavailable
 from relay.doors.events_hook import EventsHook
 from relay.doors.health_routes import HealthAnswers
@@ -36,11 +38,19 @@ class PublicDoor:
     """Answers every request of the public door."""
 
     def __init__(
-        self, events_hook: EventsHook, health: HealthAnswers, metrics: Metrics, clock: Clock
+        self,
+        events_hook: EventsHook,
+        health: HealthAnswers,
+        bodies: Bodies,
+        metrics: Metrics,
+        clock: Clock,
     ) -> None:
         self._events_hook = events_hook
         self._metrics = metrics
         self._clock = clock
+        self._under_way = 0
+        self._idle = anyio.Event()
+        self._bodies = bodies
         self._unknown = Route(UNKNOWN_ROUTE, {})
         self._routes = {f"/v1/apps/{app}/events": self._hook(app) for app in events_hook.apps}
         for path, handler in (("/healthz", health.healthz), ("/readyz", health.readyz)):
@@ -48,6 +58,22 @@ class PublicDoor:
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """Answer one request; errors are JSON, and everything is counted."""
+        self._under_way += 1
+        try:
+            return await self._answer(request)
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    async def settle(self) -> None:
+        """Return once every request under way is answered; bodies get a last few seconds."""
+        self._bodies.stop()
+        while self._under_way:
+            self._idle = anyio.Event()
+            await self._idle.wait()
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
         began_s = self._clock.monotonic_s()
         route = self._routes.get(request.raw_path) or self._find(request.raw_path)
         try:

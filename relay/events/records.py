@@ -95,7 +95,12 @@ def fill_blank(record: Record, remembered: MessageFields) -> Record:
     Source: OneSignal keeps messages of its API and journeys for 30 days; later events have blank
     message fields (Event Streams, 2026).
     """
-    return record._replace(message=remembered._replace(**_known(record.message)))
+    return record._replace(message=complete(record.message, remembered))
+
+
+def complete(message: MessageFields, further: MessageFields) -> MessageFields:
+    """Return a message's fields, the absent ones taken from further ones."""
+    return further._replace(**_known(message))
 
 
 def _known(message: MessageFields) -> dict[str, Any]:

@@ -244,7 +244,10 @@ class Intakes:
             StoreFailed: If the disk failed; the process must end.
         """
         events, size_bytes = len(intake.events), intake.size_bytes()
-        self._refuse_over_limits(events, size_bytes)
+        if self.waiting_bytes and self.waiting_bytes + size_bytes > MAX_WAITING_BYTES:
+            raise StoreFull("too much waits for the disk")
+        if events and self._ledger.pending + self.waiting_events + events > self._max_events:
+            await self._refuse_new_events(intake)
         if self._open is None or self._ticket is None or self._ticket.is_taken:
             self._open = _Append(self._keys, self._seqs)
             self._ticket = self._database.submit(
@@ -265,11 +268,19 @@ class Intakes:
         """Have `listener` called with their number whenever events of `app` were committed."""
         self._listeners[app] = listener
 
-    def _refuse_over_limits(self, events: int, size_bytes: int) -> None:
-        if events and self._ledger.pending + self.waiting_events + events > self._max_events:
+    async def _refuse_new_events(self, intake: Intake) -> None:
+        """Raise unless the outbox has room for those events of a body that are new."""
+        keys = {event_key(intake.app, event.insert_id) for event in intake.events}
+        unknown = [key for key in keys if key not in self._keys.days]
+
+        def count(raw: sqlite3.Connection) -> int:
+            return sum(
+                raw.execute(SQL["is_seen"], {"key": key}).fetchone() is None for key in unknown
+            )
+
+        new = await self._database.read(count)
+        if new and self._ledger.pending + self.waiting_events + new > self._max_events:
             raise StoreFull(f"the outbox holds its {self._max_events} events")
-        if self.waiting_bytes and self.waiting_bytes + size_bytes > MAX_WAITING_BYTES:
-            raise StoreFull("too much waits for the disk")
 
     def _committed(self, append: _Append, taken: Sequence[Taken]) -> None:
         """Let memory follow the disk, then wake whoever delivers."""

@@ -35,6 +35,10 @@ WHERE NOT EXISTS (
     CROSS JOIN seen ON seen.day = seen_days.day AND seen.key = substr(:keys, r.key * 16 + 1, 16)
 );
 
+-- name: is_seen
+-- Whether a key was accepted in the last days.
+SELECT 1 FROM seen_days CROSS JOIN seen ON seen.day = seen_days.day AND seen.key = :key;
+
 -- name: appended
 -- Which of a run of sequence numbers were added.
 SELECT seq FROM events WHERE seq BETWEEN :first AND :last;
@@ -271,8 +275,13 @@ DELETE FROM quarantine WHERE id IN (SELECT value FROM json_each(:ids));
 SELECT fields FROM messages WHERE app = :app AND message_id = :message_id;
 
 -- name: keep_message
+-- What the disk knows of a message stays; the new fields add to it.
 INSERT INTO messages (app, message_id, fields, seen_day) VALUES (?, ?, ?, ?)
-ON CONFLICT (app, message_id) DO UPDATE SET seen_day = max(seen_day, excluded.seen_day);
+ON CONFLICT (app, message_id) DO UPDATE SET
+    fields = CAST(
+        json_patch(CAST(excluded.fields AS TEXT), CAST(messages.fields AS TEXT)) AS BLOB
+    ),
+    seen_day = max(seen_day, excluded.seen_day);
 
 -- name: forget_messages
 DELETE FROM messages WHERE (app, message_id) IN (

@@ -156,3 +156,30 @@ async def test_the_status_has_every_field_of_the_contract(tmp_path: Path) -> Non
             "accepted", "pending", "in_flight", "delivered", "dead", "discarded", "duplicate",
             "filtered", "quarantined", "oldest_pending_age_s", "delivery", "last_error",
         }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", f"/dead-letters?after={2**63}", None),
+        ("POST", "/dead-letters/retry", {"ids": [2**63]}),
+        ("POST", "/quarantine/discard", {"ids": [-1]}),
+    ],
+)
+async def test_numbers_no_row_can_have_are_mistakes(
+    tmp_path: Path, method: str, path: str, body: object
+) -> None:
+    """They are answered as such, in JSON."""
+    async with running_relay(tmp_path, offline()) as relay:
+        answer = await relay.api(method, path, body)
+        assert answer.status == 400
+        assert answer.json["error"]
+
+
+async def test_an_origin_that_is_no_url_is_foreign(tmp_path: Path) -> None:
+    """Whatever a browser or somebody else puts there."""
+    async with running_relay(tmp_path, offline()) as relay:
+        answer = await relay.ask(
+            "GET", f"{relay.admin}/api/v1/status", headers={"Origin": "http://["}
+        )
+        assert answer.status == 403

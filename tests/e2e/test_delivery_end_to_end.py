@@ -159,3 +159,20 @@ async def test_a_dead_letter_can_be_retried_and_discarded(tmp_path: Path) -> Non
         status = await relay.status()
         assert (status["dead"], status["discarded"]) == (0, 2)
         assert not amplitude.ledger.violation_counts
+
+
+async def test_a_message_is_remembered_from_several_events(tmp_path: Path) -> None:
+    """What one event leaves out another adds; the first wording of a field counts."""
+    bare = {"name": "first", "title": "", "contents": ""}
+    full = {"name": "second", "title": "T", "contents": "C"}
+    blank = {"name": "", "title": "", "contents": ""}
+    async with relay_and_amplitude(tmp_path) as (relay, _):
+        await relay.post(event(1, message=bare))
+    async with relay_and_amplitude(tmp_path) as (relay, amplitude):
+        await relay.post(event(2, message=full))
+        await relay.post(event(3, message=blank))
+        await relay.settled()
+        late = amplitude.ledger.account(API_KEY).events[-1]
+        properties = cast("dict[str, str]", late["event_properties"])
+        assert properties["Message Name"] == "first"
+        assert (properties["Message Title"], properties["Message Contents"]) == ("T", "C")

@@ -25,13 +25,13 @@ def environment(temporary: Path, **changes: str) -> Mapping[str, str]:
 
 CREDULOUS = """
     from relay.amplitude.judgement import judge_upload
-from relay.amplitude.verdicts import Delivered, Settled
-    from relay.delivery import sender
+    from relay.amplitude.verdicts import Delivered, Settled
+    from relay.delivery import trip
     def judge(reply, events):
         if reply.status == 200:
             return Settled((Delivered(),) * len(events))
         return judge_upload(reply, events)
-    sender.judge_upload = judge
+    trip.judge_upload = judge
 """
 """A relay that believes every 200, also a proxy's."""
 

@@ -9,6 +9,7 @@ import anyio
 import orjson
 import pytest
 
+from relay.logs import configure_logging
 from tests.support.relays import (
     API_KEY,
     APP_ID,
@@ -278,3 +279,73 @@ async def test_quarantined_bodies_are_read_again_when_asked(tmp_path: Path) -> N
         gone = await relay.api("POST", "/quarantine/discard", {"app": "shop"})
         assert gone.json == {"affected": 1}
         assert (await relay.api("GET", "/quarantine")).json == {"items": [], "next": None}
+
+
+async def test_an_outbox_at_its_limit_still_recognises_what_it_has(tmp_path: Path) -> None:
+    """Only new events need room: repetitions and what is not understood are answered 200."""
+    changes = {"RELAY_OUTBOX__MAX_EVENTS": "3"}
+    async with relay_and_amplitude(tmp_path, changes) as (relay, _):
+        await relay.api("POST", "/apps/shop/pause")
+        first = [event(n) for n in range(3)]
+        assert (await relay.post(first)).json == counts(accepted=3)
+        assert (await relay.post(first)).json == counts(duplicate=3)
+        assert (await relay.post([])).json == ZEROS
+        assert (await relay.post(b"{")).json == counts(quarantined=1)
+        assert (await relay.post([*first, event(9)])).status == 503
+
+
+async def test_a_mass_of_tiny_gzip_members_is_not_unpacked(tmp_path: Path) -> None:
+    """Each member would cost a copy of all that follows; nobody sends such a body in earnest."""
+    async with running_relay(tmp_path, offline()) as relay:
+        bomb = gzip.compress(b"", mtime=0) * 100_000
+        with anyio.fail_after(5):
+            answer = await relay.post(bomb, Content_Encoding="gzip")
+        assert answer.json == counts(quarantined=1)
+
+
+async def test_a_body_that_breaks_off_costs_nothing(tmp_path: Path) -> None:
+    """Neither an event nor the hook's other callers."""
+    async with running_relay(tmp_path, offline()) as relay:
+        host, port = relay.public.removeprefix("http://").split(":")
+        async with await anyio.connect_tcp(host, int(port)) as stream:
+            await stream.send(
+                b"POST /v1/apps/shop/events HTTP/1.1\r\nHost: relay\r\n"
+                b"X-Relay-Token: %b\r\nContent-Length: 1000\r\n\r\n{" % TOKEN.encode()
+            )
+        assert (await relay.post(event(1))).json == counts(accepted=1)
+
+
+async def test_what_is_no_http_is_neither_repeated_nor_logged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The answer is JSON and quotes nothing; tokens and payloads stay out of the log."""
+    async with running_relay(tmp_path, offline()) as relay:
+        configure_logging("debug", "json")
+        host, port = relay.public.removeprefix("http://").split(":")
+        for head in (
+            b"POST / HTTP/1.1\r\nHost: relay\r\nAuthorization: Bearer private\x01\r\n\r\n",
+            b'{"event":{"external_id":"private"}} HTTP/1.1\r\n\r\n',
+        ):
+            async with await anyio.connect_tcp(host, int(port)) as stream:
+                await stream.send(head)
+                with anyio.fail_after(3):
+                    answer = await stream.receive()
+            assert b" 400 " in answer
+            assert b"private" not in answer
+            assert b'{"error":' in answer
+    assert "private" not in capsys.readouterr().out
+
+
+async def test_the_sender_is_invited_to_send_a_large_body(tmp_path: Path) -> None:
+    """`Expect: 100-continue` is answered, and only after the token was checked."""
+    async with running_relay(tmp_path, offline()) as relay:
+        host, port = relay.public.removeprefix("http://").split(":")
+        for token, first in ((TOKEN, b" 100 "), ("wrong", b" 401 ")):
+            async with await anyio.connect_tcp(host, int(port)) as stream:
+                await stream.send(
+                    b"POST /v1/apps/shop/events HTTP/1.1\r\nHost: relay\r\n"
+                    b"X-Relay-Token: %b\r\nContent-Length: 2\r\n"
+                    b"Expect: 100-continue\r\n\r\n" % token.encode()
+                )
+                with anyio.fail_after(3):
+                    assert first in await stream.receive()

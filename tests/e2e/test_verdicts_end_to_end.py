@@ -266,3 +266,30 @@ async def test_an_untried_event_never_expires(tmp_path: Path) -> None:
         assert (await relay.status())["delivery"] == "paused"
         await relay.api("POST", "/apps/shop/resume")
         assert (await relay.settled())["delivered"] == 2
+
+
+async def test_a_door_that_shuts_after_a_proven_refusal_kills_nobody(tmp_path: Path) -> None:
+    """What was proven of one event is no proof against the next ones."""
+    async with relay_and_amplitude(tmp_path) as (relay, amplitude):
+        amplitude.conditions = poison("waf_403", 1)
+        await post_all(relay, 10)
+        assert (await relay.settled())["dead"] == 1
+        amplitude.faults.add("403")
+        await post_all(relay, 30, first=100)
+        halted = await relay.until(lambda status: status["delivery"] == "halted")
+        assert (halted["pending"], halted["dead"]) == (30, 1)
+        amplitude.faults.clear()
+        assert (await relay.settled())["delivered"] == 39
+
+
+async def test_a_device_throttled_by_index_alone_rests_whole(tmp_path: Path) -> None:
+    """All of its events wait, in order, though the answer names one."""
+    async with relay_and_amplitude(tmp_path) as (relay, amplitude):
+        device = "the-same-device"
+        amplitude.conditions = Conditions.model_validate({"throttled_devices": [device]})
+        await relay.post([event(n, subscription_id=device) for n in range(5)])
+        await amplitude.ledger.wait_until(lambda ledger: ledger.total_requests >= 1)
+        amplitude.conditions = Conditions()
+        await relay.settled()
+        order = amplitude.ledger.account(API_KEY).device_order[device]
+        assert list(order) == [insert_id(n) for n in range(5)]

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 
 import anyio
 import orjson
@@ -22,6 +23,7 @@ from relay.amplitude.events_api import (
 )
 from relay.amplitude.judgement import judge_upload
 from relay.amplitude.verdicts import Halt, Later, Settled, UploadReply
+from relay.clock import SystemClock
 from relay.delivery.batching import BatchLimits
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -67,7 +69,10 @@ async def _uploading(
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         port = runner.addresses[0][1]
         async with ClientSession(cookie_jar=DummyCookieJar()) as session:
-            yield EventsApi(session, replace(target, url=f"http://127.0.0.1:{port}")), heard
+            yield (
+                EventsApi(session, replace(target, url=f"http://127.0.0.1:{port}"), SystemClock()),
+                heard,
+            )
     finally:
         await runner.cleanup()
 
@@ -111,7 +116,7 @@ async def _upload_raw(
             group.start_soon(listener.serve, handle)
             target = replace(TARGET, url=f"http://127.0.0.1:{port}", timeout_s=timeout_s)
             with anyio.fail_after(10):
-                reply = await EventsApi(session, target).upload(EVENT)
+                reply = await EventsApi(session, target, SystemClock()).upload(EVENT)
             group.cancel_scope.cancel()
     return reply
 
@@ -267,7 +272,7 @@ async def test_nobody_listening_is_no_answer() -> None:
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         port = listener.extra(SocketAttribute.local_port)
     async with ClientSession() as session:
-        api = EventsApi(session, replace(TARGET, url=f"http://127.0.0.1:{port}"))
+        api = EventsApi(session, replace(TARGET, url=f"http://127.0.0.1:{port}"), SystemClock())
         reply = await api.upload(EVENT)
     assert reply.status is None
     assert reply.failure.startswith("ClientConnectorError")
@@ -276,7 +281,7 @@ async def test_nobody_listening_is_no_answer() -> None:
 async def test_an_unknown_host_is_no_answer() -> None:
     """A name that does not resolve is an outage, and its failure names no URL."""
     async with ClientSession() as session:
-        api = EventsApi(session, replace(TARGET, url="http://nowhere.invalid"))
+        api = EventsApi(session, replace(TARGET, url="http://nowhere.invalid"), SystemClock())
         reply = await api.upload(EVENT)
     assert reply.status is None
 
@@ -363,9 +368,12 @@ async def test_a_hostile_retry_after_raises_nothing() -> None:
 )
 def test_retry_after_forms(value: str | None, seconds: float | None) -> None:
     """Seconds or an instant against the answer's own date, up to a day."""
-    assert parse_retry_after(value, "Wed, 21 Oct 2026 07:28:00 GMT") == seconds
+    assert parse_retry_after(value, "Wed, 21 Oct 2026 07:28:00 GMT", now_s=0.0) == seconds
 
 
-def test_an_instant_without_a_date_says_nothing() -> None:
-    """Our own clock is not trusted for it."""
-    assert parse_retry_after("Wed, 21 Oct 2026 07:28:30 GMT", None) is None
+def test_an_instant_without_a_date_is_read_against_our_clock() -> None:
+    """A server that does not say what time it is still knows when it wants us back."""
+    noon_s = 1_792_584_000.0
+    wish = formatdate(noon_s + 90, usegmt=True)
+    assert parse_retry_after(wish, None, now_s=noon_s) == 90.0
+    assert parse_retry_after(wish.removesuffix(" GMT"), "rubbish", now_s=noon_s) == 90.0

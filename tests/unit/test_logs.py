@@ -88,9 +88,9 @@ def test_libraries_lines_pass_the_same_pipeline() -> None:
     """A library must not write a secret either, nor another format."""
     stream = io.StringIO()
     configure_logging("info", "json", stream=stream, secrets=["s3cret"])
-    logging.getLogger("aiohttp.server").error("no %s for %d", "s3cret", 7)
+    logging.getLogger("aiohttp.client").error("no %s for %d", "s3cret", 7)
     assert lines(stream) == [
-        {"event": "no [redacted] for 7", "level": "error", "logger": "aiohttp.server"}
+        {"event": "no [redacted] for 7", "level": "error", "logger": "aiohttp.client"}
     ]
 
 
@@ -112,7 +112,7 @@ def test_debug_is_for_relay_alone() -> None:
     structlog.get_logger("relay.x").debug("a.done")
     logging.getLogger("aiosqlite").debug("executing INSERT ('user-1')")
     logging.getLogger("aiohttp.access").info("GET /api/v1/users/shop/user-1")
-    logging.getLogger("aiohttp.server").info("listening")
+    logging.getLogger("aiohttp.client").info("listening")
     assert [line["event"] for line in lines(stream)] == ["a.done", "listening"]
 
 

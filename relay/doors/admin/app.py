@@ -16,8 +16,14 @@ from relay.metrics import CONTENT_TYPE
 __all__ = ["AdminParts", "admin_app"]
 
 
-def admin_app(parts: AdminParts, *, token: str | None) -> web.Application:
-    """Return the application of the door at which the operator knocks."""
+def admin_app(parts: AdminParts, bodies: Bodies, *, token: str | None) -> web.Application:
+    """Return the application of the door at which the operator knocks.
+
+    Args:
+        parts: The running daemon.
+        bodies: Who reads this door's bodies; aiohttp's own server invites them.
+        token: Who presents it may come in; None lets in whoever is on this machine.
+    """
     app = web.Application(middlewares=[answering(parts.metrics, parts.clock), guarding(token)])
     operations = [*Apps(parts).operations(), *Letters(parts).operations()]
     document = describe(operations)
@@ -38,7 +44,7 @@ def admin_app(parts: AdminParts, *, token: str | None) -> web.Application:
             web.get("/readyz", health.readyz),
             web.get("/metrics", metrics),
             web.get(f"{PREFIX}/openapi.json", openapi),
-            *operation_routes(operations, Bodies()),
+            *operation_routes(operations, bodies),
         ]
     )
     return app

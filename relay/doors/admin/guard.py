@@ -48,12 +48,19 @@ def _admit(request: web.Request, tokens: Tokens | None) -> None:
     if tokens is None and not _is_loopback(request.host):
         raise web.HTTPForbidden(text="this door answers to loopback names only")
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
+    if origin is not None and _netloc(origin) != request.host:
         raise web.HTTPForbidden(text="requests from other sites are refused")
     if tokens is not None and not tokens.admit(presented_tokens(request)):
         raise web.HTTPUnauthorized(
             text="wrong or missing token", headers={"WWW-Authenticate": "Bearer"}
         )
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,6 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 MAX_LIMIT = 1_000
 DEFAULT_LIMIT = 50
 
+MAX_ID = 2**63 - 1
+"""The largest number a row can have."""
+
+Id = Annotated[int, Field(ge=0, le=MAX_ID)]
 App = Annotated[str, Field(description="The app's name.")]
 Instant = Annotated[int, Field(description="UTC epoch milliseconds.")]
 
@@ -29,13 +33,13 @@ class Listing(_Question):
     app: App | None = None
     reason: str | None = Field(None, description="Only with this reason.")
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Items on one page.")
-    after: int = Field(0, ge=0, description="The `next` of the page before.")
+    after: int = Field(0, ge=0, le=MAX_ID, description="The `next` of the page before.")
 
 
 class Choice(_Question):
     """Which items an action concerns: these ids, or those of an app (with a reason)."""
 
-    ids: list[int] | None = Field(None, max_length=100_000)
+    ids: list[Id] | None = Field(None, max_length=100_000)
     app: App | None = None
     reason: str | None = None
     dry_run: bool = Field(default=False, description="Only count what would change.")

@@ -1,77 +1,63 @@
-"""An event that is refused, or an app that is."""
+"""What a refused event and a refused app look like."""
 
-from relay.delivery.refusals import EPISODE_S, MAX_ALONE, MAX_UNPROVEN, Refusal, Refusals
+from relay.delivery.refusals import MAX_ALONE, MAX_UNPROVEN, Refusal, Refusals
 
 
 def test_a_lone_refusal_without_proof_waits() -> None:
-    """Nothing dies of a door that may be shut for everybody."""
+    """Nothing tells yet whether the event or the app is refused."""
+    assert Refusals().judge_alone(1, 10.0, dies_alone=False) is Refusal.WAITS
+
+
+def test_an_upload_taken_since_is_the_proof() -> None:
+    """What others pass with is not shut: the event is to blame."""
     refusals = Refusals()
-    refusals.refused(0.0)
-    assert refusals.judge_alone(1, 0.0, dies_alone=False) is Refusal.WAITS
+    refusals.taken(11.0)
+    assert refusals.judge_alone(1, 10.0, dies_alone=False) is Refusal.DIES
 
 
-def test_a_lone_refusal_dies_once_another_upload_was_taken_since() -> None:
-    """A success after the first refusal proves that the door is open."""
+def test_an_upload_taken_before_proves_nothing() -> None:
+    """The door may have shut between."""
     refusals = Refusals()
-    refusals.refused(0.0)
-    refusals.taken(1.0)
-    refusals.refused(2.0)
-    assert refusals.judge_alone(1, 0.0, dies_alone=False) is Refusal.DIES
+    refusals.taken(9.0)
+    assert refusals.judge_alone(1, 10.0, dies_alone=False) is Refusal.WAITS
 
 
-def test_a_success_before_the_first_refusal_proves_nothing() -> None:
-    """The door may have shut in between."""
+def test_a_proof_counts_for_the_event_it_was_about() -> None:
+    """One event's proof is none for events first refused after it."""
     refusals = Refusals()
-    refusals.taken(0.0)
-    refusals.refused(1.0)
-    assert refusals.judge_alone(1, 0.0, dies_alone=False) is Refusal.WAITS
+    refusals.taken(11.0)
+    assert refusals.judge_alone(1, 10.0, dies_alone=False) is Refusal.DIES
+    assert refusals.judge_alone(2, 12.0, dies_alone=False) is Refusal.WAITS
 
 
-def test_refusals_without_any_success_halt_the_app() -> None:
-    """A few lone events are enough to see that everything is refused."""
+def test_a_suspect_is_remembered_over_claims() -> None:
+    """An event that halted its app dies once others were taken, however much later."""
     refusals = Refusals()
-    for _ in range(MAX_UNPROVEN):
-        refusals.refused(0.0)
-        assert refusals.judge_alone(1, 0.0, dies_alone=False) is Refusal.WAITS
-    assert refusals.judge_alone(1, 0.0, dies_alone=False) is Refusal.HALTS
+    assert refusals.judge_alone(1, 10.0, dies_alone=False) is Refusal.WAITS
+    refusals.taken(400.0)
+    assert refusals.judge_alone(1, 500.0, dies_alone=False) is Refusal.DIES
+    assert refusals.judge_alone(1, 600.0, dies_alone=False) is Refusal.WAITS
 
 
-def test_an_answer_about_the_request_kills_a_few_and_then_halts() -> None:
-    """A wrong path answers 404 to everything: only a few events pay for finding out."""
+def test_a_few_lone_refusals_in_a_row_halt_the_app() -> None:
+    """Without a success between, it is the app that is refused."""
     refusals = Refusals()
-    fates = []
-    for _ in range(MAX_UNPROVEN + 1):
-        refusals.refused(0.0)
-        fates.append(refusals.judge_alone(1, 0.0, dies_alone=True))
+    fates = [refusals.judge_alone(seq, 10.0, dies_alone=False) for seq in range(MAX_UNPROVEN + 1)]
+    assert fates == [Refusal.WAITS] * MAX_UNPROVEN + [Refusal.HALTS]
+
+
+def test_an_answer_about_the_request_kills_only_a_few_unproven() -> None:
+    """A proxy that answers 404 to everything does not empty the outbox."""
+    refusals = Refusals()
+    fates = [refusals.judge_alone(seq, 10.0, dies_alone=True) for seq in range(MAX_UNPROVEN + 1)]
     assert fates == [Refusal.DIES] * MAX_UNPROVEN + [Refusal.HALTS]
 
 
-def test_many_deaths_in_a_row_halt_even_after_a_success() -> None:
-    """The door may have shut after it; not everything behind it dies."""
+def test_a_long_row_halts_even_with_proof() -> None:
+    """The door may have shut since the proof; a success between starts the row anew."""
     refusals = Refusals()
-    refusals.refused(0.0)
-    refusals.taken(1.0)
-    fates = []
-    for _ in range(MAX_ALONE + 1):
-        refusals.refused(2.0)
-        fates.append(refusals.judge_alone(1, 0.0, dies_alone=False))
+    refusals.taken(11.0)
+    fates = [refusals.judge_alone(seq, 10.0, dies_alone=False) for seq in range(MAX_ALONE + 1)]
     assert fates == [Refusal.DIES] * MAX_ALONE + [Refusal.HALTS]
-
-
-def test_a_success_starts_the_count_again() -> None:
-    """Single bad events among good ones never add up to a halt."""
-    refusals = Refusals()
-    refusals.refused(0.0)
-    for number in range(10 * MAX_ALONE):
-        refusals.taken(1.0 + number)
-        refusals.refused(1.5 + number)
-        assert refusals.judge_alone(1, 0.0, dies_alone=False) is Refusal.DIES
-
-
-def test_refusals_far_apart_are_episodes_of_their_own() -> None:
-    """Proof of one day says nothing about the next."""
-    refusals = Refusals()
-    refusals.refused(0.0)
-    refusals.taken(1.0)
-    refusals.refused(2.0 + EPISODE_S)
-    assert refusals.judge_alone(1, 2.0 + EPISODE_S, dies_alone=False) is Refusal.WAITS
+    refusals.taken(12.0)
+    assert refusals.judge_alone(99, 10.0, dies_alone=False) is Refusal.DIES
