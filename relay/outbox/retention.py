@@ -7,10 +7,12 @@ messages expire whole.
 """
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
-from itertools import groupby, islice
-from operator import itemgetter
+from itertools import islice
+
+import anyio.lowlevel
 
 from relay.database.database import Database
 from relay.outbox.intake import Keys
@@ -22,6 +24,12 @@ SEEN_DAYS = 31
 MESSAGE_DAYS = 90
 
 FOLD_CHUNK = 2_000
+FOLD_RANGES = 16
+"""Ranges of keys that are sorted and written one after the other: sorting all at once would
+hold everybody up."""
+
+BYTE_VALUES = 256
+
 PRUNE_CHUNK = 250
 EXPIRE_CHUNK = 2_000
 
@@ -42,18 +50,27 @@ class Retention:
         """Move the keys in memory to disk; return how many.
 
         A crash in between repeats the fold: the mark moves last, and writing a key twice
-        does no harm.
+        does no harm. A key leaves memory once the disk has it.
         """
-        folding, last_seq = dict(self._keys.days), self._keys.last_seq
-        runs = sorted((day, key) for key, day in folding.items())
-        for day, members in groupby(runs, key=itemgetter(0)):
-            keys = (key for _, key in members)
+        folded, last_seq = 0, self._keys.last_seq
+        for (day, _), members in sorted((await self._parts()).items()):
+            keys = iter(sorted(members))
             while chunk := list(islice(keys, FOLD_CHUNK)):
                 await self._database.write(partial(_fold_chunk, day, chunk))
+                for key in chunk:
+                    del self._keys.days[key]
+                folded += len(chunk)
         await self._database.execute(SQL["mark_folded"], {"seq": last_seq})
-        for key in folding:
-            del self._keys.days[key]
-        return len(folding)
+        return folded
+
+    async def _parts(self) -> dict[tuple[int, int], list[bytes]]:
+        """Return the keys in memory by day and range, some at a time for the loop's sake."""
+        parts: defaultdict[tuple[int, int], list[bytes]] = defaultdict(list)
+        for place, (key, day) in enumerate(list(self._keys.days.items()), start=1):
+            parts[day, key[0] * FOLD_RANGES // BYTE_VALUES].append(key)
+            if place % FOLD_CHUNK == 0:
+                await anyio.lowlevel.checkpoint()
+        return parts
 
     async def prune(self) -> bool:
         """Remove rows of some delivered events; False when nothing is left to remove."""
