@@ -28,8 +28,8 @@ Row = tuple[Any, ...]  # what a column holds is known by the query, not by Pytho
 IDLE_S = 5.0
 """The writer gives a sign of life at least so often."""
 
-CHECKPOINT_PAGES = 4_000
-"""Log pages after which the log is written back: 16 MB, so that the many versions of a
+CHECKPOINT_PAGES = 2_000
+"""Log pages after which the log is written back: 8 MB, so that the many versions of a
 table's last page are written once, and the pause stays in the milliseconds."""
 
 PAGES_PER_COMMIT = 4

@@ -30,7 +30,7 @@ hold everybody up."""
 
 BYTE_VALUES = 256
 
-PRUNE_CHUNK = 250
+PRUNE_CHUNK = 125
 EXPIRE_CHUNK = 2_000
 
 
