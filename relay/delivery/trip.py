@@ -265,7 +265,8 @@ class Trip:
         """Write the one line of this upload."""
         outcome = _outcome(verdict)
         self._line.meter.uploaded(outcome, duration_s)
-        log.info(
+        write = log.info if isinstance(verdict, Settled | Split) else log.warning
+        write(
             "batch.uploaded",
             app=self._line.app,
             outcome=outcome,

@@ -7,7 +7,6 @@ three things are errors: a wrong token, a body past the limits, a store that tak
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-import structlog
 from aiohttp import web
 
 from relay.admission import Admission
@@ -16,8 +15,6 @@ from relay.doors.door import unavailable
 from relay.doors.tokens import NOBODY, Tokens, presented_tokens
 from relay.errors import PayloadError
 from relay.reception import Received, Reception, Source
-
-log = structlog.get_logger(__name__)
 
 TOKEN_HEADER = "X-Relay-Token"  # noqa: S105  # a header's name
 _ONE_ACCEPTED = Received(1, 0, 0, 0)
