@@ -1,8 +1,5 @@
 """A disk without a free byte: nothing is taken, what was taken still leaves."""
 
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -12,6 +9,7 @@ import pytest
 from relay.sandbox.amplitude import AmplitudeStandIn, running
 from tests.support.command_line import CommandLine
 from tests.support.daemons import living, open_doors
+from tests.support.disks import fill, small_disk
 from tests.support.relays import (
     API_KEY,
     DEADLINE_S,
@@ -21,34 +19,9 @@ from tests.support.relays import (
     running_relay,
 )
 
-DISK_MB = 96
 MIN_FREE = str(16 * 1024 * 1024)
 
 pytestmark = pytest.mark.slow
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """Mount a small file system of its own (needs root) while the block runs."""
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", folder], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-def fill(folder: Path) -> Path:
-    """Take every free byte of a disk."""
-    filler = folder / "filler"
-    with filler.open("ab", buffering=0) as file:
-        for size in (1 << 20, 1 << 12, 1):
-            try:
-                while file.write(b"x" * size) == size:
-                    pass
-            except OSError:
-                continue
-    return filler
 
 
 async def until_refused(relay: Relay) -> None:

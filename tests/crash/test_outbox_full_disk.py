@@ -1,10 +1,5 @@
-"""A disk without one free byte: what is there still goes.
+"""A disk without one free byte: what is in the outbox still goes."""
 
-Needs a small file system of its own, so it runs where one may be mounted.
-"""
-
-import os
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -15,38 +10,21 @@ import pytest
 from relay.delivery.batching import BatchLimits
 from relay.errors import StoreFull
 from tests.support.deliveries import SETUP, Bench, ScriptedAmplitude, running_delivery
+from tests.support.disks import fill, small_disk
 from tests.support.outboxes import append, counts, mapped, running_outbox
 
-SIZE_BYTES = 96 << 20
 EVENTS = 3_000
 SETTINGS = replace(SETUP, limits=BatchLimits(500, 900_000, 60))
+
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system that can be filled."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "tmpfs", str(place)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no file system may be mounted here")
-    try:
+    with small_disk(tmp_path / "disk") as place:
         yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-
-
-def _fill(disk: Path) -> None:
-    """Leave no byte free."""
-    with (disk / "other people's data").open("ab", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            pass
-    assert os.statvfs(disk).f_bavail == 0
 
 
 @asynccontextmanager
@@ -62,7 +40,7 @@ async def _paused(folder: Path) -> AsyncIterator[Bench]:
 async def test_a_disk_that_fills_up_does_not_stop_delivery(disk: Path) -> None:
     """Draining goes on down to no byte free."""
     async with _paused(disk / "data") as bench:
-        _fill(disk)
+        fill(disk)
         bench.delivery.gate.set_paused(paused=False)
         await bench.settled(EVENTS, within_s=5)
 
@@ -71,7 +49,7 @@ async def test_an_outbox_starts_and_drains_on_a_full_disk(disk: Path) -> None:
     """Also across a restart there."""
     async with _paused(disk / "data"):
         pass
-    _fill(disk)
+    fill(disk)
     async with running_delivery(disk / "data", ScriptedAmplitude(), SETTINGS) as bench:
         await bench.settled(EVENTS, within_s=5)
 
@@ -79,7 +57,7 @@ async def test_an_outbox_starts_and_drains_on_a_full_disk(disk: Path) -> None:
 async def test_nothing_is_lost_where_the_disk_is_full(disk: Path) -> None:
     """What was answered before is there when there is room again, whatever happened between."""
     async with _paused(disk / "data") as bench:
-        _fill(disk)
+        fill(disk)
         bench.delivery.gate.set_paused(paused=False)
         with suppress(StoreFull):
             for number in range(200):
