@@ -43,8 +43,9 @@ log = structlog.get_logger(__name__)
 DRAIN_S = 6.0
 """For uploads under way once the public door is closed."""
 
-STOP_S = 9.0
-"""For the door and the uploads together; systemd is told to wait a second more."""
+STOP_S = 8.0
+"""For the door and the uploads together; closing the database comes on top, and systemd waits
+for 10 seconds in all."""
 
 
 @dataclass(frozen=True, slots=True)

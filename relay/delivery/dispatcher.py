@@ -51,6 +51,11 @@ class Dispatcher:
         """Events in senders' hands."""
         return sum(claim.left for claim in self._in_hand.values())
 
+    @property
+    def has_others(self) -> bool:
+        """Whether events wait that are in nobody's hands and not parked."""
+        return self._has_unread or self._window.ready_count > 0
+
     async def oldest_accepted_at(self) -> int | None:
         """Return when the oldest pending event was accepted (epoch ms), None without any."""
         ages = [claim.events[0].accepted_at for claim in self._in_hand.values()]
@@ -133,6 +138,7 @@ class Dispatcher:
             self._awaited = max(1, limits.max_events - len(ready)) if ready else 1
             with anyio.move_on_after(wait_s):
                 await self._wakeup.wait()
+            self._has_unread = self._has_unread or not ready
 
     def _company_s(self, ready: list[Waiting], now_s: float) -> float:
         """Return how long `ready` may still wait for company; 0 if it should go now."""
@@ -145,7 +151,7 @@ class Dispatcher:
         if is_full or self._window.ready_count > len(ready):
             return 0.0
         waited_s = (self._clock.now_ms() - ready[0].accepted_at) / 1000
-        return min(self._linger_s, self._linger_s - waited_s)
+        return self._linger_s - waited_s if waited_s >= 0 else 0.0  # the clock was set back
 
     async def _fill(self, wanted: int) -> None:
         """Have up to `wanted` events ready, if there are so many."""

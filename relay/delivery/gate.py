@@ -45,13 +45,14 @@ class Gate:
     Attributes:
         last_error: Why uploads fail, for people; None while they work.
         is_paused: Whether a person stopped the app's delivery.
+        halt_probe_s: How often a halted app is tried.
     """
 
     def __init__(
         self, policy: BackoffPolicy, *, halt_probe_s: float, clock: Clock, rng: Random
     ) -> None:
         self._policy = policy
-        self._halt_probe_s = halt_probe_s
+        self.halt_probe_s = halt_probe_s
         self._clock = clock
         self._rng = rng
         self._failures = 0
@@ -117,7 +118,7 @@ class Gate:
             self._failures += 1
             self._failures_ever += 1
             wait_s = self._policy.delay_s(self._failures, rng=self._rng)
-            self._opens_at_s = now_s + (self._halt_probe_s if self._is_halted else wait_s)
+            self._opens_at_s = now_s + (self.halt_probe_s if self._is_halted else wait_s)
         self._opens_at_s = max(self._opens_at_s, now_s + (retry_after_s or 0.0))
         self.leave(given)
 
@@ -131,7 +132,7 @@ class Gate:
         self.last_error = reason
         self._is_halted = True
         self._failures_ever += 1
-        self._opens_at_s = self._clock.monotonic_s() + self._halt_probe_s
+        self._opens_at_s = self._clock.monotonic_s() + self.halt_probe_s
         self.leave(given)
         return is_news
 

@@ -14,15 +14,12 @@ class Load:
         events: In order of acceptance.
         attempts: Uploads of this claim these events were part of.
         first_tried_at: Epoch milliseconds of the first of these uploads.
-        refused_s: When it, or a larger load it was part of, was first refused at the door
-            (monotonic seconds).
         is_suspect: A lone event, refused, that waits for proof that others are not.
     """
 
     events: Sequence[Waiting]
     attempts: int = 0
     first_tried_at: int | None = None
-    refused_s: float | None = None
     is_suspect: bool = False
 
     def counted(self, now_ms: int) -> "Load":

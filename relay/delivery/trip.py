@@ -31,6 +31,7 @@ from relay.delivery.gate import Pass
 from relay.delivery.line import Line
 from relay.delivery.load import Load
 from relay.delivery.refusals import Refusal
+from relay.delivery.witness import find_witness
 from relay.errors import StoreFull
 from relay.outbox.claims import Claim, Death, Settlement, Waiting
 from relay.pulse import Pulse
@@ -55,6 +56,8 @@ class Trip:
         self._resting: dict[str, frozenset[str]] = {}
         self._largest_taken: Load | None = None
         self._was_too_large = False
+        self._heard = 0
+        self._takes_before: int | None = None
 
     async def carry(self) -> None:
         """Send what the claim holds until it is settled or a stop is requested.
@@ -64,7 +67,8 @@ class Trip:
         while self._loads and not self._line.stop.is_requested:
             load = await self._without_resting(self._loads.popleft())
             if load.events:
-                self._loads.extendleft(reversed(await self._send(load)))
+                again = await self._send(load)
+                self._loads.extendleft(reversed(again))
         if self._was_too_large and self._largest_taken:
             taken = self._largest_taken
             self._line.limits.learn(len(taken.events), taken.size_bytes)
@@ -110,7 +114,8 @@ class Trip:
         gate = self._line.gate
         match verdict:
             case Settled():
-                self._line.refusals.taken(self._line.clock.monotonic_s())
+                self._line.refusals.taken()
+                self._heard = 0
                 gate.succeed(given)
                 return await self._obey_settled(verdict, load)
             case Split():
@@ -167,26 +172,44 @@ class Trip:
         return ()
 
     async def _obey_refused(self, refused: Refused, load: Load, given: Pass) -> Sequence[Load]:
-        refused_s = load.refused_s or self._line.clock.monotonic_s()
-        load = replace(load, refused_s=refused_s)
         if len(load.events) > 1:
             return self._halves(load)
-        event = load.tried(load.events[0])
-        judgement = self._line.refusals.judge_alone(
-            event.seq, refused_s, dies_alone=refused.dies_alone
-        )
+        event, refusals = load.events[0], self._line.refusals
+        if self._takes_before is None:
+            self._takes_before = refusals.takes
+        judgement = refusals.judge_alone(event.seq, dies_alone=refused.dies_alone)
         if judgement is Refusal.DIES:
             await self._settle(Settlement(dead=load.deaths(refused.reason, refused.detail)))
             return ()
-        if judgement is Refusal.WAITS and any(not other.is_suspect for other in self._loads):
-            self._loads.append(replace(load, is_suspect=True))  # the others are its proof
-            return ()
-        self._resting[event.lane] = frozenset({event.lane})
-        words = f"Amplitude refuses this app's uploads: {refused.detail}"
-        self._halt(given, words, refused.reason)
-        self._line.dispatcher.rest(event, self._resting[event.lane], 0.0)
-        await self._settle(Settlement(released=[event]))  # in line, others may prove it wrong
+        self._loads.append(replace(load, is_suspect=True))
+        others = [other for other in self._loads if other.events and not other.is_suspect]
+        if any(each.lane != event.lane for other in others for each in other.events):
+            self._resting[event.lane] = frozenset({event.lane})
+        if judgement is Refusal.WAITS and others:
+            return ()  # they are the proof
+        if witness := find_witness(self._loads, self._heard):
+            self._heard += 1
+            self._loads = deque(other.without([witness.seq]) for other in self._loads)
+            return (Load([witness], load.attempts, load.first_tried_at),)
+        await self._give_up(refused, given)
         return ()
+
+    async def _give_up(self, refused: Refused, given: Pass) -> None:
+        """Put all that is left back in line; halt the app if nothing was taken meanwhile.
+
+        Where others wait, those put back rest, so that the next to go are the others.
+        """
+        line = self._line
+        wait_s = line.policy.hold_s
+        if line.refusals.takes == self._takes_before:
+            words = f"Amplitude refuses this app's uploads: {refused.detail}"
+            self._halt(given, words, refused.reason)
+            wait_s = 2 * line.gate.halt_probe_s if line.dispatcher.has_others else 0.0
+        left = [load.tried(event) for load in self._loads for event in load.events]
+        self._loads.clear()
+        for event in left:
+            line.dispatcher.rest(event, frozenset({event.lane}), wait_s)
+        await self._settle(Settlement(released=left))
 
     def _halves(self, load: Load) -> list[Load]:
         return [replace(load, events=half) for half in halve(load.events)]
@@ -208,7 +231,7 @@ class Trip:
 
     async def _without_resting(self, load: Load) -> Load:
         """Put back events whose lane rests because of an earlier one."""
-        if load.is_suspect or not self._resting:
+        if load.is_suspect or not self._resting or not load.events:
             return load
         resting = [load.tried(event) for event in load.events if event.lane in self._resting]
         for event in resting:

@@ -293,3 +293,55 @@ async def test_a_device_throttled_by_index_alone_rests_whole(tmp_path: Path) -> 
         await relay.settled()
         order = amplitude.ledger.account(API_KEY).device_order[device]
         assert list(order) == [insert_id(n) for n in range(5)]
+
+
+@pytest.mark.parametrize("senders", ["1", "4"])
+async def test_a_run_of_refused_events_dies_and_stops_nobody(tmp_path: Path, senders: str) -> None:
+    """A campaign whose title a firewall dislikes: all of it, and nothing else."""
+    changes = {"RELAY_DELIVERY__SENDERS": senders}
+    async with relay_and_amplitude(tmp_path, changes) as (relay, amplitude):
+        amplitude.conditions = poison("waf_403", *range(1, 101))
+        await post_all(relay, 400)
+        status = await relay.settled()
+        assert (status["delivered"], status["dead"]) == (300, 100)
+        assert len(amplitude.ledger.requests) < 700
+
+
+async def test_a_run_of_refused_events_ahead_of_all_others_dies_too(tmp_path: Path) -> None:
+    """First the app halts; whatever comes later proves the door open."""
+    async with relay_and_amplitude(tmp_path) as (relay, amplitude):
+        amplitude.conditions = poison("waf_403", *range(1, 41))
+        await post_all(relay, 40)
+        await relay.until(lambda status: status["delivery"] == "halted")
+        await post_all(relay, 40, first=1000)
+        status = await relay.settled()
+        assert (status["delivered"], status["dead"]) == (40, 40)
+
+
+async def test_a_door_that_shuts_in_the_middle_kills_nobody(tmp_path: Path) -> None:
+    """Events refused by themselves only after it shut are no suspects for good."""
+    async with relay_and_amplitude(tmp_path) as (relay, amplitude):
+        amplitude.conditions = poison("waf_403", 1)
+        amplitude.faults.add("slow", count=2, delay_s=0.01)
+        await post_all(relay, 200)
+        await amplitude.ledger.wait_until(lambda ledger: ledger.total_events > 0)
+        amplitude.faults.add("403")
+        await post_all(relay, 200, first=1000)
+        await relay.until(lambda status: status["delivery"] == "halted")
+        amplitude.faults.clear()
+        status = await relay.settled()
+        assert (status["delivered"], status["dead"]) == (399, 1)
+
+
+async def test_a_clock_set_back_holds_nobody_up(tmp_path: Path) -> None:
+    """The linger never grows with the clock's correction."""
+    clock = LeapingClock()
+    clock.leap(86_400)
+    changes = {"RELAY_DELIVERY__LINGER_S": "0.3"}
+    async with relay_and_amplitude(tmp_path, changes, clock=clock) as (relay, _):
+        await relay.api("POST", "/apps/shop/pause")
+        await post_all(relay, 1)
+        clock.leap(-86_400)
+        await relay.api("POST", "/apps/shop/resume")
+        with anyio.fail_after(5):
+            await relay.settled()

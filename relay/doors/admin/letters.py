@@ -67,11 +67,11 @@ class Letters:
     async def retry_dead_letters(self, call: Call[Choice]) -> Affected:
         """Put dead letters back in line."""
         dead_letters = self._parts.outbox.dead_letters
-        answer = await self._act(call.asked, dead_letters.count, dead_letters.retry)
-        if not call.asked.dry_run:
+        try:
+            return await self._act(call.asked, dead_letters.count, dead_letters.retry)
+        finally:  # also after a part of them
             for delivery in self._parts.deliveries.values():
-                delivery.dispatcher.arrived(answer.affected)
-        return answer
+                delivery.dispatcher.arrived(1)
 
     async def discard_dead_letters(self, call: Call[Choice]) -> Affected:
         """Throw dead letters away."""
