@@ -16,7 +16,8 @@ from relay.errors import PayloadError
 from relay.events.mapping import Filtered, MappedEvent, MappingPolicy, map_record
 from relay.events.payload import parse_body, read_record
 from relay.events.records import Record, fill_blank
-from relay.outbox.intake import DAY_MS, Intake, Intakes, QuarantinedBody
+from relay.outbox.intake import DAY_MS, Intake, QuarantinedBody
+from relay.outbox.intakes import Intakes
 from relay.outbox.messages import Messages
 from relay.outbox.quarantine import Quarantine, Quarantined
 from relay.outbox.selection import Selection
@@ -107,10 +108,9 @@ class Reception:
                 intake = await self._read_again(sources.get(body.app), body)
                 if intake is None:
                     continue
+                if not dry_run and (await self._intakes.append(intake)).is_void:
+                    continue  # another reader was faster
                 affected += 1
-                if not dry_run:
-                    await self._intakes.append(intake)
-                    await quarantine.remove([body.id])
         return affected
 
     async def _read_again(self, source: Source | None, body: Quarantined) -> Intake | None:
@@ -121,7 +121,7 @@ class Reception:
         """
         if source is None or body.hook != HOOK:
             return None
-        intake = Intake(source.no, body.received_at)
+        intake = Intake(source.no, body.received_at, quarantine_id=body.id)
         try:
             for element in parse_body(body.body):
                 await self._take(source, element, intake)

@@ -50,6 +50,8 @@ relay.outbox.ledger
 relay.outbox.messages
 relay.outbox.quarantine
 relay.outbox.intake
+relay.outbox.append
+relay.outbox.intakes
 relay.outbox.retention
 relay.outbox.claims
 relay.outbox.dead_letters
@@ -64,6 +66,7 @@ relay.delivery.window
 relay.delivery.dispatcher
 relay.delivery.line
 relay.delivery.load
+relay.delivery.witness
 relay.delivery.trip
 relay.delivery.sender
 relay.delivery.delivery

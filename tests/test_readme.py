@@ -35,7 +35,7 @@ def test_every_reason_of_death_is_explained() -> None:
     sources = Path(__file__).parent.parent / "relay"
     text = "".join(
         (sources / name).read_text(encoding="utf-8")
-        for name in ("amplitude/verdicts.py", "amplitude/judgement.py", "delivery/trip.py")
+        for name in ("amplitude/judgement.py", "delivery/trip.py")
         if (sources / name).exists()
     )
     reasons = set(re.findall(r'(?:Dead|Split|Refused|Death)\(\s*(?:event, )?"(\w+)"', text))

@@ -151,6 +151,8 @@ def _judge_holds(
         if not held_devices and not held_users:
             continue
         is_quota = bool(held_devices & quota_devices or held_users & quota_users)
+        if is_quota:  # the long wait is for that id alone, not for whom it was sent with
+            held_devices, held_users = held_devices & quota_devices, held_users & quota_users
         wait_s = max(reply.retry_after_s or 0.0, QUOTA_HOLD_S) if is_quota else reply.retry_after_s
         reason = "quota" if is_quota else "throttled"
         holds[index] = Hold(held_devices, held_users, wait_s, reason)

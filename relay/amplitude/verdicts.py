@@ -6,7 +6,7 @@ all of its events.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, assert_never
 
 
 class Identified(Protocol):
@@ -146,3 +146,21 @@ class Halt:
 
 
 Verdict = Settled | Split | Refused | Later | Halt
+
+
+def name_outcome(verdict: Verdict) -> str:
+    """Return the word for a verdict in logs and metrics."""
+    match verdict:
+        case Settled(outcomes=outcomes):
+            whole = all(isinstance(outcome, Delivered) for outcome in outcomes)
+            return "delivered" if whole else "partial"
+        case Split():
+            return "split"
+        case Refused():
+            return "refused"
+        case Later():
+            return "retry"
+        case Halt():
+            return "halted"
+        case _:
+            assert_never(verdict)

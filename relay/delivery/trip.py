@@ -25,6 +25,7 @@ from relay.amplitude.verdicts import (
     Split,
     UploadReply,
     Verdict,
+    name_outcome,
 )
 from relay.delivery.batching import halve, regroup
 from relay.delivery.gate import Pass
@@ -160,8 +161,7 @@ class Trip:
 
     def _note_taken(self, load: Load) -> None:
         self._line.limits.grow()
-        largest = self._largest_taken
-        if largest is None or len(load.events) > len(largest.events):
+        if not self._largest_taken or len(load.events) > len(self._largest_taken.events):
             self._largest_taken = load
 
     async def _obey_split(self, split: Split, load: Load) -> Sequence[Load]:
@@ -221,10 +221,9 @@ class Trip:
 
     async def _pause(self, load: Load) -> None:
         """Wait for this load's own backoff; the gate's comes on top for the whole app."""
-        line = self._line
-        wait_s = line.policy.backoff.delay_s(load.attempts, rng=line.rng)
+        wait_s = self._line.policy.backoff.delay_s(load.attempts, rng=self._line.rng)
         self._pulse.beat(wait_s)
-        with line.stop.interruptible():
+        with self._line.stop.interruptible():
             await anyio.sleep(wait_s)
 
     # What does not go.
@@ -286,7 +285,7 @@ class Trip:
 
     def _report(self, load: Load, reply: UploadReply, verdict: Verdict, duration_s: float) -> None:
         """Write the one line of this upload."""
-        outcome = _outcome(verdict)
+        outcome = name_outcome(verdict)
         self._line.meter.uploaded(outcome, duration_s)
         write = log.info if isinstance(verdict, Settled | Split) else log.warning
         write(
@@ -299,21 +298,3 @@ class Trip:
             attempt=load.attempts,
             duration_ms=round(duration_s * 1000),
         )
-
-
-def _outcome(verdict: Verdict) -> str:
-    """Return the word for a verdict in logs and metrics."""
-    match verdict:
-        case Settled(outcomes=outcomes):
-            whole = all(isinstance(outcome, Delivered) for outcome in outcomes)
-            return "delivered" if whole else "partial"
-        case Split():
-            return "split"
-        case Refused():
-            return "refused"
-        case Later():
-            return "retry"
-        case Halt():
-            return "halted"
-        case _:
-            assert_never(verdict)

@@ -15,7 +15,8 @@ from relay.database.database import Database, open_database
 from relay.errors import StoreBusy, StoreFailed
 from relay.outbox.claims import Claims, rescue
 from relay.outbox.dead_letters import DeadLetters
-from relay.outbox.intake import DAY_MS, Intakes, Keys
+from relay.outbox.intake import DAY_MS, Keys
+from relay.outbox.intakes import Intakes
 from relay.outbox.ledger import Ledger
 from relay.outbox.messages import Messages
 from relay.outbox.quarantine import Quarantine

@@ -349,3 +349,24 @@ async def test_the_sender_is_invited_to_send_a_large_body(tmp_path: Path) -> Non
                 )
                 with anyio.fail_after(3):
                     assert first in await stream.receive()
+
+
+async def test_a_quarantine_read_twice_at_once_is_taken_once(tmp_path: Path) -> None:
+    """Each body leaves by one of the two; nothing is counted as a repetition."""
+    foreign = "99999999-2222-4333-8444-555555555555"
+    async with running_relay(tmp_path, offline()) as relay:
+        await relay.post([event(n, app_id=foreign) for n in range(40)])
+    changed = offline(RELAY_APPS__SHOP__ONESIGNAL_APP_ID=foreign)
+    async with running_relay(tmp_path, changed) as relay:
+        affected = []
+
+        async def read_again() -> None:
+            answer = await relay.api("POST", "/quarantine/retry", {"app": "shop"})
+            affected.append(answer.json["affected"])
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(read_again)
+            group.start_soon(read_again)
+        status = await relay.status()
+        assert sum(affected) == status["accepted"] == 40
+        assert status["duplicate"] == 0

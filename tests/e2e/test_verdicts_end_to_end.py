@@ -345,3 +345,21 @@ async def test_a_clock_set_back_holds_nobody_up(tmp_path: Path) -> None:
         await relay.api("POST", "/apps/shop/resume")
         with anyio.fail_after(5):
             await relay.settled()
+
+
+async def test_a_quota_of_one_device_does_not_hold_its_users_others(tmp_path: Path) -> None:
+    """The hour is for the device over its quota; the user rests only as long as throttled."""
+    async with relay_and_amplitude(tmp_path) as (relay, amplitude):
+        amplitude.conditions = Conditions.model_validate(
+            {"quota_devices": ["device-a"], "throttled_users": ["user-u"]}
+        )
+        both = [
+            event(n, subscription_id=device, external_id="user-u")
+            for n, device in ((1, "device-a"), (2, "device-b"))
+        ]
+        await relay.post(both)
+        await amplitude.ledger.wait_until(lambda ledger: ledger.total_requests >= 1)
+        amplitude.conditions = Conditions()
+        status = await relay.until(lambda status: status["delivered"] == 1)
+        assert status["pending"] == 1
+        assert stored(amplitude) == expected(2)
