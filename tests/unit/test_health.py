@@ -1,0 +1,49 @@
+"""What the health questions answer when a loop is stuck or nothing is taken."""
+
+from pathlib import Path
+
+from relay.admission import Admission
+from relay.health import Health
+from relay.outbox.ledger import AppState, Counts, Ledger
+from relay.pulse import SLACK_S, Pulse
+from relay.reserve import Reserve
+from tests.support.clocks import FakeClock
+from tests.support.outboxes import running_outbox
+
+
+async def test_a_silent_loop_is_told_until_it_beats_again(tmp_path: Path) -> None:
+    """The watchdog and `/healthz` name the loop; `/readyz` is no better than they are."""
+    clock = FakeClock()
+    async with running_outbox(tmp_path) as outbox:
+        pulse = Pulse(clock)
+        admission = Admission(Reserve(tmp_path, 0), outbox.ledger, Pulse(clock), max_events=1)
+        health = Health({"sender": pulse}, admission)
+        pulse.beat(30)
+        clock.advance(30 + SLACK_S - 1)
+        assert health.live().is_ok
+        assert health.ready().is_ok
+        clock.advance(2)
+        assert health.live().checks == {"sender": "stuck"}
+        assert not health.ready().is_ok
+        pulse.beat()
+        assert health.live().is_ok
+
+
+async def test_what_closes_the_intake_is_named_and_no_loop_is_blamed(tmp_path: Path) -> None:
+    """Stopping, a short disk and a full outbox are states of a living process."""
+    clock = FakeClock()
+    async with running_outbox(tmp_path) as outbox:
+        full = Ledger(
+            outbox.database, [AppState(1, "shop", is_paused=False, counts=Counts(accepted=5))]
+        )
+        for reserve, ledger, is_stopping, word in (
+            (Reserve(tmp_path, 0), outbox.ledger, True, "stopping"),
+            (Reserve(tmp_path, 1 << 62), outbox.ledger, False, "disk_full"),
+            (Reserve(tmp_path, 0), full, False, "outbox_full"),
+        ):
+            reserve.look()
+            admission = Admission(reserve, ledger, Pulse(clock), max_events=5)
+            admission.is_stopping = is_stopping
+            health = Health({}, admission)
+            assert health.ready().checks["intake"] == word
+            assert health.live().is_ok
