@@ -6,19 +6,36 @@ import aiohttp
 from pydantic import SecretStr
 
 from relay import __version__
+from relay.amplitude.cohorts_api import CohortsApi, CohortsTarget
 from relay.amplitude.events_api import UploadTarget
+from relay.clock import Clock
+from relay.cohorts.download import DownloadPolicy, Downloads
+from relay.cohorts.guard import GuardPolicy
+from relay.cohorts.polling import PolledApp, Poller, PollPolicy
 from relay.delivery.backoff import BackoffPolicy
 from relay.delivery.batching import BatchLimits
 from relay.delivery.delivery import DeliverySetup
 from relay.delivery.line import DeliveryPolicy
-from relay.doors.events_hook import Hook
+from relay.directory.imports import Imports
+from relay.directory.sync import DirectorySync, SyncedApp, SyncPolicy
+from relay.doors.hook import Hook
 from relay.doors.tokens import Tokens
 from relay.events.mapping import MappingPolicy
+from relay.onesignal.export_api import ExportApi, ExportTarget
 from relay.outbox.ledger import AppState, Ledger
 from relay.reception import Source
+from relay.segments.catalog import AppRules
+from relay.segments.polls import Polls
+from relay.segments.segments import Segments
 from relay.settings import AppSettings, DeliverySettings, Settings
 
 LIBRARY = f"relay/{__version__}"
+
+REQUEST_TIMEOUT_S = 60.0
+"""For one question to the cohorts API or OneSignal, and for a file to go on coming.
+
+Source: OneSignal, REST API (2026): it answers within 100 s at most, and rarely so late.
+"""
 
 
 def event_sources(settings: Settings, ledger: Ledger) -> dict[str, Source]:
@@ -82,6 +99,116 @@ def delivery_setup(
             timeout_s=delivery.request_timeout_s,
         ),
         is_paused=state.is_paused,
+    )
+
+
+def app_rules(settings: Settings) -> dict[str, AppRules]:
+    """Return what the settings say of each app's segments."""
+    return {
+        app: AppRules(own.membership == "all", own.segment_limit)
+        for app, own in settings.apps.items()
+    }
+
+
+def guard_policy(settings: Settings) -> GuardPolicy:
+    """Return which removals are held."""
+    cohorts = settings.cohorts
+    return GuardPolicy(cohorts.guard_removed_ratio, cohorts.guard_min_members)
+
+
+def download_policy(settings: Settings) -> DownloadPolicy:
+    """Return how exports are waited for, and what of them is believed."""
+    cohorts = settings.cohorts
+    return DownloadPolicy(
+        poll_s=cohorts.export_poll_s,
+        timeout_s=cohorts.export_timeout_s,
+        guard=guard_policy(settings),
+        scratch=settings.data_dir,
+    )
+
+
+def poll_policy(name: str, app: AppSettings, settings: Settings) -> PollPolicy:
+    """Return how an app's cohorts are polled, or why they are not."""
+    prefix = f"RELAY_APPS__{name.upper()}__"
+    off = None
+    if app.amplitude_secret_key is None:
+        off = f"cohorts are not polled: {prefix}AMPLITUDE_SECRET_KEY is not set"
+    elif app.cohorts.is_empty:
+        off = f"cohorts are not polled: {prefix}COHORTS is none"
+    return PollPolicy(
+        interval_s=settings.cohorts.poll_interval_s,
+        refused_s=settings.delivery.halt_probe_s,
+        monthly=settings.cohorts.monthly_downloads,
+        selected=app.cohorts,
+        off=off,
+    )
+
+
+def pollers(
+    settings: Settings, segments: Segments, session: aiohttp.ClientSession, clock: Clock
+) -> dict[str, Poller]:
+    """Return the poller of every app."""
+    polls = Polls(segments.database)
+    made = {}
+    for name, app in settings.apps.items():
+        number = segments.catalog.number(name)
+        api = CohortsApi(session, cohorts_target(app), clock)
+        downloads = Downloads(
+            number, api, polls, segments.forgotten, download_policy(settings), clock
+        )
+        polled = PolledApp(number, api, downloads)
+        policy = poll_policy(name, app, settings)
+        made[name] = Poller(polled, segments.catalog, polls, policy, clock)
+    return made
+
+
+def cohorts_target(app: AppSettings) -> CohortsTarget:
+    """Return where and as whom an app's cohorts are read."""
+    secret = app.amplitude_secret_key
+    return CohortsTarget(
+        app.amplitude_cohorts_url,
+        plain(app.amplitude_api_key),
+        plain(secret) if secret else "",
+        REQUEST_TIMEOUT_S,
+    )
+
+
+def directory_syncs(
+    settings: Settings,
+    segments: Segments,
+    imports: Imports,
+    session: aiohttp.ClientSession,
+    clock: Clock,
+) -> dict[str, DirectorySync]:
+    """Return what keeps every app's directory current."""
+    made = {}
+    for name, app in settings.apps.items():
+        api = ExportApi(session, export_target(app))
+        synced = SyncedApp(name, segments.catalog.number(name), api)
+        policy = sync_policy(name, app, settings)
+        made[name] = DirectorySync(synced, imports, segments.directory, policy, clock)
+    return made
+
+
+def export_target(app: AppSettings) -> ExportTarget:
+    """Return where and of which OneSignal app subscriptions are exported."""
+    key = app.onesignal_api_key
+    return ExportTarget(
+        app.onesignal_api_url, app.onesignal_app_id, plain(key) if key else "", REQUEST_TIMEOUT_S
+    )
+
+
+def sync_policy(name: str, app: AppSettings, settings: Settings) -> SyncPolicy:
+    """Return when an app's directory is refreshed, or why it is not."""
+    off = None
+    if app.onesignal_api_key is None:
+        variable = f"RELAY_APPS__{name.upper()}__ONESIGNAL_API_KEY"
+        off = f"the directory is not refreshed from OneSignal: {variable} is not set"
+    return SyncPolicy(
+        interval_s=settings.directory.sync_interval_s,
+        poll_s=settings.cohorts.export_poll_s,
+        timeout_s=settings.cohorts.export_timeout_s,
+        off=off,
     )
 
 

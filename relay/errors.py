@@ -4,6 +4,12 @@
     ├── ConfigError             the configuration is wrong; a person must change it
     ├── PayloadError            a body or an event cannot be understood
     ├── DoorBlocked             an address cannot be listened on
+    ├── FileRejected            a downloaded or handed-in file is not what it should be
+    ├── UpstreamError           a service did not do what it was asked
+    │   ├── UpstreamRefused     it does not accept our keys or what we ask; a person must act
+    │   ├── UpstreamUnknown     it does not know what we name: gone, expired, never there
+    │   └── UpstreamUnavailable it cannot now; try again later
+    │       └── UpstreamBusy    too many requests: it did not even begin
     └── StoreError              the data directory does not serve
         ├── StoreBusy           another process uses it
         ├── StoreFull           it can take nothing now; try again later
@@ -51,6 +57,48 @@ class PayloadError(RelayError):
 
 class DoorBlocked(RelayError):
     """An address cannot be listened on: it is taken, or not this machine's."""
+
+
+class FileRejected(RelayError):
+    """A file is not what it should be; nothing of it may be applied.
+
+    Attributes:
+        reason: A stable word (`truncated`, `wrong_columns`, `not_csv`, …).
+        detail: A sentence for a person; holds no value taken from the file.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class UpstreamError(RelayError):
+    """A service did not do what it was asked; the text holds no key and no user's id."""
+
+
+class UpstreamRefused(UpstreamError):
+    """The service does not accept our keys or what we ask; asking again will not help."""
+
+
+class UpstreamUnknown(UpstreamError):
+    """The service does not know what we name: it is gone, has expired, or never was."""
+
+
+class UpstreamUnavailable(UpstreamError):
+    """The service cannot do it now: unreachable, too slow, too busy, broken.
+
+    Attributes:
+        retry_after_s: What it asked us to wait, None if it did not say.
+    """
+
+    def __init__(self, detail: str, retry_after_s: float | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class UpstreamBusy(UpstreamUnavailable):
+    """The service turned us away as we, or others, ask too much; nothing was begun."""
 
 
 class StoreError(RelayError):

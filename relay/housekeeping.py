@@ -1,4 +1,4 @@
-"""Keeps the outbox small: folds keys, prunes delivered rows, forgets what is past its days.
+"""Keeps the databases small: folds keys, prunes rows, forgets what is past its days.
 
 Each step is a short transaction that shares a sync with whatever else is written, so that
 accepting events never waits long for it.
@@ -15,6 +15,7 @@ from relay.errors import StoreFull
 from relay.outbox.intake import DAY_MS
 from relay.outbox.retention import Retention
 from relay.pulse import Pulse
+from relay.segments.retention import Retention as SegmentsRetention
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +84,35 @@ class Housekeeper:
     async def _rest(self) -> None:
         self._pulse.beat()
         await anyio.sleep(self._policy.step_s)
+
+
+class SegmentsHousekeeper:
+    """The loop that tidies up the segment table: lists out of force, old changes and runs."""
+
+    def __init__(
+        self,
+        retention: SegmentsRetention,
+        clock: Clock,
+        pulse: Pulse,
+        policy: HousekeepingPolicy = HousekeepingPolicy(tick_s=5.0, step_s=0.02),  # frozen
+    ) -> None:
+        self._retention = retention
+        self._clock = clock
+        self._pulse = pulse
+        self._policy = policy
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Tidy up until cancelled."""
+        task_status.started()
+        while True:
+            with suppress(StoreFull):  # no room to make room in; the next tick tries again
+                await self.tidy()
+            self._pulse.beat(self._policy.tick_s)
+            await anyio.sleep(self._policy.tick_s)
+
+    async def tidy(self) -> None:
+        """Do all there is to do now."""
+        while await self._retention.step(self._clock.now_ms()):
+            self._pulse.beat()
+            await anyio.sleep(self._policy.step_s)
+        await self._retention.vacuum(self._policy.vacuum_pages)

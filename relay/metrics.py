@@ -29,6 +29,9 @@ _EVENT_COUNTS = {
 }
 
 
+SEGMENT_STATES = ("active", "held", "stale", "archived")
+
+
 @dataclass(frozen=True, slots=True)
 class AppFigures:
     """An app's figures at one moment.
@@ -44,13 +47,33 @@ class AppFigures:
     is_halted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class SegmentFigures:
+    """The figures of an app's segments at one moment.
+
+    Attributes:
+        states: Segments by state; a state without any may be missing.
+        downloads_left: Downloads of cohorts that remain this month.
+        last_applied_at: When a segment was last brought up to date, None if never.
+    """
+
+    states: Mapping[str, int]
+    downloads_left: int
+    last_applied_at: int | None
+
+
 class _Figures(Collector):
     """Turns figures into metrics."""
 
     def __init__(self) -> None:
         self.apps: Mapping[str, AppFigures] = {}
+        self.segments: Mapping[str, SegmentFigures] = {}
 
     def collect(self) -> Iterator[Metric]:
+        yield from self._collect_events()
+        yield from self._collect_segments()
+
+    def _collect_events(self) -> Iterator[Metric]:
         for name, (count, text) in _EVENT_COUNTS.items():
             counter = CounterMetricFamily(name, text, labels=["app"])
             for app, figures in self.apps.items():
@@ -68,6 +91,26 @@ class _Figures(Collector):
             oldest.add_metric([app], figures.oldest_age_s)
             halted.add_metric([app], float(figures.is_halted))
         yield from (pending, oldest, halted)
+
+    def _collect_segments(self) -> Iterator[Metric]:
+        states = GaugeMetricFamily("relay_segments", "Segments by state.", labels=["app", "state"])
+        left = GaugeMetricFamily(
+            "relay_cohort_downloads_left",
+            "Downloads of cohorts that remain this month.",
+            labels=["app"],
+        )
+        applied = GaugeMetricFamily(
+            "relay_cohort_last_applied_timestamp_seconds",
+            "When a segment was last brought up to date.",
+            labels=["app"],
+        )
+        for app, figures in self.segments.items():
+            for state in SEGMENT_STATES:
+                states.add_metric([app, state], figures.states.get(state, 0))
+            left.add_metric([app], figures.downloads_left)
+            if figures.last_applied_at is not None:
+                applied.add_metric([app], figures.last_applied_at / 1000)
+        yield from (states, left, applied)
 
 
 class Metrics:
@@ -108,9 +151,12 @@ class Metrics:
         """Return who counts the uploads of an app."""
         return UploadMeter(app, self._uploads, self._upload_s)
 
-    def render(self, apps: Mapping[str, AppFigures]) -> bytes:
+    def render(
+        self, apps: Mapping[str, AppFigures], segments: Mapping[str, SegmentFigures]
+    ) -> bytes:
         """Return all metrics as text."""
         self._figures.apps = apps
+        self._figures.segments = segments
         return generate_latest(self._registry)
 
 

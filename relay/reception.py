@@ -12,6 +12,7 @@ from typing import NamedTuple
 import anyio.lowlevel
 
 from relay.clock import Clock
+from relay.directory.feed import Feed
 from relay.errors import PayloadError
 from relay.events.mapping import Filtered, MappedEvent, MappingPolicy, map_record
 from relay.events.payload import parse_body, read_record
@@ -55,10 +56,14 @@ class Received(NamedTuple):
 class Reception:
     """Takes the bodies of the events hook."""
 
-    def __init__(self, intakes: Intakes, messages: Messages, clock: Clock) -> None:
+    def __init__(
+        self, intakes: Intakes, messages: Messages, clock: Clock, feed: Feed | None = None
+    ) -> None:
+        """Make a reception; with a feed, the directory learns of what passes by."""
         self._intakes = intakes
         self._messages = messages
         self._clock = clock
+        self._feed = feed
 
     async def receive(self, source: Source, raw: bytes) -> Received:
         """Store what `raw` holds and return once it is on disk.
@@ -132,6 +137,11 @@ class Reception:
     async def _take(self, source: Source, element: object, intake: Intake) -> None:
         record = await self._complete(source, read_record(element), intake)
         mapped = map_record(record, source.policy, received_at_ms=intake.received_at)
+        if self._feed:
+            if self._feed.is_forgotten(source.app, record.external_id):
+                intake.filtered += 1
+                return
+            self._feed.offer(source.app, record, intake.received_at)
         match mapped:
             case MappedEvent():
                 intake.events.append(mapped)

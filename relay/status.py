@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from relay.clock import Clock
+from relay.cohorts.polling import Poller, PollStatus
 from relay.delivery.delivery import Delivery
 from relay.delivery.gate import GateState
-from relay.metrics import AppFigures
+from relay.metrics import AppFigures, SegmentFigures
 from relay.outbox.ledger import Counts, Ledger
+from relay.segments.reading import Overview
+from relay.segments.segments import Segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +38,41 @@ class AppStatus:
         return AppFigures(self.counts, self.oldest_age_s or 0.0, is_halted)
 
 
+@dataclass(frozen=True, slots=True)
+class SegmentsStatus:
+    """How an app's segments stand.
+
+    Attributes:
+        overview: The segments themselves.
+        downloads: Of their cohorts.
+    """
+
+    overview: Overview
+    downloads: PollStatus
+
+    @property
+    def figures(self) -> SegmentFigures:
+        """The same for `/metrics`."""
+        return SegmentFigures(
+            self.overview.states, self.downloads.downloads_left, self.overview.last_applied_at
+        )
+
+
 class Status:
     """Reads how every app stands."""
 
-    def __init__(self, ledger: Ledger, deliveries: Mapping[str, Delivery], clock: Clock) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        deliveries: Mapping[str, Delivery],
+        segments: Segments,
+        pollers: Mapping[str, Poller],
+        clock: Clock,
+    ) -> None:
         self._ledger = ledger
         self._deliveries = deliveries
+        self._segments = segments
+        self._pollers = pollers
         self._clock = clock
 
     async def apps(self) -> dict[str, AppStatus]:
@@ -49,6 +81,14 @@ class Status:
         return {
             app: await self._status(delivery, states[app].counts)
             for app, delivery in self._deliveries.items()
+        }
+
+    async def segments(self) -> dict[str, SegmentsStatus]:
+        """Return how every configured app's segments stand."""
+        catalog, reading = self._segments.catalog, self._segments.reading
+        return {
+            app: SegmentsStatus(await reading.overview(app, catalog.number(app)), poller.status())
+            for app, poller in self._pollers.items()
         }
 
     async def _status(self, delivery: Delivery, counts: Counts) -> AppStatus:

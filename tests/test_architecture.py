@@ -25,6 +25,22 @@ relay.pulse
 
 # Rules: pure, time is an argument.
 relay.events.*
+relay.files
+relay.files.unpack
+relay.files.table
+relay.cohorts
+relay.cohorts.restricted
+relay.cohorts.guard
+relay.cohorts.plausibility
+relay.cohorts.staleness
+relay.cohorts.budget
+relay.cohorts.message
+relay.cohorts.catalog
+relay.cohorts.members_file
+relay.directory
+relay.directory.export_file
+relay.directory.evidence
+relay.onesignal
 relay.amplitude
 relay.amplitude.verdicts
 relay.amplitude.judgement
@@ -35,6 +51,8 @@ relay.delivery.batching
 relay.outbox
 relay.outbox.spans
 relay.outbox.selection
+relay.segments
+relay.segments.weighing
 
 # The engine: SQLite, one writer with group commit.
 relay.database
@@ -43,6 +61,8 @@ relay.database.migrations
 relay.database.queries
 relay.database.ticket
 relay.database.database
+relay.database.scratch
+relay.database.space
 
 # Edges: the outbox's tables, Amplitude's wire.
 relay.outbox.sql
@@ -55,9 +75,29 @@ relay.outbox.intakes
 relay.outbox.retention
 relay.outbox.claims
 relay.outbox.dead_letters
+relay.outbox.forgetting
 relay.outbox.outbox
 relay.reserve
+relay.segments.sql
+relay.segments.cohort_row
+relay.segments.effects
+relay.segments.runs
+relay.segments.sorting
+relay.segments.staging
+relay.segments.publish
+relay.segments.polls
+relay.segments.messages
+relay.segments.decisions
+relay.segments.catalog
+relay.segments.directory
+relay.segments.forgetting
+relay.segments.reading
+relay.segments.retention
+relay.segments.segments
 relay.amplitude.events_api
+relay.files.upstream
+relay.amplitude.cohorts_api
+relay.onesignal.export_api
 
 # Services: what has a loop of its own, and its parts.
 relay.delivery.stop
@@ -70,6 +110,13 @@ relay.delivery.witness
 relay.delivery.trip
 relay.delivery.sender
 relay.delivery.delivery
+relay.directory.imports
+relay.directory.sync
+relay.directory.feed
+relay.cohorts.download
+relay.cohorts.polling
+relay.cohorts.reception
+relay.forgetting
 relay.reception
 relay.admission
 relay.housekeeping
@@ -84,6 +131,7 @@ relay.settings.*
 relay.logs
 relay.systemd
 relay.assembly
+relay.cohort_side
 relay.daemon
 relay.sandbox.*
 relay.cli.*

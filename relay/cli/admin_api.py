@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 import orjson
@@ -22,14 +23,25 @@ ANSWER_TIMEOUT_S: Final = 600.0
 LOOPBACK: Final[Mapping[str, str]] = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """Where a door that listens everywhere is reached from this machine."""
 
-OK: Final = 200
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+
+GOOD: Final = frozenset({200, 204})
 UNAUTHORIZED: Final = 401
+NOT_FOUND: Final = 404
 
 Answer = TypeVar("Answer", bound=BaseModel)
+
+Line: TypeAlias = Mapping[str, object]
+"""An object of an NDJSON stream."""
 
 
 class NoDaemon(CommandFailed):
     """No relay is running where the configuration says."""
+
+
+class NotThere(CommandFailed):
+    """What was asked about does not exist."""
 
 
 class AdminApi:
@@ -60,6 +72,35 @@ class AdminApi:
         """
         return _read(await self.fetch("POST", path, body=body), shape, self._address)
 
+    async def send(
+        self,
+        path: str,
+        shape: type[Answer],
+        pieces: AsyncIterator[bytes],
+        query: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send a file, piece by piece, and have something done with it.
+
+        Raises:
+            NoDaemon: If nobody listens.
+            CommandFailed: If the answer is an error, saying which.
+        """
+        async with self._ask("POST", path, query=query, data=pieces) as response:
+            return _read(await response.read(), shape, self._address)
+
+    @asynccontextmanager
+    async def lines(
+        self, path: str, query: Mapping[str, str] | None = None
+    ) -> AsyncIterator[AsyncIterator[Line]]:
+        """Yield the objects of an NDJSON stream, as they come.
+
+        Raises:
+            NoDaemon: If nobody listens.
+            CommandFailed: If the answer is an error, or ends too early.
+        """
+        async with self._ask("GET", path, query=query, accept=NDJSON) as response:
+            yield _read_lines(response, self._address)
+
     async def fetch(
         self,
         method: str,
@@ -74,18 +115,33 @@ class AdminApi:
             NoDaemon: If nobody listens.
             CommandFailed: If the answer is an error, saying which.
         """
+        data = None if body is None else orjson.dumps(body)
+        async with self._ask(method, path, query=query, data=data) as response:
+            return await response.read()
+
+    @asynccontextmanager
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        data: bytes | AsyncIterator[bytes] | None = None,
+        accept: str = JSON,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Yield a good answer, whose body is still to be read."""
         try:
             async with self._session.request(
                 method,
                 self._base.joinpath(PREFIX[1:] + path, encoded=True),
                 params=query,
-                data=None if body is None else orjson.dumps(body),
+                data=data,
+                headers={"Accept": accept},
                 allow_redirects=False,
             ) as response:
-                raw = await response.read()
-                if response.status != OK:
-                    raise CommandFailed(_complaint(response.status, raw, self._address))
-                return raw
+                if response.status not in GOOD:
+                    raise _refusal(response.status, await response.read(), self._address)
+                yield response
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise NoDaemon(f"no relay is running on {self._address}") from error
         except TimeoutError as error:
@@ -101,7 +157,9 @@ async def open_admin_api(settings: Settings) -> AsyncIterator[AdminApi]:
     """Yield the API of the daemon that the configuration describes; nothing is asked yet."""
     token = settings.admin_token
     headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
-    timeout = aiohttp.ClientTimeout(ANSWER_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+    timeout = aiohttp.ClientTimeout(
+        total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=ANSWER_TIMEOUT_S
+    )
     async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
         yield AdminApi(session, settings.admin_listen)
 
@@ -112,17 +170,38 @@ def dial(address: Address) -> URL:
     return URL.build(scheme="http", host=host, port=address.port)
 
 
+def path_of(*parts: str) -> str:
+    """Return a path below the API's prefix, whatever its parts hold: slashes, dots, spaces."""
+    return "".join(f"/{quote(part, safe='').replace('.', '%2E')}" for part in parts)
+
+
+async def _read_lines(response: aiohttp.ClientResponse, address: Address) -> AsyncIterator[Line]:
+    async for raw in response.content:
+        try:
+            line = orjson.loads(raw)
+        except orjson.JSONDecodeError as error:
+            raise _stranger(address) from error
+        if not isinstance(line, dict):
+            raise _stranger(address)
+        yield line
+
+
 def _read(raw: bytes, shape: type[Answer], address: Address) -> Answer:
     try:
         return shape.model_validate_json(raw)
     except ValidationError as error:
-        raise CommandFailed(f"what answers on {address} is no relay of this version") from error
+        raise _stranger(address) from error
 
 
-def _complaint(status: int, raw: bytes, address: Address) -> str:
+def _stranger(address: Address) -> CommandFailed:
+    return CommandFailed(f"what answers on {address} is no relay of this version")
+
+
+def _refusal(status: int, raw: bytes, address: Address) -> CommandFailed:
     if status == UNAUTHORIZED:
-        return f"the relay on {address} does not take this RELAY_ADMIN_TOKEN"
+        return CommandFailed(f"the relay on {address} does not take this RELAY_ADMIN_TOKEN")
     try:
-        return ErrorAnswer.model_validate_json(raw).error
+        sentence = ErrorAnswer.model_validate_json(raw).error
     except ValidationError:
-        return f"what answers on {address} is no relay (status {status})"
+        return CommandFailed(f"what answers on {address} is no relay (status {status})")
+    return NotThere(sentence) if status == NOT_FOUND else CommandFailed(sentence)

@@ -8,8 +8,10 @@ Source: Amplitude, HTTP V2 API, its answers with status 400 (2026): a wrong key 
 `error` that begins with `Invalid API key`.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import Final
 
 import aiohttp
@@ -70,10 +72,17 @@ async def locate_key(
         here: Upload URL the app is configured for.
         elsewhere: Upload URL of the other region, None if there is none to ask.
     """
-    answer = await ask_for_key(session, api_key, here)
+    return await locate(partial(ask_for_key, session, api_key), here, elsewhere)
+
+
+async def locate(
+    ask: Callable[[str], Awaitable[KeyAnswer]], here: str, elsewhere: str | None
+) -> Whereabouts:
+    """Ask one place and, if it does not know the key, another."""
+    answer = await ask(here)
     if answer.knowledge is not Knowledge.UNKNOWN or elsewhere is None:
         return Whereabouts(answer)
-    return Whereabouts(answer, await ask_for_key(session, api_key, elsewhere))
+    return Whereabouts(answer, await ask(elsewhere))
 
 
 async def ask_for_key(session: aiohttp.ClientSession, api_key: str, url: str) -> KeyAnswer:

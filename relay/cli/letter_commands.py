@@ -12,7 +12,7 @@ from relay.cli.apps import AppOption, known_app, named_or_only_app
 from relay.cli.desk import Item
 from relay.cli.failure import run
 from relay.cli.letters import Letters, Wanted
-from relay.cli.options import EnvFile, read_settings
+from relay.cli.options import AsJson, EnvFile, Yes, ask_first, read_settings
 from relay.cli.output import output
 from relay.cli.sink import open_sink
 from relay.doors.admin.models import MAX_ID, Choice
@@ -27,10 +27,8 @@ Numbers = Annotated[
 ]
 Reason = Annotated[str | None, typer.Option("--reason", help="Only those with this reason.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 All = Annotated[bool, typer.Option("--all", help="All of the app.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count what would change.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="A new file, else stdout.")
 ]
@@ -47,7 +45,9 @@ class LetterCommands(Generic[Item]):
         """Return them, to be hung under their noun."""
         many = self._words.many
         commands = typer.Typer(
-            no_args_is_help=True, help=f"List, show, retry, discard and export {many}."
+            add_completion=False,
+            no_args_is_help=True,
+            help=f"List, show, retry, discard and export {many}.",
         )
         commands.command("list", help=f"List {many}, oldest first.")(self.list)
         commands.command("show", help=f"Show a {self._words.one}, whole.")(self.show)
@@ -121,8 +121,7 @@ class LetterCommands(Generic[Item]):
         elif not yes and sys.stdin.isatty():
             number = run(partial(self._letters.discard, settings, counting))
             if number:
-                question = f"Throw {self._words.count(number)} away for good?"
-                typer.confirm(question, abort=True, err=True)
+                ask_first(f"Throw {self._words.count(number)} away for good?", yes=yes)
         affected = run(partial(self._letters.discard, settings, choice))
         self._letters.report(choice, affected, "discarded", "not found")
 

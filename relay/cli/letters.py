@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Final, Generic
 
 import typer
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from relay.cli.desk import Desk, Item, find, walk
 from relay.cli.failure import CommandFailed
-from relay.cli.output import clean, output
+from relay.cli.output import clean, new_table, output
 from relay.cli.reach import Reach, open_desk
 from relay.cli.sink import Sink
 from relay.doors.admin.models import Choice
@@ -76,7 +75,7 @@ class Letters(Generic[Item]):
         is_cut = False
         async with open_desk(settings, self.reach) as desk:
             async for item in walk(desk, wanted.app, wanted.reason):
-                table = table or _table(self.row(item))
+                table = table or new_table(self.row(item))
                 if is_cut := table.row_count == limit:
                     break
                 table.add_row(*(Text(clean(text)) for text in self.row(item).values()))
@@ -139,10 +138,3 @@ class Letters(Generic[Item]):
         if choice.ids is not None and affected < len(choice.ids):
             number = len(choice.ids) - affected
             raise CommandFailed(f"{number} of {len(choice.ids)} ids: {missing}")
-
-
-def _table(row: Mapping[str, str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for heading in row:
-        table.add_column(heading, overflow="fold")
-    return table

@@ -1,5 +1,6 @@
 """Options that several commands take."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,20 @@ EnvFile = Annotated[
         help="Settings, one NAME=value on a line; the environment wins over it.",
     ),
 ]
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def ask_first(question: str, *, yes: bool) -> None:
+    """Ask before something is lost, where somebody can answer and has not done so already.
+
+    Raises:
+        typer.Abort: If the answer is no.
+    """
+    if not yes and sys.stdin.isatty():
+        typer.confirm(question, abort=True, err=True)
 
 
 def read_settings(env_file: Path | None) -> Settings:

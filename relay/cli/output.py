@@ -1,13 +1,15 @@
 """What commands show to people: on standard output, plain where it is no terminal."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Final
 
 import orjson
-from rich.console import Console
+from rich import box
+from rich.console import Console, JustifyMethod
+from rich.table import Table
 from rich.text import Text
 
 PIPE_WIDTH: Final = 200
@@ -44,6 +46,27 @@ def span(seconds: float) -> str:
         if seconds >= unit_s:
             return f"{seconds / unit_s:.1f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def line_of(text: str) -> str:
+    """Return text from outside as one line: as it is for programs, harmless for terminals."""
+    if sys.stdout.isatty():
+        return clean(text)
+    return text if text.isprintable() else "\N{REPLACEMENT CHARACTER}".join(text.splitlines())
+
+
+def new_table(headings: Iterable[str], *, numbers: Collection[str] = ()) -> Table:
+    """Return an empty table.
+
+    Args:
+        headings: Of its columns.
+        numbers: Those whose cells are numbers.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for heading in headings:
+        justify: JustifyMethod = "right" if heading in numbers else "left"
+        table.add_column(heading, overflow="fold", justify=justify)
+    return table
 
 
 def print_aligned(rows: Iterable[Sequence[Text]]) -> None:

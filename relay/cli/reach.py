@@ -1,4 +1,4 @@
-"""Reaches the items of a kind: through the daemon if one runs, else in the data directory.
+"""Reaches what relay holds: through the daemon if one runs, else in the data directory.
 
 A running daemon owns its data directory; who owns it is told by its lock.
 """
@@ -6,15 +6,16 @@ A running daemon owns its data directory; who owns it is told by its lock.
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Final, Generic
 
 import anyio
 
-from relay.cli.admin_api import NoDaemon, open_admin_api
+from relay.cli.admin_api import AdminApi, NoDaemon, open_admin_api
 from relay.cli.desk import ApiDesk, Desk, EmptyDesk, Item, ReadPage
 from relay.cli.failure import CommandFailed
 from relay.clock import SystemClock
-from relay.doors.admin.models import Listing
+from relay.doors.admin.models import StatusAnswer
 from relay.errors import StoreBusy
 from relay.outbox.outbox import DATABASE_NAME, Outbox, lock_folder, open_outbox
 from relay.pulse import Pulse
@@ -24,6 +25,50 @@ PATIENCE_S: Final = 5.0
 """For another command at work, or a daemon that is about to open its doors."""
 
 PAUSE_S: Final = 0.1
+
+
+class Place(Enum):
+    """Where a database is reached."""
+
+    DAEMON = auto()
+    """A daemon has it open and answers."""
+
+    HERE = auto()
+    """No daemon runs; this process has locked the data directory."""
+
+    NOWHERE = auto()
+    """No daemon runs, and there is no such database."""
+
+
+async def take_place(
+    settings: Settings, api: AdminApi, stack: AsyncExitStack, database: str | None
+) -> Place:
+    """Say where a database is reached; locked here, it stays so until the stack is closed.
+
+    Args:
+        settings: The configuration.
+        api: Of the daemon it describes.
+        stack: Holds the lock.
+        database: Name of the file, which is not made where there is none; None for what makes
+            its databases itself.
+
+    Raises:
+        CommandFailed: If the data directory is in use and no daemon answers.
+        StoreError: If the data directory does not serve.
+    """
+    if database is not None and not (settings.data_dir / database).exists():
+        return Place.DAEMON if await _answers(api) else Place.NOWHERE
+    deadline_s = anyio.current_time() + PATIENCE_S
+    while not _is_locked_by_us(settings, stack):
+        if await _answers(api):
+            return Place.DAEMON
+        if anyio.current_time() > deadline_s:
+            raise CommandFailed(
+                f"the data directory {settings.data_dir} is in use, but no relay answers on "
+                f"{settings.admin_listen}"
+            )
+        await anyio.sleep(PAUSE_S)
+    return Place.HERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +98,30 @@ async def open_desk(settings: Settings, reach: Reach[Item]) -> AsyncIterator[Des
     """
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(open_admin_api(settings))
-        through_api = ApiDesk(api, reach.path, reach.read_page)
-        if not (settings.data_dir / DATABASE_NAME).exists():
-            yield through_api if await _answers(through_api) else EmptyDesk()
-            return
-        deadline_s = anyio.current_time() + PATIENCE_S
-        while not _is_locked_by_us(settings, stack):
-            if await _answers(through_api):
-                yield through_api
-                return
-            if anyio.current_time() > deadline_s:
-                raise CommandFailed(
-                    f"the data directory {settings.data_dir} is in use, but no relay answers on "
-                    f"{settings.admin_listen}"
-                )
-            await anyio.sleep(PAUSE_S)
-        yield reach.open_locally(await _open(settings, stack), settings)
+        match await take_place(settings, api, stack, DATABASE_NAME):
+            case Place.DAEMON:
+                yield ApiDesk(api, reach.path, reach.read_page)
+            case Place.HERE:
+                outbox = await stack.enter_async_context(open_own_outbox(settings))
+                yield reach.open_locally(outbox, settings)
+            case Place.NOWHERE:
+                yield EmptyDesk()
+
+
+@asynccontextmanager
+async def open_own_outbox(settings: Settings) -> AsyncIterator[Outbox]:
+    """Open the outbox of a data directory this process has locked.
+
+    Raises:
+        StoreError: If it does not serve.
+    """
+    async with open_outbox(
+        settings.data_dir,
+        settings.apps,
+        max_events=settings.outbox.max_events,
+        pulse=Pulse(SystemClock()),
+    ) as outbox:
+        yield outbox
 
 
 def _is_locked_by_us(settings: Settings, stack: AsyncExitStack) -> bool:
@@ -80,21 +133,10 @@ def _is_locked_by_us(settings: Settings, stack: AsyncExitStack) -> bool:
     return True
 
 
-async def _answers(desk: ApiDesk[Item]) -> bool:
+async def _answers(api: AdminApi) -> bool:
     """Tell whether a daemon is there."""
     try:
-        await desk.page(Listing(limit=1))
+        await api.get("/status", StatusAnswer)
     except NoDaemon:
         return False
     return True
-
-
-async def _open(settings: Settings, stack: AsyncExitStack) -> Outbox:
-    return await stack.enter_async_context(
-        open_outbox(
-            settings.data_dir,
-            settings.apps,
-            max_events=settings.outbox.max_events,
-            pulse=Pulse(SystemClock()),
-        )
-    )

@@ -7,7 +7,6 @@ from typing import Annotated, Final
 
 import anyio
 import typer
-from rich import box
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -16,8 +15,8 @@ from rich.text import Text
 from relay.cli.admin_api import AdminApi, open_admin_api
 from relay.cli.failure import CommandFailed, run
 from relay.cli.options import EnvFile, read_settings
-from relay.cli.output import clean, output, span
-from relay.doors.admin.models import AppStatusAnswer, StatusAnswer
+from relay.cli.output import clean, instant, new_table, output, span
+from relay.doors.admin.models import AppStatusAnswer, SegmentsStatusAnswer, StatusAnswer
 from relay.settings import Settings
 
 PATH: Final = "/status"
@@ -35,6 +34,8 @@ COUNTS: Final = (
     "filtered",
     "quarantined",
 )
+SEGMENT_COUNTS: Final = ("active", "held", "stale", "archived")
+
 DELIVERY_STYLES: Final = {
     "running": "green",
     "backing_off": "yellow",
@@ -104,16 +105,39 @@ def picture(answer: StatusAnswer) -> RenderableType:
     word, style = ("ready", "green") if answer.ready else ("not ready", "bold red")
     head = Text(f"relay {clean(answer.version)}, up for {span(answer.uptime_s)}, ")
     head.append(word, style=style)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    table.add_column("app", no_wrap=True)
-    for name in COUNTS:
-        table.add_column(name.replace("_", " "), justify="right")
-    table.add_column("oldest", justify="right")
-    table.add_column("delivery", no_wrap=True)
-    table.add_column("last error", overflow="fold")
+    return Group(head, _events_table(answer), _segments_table(answer))
+
+
+def _events_table(answer: StatusAnswer) -> Table:
+    counts = [name.replace("_", " ") for name in COUNTS]
+    numbers = (*counts, "oldest")
+    table = new_table(("app", *numbers, "delivery", "last error"), numbers=numbers)
     for app, own in answer.apps.items():
         table.add_row(Text(clean(app)), *_cells(own))
-    return Group(head, table)
+    return table
+
+
+def _segments_table(answer: StatusAnswer) -> Table:
+    numbers = (*SEGMENT_COUNTS, "downloads", "left")
+    headings = ("app", *numbers, "next download", "last run", "why it waits")
+    table = new_table(headings, numbers=numbers)
+    for app, own in answer.segments.items():
+        table.add_row(Text(clean(app)), *_segment_cells(own))
+    return table
+
+
+def _segment_cells(own: SegmentsStatusAnswer) -> list[Text]:
+    counts = [Text(f"{getattr(own, name):,}") for name in SEGMENT_COUNTS]
+    if own.held:
+        counts[SEGMENT_COUNTS.index("held")].stylize("bold red")
+    return [
+        *counts,
+        Text(f"{own.downloads_this_month:,}"),
+        Text(f"{own.downloads_left:,}"),
+        Text("" if own.next_download_at is None else instant(own.next_download_at)),
+        Text(instant(own.last_run_at)),
+        Text(clean(own.last_error or "")),
+    ]
 
 
 def _cells(own: AppStatusAnswer) -> list[Text]:

@@ -5,6 +5,9 @@ without our limit; the doors switch that off.
 """
 
 import zlib
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from math import inf
 
 import anyio
 from aiohttp import ClientError, web
@@ -21,6 +24,9 @@ MAX_GZIP_MEMBERS = 100
 BODY_TIMEOUT_S = 30.0
 """For a whole body to come in."""
 
+CHUNK_TIMEOUT_S = 30.0
+"""For the next piece of a body of any length."""
+
 STOP_GRACE_S = 3.0
 """What a body that is still coming gets when the daemon is asked to stop."""
 
@@ -36,13 +42,13 @@ class Bodies:
         """Make a reader; one that `invites` answers `Expect: 100-continue` itself."""
         self._invites = invites
         self._incoming: set[anyio.CancelScope] = set()
-        self._is_stopping = False
+        self._ends_s = inf
 
     def stop(self) -> None:
         """Give bodies that are still coming a last few seconds."""
-        self._is_stopping = True
+        self._ends_s = anyio.current_time() + STOP_GRACE_S
         for scope in self._incoming:
-            scope.deadline = min(scope.deadline, anyio.current_time() + STOP_GRACE_S)
+            scope.deadline = min(scope.deadline, self._ends_s)
 
     async def read(self, request: web.BaseRequest) -> bytes:
         """Return the body as it came, still compressed.
@@ -64,24 +70,46 @@ class Bodies:
             return first
         return await self._read_rest(request, bytearray(first))
 
+    async def chunks(self, request: web.BaseRequest) -> AsyncGenerator[bytes]:
+        """Yield a body of any length piece by piece, still compressed.
+
+        Raises:
+            web.HTTPRequestTimeout: If a piece takes too long.
+            web.HTTPServiceUnavailable: If the daemon stops before all is here.
+            web.HTTPBadRequest: If it breaks off.
+        """
+        is_whole = False
+        while not is_whole:
+            with self._waiting(CHUNK_TIMEOUT_S):
+                chunk = await request.content.readany()
+            is_whole = not chunk
+            if chunk:
+                yield chunk
+
     async def _read_rest(self, request: web.BaseRequest, body: bytearray) -> bytes:
-        grace_s = STOP_GRACE_S if self._is_stopping else BODY_TIMEOUT_S
-        with anyio.move_on_after(grace_s) as scope:
+        with self._waiting(BODY_TIMEOUT_S):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise _too_large()
+        return bytes(body)
+
+    @contextmanager
+    def _waiting(self, limit_s: float) -> Iterator[None]:
+        """Bound a wait for bytes, by its limit and by the end of the daemon."""
+        deadline_s = min(anyio.current_time() + limit_s, self._ends_s)
+        with anyio.CancelScope(deadline=deadline_s) as scope:
             self._incoming.add(scope)
             try:
-                async for chunk in request.content.iter_any():
-                    body += chunk
-                    if len(body) > MAX_BODY_BYTES:
-                        raise _too_large()
+                yield
             except (ConnectionError, HttpProcessingError, ClientError) as error:
                 raise web.HTTPBadRequest(text="the body broke off") from error
             finally:
                 self._incoming.discard(scope)
         if scope.cancelled_caught:
-            if self._is_stopping:
+            if self._ends_s < inf:
                 raise web.HTTPServiceUnavailable(text="relay is stopping")
-            raise web.HTTPRequestTimeout(text=f"the body did not come within {grace_s:g} s")
-        return bytes(body)
+            raise web.HTTPRequestTimeout(text=f"the body did not come within {limit_s:g} s")
 
 
 def check_encoding(request: web.BaseRequest) -> bool:

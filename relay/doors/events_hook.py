@@ -4,74 +4,32 @@ An error answer makes OneSignal retry a few times and then switch the stream off
 three things are errors: a wrong token, a body past the limits, a store that takes nothing.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-
 from aiohttp import web
 
-from relay.admission import Admission
-from relay.doors.bodies import Bodies, check_encoding, decompress
-from relay.doors.door import unavailable
-from relay.doors.tokens import NOBODY, Tokens, presented_tokens
+from relay.doors.hook import HookCall, HookCalls
 from relay.errors import PayloadError
-from relay.reception import Received, Reception, Source
+from relay.reception import Received, Reception
 
-TOKEN_HEADER = "X-Relay-Token"  # noqa: S105  # a header's name
 _ONE_ACCEPTED = Received(1, 0, 0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Hook:
-    """An app's hook: who may call it, and what its events become."""
-
-    tokens: Tokens
-    source: Source
 
 
 class EventsHook:
     """Answers the events hook of every app."""
 
-    def __init__(
-        self,
-        hooks: Mapping[str, Hook],
-        reception: Reception,
-        admission: Admission,
-        bodies: Bodies,
-    ) -> None:
-        self._hooks = hooks
+    def __init__(self, calls: HookCalls, reception: Reception) -> None:
+        self._calls = calls
         self._reception = reception
-        self._admission = admission
-        self._bodies = bodies
-
-    @property
-    def apps(self) -> Collection[str]:
-        """The apps that have a hook."""
-        return self._hooks.keys()
 
     async def post(self, app: str, request: web.BaseRequest) -> web.Response:
         """Store the events of a request; 200 says that they are on disk."""
-        source = self._authenticate(app, request)
-        if closed := self._admission.refusal:
-            raise unavailable(closed)
-        is_compressed = check_encoding(request)
-        body = await self._bodies.read(request)
-        return _answer(await self._receive(source, body, is_compressed=is_compressed))
+        return _answer(await self._receive(await self._calls.take(app, request)))
 
-    def _authenticate(self, app: str, request: web.BaseRequest) -> Source:
-        hook = self._hooks.get(app)
-        tokens = hook.tokens if hook else NOBODY
-        is_admitted = tokens.admit(presented_tokens(request, TOKEN_HEADER))
-        if not hook or not is_admitted:
-            raise web.HTTPUnauthorized(text="wrong or missing token")
-        return hook.source
-
-    async def _receive(self, source: Source, body: bytes, *, is_compressed: bool) -> Received:
-        if is_compressed:
-            try:
-                body = decompress(body)
-            except PayloadError as error:
-                return await self._reception.refuse(source, body, error)
-        return await self._reception.receive(source, body)
+    async def _receive(self, call: HookCall) -> Received:
+        try:
+            body = call.content()
+        except PayloadError as error:
+            return await self._reception.refuse(call.source, call.raw, error)
+        return await self._reception.receive(call.source, body)
 
 
 def _answer(received: Received) -> web.Response:

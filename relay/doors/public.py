@@ -5,7 +5,7 @@ is served by aiohttp's low-level server; a router and middleware would cost a ho
 understanding its event.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -16,14 +16,13 @@ from aiohttp import web
 from relay.clock import Clock
 from relay.doors.bodies import Bodies
 from relay.doors.door import error_response, unavailable
-from relay.doors.events_hook import EventsHook
 from relay.doors.health_routes import HealthAnswers
+from relay.doors.hook import AppHook
 from relay.errors import StoreError
 from relay.metrics import Metrics
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
-EVENTS_ROUTE = "/v1/apps/{app}/events"
 UNKNOWN_ROUTE = "none"
 
 
@@ -39,20 +38,33 @@ class PublicDoor:
 
     def __init__(
         self,
-        events_hook: EventsHook,
+        apps: Collection[str],
+        hooks: Mapping[str, AppHook],
         health: HealthAnswers,
         bodies: Bodies,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        self._events_hook = events_hook
+        """Make a door.
+
+        Args:
+            apps: The apps that have hooks.
+            hooks: Who answers an app's hook of that name, the last word of its path.
+            health: Who answers questions of health.
+            bodies: Who reads this door's bodies.
+            metrics: Where answers are counted.
+            clock: Measures how long they take.
+        """
+        self._hooks = hooks
         self._metrics = metrics
         self._clock = clock
         self._under_way = 0
         self._idle = anyio.Event()
         self._bodies = bodies
         self._unknown = Route(UNKNOWN_ROUTE, {})
-        self._routes = {f"/v1/apps/{app}/events": self._hook(app) for app in events_hook.apps}
+        self._routes = {
+            f"/v1/apps/{app}/{name}": self._hook(app, name) for app in apps for name in hooks
+        }
         for path, handler in (("/healthz", health.healthz), ("/readyz", health.readyz)):
             self._routes[path] = Route(path, {"GET": handler, "HEAD": handler})
 
@@ -101,9 +113,10 @@ class PublicDoor:
         if known:
             return known
         match path.split("/"):
-            case ["", "v1", "apps", app, "events"]:
-                return self._hook(app)
+            case ["", "v1", "apps", app, name] if name in self._hooks:
+                return self._hook(app, name)
         return self._unknown
 
-    def _hook(self, app: str) -> Route:
-        return Route(EVENTS_ROUTE, {"POST": partial(self._events_hook.post, app)})
+    def _hook(self, app: str, name: str) -> Route:
+        handlers = {"POST": partial(self._hooks[name].post, app)}
+        return Route(f"/v1/apps/{{app}}/{name}", handlers)

@@ -23,6 +23,8 @@ _AS_ZEROS: Final = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER: Final = b"0" * 20
 _LONG_NEGATIVE: Final = b"-" + b"0" * 19
 
+_TRUTHS: Final = {"true": True, "false": False}
+
 
 def parse_body(raw: bytes) -> list[object]:
     """Return the elements of a JSON body: those of an array, else the one value it is.
@@ -54,6 +56,7 @@ def read_record(element: object) -> Record:
         subscription_id=text_of(event.get("subscription_id")) or text_of(subscription.get("id")),
         external_id=text_of(event.get("external_id")) or text_of(user.get("external_id")),
         device_type=text_of(event.get("subscription_device_type")),
+        is_subscribed=truth_of(subscription.get("subscribed")),
         time_ms=instant_ms(event.get("datetime")) or instant_ms(event.get("timestamp")),
         languages=tuple(language for language in languages if language),
         page_name=text_of(data.get("page_name")),
@@ -63,6 +66,13 @@ def read_record(element: object) -> Record:
         failure_reason=text_of(data.get("failure_reason")),
         message=_message_fields(message),
     )
+
+
+def truth_of(value: object) -> bool | None:
+    """Return the truth value that a JSON value is or, quoted by a template, spells; else None."""
+    if value is None or isinstance(value, bool):
+        return value
+    return _TRUTHS.get(value.strip().lower()) if isinstance(value, str) else None
 
 
 def _kind(event: Section) -> str:

@@ -59,6 +59,7 @@ class Record(NamedTuple):
         subscription_id: The device, address or number the event is about.
         external_id: The app's own id of the user.
         device_type: OneSignal's label of the device.
+        is_subscribed: Whether the subscription was subscribed when the event was sent.
         time_ms: When it happened, in UTC epoch milliseconds.
         languages: Language codes known of the device, then of the user.
         page_name: Page of an in-app message.
@@ -75,6 +76,7 @@ class Record(NamedTuple):
     subscription_id: str | None = None
     external_id: str | None = None
     device_type: str | None = None
+    is_subscribed: bool | None = None
     time_ms: int | None = None
     languages: tuple[str, ...] = ()
     page_name: str | None = None

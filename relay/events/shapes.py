@@ -49,7 +49,7 @@ _READ: Final[Mapping[str, tuple[str, ...]]] = {
         "web_url",
     ),
     "user": ("external_id", "language"),
-    "user.subscription": ("id", "language"),
+    "user.subscription": ("id", "language", "subscribed"),
 }
 _DOTTED: Final[Mapping[str, tuple[str, str]]] = {
     f"{path}.{name}": (path, name) for path, names in _READ.items() for name in names

@@ -101,7 +101,12 @@ class Claim:
 
 
 class Claims:
-    """Reads what waits, and records claims and their settlement."""
+    """Reads what waits, and records claims and their settlement.
+
+    Attributes:
+        has_gaps: Whether events were removed that a sender may have in hand; their settlement
+            must not count them.
+    """
 
     def __init__(
         self, database: Database, ledger: Ledger, last_id: int, unpruned: Collection[int]
@@ -110,6 +115,7 @@ class Claims:
         self._ledger = ledger
         self._ids = count(last_id + 1)
         self._unpruned = frozenset(unpruned)
+        self.has_gaps = False
 
     async def read_after(self, app: int, after: int, limit: int) -> tuple[list[Waiting], int]:
         """Return up to `limit` events of `app` after sequence number `after`.
@@ -173,11 +179,27 @@ class Claims:
             StoreFull: If there is no room now; the same settlement may be tried again.
         """
 
-        def change(raw: sqlite3.Connection) -> None:
-            _settle(raw, claim, settlement, now_ms)
+        def change(raw: sqlite3.Connection) -> int:
+            left = _present(raw, settlement) if self.has_gaps else settlement
+            _settle(raw, claim, left, now_ms)
+            return len(left.delivered) + len(left.dead)
 
-        done = len(settlement.delivered) + len(settlement.dead)
-        await self._database.submit(change, on_commit=self._ledger.follow(-done)).wait()
+        await self._database.submit(change, on_commit=self._ledger.settled).wait()
+
+
+def _present(raw: sqlite3.Connection, settlement: Settlement) -> Settlement:
+    """Return a settlement without the events that are gone; those count as vanished."""
+    seqs = {event.seq for event in settlement.events}
+    rows = raw.execute(SQL["present"], {"seqs": _json(sorted(seqs))})
+    present = {seq for (seq,) in rows}
+    if present == seqs:
+        return settlement
+    return Settlement(
+        delivered=[event for event in settlement.delivered if event.seq in present],
+        dead=[death for death in settlement.dead if death.event.seq in present],
+        released=[event for event in settlement.released if event.seq in present],
+        vanished=[event for event in settlement.events if event.seq not in present],
+    )
 
 
 def _settle(raw: sqlite3.Connection, claim: Claim, settlement: Settlement, now_ms: int) -> None:

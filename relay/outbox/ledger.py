@@ -5,7 +5,7 @@ true after any crash and nothing has to be counted again at the start.
 """
 
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from relay.database.database import Database
@@ -103,13 +103,9 @@ class Ledger:
 
         return await self._database.write(change)
 
-    def follow(self, step: int) -> Callable[[object], None]:
-        """Return a hook that moves `pending` by `step` once a change is committed."""
-
-        def moved(_: object) -> None:
-            self.pending += step
-
-        return moved
+    def settled(self, events: int) -> None:
+        """Count so many events less as pending, once that is committed."""
+        self.pending -= events
 
 
 def _read_states(raw: sqlite3.Connection) -> list[AppState]:

@@ -15,6 +15,7 @@ from relay.database.database import Database, open_database
 from relay.errors import StoreBusy, StoreFailed
 from relay.outbox.claims import Claims, rescue
 from relay.outbox.dead_letters import DeadLetters
+from relay.outbox.forgetting import OutboxForgetting
 from relay.outbox.intake import DAY_MS, Keys
 from relay.outbox.intakes import Intakes
 from relay.outbox.ledger import Ledger
@@ -40,7 +41,8 @@ class Outbox:
         dead_letters: Events Amplitude will never take.
         quarantine: Bodies not understood.
         messages: What messages said.
-        retention: What is forgotten, and when.
+        retention: What is removed in time.
+        forgetting: What is removed because a user is.
     """
 
     database: Database
@@ -51,6 +53,7 @@ class Outbox:
     quarantine: Quarantine
     messages: Messages
     retention: Retention
+    forgetting: OutboxForgetting
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +128,19 @@ async def _assemble(database: Database, apps: Collection[str], max_events: int) 
     found = await database.write(_recover)
     ledger = await Ledger.load(database, apps)
     seqs = count(found.last_seq + 1)
+    claims = Claims(database, ledger, found.last_claim, found.unpruned)
+    dead_letters = DeadLetters(database, ledger, seqs)
+    quarantine = Quarantine(database, ledger)
     return Outbox(
         database=database,
         ledger=ledger,
         intakes=Intakes(database, ledger, found.keys, seqs, max_events),
-        claims=Claims(database, ledger, found.last_claim, found.unpruned),
-        dead_letters=DeadLetters(database, ledger, seqs),
-        quarantine=Quarantine(database, ledger),
+        claims=claims,
+        dead_letters=dead_letters,
+        quarantine=quarantine,
         messages=Messages(database),
         retention=Retention(database, found.keys),
+        forgetting=OutboxForgetting(database, ledger, claims, dead_letters, quarantine),
     )
 
 

@@ -287,3 +287,33 @@ ON CONFLICT (app, message_id) DO UPDATE SET
 DELETE FROM messages WHERE (app, message_id) IN (
     SELECT app, message_id FROM messages WHERE seen_day < :day ORDER BY seen_day LIMIT :limit
 );
+
+-- name: events_of
+-- Every event of a user, delivered or not. Where Amplitude refuses the id, only the properties
+-- have it; :needle is the id as JSON, which is looked for first.
+SELECT seq FROM events
+WHERE app = :app AND (
+    user_id = :external_id
+    OR (
+        user_id IS NULL AND instr(body, :needle)
+        AND CAST(body AS TEXT) ->> '$.event_properties."Distinct ID"' = :external_id
+    )
+);
+
+-- name: dead_letters_of
+SELECT id FROM dead_letters
+WHERE app = :app AND (
+    user_id = :external_id
+    OR (
+        user_id IS NULL AND instr(body, :needle)
+        AND CAST(body AS TEXT) ->> '$.event_properties."Distinct ID"' = :external_id
+    )
+);
+
+-- name: quarantined_of
+-- Bodies not understood that hold a user's id as a JSON string, escaped or not.
+SELECT id FROM quarantine
+WHERE app = :app AND (instr(body, :plain) OR instr(body, :escaped));
+
+-- name: drop_named
+DELETE FROM events WHERE seq IN (SELECT value FROM json_each(:seqs));

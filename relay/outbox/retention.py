@@ -15,6 +15,7 @@ from itertools import islice
 import anyio.lowlevel
 
 from relay.database.database import Database
+from relay.database.space import vacuum
 from relay.outbox.intake import Keys
 from relay.outbox.sql import SQL
 
@@ -86,7 +87,7 @@ class Retention:
 
     async def vacuum(self, pages: int) -> None:
         """Give up to `pages` free pages back to the file system."""
-        await self._database.write(lambda raw: _vacuum(raw, pages))
+        await self._database.write(lambda raw: vacuum(raw, pages))
 
 
 def _fold_chunk(day: int, keys: Sequence[bytes], raw: sqlite3.Connection) -> None:
@@ -115,10 +116,3 @@ def _expire(today: int, raw: sqlite3.Connection) -> bool:
         raw.execute(SQL["close_day"], {"day": oldest})
         return True
     return forgotten > 0
-
-
-def _vacuum(raw: sqlite3.Connection, pages: int) -> None:
-    (free,) = raw.execute("PRAGMA freelist_count").fetchone()
-    if free > pages:
-        for _ in range(pages):  # Python steps the statement once, and a step frees one page
-            raw.execute("PRAGMA incremental_vacuum(1)").fetchall()

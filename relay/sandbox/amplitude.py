@@ -19,7 +19,7 @@ from relay.sandbox.door import DOORKEEPER, running
 from relay.sandbox.faults import Fault, FaultBoard
 from relay.sandbox.judgement import Judge, Taken
 from relay.sandbox.ledger import Ledger, RequestLine
-from relay.sandbox.transport import reset, respond, send_cut
+from relay.sandbox.transport import linger, reset, respond, send_cut
 from relay.sandbox.uploads import (
     BATCH_PATH,
     HTTPAPI_PATH,
@@ -158,10 +158,7 @@ class AmplitudeStandIn:
 
     async def _linger(self, seconds: float | None) -> None:
         """Wait for `seconds`, or until faults change or the stand-in closes."""
-        with anyio.move_on_after(seconds):
-            async with anyio.create_task_group() as tasks:
-                for event in (self._closing, self.faults.cleared):
-                    tasks.start_soon(_cancel_after, event, tasks.cancel_scope)
+        await linger(seconds, self._closing, self.faults.cleared)
 
     def _log(
         self,
@@ -187,8 +184,3 @@ class AmplitudeStandIn:
                 is_stored=is_stored,
             )
         )
-
-
-async def _cancel_after(event: anyio.Event, scope: anyio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()

@@ -13,7 +13,14 @@ from yarl import URL
 from relay.sandbox.control import describe
 from relay.sandbox.faults import FAULT_NAMES, Fault
 from relay.sandbox.onesignal import Target
-from relay.sandbox.server import DEFAULT_API_KEY, DEFAULT_APP_ID, SandboxOptions, serve_sandbox
+from relay.sandbox.options import (
+    DEFAULT_API_KEY,
+    DEFAULT_APP_ID,
+    DEFAULT_ONESIGNAL_KEY,
+    DEFAULT_SECRET_KEY,
+    SandboxOptions,
+)
+from relay.sandbox.server import serve_sandbox
 from relay.sandbox.source import TrafficOrder
 from relay.sandbox.templates import Shape
 
@@ -35,6 +42,11 @@ ApiKeys = Annotated[
 EventCount = Annotated[
     int | None, typer.Option(min=1, help="Send so many events at once to --target.")
 ]
+SecretKey = Annotated[str, typer.Option(help="Secret key of the projects, for their cohorts.")]
+OneSignalKey = Annotated[str, typer.Option(help="REST API key of the app, for its export.")]
+People = Annotated[
+    int, typer.Option(min=0, help="So many users are in the cohorts and the export.")
+]
 
 
 def sandbox(  # noqa: PLR0913 - a parameter is an option
@@ -51,6 +63,9 @@ def sandbox(  # noqa: PLR0913 - a parameter is an option
     rate: Annotated[float | None, typer.Option(help="Events per second; else a burst.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed gives other events.")] = 1,
     shape: Annotated[Shape, typer.Option(help="Layout of the bodies.")] = "relay",
+    secret_key: SecretKey = DEFAULT_SECRET_KEY,
+    onesignal_key: OneSignalKey = DEFAULT_ONESIGNAL_KEY,
+    people: People = 300,
 ) -> None:
     """Run stand-ins for OneSignal and Amplitude, with faults to switch on."""
     if events is not None and target is None:
@@ -64,6 +79,9 @@ def sandbox(  # noqa: PLR0913 - a parameter is an option
         target=None if target is None else Target(URL(target), token),
         app_id=app_id,
         order=None if events is None else _order(events, rate, seed, shape),
+        secret_key=secret_key,
+        onesignal_key=onesignal_key,
+        people=people,
     )
     if (failure := anyio.run(_serve_until_signal, options)) is not None:
         typer.echo(f"cannot listen on {listen}: {failure}", err=True)

@@ -5,16 +5,13 @@ are used up in the order they were added, so a script of misfortunes can be laid
 advance. A 503 never stores: that is the one promise Amplitude makes about it.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Literal, TypedDict, Unpack, get_args
 
-import anyio
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from relay.clock import Clock
 from relay.sandbox import answers
 from relay.sandbox.answers import Answer
+from relay.sandbox.board import Board
 
 FaultName = Literal[
     "403", "404", "408", "413", "429", "500", "502", "503", "504",
@@ -115,22 +112,8 @@ class Fault(BaseModel):
         return answer.with_header("Retry-After", self.retry_after)
 
 
-@dataclass(slots=True)
-class _Armed:
-    fault: Fault
-    left: int | None
-    until_s: float | None
-
-
-class FaultBoard:
+class FaultBoard(Board[Fault]):
     """The faults that are switched on, in order."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._armed: list[_Armed] = []
-        self._changed = anyio.Event()
-        self._cleared = anyio.Event()
-        self._listeners: list[Callable[[], None]] = []
 
     def add(self, name: str, **limits: Unpack[FaultLimits]) -> Fault:
         """Switch a fault on, after those that are on already.
@@ -142,82 +125,10 @@ class FaultBoard:
         self.arm(fault)
         return fault
 
-    def arm(self, fault: Fault) -> None:
-        """Switch a checked fault on."""
-        until_s = None if fault.seconds is None else self._clock.monotonic_s() + fault.seconds
-        self._armed.append(_Armed(fault, fault.count, until_s))
-        self._tell()
-
-    def clear(self) -> None:
-        """Switch everything off; requests that hang are dropped."""
-        self._armed.clear()
-        cleared, self._cleared = self._cleared, anyio.Event()
-        cleared.set()
-        self._tell()
-
-    def active(self) -> list[Fault]:
-        """Return what is on, in the order in which it will be met."""
-        self._drop_expired()
-        return [armed.fault for armed in self._armed]
-
-    def describe(self) -> list[dict[str, object]]:
-        """Return what is on, with what is left of it."""
-        self._drop_expired()
-        now_s = self._clock.monotonic_s()
-        return [
-            {
-                **armed.fault.model_dump(mode="json", exclude_none=True),
-                "left_count": armed.left,
-                "left_seconds": None if armed.until_s is None else round(armed.until_s - now_s, 3),
-            }
-            for armed in self._armed
-        ]
-
     def take(self, api_key: str) -> Fault | None:
         """Return the fault the next request of this key meets, and count it."""
-        self._drop_expired()
-        for armed in self._armed:
-            if armed.fault.api_key not in (None, api_key):
-                continue
-            if armed.left is not None:
-                armed.left -= 1
-            return armed.fault
-        return None
-
-    @property
-    def cleared(self) -> anyio.Event:
-        """Set when everything is next switched off; a new one each time."""
-        return self._cleared
+        return self.take_first(lambda fault: fault.api_key in (None, api_key))
 
     def is_refusing(self) -> bool:
         """Tell whether the door is to be closed."""
         return any(fault.name == "refuse" for fault in self.active())
-
-    def next_expiry_s(self) -> float | None:
-        """Return in how many seconds the first fault expires; None if none will."""
-        untils = [armed.until_s for armed in self._armed if armed.until_s is not None]
-        return max(0.0, min(untils) - self._clock.monotonic_s()) if untils else None
-
-    def on_change(self, listener: Callable[[], None]) -> None:
-        """Call `listener` at once whenever faults are switched on or off."""
-        self._listeners.append(listener)
-
-    @property
-    def changed(self) -> anyio.Event:
-        """Set when faults are next switched on or off; a new one each time."""
-        return self._changed
-
-    def _drop_expired(self) -> None:
-        now_s = self._clock.monotonic_s()
-        self._armed = [
-            armed
-            for armed in self._armed
-            if (armed.until_s is None or now_s < armed.until_s)
-            and (armed.left is None or armed.left > 0)
-        ]
-
-    def _tell(self) -> None:
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
-        for listener in self._listeners:
-            listener()

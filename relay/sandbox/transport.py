@@ -1,8 +1,9 @@
-"""Misbehaviour below HTTP: resets and cut answers."""
+"""Misbehaviour below HTTP: resets, cut answers and waits."""
 
 import socket
 import struct
 
+import anyio
 from aiohttp import web
 
 from relay.sandbox.answers import Answer
@@ -41,3 +42,16 @@ async def send_cut(request: web.Request, answer: Answer) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.close()
     return response
+
+
+async def linger(seconds: float | None, *until: anyio.Event) -> None:
+    """Wait for `seconds` (None = for ever), or until one of the events is set."""
+    with anyio.move_on_after(seconds):
+        async with anyio.create_task_group() as tasks:
+            for event in until:
+                tasks.start_soon(_cancel_after, event, tasks.cancel_scope)
+
+
+async def _cancel_after(event: anyio.Event, scope: anyio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()

@@ -3,10 +3,22 @@
 import socket
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
+import aiohttp
+import pytest
+from aiohttp import web
+
+from relay.cli.key_check import KeyAnswer, Knowledge, Whereabouts, locate
+from relay.cli.online_check import ask_for_pair
 from relay.sandbox.amplitude import AmplitudeStandIn, running
-from tests.support.command_line import API_KEY, SECRETS, CommandLine
+from relay.sandbox.cohorts import CohortsStandIn
+from tests.support.command_line import API_KEY, APP_ID, SECRETS, CommandLine
+from tests.unit.cli.filled import fill
+
+SECRET_KEY = "secret-key-of-the-test"
+ONESIGNAL_KEY = "os_v2_app_key-of-the-test"
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -141,3 +153,90 @@ async def test_a_key_that_amplitude_does_not_know_is_named_but_not_shown(tmp_pat
     assert (done.code, done.err) == (1, "relay: failed: Amplitude key of shop\n")
     assert f"unknown ({origin})" in done.out
     assert not any(secret in done.out + done.err for secret in SECRETS)
+
+
+async def test_a_segment_table_is_looked_at_too(tmp_path: Path) -> None:
+    """Without a trace, as the outbox is."""
+    relay = CommandLine(tmp_path)
+    await fill(relay.folder)
+    before = contents(relay.folder)
+    done = await relay.run("check")
+    assert (done.code, done.err) == (0, "")
+    assert "segments.db" in done.out
+    assert contents(relay.folder) == before
+    (relay.folder / "segments.db").write_bytes(before["segments.db"][:5_000] + b"x" * 5_000)
+    done = await relay.run("check")
+    assert (done.code, done.err) == (1, "relay: failed: segments.db\n")
+
+
+def onesignal(*keys: str) -> web.Application:
+    """Return a OneSignal that lists no segments to who has a key, and tells others so."""
+
+    async def list_segments(request: web.Request) -> web.Response:
+        assert request.query["limit"] == "1"
+        if request.headers["Authorization"] in {f"Key {key}" for key in keys}:
+            return web.json_response({"total_count": 0, "segments": []})
+        return web.json_response({"errors": ["Access denied.  Please include an …"]}, status=403)
+
+    app = web.Application()
+    app.router.add_get(f"/apps/{APP_ID}/segments", list_segments)
+    return app
+
+
+@pytest.mark.parametrize(
+    ("secret_key", "onesignal_key", "failed"),
+    [
+        (SECRET_KEY, ONESIGNAL_KEY, []),
+        ("another", ONESIGNAL_KEY, ["Amplitude secret key of shop"]),
+        (SECRET_KEY, "os_v2_org_another", ["OneSignal key of shop"]),
+    ],
+)
+async def test_keys_of_the_cohort_direction_are_asked_for(
+    tmp_path: Path, secret_key: str, onesignal_key: str, failed: list[str]
+) -> None:
+    """Each at its own service, by questions that cost nothing; no key is shown."""
+    cohorts = CohortsStandIn({API_KEY: SECRET_KEY})
+    async with (
+        running(AmplitudeStandIn([API_KEY]).app()) as ingest,
+        running(cohorts.app()) as amplitude,
+        running(onesignal(ONESIGNAL_KEY)) as other,
+    ):
+        relay = CommandLine(
+            tmp_path,
+            RELAY_APPS__SHOP__AMPLITUDE_INGEST_URL=str(ingest).rstrip("/"),
+            RELAY_APPS__SHOP__AMPLITUDE_COHORTS_URL=str(amplitude).rstrip("/"),
+            RELAY_APPS__SHOP__AMPLITUDE_SECRET_KEY=secret_key,
+            RELAY_APPS__SHOP__ONESIGNAL_API_URL=str(other).rstrip("/"),
+            RELAY_APPS__SHOP__ONESIGNAL_API_KEY=onesignal_key,
+        )
+        done = await relay.run("check", "--online")
+    named = [f"relay: failed: {', '.join(failed)}\n"] if failed else [""]
+    assert (done.code, [done.err]) == (int(bool(failed)), named)
+    assert cohorts.downloads_this_month == 0
+    for key in (*SECRETS, secret_key, onesignal_key):
+        assert key not in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    ("here", "elsewhere", "expected"),
+    [
+        ({API_KEY: SECRET_KEY}, {}, Whereabouts(KeyAnswer(Knowledge.KNOWN))),
+        (
+            {},
+            {API_KEY: SECRET_KEY},
+            Whereabouts(KeyAnswer(Knowledge.UNKNOWN), KeyAnswer(Knowledge.KNOWN)),
+        ),
+    ],
+)
+async def test_a_secret_key_is_found_in_its_region(
+    here: dict[str, str], elsewhere: dict[str, str], expected: Whereabouts
+) -> None:
+    """The other region is asked only for a pair that is unknown in its own."""
+    async with (
+        running(CohortsStandIn(here).app()) as one,
+        running(CohortsStandIn(elsewhere).app()) as two,
+        aiohttp.ClientSession() as session,
+    ):
+        ask = partial(ask_for_pair, session, API_KEY, SECRET_KEY)
+        where = await locate(ask, str(one).rstrip("/"), str(two).rstrip("/"))
+    assert where == expected

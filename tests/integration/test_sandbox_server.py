@@ -1,5 +1,6 @@
 """Both stand-ins behind one door, with their control, and as a command."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
+import orjson
 import pytest
 from aiohttp import ClientConnectionError, ClientSession
 from yarl import URL
@@ -142,7 +144,9 @@ async def test_other_paths_are_amplitudes_or_unknown() -> None:
             {"code": 400, "error": "Invalid request path"},
         )
         assert (await remote.call("GET", "/_sandbox/none"))[0] == 404
-        assert set((await remote.call("GET", "/_sandbox"))[1]) == {"amplitude", "onesignal"}
+        assert set((await remote.call("GET", "/_sandbox"))[1]) == {
+            *("amplitude", "cohorts", "onesignal", "exports")
+        }
 
 
 async def test_traffic_runs_on_order() -> None:
@@ -220,6 +224,38 @@ async def test_the_door_refuses_for_some_seconds_over_http() -> None:
             except ClientConnectionError:
                 continue
             return
+
+
+async def test_the_description_is_complete() -> None:
+    """Whoever copies the lines has pointed relay at every stand-in."""
+    async with sandbox() as remote:
+        door = str(remote.url).rstrip("/")
+        for line in (
+            f"  RELAY_APPS__<APP>__AMPLITUDE_INGEST_URL={door}",
+            f"  RELAY_APPS__<APP>__AMPLITUDE_COHORTS_URL={door}",
+            "  RELAY_APPS__<APP>__AMPLITUDE_SECRET_KEY=sandbox-secret-key",
+            f"  RELAY_APPS__<APP>__ONESIGNAL_API_URL={door}",
+            "  RELAY_APPS__<APP>__ONESIGNAL_API_KEY=sandbox-onesignal-key",
+        ):
+            assert line in remote.said
+
+
+CURL = re.compile(r"  curl (?:-X (?P<method>\w+) )?(?:-d '(?P<body>.*)' )?(?P<url>http\S+)")
+
+
+async def test_every_command_that_is_described_works() -> None:
+    """In the order they are printed; but for those that need a hook."""
+    async with sandbox() as remote:
+        statuses = {}
+        lines = [line for line in remote.said if not line.endswith("/push")]
+        for match in filter(None, map(CURL.fullmatch, lines)):
+            method = match["method"] or ("POST" if match["body"] else "GET")
+            body = orjson.loads(match["body"]) if match["body"] else None
+            status, _ = await remote.call(method, URL(match["url"]).path, body)
+            statuses[f"{method} {URL(match['url']).path}"] = status
+        assert statuses.pop("POST /_sandbox/onesignal/start") == 409
+        assert len(statuses) == 15
+        assert set(statuses.values()) == {200}
 
 
 async def test_an_order_given_at_the_start_runs_at_once() -> None:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import anyio
 import orjson
+from yarl import URL
 
 from relay.clock import Clock
 from relay.daemon import Daemon, Supervision
@@ -20,6 +22,7 @@ from relay.systemd import Notifier
 APP_ID = "11111111-2222-4333-8444-555555555555"
 TOKEN = "hook-token-of-the-test"
 API_KEY = "0123456789abcdef0123456789abcdef"
+COHORT = "7khm89cz"
 DEADLINE_S = 20.0
 
 FAST: Mapping[str, str] = {
@@ -72,12 +75,18 @@ class Relay:
         self.admin = admin
 
     async def post(
-        self, body: object, *, app: str = "shop", token: str = TOKEN, **headers: str
+        self,
+        body: object,
+        *,
+        app: str = "shop",
+        token: str = TOKEN,
+        hook: str = "events",
+        **headers: str,
     ) -> Answered:
-        """Post to an events hook; `bytes` go as they are."""
+        """Post to a hook; `bytes` go as they are."""
         data = body if isinstance(body, bytes) else orjson.dumps(body)
         named = {name.replace("_", "-"): text for name, text in headers.items()}
-        url = f"{self.public}/v1/apps/{app}/events"
+        url = f"{self.public}/v1/apps/{app}/{hook}"
         return await self.ask(
             "POST", url, data=data, headers={"Authorization": f"Bearer {token}", **named}
         )
@@ -86,6 +95,21 @@ class Relay:
         """Ask the admin API."""
         data = None if body is None else orjson.dumps(body)
         return await self.ask(method, f"{self.admin}/api/v1{path}", data=data)
+
+    async def lines(self, path: str) -> list[Any]:
+        """Return the objects of an NDJSON answer of the admin API."""
+        answer = await self.ask(
+            "GET", f"{self.admin}/api/v1{path}", headers={"Accept": "application/x-ndjson"}
+        )
+        assert (answer.status, answer.headers["Content-Type"]) == (200, "application/x-ndjson")
+        return [orjson.loads(line) for line in answer.body.splitlines()]
+
+    async def know(self, *external_ids: str, subscribed: bool = True) -> None:
+        """Let the directory know users, each with one subscription."""
+        for id_ in external_ids:
+            told = {"id": f"subscription-of-{id_}", "type": "iOSPush", "subscribed": subscribed}
+            path = f"/directory/shop/{quote(id_, safe='')}"
+            assert (await self.api("PUT", path, {"subscriptions": [told]})).status == 204
 
     async def ask(
         self,
@@ -97,7 +121,8 @@ class Relay:
     ) -> Answered:
         """Send any request."""
         body = None if data is None else BytesIO(data)
-        async with self._session.request(method, url, data=body, headers=headers) as answer:
+        exact = URL(url, encoded=True)
+        async with self._session.request(method, exact, data=body, headers=headers) as answer:
             return Answered(answer.status, answer.headers, await answer.read())
 
     async def status(self, app: str = "shop") -> dict[str, Any]:
@@ -202,3 +227,17 @@ def event(number: int, *, message: Mapping[str, object] | None = None, **over: o
 def insert_id(number: int) -> str:
     """Return the insert id of `event(number)`."""
     return f"00000000-0000-4000-8000-{number:012d}"
+
+
+def cohort_message(
+    number: int, *users: str, entering: bool = True, computed_at: int = 1_692_206_763
+) -> dict[str, object]:
+    """Return a message of Amplitude's cohort webhook, in its default payload."""
+    return {
+        "cohort_name": "Buyers",
+        "cohort_id": COHORT,
+        "in_cohort": entering,
+        "computed_time": str(computed_at),
+        "message_id": f"message::{number}",
+        "users": [{"user_id": user} for user in users],
+    }

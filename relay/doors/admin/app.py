@@ -3,11 +3,15 @@
 from aiohttp import web
 
 from relay.doors.admin.apps import Apps
-from relay.doors.admin.guard import guarding
+from relay.doors.admin.directory import DirectoryOperations
+from relay.doors.admin.guard import add_security_headers, guarding
 from relay.doors.admin.letters import Letters
 from relay.doors.admin.openapi import describe
 from relay.doors.admin.operations import PREFIX, operation_routes
 from relay.doors.admin.parts import AdminParts
+from relay.doors.admin.runs import RunOperations
+from relay.doors.admin.segments import SegmentOperations
+from relay.doors.admin.users import UserOperations
 from relay.doors.bodies import Bodies
 from relay.doors.door import answering
 from relay.doors.health_routes import HealthAnswers
@@ -25,7 +29,9 @@ def admin_app(parts: AdminParts, bodies: Bodies, *, token: str | None) -> web.Ap
         token: Who presents it may come in; None lets in whoever is on this machine.
     """
     app = web.Application(middlewares=[answering(parts.metrics, parts.clock), guarding(token)])
-    operations = [*Apps(parts).operations(), *Letters(parts).operations()]
+    app.on_response_prepare.append(add_security_headers)
+    groups = (Apps, Letters, SegmentOperations, RunOperations, UserOperations, DirectoryOperations)
+    operations = [operation for group in groups for operation in group(parts).operations()]
     document = describe(operations)
     health = HealthAnswers(parts.health)
 
@@ -33,9 +39,11 @@ def admin_app(parts: AdminParts, bodies: Bodies, *, token: str | None) -> web.Ap
         return web.Response(body=document, content_type="application/json")
 
     async def metrics(_: web.Request) -> web.Response:
-        apps = await parts.status.apps()
-        figures = {app: status.figures for app, status in apps.items()}
-        text = parts.metrics.render(figures)
+        apps, segments = await parts.status.apps(), await parts.status.segments()
+        text = parts.metrics.render(
+            {app: status.figures for app, status in apps.items()},
+            {app: status.figures for app, status in segments.items()},
+        )
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
     app.add_routes(

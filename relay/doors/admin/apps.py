@@ -3,10 +3,16 @@
 from pydantic import BaseModel
 
 from relay import __version__
-from relay.doors.admin.models import Affected, AppStatusAnswer, StatusAnswer
-from relay.doors.admin.operations import Call, Nothing, Operation
+from relay.doors.admin.models import (
+    Affected,
+    AppStatusAnswer,
+    SegmentsStatusAnswer,
+    StatusAnswer,
+)
+from relay.doors.admin.operations import AnyOperation, Call, Nothing, Operation
 from relay.doors.admin.parts import AdminParts
-from relay.status import AppStatus
+from relay.metrics import SEGMENT_STATES
+from relay.status import AppStatus, SegmentsStatus
 
 
 class Apps:
@@ -16,7 +22,7 @@ class Apps:
         self._parts = parts
         self._began_s = parts.clock.monotonic_s()
 
-    def operations(self) -> list[Operation[BaseModel]]:
+    def operations(self) -> list[AnyOperation]:
         """Return them."""
         return [
             Operation(
@@ -43,11 +49,13 @@ class Apps:
     async def status(self, _: Call[BaseModel]) -> StatusAnswer:
         """Return the status of the process and of every app."""
         apps = await self._parts.status.apps()
+        segments = await self._parts.status.segments()
         return StatusAnswer(
             version=__version__,
             ready=self._parts.health.ready().is_ok,
             uptime_s=round(self._parts.clock.monotonic_s() - self._began_s, 3),
             apps={app: _answer(status) for app, status in apps.items()},
+            segments={app: _answer_segments(status) for app, status in segments.items()},
         )
 
     async def pause(self, call: Call[BaseModel]) -> Affected:
@@ -80,4 +88,11 @@ def _answer(status: AppStatus) -> AppStatusAnswer:
         oldest_pending_age_s=status.oldest_age_s,
         delivery=status.delivery.value,
         last_error=status.last_error,
+    )
+
+
+def _answer_segments(status: SegmentsStatus) -> SegmentsStatusAnswer:
+    counts = {state: status.overview.states.get(state, 0) for state in SEGMENT_STATES}
+    return SegmentsStatusAnswer(
+        **counts, last_run_at=status.overview.last_run_at, **status.downloads._asdict()
     )

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from relay.doors.door import error_response
 from relay.doors.tokens import Tokens, presented_tokens
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
@@ -30,15 +29,15 @@ def guarding(token: str | None) -> Middleware:
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            _admit(request, tokens)
-            response = await handler(request)
-        except web.HTTPException as error:
-            response = error_response(error)
-        response.headers.update(SECURITY_HEADERS)
-        return response
+        _admit(request, tokens)
+        return await handler(request)
 
     return guard
+
+
+async def add_security_headers(_: web.Request, response: web.StreamResponse) -> None:
+    """Tell browsers, with every answer of the door, what they must not do with it."""
+    response.headers.update(SECURITY_HEADERS)
 
 
 def _admit(request: web.Request, tokens: Tokens | None) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import orjson
-from pydantic import BaseModel
 
 from relay.doors.admin.models import (
     Affected,
@@ -16,13 +15,13 @@ from relay.doors.admin.models import (
     QuarantinedAnswer,
     QuarantinePage,
 )
-from relay.doors.admin.operations import Call, Operation
+from relay.doors.admin.operations import AnyOperation, Call, Operation
 from relay.doors.admin.parts import AdminParts
 from relay.outbox.dead_letters import DeadLetter
 from relay.outbox.quarantine import Quarantined
 from relay.outbox.selection import Selection
 
-Item = TypeVar("Item", bound=BaseModel)
+Item = TypeVar("Item")
 
 
 class Letters:
@@ -31,7 +30,7 @@ class Letters:
     def __init__(self, parts: AdminParts) -> None:
         self._parts = parts
 
-    def operations(self) -> list[Operation[BaseModel]]:
+    def operations(self) -> list[AnyOperation]:
         """Return them."""
         listings = [
             ("/dead-letters", "List dead letters.", DeadLetterPage, self.list_dead_letters),
@@ -43,15 +42,16 @@ class Letters:
             ("/quarantine/retry", "Read quarantined bodies once more.", self.retry_quarantine),
             ("/quarantine/discard", "Throw quarantined bodies away.", self.discard_quarantine),
         ]
-        declared: list[Operation[Listing] | Operation[Choice]] = [
-            Operation("GET", path, summary, Listing, answer, handle)
-            for path, summary, answer, handle in listings
+        return [
+            *(
+                Operation("GET", path, summary, Listing, answer, handle)
+                for path, summary, answer, handle in listings
+            ),
+            *(
+                Operation("POST", path, summary, Choice, Affected, handle)
+                for path, summary, handle in actions
+            ),
         ]
-        declared += [
-            Operation("POST", path, summary, Choice, Affected, handle)
-            for path, summary, handle in actions
-        ]
-        return declared  # type: ignore[return-value]  # each is called with what it asks
 
     async def list_dead_letters(self, call: Call[Listing]) -> DeadLetterPage:
         """Return a page of dead letters, oldest first."""
@@ -91,13 +91,15 @@ class Letters:
 
     async def retry_quarantine(self, call: Call[Choice]) -> Affected:
         """Read bodies again; those understood now leave the quarantine."""
-        affected = await self._parts.reception.read_again(
-            self._parts.outbox.quarantine,
-            self._chosen(call.asked),
-            self._parts.sources,
-            dry_run=call.asked.dry_run,
+        quarantine, chosen = self._parts.outbox.quarantine, self._chosen(call.asked)
+        dry_run = call.asked.dry_run
+        events = await self._parts.reception.read_again(
+            quarantine, chosen, self._parts.sources, dry_run=dry_run
         )
-        return Affected(affected=affected)
+        messages = await self._parts.cohort_reception.read_again(
+            quarantine, chosen, dry_run=dry_run
+        )
+        return Affected(affected=events + messages)
 
     async def discard_quarantine(self, call: Call[Choice]) -> Affected:
         """Throw quarantined bodies away."""

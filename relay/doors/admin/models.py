@@ -15,19 +15,19 @@ App = Annotated[str, Field(description="The app's name.")]
 Instant = Annotated[int, Field(description="UTC epoch milliseconds.")]
 
 
-class _Question(BaseModel):
+class Question(BaseModel):
     """What a caller sends: nothing unknown in it."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
     """What relay sends."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Listing(_Question):
+class Listing(Question):
     """Which part of a list is wanted."""
 
     app: App | None = None
@@ -36,7 +36,7 @@ class Listing(_Question):
     after: int = Field(0, ge=0, le=MAX_ID, description="The `next` of the page before.")
 
 
-class Choice(_Question):
+class Choice(Question):
     """Which items an action concerns: these ids, or those of an app (with a reason)."""
 
     ids: list[Id] | None = Field(None, max_length=100_000)
@@ -51,19 +51,19 @@ class Choice(_Question):
         return self
 
 
-class Affected(_Answer):
+class Affected(Answer):
     """How many items an action changed."""
 
     affected: int
 
 
-class ErrorAnswer(_Answer):
+class ErrorAnswer(Answer):
     """Why a request was not served."""
 
     error: str
 
 
-class AppStatusAnswer(_Answer):
+class AppStatusAnswer(Answer):
     """How one app stands; `accepted` = `pending` + `delivered` + `dead` + `discarded`."""
 
     accepted: int
@@ -80,17 +80,31 @@ class AppStatusAnswer(_Answer):
     last_error: str | None
 
 
-class StatusAnswer(_Answer):
+class SegmentsStatusAnswer(Answer):
+    """How an app's segments and downloads stand."""
+
+    active: int
+    held: int = Field(description="With a run that waits for a person's decision.")
+    stale: int = Field(description="Not in Amplitude's list any more; members are kept.")
+    archived: int
+    downloads_this_month: int
+    downloads_left: int
+    next_download_at: Instant | None = Field(description="UTC epoch ms; null: no cohort waits.")
+    last_run_at: Instant | None = Field(description="UTC epoch ms; null: there was none.")
+    last_error: str | None = Field(description="Why a download waits or was refused.")
+
+
+class StatusAnswer(Answer):
     """How everything stands."""
 
     version: str
     ready: bool
     uptime_s: float
     apps: dict[str, AppStatusAnswer]
-    segments: dict[str, Any] = Field(default_factory=dict)
+    segments: dict[str, SegmentsStatusAnswer]
 
 
-class DeadLetterAnswer(_Answer):
+class DeadLetterAnswer(Answer):
     """An event Amplitude will never take, and why."""
 
     id: int
@@ -106,14 +120,14 @@ class DeadLetterAnswer(_Answer):
     event: Any = Field(description="The event as it was sent.")
 
 
-class DeadLetterPage(_Answer):
+class DeadLetterPage(Answer):
     """A page of dead letters; `next` is the `after` of the following one."""
 
     items: list[DeadLetterAnswer]
     next: int | None
 
 
-class QuarantinedAnswer(_Answer):
+class QuarantinedAnswer(Answer):
     """A body that was not understood, as it came."""
 
     id: int
@@ -126,7 +140,7 @@ class QuarantinedAnswer(_Answer):
     encoding: Literal["utf-8", "base64"]
 
 
-class QuarantinePage(_Answer):
+class QuarantinePage(Answer):
     """A page of quarantined bodies; `next` is the `after` of the following one."""
 
     items: list[QuarantinedAnswer]

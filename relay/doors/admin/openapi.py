@@ -1,6 +1,5 @@
 """The OpenAPI document of the admin API, made from the operations themselves."""
 
-import re
 from collections.abc import Sequence
 
 from openapi_pydantic import (
@@ -19,15 +18,16 @@ from openapi_pydantic.util import PydanticSchema, construct_open_api_with_schema
 from pydantic import BaseModel
 
 from relay import __version__
+from relay.doors.admin.lines import NDJSON
 from relay.doors.admin.models import ErrorAnswer
-from relay.doors.admin.operations import PREFIX, Nothing, Operation
+from relay.doors.admin.operations import PREFIX, VARIABLE, AnyOperation, Nothing
 
-_VARIABLE = re.compile(r"\{(\w+)\}")
 _JSON = "application/json"
+_FILE = "text/csv"
 _BEARER = "bearer"
 
 
-def describe(operations: Sequence[Operation[BaseModel]]) -> bytes:
+def describe(operations: Sequence[AnyOperation]) -> bytes:
     """Return the document as JSON."""
     paths: dict[str, PathItem] = {}
     for operation in operations:
@@ -46,32 +46,49 @@ def describe(operations: Sequence[Operation[BaseModel]]) -> bytes:
     return whole.model_dump_json(by_alias=True, exclude_none=True, exclude_unset=True).encode()
 
 
-def _document(operation: Operation[BaseModel]) -> DocumentedOperation:
+def _document(operation: AnyOperation) -> DocumentedOperation:
     parameters = [
         Parameter.model_validate(
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         )
-        for name in _VARIABLE.findall(operation.path)
+        for name in VARIABLE.findall(operation.path)
     ]
-    body = None
-    if operation.asked is not Nothing and operation.method == "GET":
+    if operation.asked is not Nothing and operation.has_query:
         parameters += _query(operation.asked)
-    elif operation.asked is not Nothing:
-        body = RequestBody(content=_content(operation.asked), required=True)
-    errors = {"400": "Not understood", "401": "No token", "403": "Not from here", "404": "Unknown"}
     return DocumentedOperation(
         summary=operation.summary,
         operationId=_name(operation),
         parameters=parameters or None,
-        requestBody=body,
-        responses={
-            "200": Response(description="Done", content=_content(operation.answer)),
-            **{
-                status: Response(description=text, content=_content(ErrorAnswer))
-                for status, text in errors.items()
-            },
-        },
+        requestBody=_body(operation),
+        responses={**_done(operation), **_errors(operation)},
     )
+
+
+def _body(operation: AnyOperation) -> RequestBody | None:
+    if operation.takes_file:
+        return RequestBody(content={_FILE: MediaType()}, required=True)
+    if operation.asked is Nothing or operation.has_query:
+        return None
+    return RequestBody(content=_content(operation.asked), required=True)
+
+
+def _done(operation: AnyOperation) -> dict[str, Response]:
+    content = {} if operation.answer is None else _content(operation.answer)
+    if operation.lines:
+        content |= _content(operation.lines, NDJSON)
+    if not content:
+        return {"204": Response(description="Done")}
+    return {"200": Response(description="Done", content=content)}
+
+
+def _errors(operation: AnyOperation) -> dict[str, Response]:
+    texts = {"400": "Not understood", "401": "No token", "403": "Not from here", "404": "Unknown"}
+    if operation.conflict:
+        texts["409"] = operation.conflict
+    return {
+        status: Response(description=text, content=_content(ErrorAnswer))
+        for status, text in texts.items()
+    }
 
 
 def _query(shape: type[BaseModel]) -> list[Parameter]:
@@ -85,10 +102,10 @@ def _query(shape: type[BaseModel]) -> list[Parameter]:
     ]
 
 
-def _content(shape: type[BaseModel]) -> dict[str, MediaType]:
-    return {_JSON: MediaType(media_type_schema=PydanticSchema(schema_class=shape))}
+def _content(shape: type[BaseModel], media_type: str = _JSON) -> dict[str, MediaType]:
+    return {media_type: MediaType(media_type_schema=PydanticSchema(schema_class=shape))}
 
 
-def _name(operation: Operation[BaseModel]) -> str:
-    words = _VARIABLE.sub(r"\1", operation.path).replace("-", "/").strip("/").split("/")
+def _name(operation: AnyOperation) -> str:
+    words = VARIABLE.sub(r"\1", operation.path).replace("-", "/").strip("/").split("/")
     return "_".join([operation.method.lower(), *words])

@@ -1,15 +1,22 @@
 """Operations: each declared once, as a route, as its checks and as its documentation."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
+from urllib.parse import unquote
 
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
+from relay.doors.admin.lines import Lines, send_lines, wants_lines
+from relay.doors.admin.refusals import telling
 from relay.doors.bodies import Bodies
 
 PREFIX = "/api/v1"
+
+VARIABLE = re.compile(r"\{(\w+)\}")
 
 Asked = TypeVar("Asked", bound=BaseModel)
 
@@ -25,10 +32,14 @@ class Call(Generic[Asked]):
     Attributes:
         path: Values of the path's variables.
         asked: The query or the body.
+        wants_lines: Whether lines are asked for where a page is the rule.
+        file: The body of an operation that takes a file, as it comes.
     """
 
     path: Mapping[str, str]
     asked: Asked
+    wants_lines: bool
+    file: AsyncIterator[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,54 +50,98 @@ class Operation(Generic[Asked]):
         method: HTTP method.
         path: Below the prefix, with `{variables}`.
         summary: One sentence.
-        asked: Shape of the query (GET) or the body.
-        answer: Shape of the answer.
+        asked: Shape of the query (GET, or with a file) or the body.
+        answer: Shape of the answer; None answers nothing but that it is done.
         handle: Does it. Raises `web.HTTPException` for what cannot be done.
+        lines: Shape of a line of the answer, where it can be sent line by line.
+        takes_file: Whether the body is a file of any length.
+        conflict: When it is refused for the time being, in a sentence.
     """
 
     method: str
     path: str
     summary: str
     asked: type[Asked]
-    answer: type[BaseModel]
-    handle: Callable[[Call[Asked]], Awaitable[BaseModel]]
+    answer: type[BaseModel] | None
+    handle: Callable[[Call[Asked]], Awaitable[BaseModel | Lines | None]]
+    lines: type[BaseModel] | None = None
+    takes_file: bool = False
+    conflict: str | None = None
+
+    @property
+    def has_query(self) -> bool:
+        """Whether `asked` comes in the query."""
+        return self.method == "GET" or self.takes_file
 
 
-def operation_routes(
-    operations: Sequence[Operation[BaseModel]], bodies: Bodies
-) -> list[web.RouteDef]:
+AnyOperation: TypeAlias = Operation[Any]  # each is called with what it asks
+
+
+def operation_routes(operations: Sequence[AnyOperation], bodies: Bodies) -> list[web.RouteDef]:
     """Return the routes that serve `operations`."""
     return [
-        web.route(operation.method, PREFIX + operation.path, _serve(operation, bodies))
+        web.route(
+            operation.method,
+            PREFIX + VARIABLE.sub(r"{\1:[^/]+}", operation.path),
+            _serve(operation, bodies),
+        )
         for operation in operations
     ]
 
 
 def _serve(
-    operation: Operation[BaseModel], bodies: Bodies
-) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def serve(request: web.Request) -> web.Response:
+    operation: AnyOperation, bodies: Bodies
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        path = _read_path(operation, request)
         asked = await _ask(operation, request, bodies)
-        call: Call[BaseModel] = Call(dict(request.match_info), asked)
-        answer = await operation.handle(call)
+        async with aclosing(bodies.chunks(request)) as file:
+            call: Call[BaseModel] = Call(path, asked, wants_lines(request), file)
+            with telling():
+                answer = await operation.handle(call)
+        if isinstance(answer, Lines):
+            return await send_lines(request, answer, operation.lines or BaseModel)
+        if answer is None:
+            return web.Response(status=204)
         return web.Response(body=answer.model_dump_json().encode(), content_type="application/json")
 
     return serve
 
 
-async def _ask(operation: Operation[BaseModel], request: web.Request, bodies: Bodies) -> BaseModel:
+def _read_path(operation: AnyOperation, request: web.Request) -> dict[str, str]:
+    """Return the values of the path's variables, taken from the path as it came.
+
+    Raises:
+        web.HTTPBadRequest: If one of them is not text.
+    """
+    names = (PREFIX + operation.path).split("/")
+    texts = request.rel_url.raw_path.split("/")
+    try:
+        values = {
+            name[1:-1]: unquote(text, errors="strict")
+            for name, text in zip(names, texts, strict=True)
+            if VARIABLE.fullmatch(name)
+        }
+        "".join(values.values()).encode()
+    except UnicodeError as error:
+        raise web.HTTPBadRequest(text="the path is not UTF-8, percent-encoded") from error
+    return values
+
+
+async def _ask(operation: AnyOperation, request: web.Request, bodies: Bodies) -> BaseModel:
     """Read and check what a request asks.
 
     Raises:
         web.HTTPBadRequest: If it is not of the operation's shape, saying what is.
     """
-    if operation.asked is Nothing:
+    shape: type[BaseModel] = operation.asked
+    if shape is Nothing:
         return Nothing()
     try:
-        if operation.method == "GET":
+        if operation.has_query:
             given = {name: text for name, text in request.query.items() if text}
-            return operation.asked.model_validate(given)
-        return operation.asked.model_validate_json(await bodies.read(request))
+            return shape.model_validate(given)
+        return shape.model_validate_json(await bodies.read(request))
     except ValidationError as error:
         raise web.HTTPBadRequest(text=_explain(error)) from error
 

@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from relay.clock import Clock
+from relay.cohorts.polling import Poller
+from relay.cohorts.reception import CohortReception
 from relay.delivery.delivery import Delivery
+from relay.directory.imports import Imports
+from relay.directory.sync import DirectorySync
+from relay.forgetting import Forgetter
 from relay.health import Health
 from relay.metrics import Metrics
 from relay.outbox.outbox import Outbox
 from relay.outbox.selection import Selection
 from relay.reception import Reception, Source
+from relay.segments.segments import Segments
 from relay.status import Status
 
 
@@ -27,6 +33,12 @@ class AdminParts:
     health: Health
     metrics: Metrics
     clock: Clock
+    segments: Segments
+    cohort_reception: CohortReception
+    pollers: Mapping[str, Poller]
+    imports: Imports
+    syncs: Mapping[str, DirectorySync]
+    forgetter: Forgetter
 
     def delivery(self, app: str) -> Delivery:
         """Return an app's delivery.
@@ -34,8 +46,17 @@ class AdminParts:
         Raises:
             web.HTTPNotFound: If there is no such app.
         """
-        self._check(app)
+        self.check(app)
         return self.deliveries[app]
+
+    def number(self, app: str) -> int:
+        """Return an app's number in the segment table.
+
+        Raises:
+            web.HTTPNotFound: If there is no such app.
+        """
+        self.check(app)
+        return self.segments.catalog.number(app)
 
     def selection(
         self, app: str | None, reason: str | None, ids: list[int] | None = None
@@ -47,11 +68,16 @@ class AdminParts:
         """
         number = None
         if app is not None:
-            self._check(app)
+            self.check(app)
             number = self.outbox.ledger.number(app)
         return Selection(None if ids is None else tuple(ids), number, reason)
 
-    def _check(self, app: str) -> None:
+    def check(self, app: str) -> None:
+        """Let pass only the name of a configured app.
+
+        Raises:
+            web.HTTPNotFound: If there is no such app.
+        """
         if app not in self.deliveries:
             known = ", ".join(sorted(self.deliveries))
             raise web.HTTPNotFound(text=f"no app of that name; there are: {known}")

@@ -2,7 +2,6 @@
 
 import pytest
 
-from relay.cli.check import describe_key
 from relay.cli.key_check import (
     ASKS_FOR_EVENTS,
     KeyAnswer,
@@ -10,6 +9,7 @@ from relay.cli.key_check import (
     Whereabouts,
     judge_answer,
 )
+from relay.cli.online_check import describe_key
 
 KNOWN = KeyAnswer(Knowledge.KNOWN)
 UNKNOWN = KeyAnswer(Knowledge.UNKNOWN)
@@ -70,5 +70,5 @@ def test_answers_that_say_nothing(status: int, body: bytes) -> None:
 )
 def test_where_a_key_is_known_is_told(where: Whereabouts, text: str, *, is_ok: bool) -> None:
     """With what to do about it."""
-    finding = describe_key("shop", where, "us", "eu")
-    assert (finding.name, finding.is_ok, finding.text) == ("Amplitude key of shop", is_ok, text)
+    finding = describe_key("key of shop", "shop", where, "us", "eu")
+    assert (finding.name, finding.is_ok, finding.text) == ("key of shop", is_ok, text)

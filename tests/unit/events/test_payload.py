@@ -329,3 +329,21 @@ def test_event_of_an_unknown_kind_is_refused(kind: object) -> None:
         read_record({"event": {"kind": kind}})
     assert caught.value.reason == "unknown_kind"
     assert str(kind) not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("value", "flag"),
+    [
+        *((True, True), (False, False), ("true", True), ("false", False), (" True ", True)),
+        *(("", None), (" ", None), (None, None), ("yes", None), (1, None), (0, None)),
+        *(([], None), ({"id": "x"}, None)),
+    ],
+)
+@pytest.mark.parametrize("shape", [bodies.flat, bodies.snake, copy.deepcopy])
+def test_flag_of_the_subscription_is_read(
+    shape: Callable[[Body], Body], value: object, *, flag: bool | None
+) -> None:
+    """A template may carry it, quoted or not; anything but a truth value says nothing."""
+    body = copy.deepcopy(bodies.PUSH_CLICKED)
+    body["user"]["subscription"]["subscribed"] = value
+    assert _read(shape(body)) == PUSH_CLICKED._replace(is_subscribed=flag)

@@ -1,0 +1,272 @@
+"""Amplitude's Behavioral Cohorts API on the wire: listing costs nothing, each export is counted.
+
+This module knows URLs, keys and status codes; it never repeats a request, but for a file's link
+that has expired.
+
+Source: Amplitude, Behavioral Cohorts API (2026), for paths, states and the five requests at once.
+"""
+
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import quote
+
+import aiohttp
+import anyio
+from yarl import URL
+
+from relay.amplitude.events_api import parse_retry_after
+from relay.clock import Clock
+from relay.cohorts.catalog import Cohort, Usage, read_cohorts, read_usage
+from relay.errors import (
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamUnavailable,
+    UpstreamUnknown,
+)
+from relay.events.texts import text_of
+from relay.files.upstream import (
+    REDIRECTS,
+    Answer,
+    parse_link,
+    read_body,
+    read_file,
+    start_download,
+    transport_failures,
+    words,
+)
+
+MAX_AT_ONCE: Final = 5
+
+MAX_ANSWER_BYTES: Final = 33_554_432
+"""A list of some ten thousand cohorts, whose definitions are long."""
+
+MAX_LINKS: Final = 2
+"""A link to storage lives for one minute; the second one is fresh."""
+
+_REGIONS: Final = {"amplitude.com": "us", "analytics.eu.amplitude.com": "eu"}
+
+
+@dataclass(frozen=True, slots=True)
+class CohortsTarget:
+    """Where and as whom cohorts are read.
+
+    Attributes:
+        url: Scheme, host and port.
+        api_key: The project's key; a secret.
+        secret_key: What belongs to it; a secret.
+        timeout_s: For one request, whole; of a file, the longest time in which nothing comes.
+    """
+
+    url: str
+    api_key: str
+    secret_key: str
+    timeout_s: float
+
+    def __repr__(self) -> str:
+        """Leave the keys out."""
+        return f"CohortsTarget({self.url})"
+
+
+class CohortsApi:
+    """Reads the cohorts of one project."""
+
+    def __init__(self, session: aiohttp.ClientSession, target: CohortsTarget, clock: Clock) -> None:
+        self._session = session
+        self._target = target
+        self._clock = clock
+        self._slots = anyio.Semaphore(MAX_AT_ONCE)
+        pair = f"{target.api_key}:{target.secret_key}".encode()
+        self._headers = {"Authorization": f"Basic {b64encode(pair).decode()}"}
+
+    async def list_cohorts(self) -> list[Cohort]:
+        """Return every cohort the keys can see.
+
+        Raises:
+            UpstreamRefused: The keys are not accepted.
+            UpstreamUnavailable: There is no list now.
+        """
+        doing = "Amplitude did not list the cohorts"
+        answer = await self._ask(doing, "/api/3/cohorts")
+        if answer.status != HTTPStatus.OK:
+            raise self._error(doing, answer)
+        return read_cohorts(answer.body)
+
+    async def request_export(self, cohort_id: str) -> str:
+        """Have a cohort's file made, which counts against the month; return the request's id.
+
+        Raises:
+            UpstreamRefused: The keys or the request are not accepted.
+            UpstreamUnknown: There is no such cohort.
+            UpstreamUnavailable: Not now, or the limits are used up.
+        """
+        doing = "Amplitude did not begin the export"
+        answer = await self._ask(doing, f"/api/5/cohorts/request/{quote(cohort_id, safe='')}")
+        if not answer.is_success:
+            raise self._error(doing, answer)
+        request_id = text_of(answer.fields().get("request_id"))
+        if request_id is None:
+            raise UpstreamUnavailable(f"{doing}: its answer names no request.")
+        return request_id
+
+    async def is_export_ready(self, request_id: str) -> bool:
+        """Return whether an export is done.
+
+        Amplitude has no word for one that failed: it is never done.
+
+        Raises:
+            UpstreamRefused: The keys are not accepted.
+            UpstreamUnknown: There is no such export, or no longer.
+            UpstreamUnavailable: It does not say.
+        """
+        doing = "Amplitude did not tell how the export stands"
+        path = f"/api/5/cohorts/request-status/{quote(request_id, safe='')}"
+        answer = await self._ask(doing, path)
+        if answer.status == HTTPStatus.ACCEPTED:
+            return False
+        if not answer.is_success:
+            raise self._error(doing, answer)
+        fields = answer.fields()
+        if not fields:
+            raise UpstreamUnavailable(f"{doing}: its answer is not the documented JSON.")
+        return "INPROGRESS" not in str(fields.get("async_status")).upper().replace(" ", "")
+
+    @asynccontextmanager
+    async def open_file(self, request_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Yield the file of an export that is done: raw pieces of 64 KiB at most, packed or not.
+
+        Large files lie in another company's storage, to which Amplitude gives a link; the keys
+        are not sent there. Reading raises `FileRejected` (`truncated`) and `UpstreamUnavailable`.
+
+        Raises:
+            UpstreamRefused: The keys are not accepted.
+            UpstreamUnknown: There is no such file, or no longer.
+            UpstreamUnavailable: Not now.
+        """
+        doing = "Amplitude did not give the file"
+        idle_s = self._target.timeout_s
+        async with AsyncExitStack() as stack:
+            response = await self._enter_file(stack, request_id, doing)
+            yield await stack.enter_async_context(
+                aclosing(read_file(response, doing, idle_s=idle_s))
+            )
+
+    async def read_usage(self) -> Usage | None:
+        """Return Amplitude's own count of downloads, None if it does not tell."""
+        try:
+            answer = await self._ask("Amplitude did not tell its count", "/api/3/cohorts/usage")
+        except UpstreamError:
+            return None
+        return read_usage(answer.body) if answer.status == HTTPStatus.OK else None
+
+    async def _ask(self, doing: str, path: str) -> Answer:
+        timeout_s = self._target.timeout_s
+        async with self._slots:
+            with transport_failures(doing, timeout_s):
+                async with self._session.get(
+                    self._url(path),
+                    headers=self._headers,
+                    timeout=aiohttp.ClientTimeout(total=timeout_s),
+                    allow_redirects=False,
+                ) as response:
+                    return await self._read(response)
+
+    async def _enter_file(
+        self, stack: AsyncExitStack, request_id: str, doing: str
+    ) -> aiohttp.ClientResponse:
+        """Open the file, wherever it lies; the stack closes it."""
+        for _ in range(MAX_LINKS):
+            own = await self._enter_own(stack, request_id, doing)
+            if isinstance(own, aiohttp.ClientResponse):
+                return own
+            response = await start_download(
+                self._session, own, doing, idle_s=self._target.timeout_s
+            )
+            if response.status == HTTPStatus.OK:
+                return await stack.enter_async_context(response)
+            response.close()
+            if response.status not in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
+                detail = f"{doing}: its storage answers with status {response.status}."
+                raise UpstreamUnavailable(detail)
+        raise UpstreamUnavailable(f"{doing}: the links to its storage have expired.")
+
+    async def _enter_own(
+        self, stack: AsyncExitStack, request_id: str, doing: str
+    ) -> aiohttp.ClientResponse | URL:
+        """Ask Amplitude for the file; return it, or the link to it.
+
+        One of the requests at once is held as long as Amplitude itself sends.
+        """
+        async with AsyncExitStack() as inner:
+            await inner.enter_async_context(self._slots)
+            url = self._url(f"/api/5/cohorts/request/{quote(request_id, safe='')}/file")
+            idle_s = self._target.timeout_s
+            response = await inner.enter_async_context(
+                await start_download(
+                    self._session, url, doing, idle_s=idle_s, headers=self._headers
+                )
+            )
+            if response.status == HTTPStatus.OK:
+                await stack.enter_async_context(inner.pop_all())
+                return response
+            if response.status not in REDIRECTS:
+                with transport_failures(doing, idle_s):
+                    raise self._error(doing, await self._read(response))
+            link = parse_link(response.headers.get("Location"), base=url)
+            if link is None:
+                raise UpstreamUnavailable(f"{doing}: it leads to no address that may be followed.")
+            return link
+
+    async def _read(self, response: aiohttp.ClientResponse) -> Answer:
+        headers, now_s = response.headers, self._clock.now_ms() / 1000
+        wait_s = parse_retry_after(headers.get("Retry-After"), headers.get("Date"), now_s=now_s)
+        return Answer(response.status, await read_body(response, MAX_ANSWER_BYTES), wait_s)
+
+    def _url(self, path: str) -> URL:
+        return URL(self._target.url + path, encoded=True)
+
+    def _error(self, doing: str, answer: Answer) -> UpstreamError:
+        """Return what an answer that is no success means."""
+        status = answer.status
+        said = words(_error_texts(answer.fields()), (self._target.secret_key, self._target.api_key))
+        heard = f"{status}, {said}" if said else f"{status}"
+        match status:
+            case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
+                detail = f"{doing}: it does not accept the keys ({heard}). {self._advice()}"
+                return UpstreamRefused(detail)
+            case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
+                return UpstreamUnknown(f"{doing}: it does not know it, or no longer ({heard}).")
+            case HTTPStatus.TOO_MANY_REQUESTS:
+                detail = f"{doing}: too many requests, or the month's quota is used up ({heard})."
+                return UpstreamBusy(detail, answer.retry_after_s)
+            case _ if answer.is_mistake:
+                return UpstreamRefused(f"{doing}: it refuses the request ({heard}).")
+            case _:
+                return UpstreamUnavailable(f"{doing} ({heard}).", answer.retry_after_s)
+
+    def _advice(self) -> str:
+        host = URL(self._target.url).host or ""
+        region = _REGIONS.get(host)
+        here = f"{host} is for AMPLITUDE_REGION={region}" if region else "see AMPLITUDE_REGION"
+        return (
+            "Either AMPLITUDE_API_KEY and AMPLITUDE_SECRET_KEY are not the pair of one project, "
+            f"or the project is in the other region: {here}."
+        )
+
+
+def _error_texts(fields: dict[str, object]) -> list[object]:
+    """Return the words of an error.
+
+    Source: bodies of status 403 seen in public connectors (2026): `error` is an object whose
+    `metadata` has the `details`; elsewhere it has a `message`, or is a text itself.
+    """
+    error = fields.get("error")
+    if not isinstance(error, dict):
+        return [error]
+    metadata = error.get("metadata")
+    details = metadata.get("details") if isinstance(metadata, dict) else None
+    return [details or error.get("message")]

@@ -1,0 +1,227 @@
+"""The governor of downloads: how many a month has left, and whose turn is when.
+
+Amplitude counts every export against a monthly limit. relay spends what it allows itself evenly,
+so that the last day of a month is served as well as the first. Nothing here remembers anything:
+the same cohorts, counts and instant give the same plan, and a plan is made anew at every poll.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+WINDOW_MS: Final = 600_000
+WINDOW_REQUESTS: Final = 60
+"""Exports that may be asked for within `WINDOW_MS`.
+
+Source: Amplitude, Behavioral Cohorts API (2026): 60 requests of a cohort per 10 minutes and app.
+"""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def month_start(now_ms: int) -> int:
+    """Return the first instant of the month (UTC)."""
+    return _to_ms(_first_day(_moment(now_ms)))
+
+
+def next_month_start(now_ms: int) -> int:
+    """Return the first instant of the next month (UTC)."""
+    return _to_ms(_first_day(_first_day(_moment(now_ms)) + timedelta(days=31)))
+
+
+def month_of(now_ms: int) -> str:
+    """Return the month (UTC) as text, like `2026-11`."""
+    return f"{_moment(now_ms):%Y-%m}"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """The downloads of one app in the current month.
+
+    Attributes:
+        monthly: Downloads relay allows itself per month.
+        used: Downloads relay has asked for this month.
+        upstream: Amplitude's limit and its own count of this month, None if it does not tell.
+    """
+
+    monthly: int
+    used: int
+    upstream: tuple[int, int] | None = None
+
+    @property
+    def total(self) -> int:
+        """Downloads the month allows: the smaller of relay's limit and Amplitude's."""
+        return self.monthly if self.upstream is None else min(self.monthly, self.upstream[0])
+
+    @property
+    def spent(self) -> int:
+        """Downloads that are gone: the larger of the two counts, as others may use the key."""
+        return self.used if self.upstream is None else max(self.used, self.upstream[1])
+
+    @property
+    def left(self) -> int:
+        """Downloads that remain this month."""
+        return max(0, self.total - self.spent)
+
+    def next_at(self, now_ms: int) -> int:
+        """Return when the next paced download may happen: now, if there is credit for it."""
+        return self.turn_at(1, now_ms, is_paced=True)
+
+    def turn_at(self, place: int, now_ms: int, *, is_paced: bool) -> int:
+        """Return when the download that is `place`-th from now may happen.
+
+        The month is cut into as many equal shares as it allows downloads, and each share brings
+        the credit for one as it begins. What is unspent stays good until the month ends. Who finds
+        no place this month gets one of the next; no plan looks further.
+
+        Args:
+            place: 1 for the next download of all.
+            now_ms: The present.
+            is_paced: Whether it waits for its credit, or only for a month with room.
+        """
+        start = month_start(now_ms)
+        number = min(self.spent, self.total) + place
+        if number > self.total:
+            start = next_month_start(now_ms)
+            number = min(number - self.total, self.total)
+        if not is_paced or number < 1:
+            return max(now_ms, start)
+        length_ms = next_month_start(start) - start
+        return max(now_ms, start + _divide_up((number - 1) * length_ms, self.total))
+
+
+class Candidate(NamedTuple):
+    """A cohort whose listed state is worth a download.
+
+    Attributes:
+        cohort_id: Amplitude's id.
+        is_first: Whether nothing of it was ever applied.
+        is_manual: Whether a person asked for it.
+        stale_since: When its listing began to differ from what is applied.
+        last_downloaded_at: When an export of it was last asked for, None if never.
+        changes: How often its listing changed in the last 30 days.
+    """
+
+    cohort_id: str
+    is_first: bool
+    is_manual: bool
+    stale_since: int
+    last_downloaded_at: int | None
+    changes: int
+
+
+class Due(NamedTuple):
+    """When a cohort may be downloaded.
+
+    Attributes:
+        cohort_id: Amplitude's id.
+        due_at: The instant, not before now.
+        reason: Why it waits, for a person; None if it is due.
+    """
+
+    cohort_id: str
+    due_at: int
+    reason: str | None
+
+
+def window_free_at(recent: Sequence[int], now_ms: int) -> int:
+    """Return when Amplitude's window has room for one more request: now, if it has.
+
+    Instants further ahead than a window is long are of a clock that was set back since; believing
+    them would stop everything until it has caught up.
+
+    Args:
+        recent: Instants of earlier requests, in any order; old ones do no harm.
+        now_ms: The present.
+    """
+    counted = sorted(at for at in recent if abs(at - now_ms) < WINDOW_MS)
+    if len(counted) < WINDOW_REQUESTS:
+        return now_ms
+    return max(now_ms, counted[-WINDOW_REQUESTS] + WINDOW_MS)
+
+
+def plan(
+    candidates: Sequence[Candidate], allowance: Allowance, recent: Sequence[int], now_ms: int
+) -> list[Due]:
+    """Return who may be downloaded when, the first in line first.
+
+    First come those a person asked for, then first downloads; neither waits for credit, both
+    count. The others stand in line by how long they have waited, times the number of binary digits
+    of how often they change: a cohort that changes a thousand times as often presses ten times as
+    hard, not a thousand times. As a wait begins anew with every download and that factor stays
+    small, whoever waits comes first in the end.
+
+    A first download is exempt from pacing once: if it fails, further tries wait for credit like
+    any other, or a cohort that cannot be exported would use up the month.
+
+    Args:
+        candidates: Whoever is worth a download.
+        allowance: What the month allows.
+        recent: Instants of the app's latest requests.
+        now_ms: The present.
+    """
+    slots = sorted(at for at in recent if at < now_ms + WINDOW_MS)[-WINDOW_REQUESTS:]
+    line = sorted(candidates, key=lambda candidate: _rank(candidate, now_ms))
+    dues: list[Due] = []
+    due_at = now_ms
+    for place, candidate in enumerate(line, start=1):
+        turn_at = allowance.turn_at(place, now_ms, is_paced=_is_paced(candidate))
+        due_at = window_free_at(slots, max(turn_at, due_at))
+        slots = sorted((*slots, due_at))[-WINDOW_REQUESTS:]
+        reason = _reason(allowance, turn_at, now_ms) if due_at > now_ms else None
+        dues.append(Due(candidate.cohort_id, due_at, reason))
+    return dues
+
+
+def _rank(candidate: Candidate, now_ms: int) -> tuple[bool, bool, int, int, str]:
+    """Return a key by which candidates stand in line."""
+    wait_ms = now_ms - _not_ahead(candidate.stale_since, now_ms)
+    urgency = wait_ms * max(1, candidate.changes).bit_length()
+    last_at = _not_ahead(candidate.last_downloaded_at or 0, now_ms)
+    return not candidate.is_manual, _is_paced(candidate), -urgency, last_at, candidate.cohort_id
+
+
+def _is_paced(candidate: Candidate) -> bool:
+    is_first_try = candidate.is_first and candidate.last_downloaded_at is None
+    return not (candidate.is_manual or is_first_try)
+
+
+def _not_ahead(instant: int, now_ms: int) -> int:
+    """Return an instant, or the oldest of all if the clock was set back behind it.
+
+    How long such a cohort has waited is unknown. It goes first, once; its next instants are good.
+    """
+    return instant if instant <= now_ms else 0
+
+
+def _reason(allowance: Allowance, turn_at: int, now_ms: int) -> str:
+    if turn_at <= now_ms:
+        return f"{WINDOW_REQUESTS} exports in {WINDOW_MS // 60_000} minutes are Amplitude's limit"
+    if allowance.total <= 0:
+        return "no downloads are allowed: the month's limit is 0"
+    next_month_at = next_month_start(now_ms)
+    if turn_at < next_month_at:
+        return "waits for its share of the month's downloads"
+    day = f"{_moment(next_month_at):%Y-%m-%d}"
+    if allowance.left:
+        return f"what is left of the month's downloads goes to others; the next come on {day}"
+    figures = f"{allowance.spent} of {allowance.total}"
+    return f"the month's downloads are used up: {figures}; the next is possible on {day}"
+
+
+def _divide_up(dividend: int, divisor: int) -> int:
+    return -(-dividend // divisor)
+
+
+def _moment(at_ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=at_ms)
+
+
+def _first_day(moment: datetime) -> datetime:
+    return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def _to_ms(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MILLISECOND

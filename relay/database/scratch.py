@@ -1,0 +1,75 @@
+"""A throw-away database: sorts more rows than memory should hold, and is gone afterwards.
+
+Nothing in it has to survive, so it neither keeps a journal nor syncs; what a crash leaves of it
+is removed when the next one opens.
+"""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+
+from relay.database.connection import CLOSE_S, Connection
+from relay.database.database import translate
+
+CACHE_KIB = 8_192
+
+SUFFIXES = ("", "-journal", "-wal", "-shm")
+
+Result = TypeVar("Result")
+
+
+class Scratch:
+    """An open throw-away database."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Run `work` with the raw connection on a thread of its own.
+
+        Raises:
+            StoreFull: If there is no room.
+            StoreFailed: If the disk failed.
+        """
+        try:
+            return await self._connection.run(work)
+        except sqlite3.Error as error:
+            raise translate(error) from error
+
+
+@asynccontextmanager
+async def open_scratch(path: Path, schema: str) -> AsyncIterator[Scratch]:
+    """Make an empty database with a schema, and remove it at the end.
+
+    Raises:
+        StoreFull: If there is no room for it.
+        StoreFailed: If the disk failed.
+    """
+    _remove(path)
+    connection = Connection(lambda: sqlite3.connect(path, isolation_level=None), iter_chunk_size=64)
+    await connection
+    try:
+        scratch = Scratch(connection)
+        await scratch.run(partial(_prepare, schema))
+        yield scratch
+    finally:
+        with anyio.move_on_after(CLOSE_S, shield=True):
+            await connection.close()
+        _remove(path)
+
+
+def _prepare(schema: str, raw: sqlite3.Connection) -> None:
+    for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE"):
+        raw.execute(f"PRAGMA {pragma}").fetchall()
+    raw.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+    raw.executescript(schema)
+
+
+def _remove(path: Path) -> None:
+    for suffix in SUFFIXES:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The directory: whom OneSignal knows, and which of their subscriptions are subscribed."""

@@ -1,0 +1,212 @@
+"""Keeps the directory current by OneSignal's CSV export, on a schedule, one export at a time."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import anyio
+import structlog
+from anyio.abc import TaskStatus
+
+from relay.clock import Clock
+from relay.directory.imports import ImportBusy, Imports
+from relay.errors import (
+    FileRejected,
+    RelayError,
+    StoreFull,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
+from relay.onesignal.export_api import ExportBusy, ExportNotReady
+from relay.pulse import Pulse
+from relay.segments.directory import Directory, ExportTruth
+
+log = structlog.get_logger(__name__)
+
+BEAT_S = 5.0
+RETRY_S = 300.0
+"""After a failure; OneSignal asks for minutes, not seconds, while another export runs."""
+
+
+class SyncOff(RelayError):
+    """The app's directory is not refreshed from OneSignal; the text says what to set."""
+
+
+class SyncStatus(NamedTuple):
+    """How the refreshing stands.
+
+    Attributes:
+        is_running: Whether an export is under way.
+        last_error: Why the last one failed, None if it did not.
+        next_at: When the next one begins, None if none is planned.
+    """
+
+    is_running: bool
+    last_error: str | None
+    next_at: int | None
+
+
+class ExportSource(Protocol):
+    """Where exports come from (`relay.onesignal.export_api.ExportApi`)."""
+
+    async def request_export(self) -> str:
+        """Ask for an export; return where its file will be."""
+
+    def open_file(self, url: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Open the file of an export; raises `ExportNotReady` until it is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncPolicy:
+    """When exports are asked for.
+
+    Attributes:
+        interval_s: Between two exports; 0 = only when a person asks.
+        poll_s: How often the file of a running export is asked for.
+        timeout_s: The longest an export may take.
+        off: Why nothing is exported, None if it can be.
+    """
+
+    interval_s: float
+    poll_s: float
+    timeout_s: float
+    off: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncedApp:
+    """An app as its sync knows it: its name, its number, where its exports come from."""
+
+    name: str
+    no: int
+    source: ExportSource
+
+
+class DirectorySync:
+    """The loop of one app.
+
+    Attributes:
+        pulse: Its sign of life.
+    """
+
+    def __init__(
+        self,
+        app: SyncedApp,
+        imports: Imports,
+        directory: Directory,
+        policy: SyncPolicy,
+        clock: Clock,
+    ) -> None:
+        self._app = app
+        self._imports = imports
+        self._directory = directory
+        self._policy = policy
+        self._clock = clock
+        self.pulse = Pulse(clock)
+        self._wanted = anyio.Event()
+        self._is_running = False
+        self._last_error: str | None = None
+        self._next_at: int | None = None
+
+    def status(self) -> SyncStatus:
+        """Return how the refreshing stands."""
+        return SyncStatus(self._is_running, self._last_error, self._next_at)
+
+    async def request_sync(self) -> bool:
+        """Have an export begun soon; False if one is under way.
+
+        Raises:
+            SyncOff: If the app's directory cannot be refreshed from OneSignal.
+        """
+        if self._policy.off:
+            raise SyncOff(self._policy.off)
+        if self._is_running or self._wanted.is_set():
+            return False
+        self._wanted.set()
+        return True
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Refresh the directory until cancelled."""
+        self._next_at = await self._first_at()
+        task_status.started()
+        while True:
+            await self._rest()
+            self._wanted = anyio.Event()
+            self._is_running = True
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._keep_alive, name="pulse of a directory sync")
+                await self._sync()
+                group.cancel_scope.cancel()
+            self._is_running = False
+
+    async def _first_at(self) -> int | None:
+        """Return when the first export is due: now, unless a former process just had one."""
+        if self._policy.off or not self._policy.interval_s:
+            return None
+        synced_at = (await self._directory.counts(self._app.no)).synced_at
+        now_ms = self._clock.now_ms()
+        return max(now_ms, (synced_at or 0) + round(self._policy.interval_s * 1000))
+
+    async def _rest(self) -> None:
+        """Wait until the next export is due, or wanted."""
+        while self._next_at is None or self._clock.now_ms() < self._next_at:
+            self.pulse.beat(BEAT_S)
+            left_s = BEAT_S
+            if self._next_at is not None:
+                left_s = min(left_s, (self._next_at - self._clock.now_ms()) / 1000)
+            with anyio.move_on_after(max(left_s, 0)):
+                await self._wanted.wait()
+                return
+
+    async def _keep_alive(self) -> None:
+        while True:
+            self.pulse.beat(BEAT_S)
+            await anyio.sleep(BEAT_S)
+
+    async def _sync(self) -> None:
+        wait_s = self._policy.interval_s
+        try:
+            await self._refresh()
+            self._last_error = None
+        except TimeoutError:
+            self._last_error = f"the export was not there within {self._policy.timeout_s:g} s"
+        except UpstreamRefused as error:
+            self._last_error = str(error)
+            wait_s = max(wait_s, RETRY_S)
+        except FileRejected as error:
+            self._last_error = f"{error.reason}: {error.detail}"
+        except UpstreamUnavailable as error:
+            self._last_error = str(error)
+            wait_s = min(wait_s, error.retry_after_s or RETRY_S)
+        except (UpstreamError, ImportBusy, StoreFull) as error:
+            self._last_error = str(error)
+            wait_s = min(wait_s, RETRY_S)
+        if self._last_error:
+            log.warning("directory.unsynced", app=self._app.name, reason=self._last_error)
+        has_schedule = self._policy.interval_s > 0
+        self._next_at = self._clock.now_ms() + round(wait_s * 1000) if has_schedule else None
+
+    async def _refresh(self) -> None:
+        """Ask for an export, wait for its file, take it over."""
+        at = self._clock.now_ms()
+        with anyio.fail_after(self._policy.timeout_s) as deadline:
+            url = await self._begin()
+            while True:
+                try:
+                    async with self._app.source.open_file(url) as chunks:
+                        deadline.deadline = anyio.current_time() + self._policy.timeout_s
+                        truth = ExportTruth(at, is_whole=True)
+                        await self._imports.apply(self._app.name, chunks, truth)
+                        return
+                except ExportNotReady:
+                    await anyio.sleep(self._policy.poll_s)
+
+    async def _begin(self) -> str:
+        """Ask for an export, once OneSignal has finished any other."""
+        while True:
+            try:
+                return await self._app.source.request_export()
+            except ExportBusy:
+                await anyio.sleep(self._policy.poll_s)

@@ -1,0 +1,89 @@
+"""What the hooks of an app have in common: who may call them, and when a body is read."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from aiohttp import web
+
+from relay.admission import Admission
+from relay.doors.bodies import Bodies, check_encoding, decompress
+from relay.doors.door import unavailable
+from relay.doors.tokens import NOBODY, Tokens, presented_tokens
+from relay.reception import Source
+
+TOKEN_HEADER = "X-Relay-Token"  # noqa: S105  # a header's name
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """An app's hooks: who may call them, and what its events become."""
+
+    tokens: Tokens
+    source: Source
+
+
+class AppHook(Protocol):
+    """One of the hooks that every app has."""
+
+    async def post(self, app: str, request: web.BaseRequest) -> web.Response:
+        """Answer a request, whoever sent it, for whatever app."""
+
+
+class HookCall(NamedTuple):
+    """A request of somebody who may call, with its body.
+
+    Attributes:
+        source: The app it is for.
+        raw: The body as it came.
+        is_compressed: Whether that is gzip.
+    """
+
+    source: Source
+    raw: bytes
+    is_compressed: bool
+
+    def content(self) -> bytes:
+        """Return the body, decompressed.
+
+        Raises:
+            PayloadError: If it cannot be.
+            web.HTTPRequestEntityTooLarge: If it is larger than a body may be.
+        """
+        return decompress(self.raw) if self.is_compressed else self.raw
+
+
+class HookCalls:
+    """Lets in who presents one of an app's tokens, and only then reads the body."""
+
+    def __init__(self, hooks: Mapping[str, Hook], admission: Admission, bodies: Bodies) -> None:
+        self._hooks = hooks
+        self._admission = admission
+        self._bodies = bodies
+
+    @property
+    def apps(self) -> Collection[str]:
+        """The apps that have hooks."""
+        return self._hooks.keys()
+
+    async def take(self, app: str, request: web.BaseRequest) -> HookCall:
+        """Return what a request brings.
+
+        Raises:
+            web.HTTPUnauthorized: For a wrong token and an unknown app alike.
+            web.HTTPServiceUnavailable: While nothing is taken.
+            web.HTTPException: If the body cannot be read.
+        """
+        source = self._authenticate(app, request)
+        if closed := self._admission.refusal:
+            raise unavailable(closed)
+        is_compressed = check_encoding(request)
+        return HookCall(source, await self._bodies.read(request), is_compressed)
+
+    def _authenticate(self, app: str, request: web.BaseRequest) -> Source:
+        hook = self._hooks.get(app)
+        tokens = hook.tokens if hook else NOBODY
+        is_admitted = tokens.admit(presented_tokens(request, TOKEN_HEADER))
+        if not hook or not is_admitted:
+            raise web.HTTPUnauthorized(text="wrong or missing token")
+        return hook.source

@@ -1,0 +1,1 @@
+"""OneSignal's API on the wire."""

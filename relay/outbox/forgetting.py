@@ -1,0 +1,97 @@
+"""Takes a user out of the outbox: what waits, what died, what was not understood.
+
+Pending events and dead letters become discarded, and are counted so. An event that a sender has
+in hand may still reach Amplitude; here it is gone and counts as discarded.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import orjson
+
+from relay.database.database import Database
+from relay.outbox.claims import Claims
+from relay.outbox.dead_letters import DeadLetters
+from relay.outbox.ledger import Counts, Ledger
+from relay.outbox.quarantine import Quarantine
+from relay.outbox.selection import CHUNK, Selection
+from relay.outbox.spans import decode_spans
+from relay.outbox.sql import SQL
+
+
+class OutboxForgetting:
+    """Removes everything of a user, by app number and External ID."""
+
+    def __init__(
+        self,
+        database: Database,
+        ledger: Ledger,
+        claims: Claims,
+        dead_letters: DeadLetters,
+        quarantine: Quarantine,
+    ) -> None:
+        self._database = database
+        self._ledger = ledger
+        self._claims = claims
+        self._dead_letters = dead_letters
+        self._quarantine = quarantine
+
+    async def remove(self, app: int, external_id: str) -> int:
+        """Remove what the outbox holds of a user; return how many rows that were.
+
+        Dead letters go first: a retry would make pending events of them meanwhile.
+        """
+        person = {
+            "app": app,
+            "external_id": external_id,
+            "needle": orjson.dumps(external_id),
+        }
+        await self._database.flush()
+        removed = 0
+        for ids in _chunks(await self._find("dead_letters_of", person)):
+            removed += await self._dead_letters.discard(Selection(tuple(ids)))
+        self._claims.has_gaps = True
+        for seqs in _chunks(await self._find("events_of", person)):
+            removed += await self._remove_events(app, seqs)
+        for ids in _chunks(await self._find("quarantined_of", _mentions(app, external_id))):
+            removed += await self._quarantine.remove(ids)
+        return removed
+
+    async def _find(self, query: str, parameters: dict[str, object]) -> list[int]:
+        return [number for (number,) in await self._database.fetch(SQL[query], parameters)]
+
+    async def _remove_events(self, app: int, seqs: Sequence[int]) -> int:
+        ticket = self._database.submit(
+            partial(_remove_events, app, seqs), on_commit=self._ledger.settled
+        )
+        await ticket.wait()
+        return len(seqs)
+
+
+def _remove_events(app: int, seqs: Sequence[int], raw: sqlite3.Connection) -> int:
+    """Remove events; return how many of them were pending, which count as discarded."""
+    receipts = raw.execute(SQL["receipts"]).fetchall()
+    delivered = {seq for (spans,) in receipts for seq in decode_spans(spans)}
+    pending = [seq for seq in seqs if seq not in delivered]
+    named = orjson.dumps(pending).decode()
+    discarded = raw.execute(SQL["drop_named"], {"seqs": named}).rowcount
+    rest = orjson.dumps([seq for seq in seqs if seq in delivered]).decode()
+    raw.execute(SQL["drop_named"], {"seqs": rest})
+    Counts(discarded=discarded).move(raw, app)
+    return discarded
+
+
+def _mentions(app: int, external_id: str) -> dict[str, object]:
+    """Return how an id stands in a body that is not understood: as a JSON string, either way."""
+    return {
+        "app": app,
+        "plain": orjson.dumps(external_id),
+        "escaped": json.dumps(external_id).encode(),
+    }
+
+
+def _chunks(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(numbers), CHUNK):
+        yield numbers[start : start + CHUNK]

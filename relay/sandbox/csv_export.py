@@ -1,0 +1,240 @@
+"""A strict stand-in of OneSignal's CSV export: `POST /players/csv_export`, and the file.
+
+    stand_in = CsvExportStandIn({APP_ID: "key"})
+    stand_in.put([Subscriber("user-1", "a3f1c8d2-…")])
+    async with running(stand_in.app()) as url: ...
+
+One export runs at a time. Its file is not there at first; its address, which nobody can
+guess, needs no key, and a request that carries one is refused as a leak.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from secrets import token_hex
+from typing import Final, Literal
+
+from aiohttp import hdrs, web
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+
+from relay.clock import Clock, SystemClock
+from relay.sandbox import export_answers as answers
+from relay.sandbox.answers import Answer
+from relay.sandbox.cohort_answers import storage_error
+from relay.sandbox.door import running
+from relay.sandbox.downloads import Download, Reply
+from relay.sandbox.export_files import ExportShape, ExtraField, export_download
+from relay.sandbox.mishaps import MishapBoard
+from relay.sandbox.responder import Call, Responder
+from relay.sandbox.subscribers import Row, Subscriber, Subscribers
+
+__all__ = ["CsvExportStandIn", "ExportConditions", "ExportShape", "Subscriber", "running"]
+
+EXPORT_PATH: Final = "/players/csv_export"
+FILE_PATH: Final = "/csv_exports/{app_id}/{name}"
+_SCHEMES: Final = frozenset({"key", "basic"})
+_GIVES_UP_MS: Final = 600_000
+_DAY_S: Final = 86_400
+
+
+class ExportConditions(BaseModel):
+    """What stands until changed.
+
+    Attributes:
+        polls: Questions for the file that are answered as not ready.
+        seconds: Least time until it is.
+        never_ready: Whether no file ever is.
+        not_ready_status: How that is said; both were documented.
+        file_s: How long the file is kept.
+        without_url: So many answers that start nothing and tell no address come first.
+        missing_key_status: Answer to a request without `Authorization`.
+        shape: What the file looks like.
+    """
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+    polls: NonNegativeInt = 1
+    seconds: float = Field(default=0.0, ge=0)
+    never_ready: bool = False
+    not_ready_status: Literal[404, 403] = 404
+    file_s: float = Field(default=3.0 * _DAY_S, gt=0)
+    without_url: NonNegativeInt = 0
+    missing_key_status: Literal[401, 403, 400] = 401
+    shape: ExportShape = ExportShape()
+
+
+class _Order(BaseModel):
+    """The body of a request for an export."""
+
+    extra_fields: tuple[ExtraField, ...] = ()
+    last_active_since: str | None = Field(default=None, pattern=r"^\d+$")
+    segment_name: str | None = None
+    include_unsubscribed: bool = False
+
+    @property
+    def only_subscribed(self) -> bool:
+        """Whether rows that are not subscribed are left out."""
+        return self.segment_name is not None and not self.include_unsubscribed
+
+
+@dataclass(slots=True)
+class _Export:
+    """One file that was asked for: a snapshot.
+
+    Attributes:
+        app_id: Whose it is.
+        file: What it will be.
+        requested_at: When, in UTC epoch milliseconds.
+        polls: How often it was asked for before it was ready.
+    """
+
+    app_id: str
+    file: Download
+    requested_at: int
+    polls: int = 0
+
+
+class CsvExportStandIn:
+    """OneSignal's export as relay sees it.
+
+    Attributes:
+        keys: App id to its key; may be changed at any time.
+        conditions: What stands until changed; change its fields or replace it.
+    """
+
+    def __init__(self, keys: Mapping[str, str], *, clock: Clock | None = None) -> None:
+        self._clock: Clock = clock or SystemClock()
+        self.keys = dict(keys)
+        self.conditions = ExportConditions()
+        self._subscribers: dict[str, Subscribers] = {}
+        self._exports: dict[str, _Export] = {}
+        self._responder = Responder(self._clock)
+
+    @property
+    def mishaps(self) -> MishapBoard:
+        """What goes wrong at present; the operations are `export` and `csv`."""
+        return self._responder.mishaps
+
+    @property
+    def requests(self) -> deque[Call]:
+        """The log of all requests, oldest first."""
+        return self._responder.calls
+
+    def put(
+        self,
+        subscribers: Iterable[Row] | Callable[[], Iterable[Row]],
+        *,
+        app_id: str | None = None,
+    ) -> None:
+        """Make these the subscriptions of an app, of the first one if none is named.
+
+        Args:
+            subscribers: A list, or a factory that yields them anew at each call.
+            app_id: The app.
+        """
+        name = next(iter(self.keys)) if app_id is None else app_id
+        self._subscribers[name] = subscribers if callable(subscribers) else tuple(subscribers)
+
+    def subscribers(self, app_id: str) -> Subscribers:
+        """Return the subscriptions of an app."""
+        return self._subscribers.get(app_id, ())
+
+    def count(self, app_id: str) -> int:
+        """Return how many subscriptions an app has."""
+        known = self.subscribers(app_id)
+        return sum(1 for _ in known()) if callable(known) else len(known)
+
+    def reset(self) -> None:
+        """Forget mishaps, conditions, the log and exports; keys and subscriptions stay."""
+        self.mishaps.clear()
+        self.conditions = ExportConditions()
+        self.requests.clear()
+        self._exports.clear()
+
+    def app(self) -> web.Application:
+        """Return an application with this stand-in alone, without control over HTTP."""
+        app = web.Application()
+        self.mount(app)
+        return app
+
+    def mount(self, app: web.Application) -> None:
+        """Add the routes to an application that may hold other stand-ins."""
+        self._responder.mount(app)
+        app.router.add_post(EXPORT_PATH, self._post)
+        app.router.add_get(FILE_PATH, self._get, allow_head=False)
+
+    async def _post(self, request: web.Request) -> web.StreamResponse:
+        app_id, body = request.query.get("app_id", ""), await request.read()
+        call = self._responder.note(request, "export", app_id, "")
+        return await self._responder.answer(
+            request, call, lambda: self._begin(request, app_id, body), answers.errors
+        )
+
+    def _begin(self, request: web.Request, app_id: str, body: bytes) -> Answer:
+        refusal = self._refusal(request.headers.get(hdrs.AUTHORIZATION), app_id)
+        if refusal is not None:
+            return refusal
+        try:
+            order = _Order.model_validate_json(body or b"{}")
+        except ValidationError:
+            return answers.errors(400, "Request is malformed")
+        now_ms = self._clock.now_ms()
+        if self.conditions.without_url:
+            self.conditions.without_url -= 1
+            return answers.file_url(None)
+        if any(self._is_running(export, now_ms) for export in self._exports.values()):
+            return answers.errors(400, answers.BUSY)
+        file = export_download(
+            self.subscribers(app_id),
+            order.extra_fields,
+            self.conditions.shape,
+            only_subscribed=order.only_subscribed,
+        )
+        name = f"users_{token_hex(16)}_{datetime.fromtimestamp(now_ms / 1000, UTC):%Y-%m-%d}.csv.gz"
+        self._exports[name] = _Export(app_id, file, now_ms)
+        path = FILE_PATH.format(app_id=app_id, name=name)
+        return answers.file_url(str(request.url.origin().with_path(path)))
+
+    def _refusal(self, header: str | None, app_id: str) -> Answer | None:
+        """Return why a request may not export this app; None if it may."""
+        if not app_id:
+            return answers.errors(400, answers.NO_APP)
+        if header is None:
+            return answers.missing_key(self.conditions.missing_key_status)
+        scheme, _, key = header.partition(" ")
+        known = self.keys.get(app_id)
+        is_admitted = scheme.lower() in _SCHEMES and known is not None and key.strip() == known
+        return None if is_admitted else answers.errors(403)
+
+    async def _get(self, request: web.Request) -> web.StreamResponse:
+        app_id, name = request.match_info["app_id"], request.match_info["name"]
+        call = self._responder.note(request, "csv", app_id, "")
+
+        def decide() -> Reply:
+            if call.has_credentials:
+                return storage_error(400, "InvalidArgument", "No credentials are wanted here")
+            return self._file(app_id, name)
+
+        return await self._responder.answer(request, call, decide, storage_error)
+
+    def _file(self, app_id: str, name: str) -> Reply:
+        now_ms, export = self._clock.now_ms(), self._exports.get(name)
+        if export is None or export.app_id != app_id:
+            return storage_error(404)
+        if now_ms - export.requested_at >= self.conditions.file_s * 1000:
+            return storage_error(404)
+        if not self._is_ready(export, now_ms):
+            export.polls += 1
+            return storage_error(self.conditions.not_ready_status, "NoSuchKey")
+        return export.file
+
+    def _is_ready(self, export: _Export, now_ms: int) -> bool:
+        stands, age_ms = self.conditions, now_ms - export.requested_at
+        is_asked_for = export.polls >= stands.polls
+        return not stands.never_ready and is_asked_for and age_ms >= stands.seconds * 1000
+
+    def _is_running(self, export: _Export, now_ms: int) -> bool:
+        """Tell whether an export is in the way of another: one nobody asks after ends too."""
+        age_ms = now_ms - export.requested_at
+        return age_ms < _GIVES_UP_MS and not self._is_ready(export, now_ms)

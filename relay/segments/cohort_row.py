@@ -1,0 +1,86 @@
+"""A cohort as a transaction needs it, and the figures of its segment."""
+
+import sqlite3
+from typing import NamedTuple
+
+from relay.segments.sql import SQL
+
+
+class CohortRow(NamedTuple):
+    """A cohort and the list in force.
+
+    Attributes:
+        no: Its number.
+        app: Its app's number.
+        cohort_id: Amplitude's id.
+        takes_all: Whether members need not be known to OneSignal.
+        segment_limit: Segments its app may have, None for any number.
+        list: The list in force, 0 if there is none.
+        list_at: Since when.
+        version: Rises whenever another list, or another state of it, comes into force.
+        is_segment: Whether its segment exists.
+        matched_users: Members of the segment.
+        applied_computed_at: Amplitude's time of the downloaded list, None if never downloaded.
+    """
+
+    no: int
+    app: int
+    cohort_id: str
+    takes_all: int
+    segment_limit: int | None
+    list: int
+    list_at: int
+    version: int
+    is_segment: int
+    matched_users: int
+    applied_computed_at: int | None
+
+    @property
+    def scope(self) -> dict[str, int]:
+        """What decides who of a list is a member."""
+        return {"app": self.app, "takes_all": self.takes_all}
+
+
+class Figures(NamedTuple):
+    """How many ids there are, and what they are to the segment."""
+
+    ids: int = 0
+    restricted_ids: int = 0
+    matched_users: int = 0
+    without_subscription: int = 0
+    only_unsubscribed: int = 0
+    subscribed_count: int = 0
+
+    def less(self, other: "Figures") -> "Figures":
+        """Return the difference."""
+        return Figures(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))
+
+    @property
+    def unknown_users(self) -> int:
+        """Ids that are neither restricted nor members."""
+        return self.ids - self.restricted_ids - self.matched_users
+
+
+def load_cohort(raw: sqlite3.Connection, cohort: int) -> CohortRow:
+    """Return a cohort by its number."""
+    return CohortRow(*raw.execute(SQL["cohort"], {"cohort": cohort}).fetchone())
+
+
+def read_figures(row: tuple[int | None, ...] | None) -> Figures:
+    """Return the figures of a query's row; nothing counted is zero."""
+    return Figures(*(number or 0 for number in row)) if row else Figures()
+
+
+def weigh_changes(
+    raw: sqlite3.Connection, cohort: CohortRow, delta: int
+) -> tuple[Figures, Figures]:
+    """Return the figures of who enters the list and of who leaves it.
+
+    Args:
+        raw: In a transaction.
+        cohort: Whose list changes.
+        delta: The run whose changes of the list are weighed.
+    """
+    rows = raw.execute(SQL["figures_of_changes"], {"delta": delta, **cohort.scope})
+    figures = {change: read_figures(tuple(row)) for change, *row in rows}
+    return figures.get(1, Figures()), figures.get(0, Figures())

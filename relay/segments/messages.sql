@@ -1,0 +1,74 @@
+-- Amplitude's cohort webhook. Run 0 holds the changes of one message while it is applied.
+
+-- name: take_message
+INSERT INTO messages (app, message_id, at) VALUES (:app, :message_id, :at)
+ON CONFLICT (app, message_id) DO NOTHING;
+
+-- name: diff_message
+-- Whom a message moves: its users of whom nothing newer was said, as far as the list differs.
+INSERT INTO run_changes (run, external_id, change, entered_at)
+SELECT 0, i.value, :is_member, CASE WHEN :is_member THEN NULL ELSE coalesce(l.entered_at, :list_at) END
+FROM json_each(:ids) AS i
+LEFT JOIN marks AS m ON m.cohort = :cohort AND m.external_id = i.value
+LEFT JOIN listed AS l ON l.list = :list AND l.external_id = i.value
+WHERE coalesce(m.computed_at, 0) <= :computed_at AND (l.external_id IS NULL) = :is_member;
+
+-- name: mark
+-- The newest word about each user; of two of one computation the later one.
+INSERT INTO marks (cohort, external_id, computed_at, is_member, at)
+SELECT :cohort, i.value, :computed_at, :is_member, :at FROM json_each(:ids) AS i WHERE true
+ON CONFLICT (cohort, external_id) DO UPDATE SET
+    computed_at = excluded.computed_at, is_member = excluded.is_member, at = excluded.at
+WHERE excluded.computed_at >= computed_at;
+
+-- name: cancel_opposites
+-- Who entered and left within one run did neither.
+DELETE FROM run_changes WHERE run = :run AND EXISTS (
+    SELECT 1 FROM run_changes AS d
+    WHERE d.run = 0 AND d.external_id = run_changes.external_id AND d.change <> run_changes.change
+)
+RETURNING external_id;
+
+-- name: keep_changes
+INSERT OR IGNORE INTO run_changes (run, external_id, change, entered_at)
+SELECT :run, external_id, change, entered_at FROM run_changes
+WHERE run = 0 AND external_id NOT IN (SELECT value FROM json_each(:cancelled));
+
+-- name: hold_changes
+-- A held computation gathers what its messages say.
+INSERT INTO run_changes (run, external_id, change, entered_at)
+SELECT :run, i.value, :is_member, NULL FROM json_each(:ids) AS i WHERE true
+ON CONFLICT (run, external_id) DO UPDATE SET change = excluded.change;
+
+-- name: drop_void_changes
+-- Of a held computation, whatever is so already or was overtaken by a newer word.
+DELETE FROM run_changes WHERE run = :run AND (
+    (change = 1) = EXISTS (
+        SELECT 1 FROM listed AS l WHERE l.list = :list AND l.external_id = run_changes.external_id
+    )
+    OR EXISTS (
+        SELECT 1 FROM marks AS m
+        WHERE m.cohort = :cohort AND m.external_id = run_changes.external_id
+            AND m.computed_at > :computed_at
+    )
+);
+
+-- name: mark_changes
+INSERT INTO marks (cohort, external_id, computed_at, is_member, at)
+SELECT :cohort, external_id, :computed_at, change, :at FROM run_changes WHERE run = :run
+ON CONFLICT (cohort, external_id) DO UPDATE SET
+    computed_at = excluded.computed_at, is_member = excluded.is_member, at = excluded.at
+WHERE excluded.computed_at >= computed_at;
+
+-- name: recall_entries
+-- Leavers of a held run, with the instants at which they had entered.
+UPDATE run_changes SET entered_at = (
+    SELECT coalesce(l.entered_at, :list_at) FROM listed AS l
+    WHERE l.list = :list AND l.external_id = run_changes.external_id
+)
+WHERE run = :run AND change = 0;
+
+-- name: note_computed
+UPDATE cohorts SET
+    computed_at = max(coalesce(computed_at, 0), :computed_at), applied_at = :at
+WHERE no = :cohort;

@@ -1,0 +1,144 @@
+"""Runs: what was tried to bring a segment up to date, and what became of it."""
+
+import sqlite3
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from relay.cohorts.staleness import Watermark
+from relay.segments.sql import SQL
+
+
+class RunSource(StrEnum):
+    """What began a run."""
+
+    POLL = "poll"
+    WEBHOOK = "webhook"
+    DIRECTORY = "directory"
+    ROLLBACK = "rollback"
+
+
+class RunState(StrEnum):
+    """How far a run is."""
+
+    RUNNING = "running"
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    HELD = "held"
+    REJECTED = "rejected"
+    FAILED = "failed"
+
+
+class Export(NamedTuple):
+    """An export of Amplitude's, as far as a run knows it.
+
+    Attributes:
+        request_id: Amplitude's name of it, None until it is known.
+        requested_at: When this run asked for it, None if an earlier run did.
+        is_complete: Whether its file can be had.
+    """
+
+    request_id: str | None = None
+    requested_at: int | None = None
+    is_complete: bool = False
+
+
+class RunRow(NamedTuple):
+    """A run as a transaction needs it; columns of the table of the same names."""
+
+    run_id: int
+    cohort: int
+    source: str
+    state: str
+    started_at: int
+    members: int
+    empty_ids: int
+    computed_at: int | None
+    mod_at: int | None
+    listed_size: int | None
+    request_id: str | None
+    is_complete: int
+    base_members: int
+    added: int
+    removed: int
+
+    @property
+    def watermark(self) -> Watermark | None:
+        """The computation it brings, None if it is not of Amplitude's list."""
+        if self.computed_at is None or self.mod_at is None or self.listed_size is None:
+            return None
+        return Watermark(self.computed_at, self.mod_at, self.listed_size)
+
+
+class Outcome(NamedTuple):
+    """How a run ended."""
+
+    state: RunState
+    added: int = 0
+    removed: int = 0
+    unknown_users: int = 0
+    reason: str | None = None
+
+
+def begin_run(  # noqa: PLR0913  # a run, whole
+    raw: sqlite3.Connection,
+    cohort: int,
+    source: RunSource,
+    at: int,
+    *,
+    state: RunState = RunState.RUNNING,
+    computed_at: int | None = None,
+    listing: Watermark | None = None,
+    export: Export = Export(),  # noqa: B008  # a tuple
+    base_members: int = 0,
+) -> int:
+    """Write down a run and return its id."""
+    row = {
+        "cohort": cohort,
+        "source": source,
+        "state": state,
+        "at": at,
+        "computed_at": listing.last_computed_at if listing else computed_at,
+        "mod_at": listing.last_mod_at if listing else None,
+        "listed_size": listing.size if listing else None,
+        "base_members": base_members,
+        **export._asdict(),
+    }
+    (run_id,) = raw.execute(SQL["begin_run"], row).fetchone()
+    return int(run_id)
+
+
+def load_run(raw: sqlite3.Connection, run_id: int) -> RunRow | None:
+    """Return a run, None if there is none of that id."""
+    row = raw.execute(SQL["run"], {"run": run_id}).fetchone()
+    return RunRow(*row) if row else None
+
+
+def finish_run(raw: sqlite3.Connection, run_id: int, outcome: Outcome, at: int) -> None:
+    """Write down how a run ended; what an applied one added before counts on."""
+    raw.execute(SQL["finish_run"], {"run": run_id, "at": at, **outcome._asdict()})
+    if outcome.state is RunState.APPLIED:
+        raw.execute(SQL["note_revision"], {"run": run_id})
+
+
+def supersede_held(
+    raw: sqlite3.Connection, cohort: int, by: int, at: int, *, up_to: int | None = None
+) -> Sequence[int]:
+    """Reject the held runs of a cohort that a newer one overtakes; return their ids.
+
+    Args:
+        raw: In a transaction.
+        cohort: Whose.
+        by: The run that overtakes them.
+        at: When.
+        up_to: Only those of a computation not later than this.
+    """
+    overtaken = []
+    for run_id, _, computed_at in raw.execute(SQL["held_runs"], {"cohort": cohort}).fetchall():
+        if run_id == by or (up_to is not None and (computed_at or 0) > up_to):
+            continue
+        reason = f"overtaken by run {by}"
+        raw.execute(SQL["reject_run"], {"run": run_id, "at": at, "reason": reason})
+        raw.execute(SQL["discard_list"], {"list": run_id})
+        overtaken.append(run_id)
+    return overtaken

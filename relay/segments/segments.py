@@ -1,0 +1,95 @@
+"""The segment table as a whole: opened once, handed in parts to those who need a part."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from relay.database.database import Database, open_database
+from relay.pulse import Pulse
+from relay.segments.catalog import AppRules, Catalog
+from relay.segments.decisions import Decisions
+from relay.segments.directory import Directory
+from relay.segments.forgetting import Forgetting, Forgotten
+from relay.segments.reading import Reading
+from relay.segments.retention import Retention
+from relay.segments.sql import MIGRATIONS, SQL
+
+DATABASE_NAME = "segments.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """An open segment table, in parts.
+
+    Attributes:
+        database: The engine; its `run` commits what the parts write.
+        catalog: Apps and cohorts.
+        directory: Whom OneSignal knows.
+        decisions: What a person decides.
+        forgotten: Who is not to be known again.
+        forgetting: How somebody becomes so.
+        reading: What is read.
+        retention: What is removed in time.
+    """
+
+    database: Database
+    catalog: Catalog
+    directory: Directory
+    decisions: Decisions
+    forgotten: Forgotten
+    forgetting: Forgetting
+    reading: Reading
+    retention: Retention
+
+
+@asynccontextmanager
+async def open_segments(
+    folder: Path,
+    apps: Mapping[str, AppRules],
+    *,
+    now_ms: int,
+    pulse: Pulse,
+    make_room: Callable[[], None] = lambda: None,
+) -> AsyncIterator[Segments]:
+    """Open the segment table of a folder this process has locked, with its writer running.
+
+    Args:
+        folder: The data directory.
+        apps: What the settings say of each app's segments.
+        now_ms: The time; segments that follow changed settings are stamped with it.
+        pulse: The writer's sign of life.
+        make_room: Called when the disk is full; may give up space.
+
+    Raises:
+        StoreError: If the database does not serve.
+    """
+    path = folder / DATABASE_NAME
+    async with (
+        open_database(path, MIGRATIONS, pulse, make_room) as database,
+        anyio.create_task_group() as group,
+    ):
+        await group.start(database.run, name="segments writer")
+        yield await _assemble(database, path, apps, now_ms)
+        await database.flush()
+        group.cancel_scope.cancel()
+
+
+async def _assemble(
+    database: Database, path: Path, apps: Mapping[str, AppRules], now_ms: int
+) -> Segments:
+    for table in ("make_touched", "make_told"):
+        await database.execute(SQL[table], {})
+    forgotten = await Forgotten.load(database)
+    return Segments(
+        database=database,
+        catalog=await Catalog.load(database, apps, now_ms),
+        directory=Directory(database),
+        decisions=Decisions(database),
+        forgotten=forgotten,
+        forgetting=Forgetting(database, forgotten),
+        reading=Reading(database, path),
+        retention=Retention(database),
+    )

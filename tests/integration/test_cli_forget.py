@@ -1,0 +1,93 @@
+"""`relay forget`, through a daemon and without one."""
+
+import json
+import os
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.support.command_line import CommandLine, ended
+from tests.support.outboxes import append, census, counts, mapped, running_outbox
+from tests.support.segment_tables import look, members
+from tests.unit.cli.filled import COHORT, filled
+
+WAYS = pytest.mark.parametrize("way", ["daemon", "alone"])
+
+
+@WAYS
+async def test_a_user_is_forgotten_everywhere(tmp_path: Path, way: str) -> None:
+    """Segment, directory and pending events, and the user stays forgotten."""
+    async with filled(tmp_path, "alone") as relay:
+        async with running_outbox(relay.folder, ["shop"]) as outbox:
+            await append(outbox, mapped("a", user_id="two"), mapped("b", user_id="one"), app="shop")
+        if way == "alone":
+            done = await relay.run("forget", "SHOP", "two")
+        else:
+            async with relay.serving():
+                done = await relay.run("forget", "shop", "two")
+        assert (done.code, done.err) == (0, "")
+        assert done.out.startswith("the user is forgotten in shop, and stays so; ")
+        assert members(relay.folder, COHORT) == ["bare", "one", "silent"]
+        assert look(relay.folder, "SELECT count(*) FROM users") == [(3,)]
+        assert look(relay.folder, "SELECT count(*) FROM forgotten") == [(1,)]
+        assert census(relay.folder, "shop").pending == ["b"]
+        async with running_outbox(relay.folder, ["shop"]) as outbox:
+            assert (await counts(outbox, "shop")).discarded == 1
+
+
+async def test_a_user_nobody_knows_is_forgotten_too(tmp_path: Path) -> None:
+    """For whatever comes later; the databases are made for it."""
+    relay = CommandLine(tmp_path)
+    done = await relay.run("forget", "shop", "who?/../ever")
+    assert (done.code, done.err) == (0, "")
+    assert look(relay.folder, "SELECT count(*) FROM forgotten") == [(1,)]
+
+
+async def test_at_a_terminal_a_person_is_asked_first(tmp_path: Path) -> None:
+    """It cannot be undone; yes can be given in advance."""
+    person, terminal = os.openpty()
+    async with filled(tmp_path, "alone") as relay:
+        async with await relay.start("forget", "shop", "two", stdin=terminal) as command:
+            assert command.stderr is not None
+            with anyio.fail_after(20):
+                asked = b""
+                while b"[y/N]" not in asked:
+                    asked += await command.stderr.receive()
+            os.write(person, b"n\n")
+            assert await ended(command) == 1
+        assert "two" in members(relay.folder, COHORT)
+        async with await relay.start("forget", "shop", "two", "-y", stdin=terminal) as command:
+            assert await ended(command) == 0
+        assert "two" not in members(relay.folder, COHORT)
+    os.close(person)
+    os.close(terminal)
+
+
+async def test_an_unknown_app_is_named(tmp_path: Path) -> None:
+    """Before anything is opened."""
+    relay = CommandLine(tmp_path)
+    done = await relay.run("forget", "nobody", "two")
+    assert (done.code, done.err) == (
+        1,
+        "relay: no app 'nobody' is configured; there are: shop\n",
+    )
+    assert not relay.folder.exists()
+
+
+async def test_the_app_is_always_named(tmp_path: Path) -> None:
+    """Nobody is forgotten by a guess."""
+    assert (await CommandLine(tmp_path).run("forget", "two")).code == 2
+
+
+async def test_a_daemon_lets_nothing_of_the_user_in_again(tmp_path: Path) -> None:
+    """The directory does not learn the user anew."""
+    async with filled(tmp_path, "daemon") as relay:
+        assert (await relay.run("forget", "shop", "two")).code == 0
+        file = tmp_path / "users.csv"
+        header = "id,device_type,invalid_identifier,external_user_id"
+        file.write_text(f"{header}\ns1,0,f,two\ns2,0,f,three\n")
+        assert (await relay.run("directory", "import", str(file))).code == 0
+        shown = await relay.run("directory", "show", "--json")
+        assert json.loads(shown.out)["users"] == 4
+        assert (await relay.run("directory", "show", "two")).code == 1

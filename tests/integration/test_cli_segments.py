@@ -1,0 +1,269 @@
+"""`relay segments`, through a daemon and without one."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.support.command_line import CommandLine, ended
+from tests.support.segment_tables import know, members, open_table, poll, send
+from tests.unit.cli.filled import COHORT, EXPLANATION, OTHER, filled
+
+WAYS = pytest.mark.parametrize("way", ["daemon", "alone"])
+
+ODD_COHORT = "a/b c%2F.."
+ODD_USER = "../ü \N{SNOWMAN}/%41"
+
+
+async def said(relay: CommandLine, *words: str) -> str:
+    """Return what a command that ends well prints."""
+    done = await relay.run("segments", *words)
+    assert (done.code, done.err) == (0, "")
+    return done.out
+
+
+async def told(relay: CommandLine, *words: str) -> Any:  # noqa: ANN401  # whatever the command prints
+    """Return the JSON a command prints."""
+    return json.loads(await said(relay, *words, "--json"))
+
+
+def ndjson(text: str) -> list[Any]:
+    """Return the objects of lines."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@WAYS
+async def test_segments_are_listed_by_app_and_state(tmp_path: Path, way: str) -> None:
+    """With a daemon and without one the same."""
+    async with filled(tmp_path, way) as relay:
+        every = await told(relay, "list")
+        assert [(one["cohort_id"], one["state"]) for one in every] == [
+            (OTHER, "held"),
+            (COHORT, "active"),
+        ]
+        assert (every[1]["matched_users"], every[1]["subscribed_count"]) == (4, 3)
+        held = await told(relay, "list", "--app", "SHOP", "--state", "held")
+        assert [one["cohort_id"] for one in held] == [OTHER]
+        assert await told(relay, "list", "--state", "archived") == []
+        table = (await said(relay, "list")).splitlines()
+        assert [line.split()[:2] for line in table if "shop" in line] == [
+            ["shop", OTHER],
+            ["shop", COHORT],
+        ]
+
+
+@WAYS
+async def test_a_segment_is_shown_whole(tmp_path: Path, way: str) -> None:
+    """With what can be undone, and what waits for a decision."""
+    async with filled(tmp_path, way) as relay:
+        whole = await told(relay, "show", COHORT)
+        assert whole["explanation"] == EXPLANATION
+        assert [run["run_id"] for run in whole["undoable"]] == [3]
+        shown = await said(relay, "show", OTHER)
+        assert "held until a person decides: relay runs list --app shop --state held" in shown
+        assert "can be undone: run 1 " in shown
+
+
+@WAYS
+async def test_members_are_printed_a_line_each(tmp_path: Path, way: str) -> None:
+    """Plain for programs that read lines, as NDJSON for those that want the instant too."""
+    async with filled(tmp_path, way) as relay:
+        assert (await said(relay, "members", COHORT)).split() == ["bare", "one", "silent", "two"]
+        lines = ndjson(await said(relay, "members", OTHER, "--json"))
+        assert [(sorted(line), line["external_id"]) for line in lines] == [
+            (["entered_at", "external_id"], "one"),
+            (["entered_at", "external_id"], "two"),
+        ]
+
+
+@WAYS
+async def test_an_explanation_has_numbers_that_add_up(tmp_path: Path, way: str) -> None:
+    """Each with what it means and how to get the ids behind it."""
+    async with filled(tmp_path, way) as relay:
+        assert await told(relay, "explain", COHORT) == EXPLANATION
+        shown = await said(relay, "explain", COHORT)
+    assert "3 subscribed subscriptions: 6 of the cohort's 8 entries have none" in shown
+    assert "relay segments explain --app shop 7khm89cz --list GROUP" in shown
+    assert "no whole export was ever applied" in shown
+    for line in ("- unknown users", "--list unknown_users", "= subscribed users"):
+        assert line in shown
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("group", "ids"),
+    [
+        ("restricted_ids", ["NA"]),
+        ("unknown_users", ["stranger"]),
+        ("only_unsubscribed", ["silent"]),
+        ("subscribed_users", ["one", "two"]),
+    ],
+)
+async def test_the_ids_behind_a_number_are_printed(
+    tmp_path: Path, way: str, group: str, ids: list[str]
+) -> None:
+    """So that somebody can look them up in the two services."""
+    async with filled(tmp_path, way) as relay:
+        assert (await said(relay, "explain", COHORT, "--list", group)).split() == ids
+        lines = ndjson(await said(relay, "explain", COHORT, "--list", group, "--json"))
+        assert [line["external_id"] for line in lines] == ids
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("user", "is_member", "why"),
+    [
+        ("two", True, "OneSignal knows this External ID"),
+        ("silent", True, "none is subscribed, so the segment's count leaves the user out"),
+        ("stranger", False, "OneSignal knows no user with this External ID"),
+        ("NA", False, "OneSignal refuses this id as an External ID"),
+        ("nobody", False, "Amplitude does not list the user in this cohort"),
+    ],
+)
+async def test_one_user_s_standing_is_explained(
+    tmp_path: Path, way: str, user: str, why: str, *, is_member: bool
+) -> None:
+    """Also of somebody nobody ever heard of."""
+    async with filled(tmp_path, way) as relay:
+        standing = await told(relay, "explain", COHORT, "--user", user)
+        assert standing["is_member"] is is_member
+        assert why in await said(relay, "explain", COHORT, "--user", user)
+
+
+@WAYS
+async def test_changes_are_followed_from_a_number(tmp_path: Path, way: str) -> None:
+    """Oldest first, all of them."""
+    async with filled(tmp_path, way) as relay:
+        lines = ndjson(await said(relay, "changes", COHORT, "--json"))
+        assert sorted(line["external_id"] for line in lines) == ["bare", "one", "silent", "two"]
+        last = lines[-1]
+        assert await said(relay, "changes", COHORT, "--after", str(last["seq"])) == ""
+        before = str(last["seq"] - 1)
+        (line,) = (await said(relay, "changes", COHORT, "--after", before)).splitlines()
+        assert line.split()[0] == str(last["seq"])
+        assert line.split()[-2:] == ["entered", last["external_id"]]
+
+
+@WAYS
+@pytest.mark.parametrize("verb", ["show", "members", "changes", "explain", "rollback"])
+async def test_an_unknown_cohort_is_said(tmp_path: Path, way: str, verb: str) -> None:
+    """Nothing is printed that could pass for an empty segment."""
+    async with filled(tmp_path, way) as relay:
+        done = await relay.run("segments", verb, "nonsense")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("relay: ")
+
+
+@WAYS
+async def test_a_run_is_undone(tmp_path: Path, way: str) -> None:
+    """Without a terminal nobody is asked; the members before it are back."""
+    async with filled(tmp_path, "alone") as relay:
+        async with open_table(relay.folder) as segments:
+            await send(segments, "m1", "silent", cohort_id=OTHER, computed_at=2**41)
+        assert members(relay.folder, OTHER) == ["one", "silent", "two"]
+        if way == "alone":
+            done = await relay.run("segments", "rollback", OTHER)
+        else:
+            async with relay.serving():
+                done = await relay.run("segments", "rollback", OTHER)
+        assert (done.code, done.err) == (0, "")
+        assert done.out.startswith("the last run of b1d undone: revision 3 has 2 members;")
+        assert members(relay.folder, OTHER) == ["one", "two"]
+
+
+async def test_what_is_not_kept_cannot_be_undone(tmp_path: Path) -> None:
+    """And that is said."""
+    async with filled(tmp_path, "alone") as relay:
+        done = await relay.run("segments", "rollback", COHORT, "--to", "99")
+    assert (done.code, done.out) == (1, "")
+    assert "nothing kept that could be undone" in done.err
+
+
+async def test_at_a_terminal_a_rollback_is_asked_about(tmp_path: Path) -> None:
+    """No is an answer."""
+    person, terminal = os.openpty()
+    async with filled(tmp_path, "alone") as relay:
+        command = await relay.start("segments", "rollback", COHORT, stdin=terminal)
+        async with command:
+            assert command.stderr is not None
+            with anyio.fail_after(20):
+                asked = b""
+                while b"?" not in asked:
+                    asked += await command.stderr.receive()
+            os.write(person, b"n\n")
+            assert await ended(command) == 1
+        assert len(members(relay.folder, COHORT)) == 4
+    os.close(person)
+    os.close(terminal)
+
+
+async def test_a_sync_needs_the_daemon(tmp_path: Path) -> None:
+    """Only it polls."""
+    relay = CommandLine(tmp_path)
+    done = await relay.run("segments", "sync", COHORT)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == f"relay: no relay is running on {relay.admin.removeprefix('http://')}\n"
+
+
+async def test_a_sync_without_a_secret_key_is_refused(tmp_path: Path) -> None:
+    """Naming the setting."""
+    async with filled(tmp_path, "daemon") as relay:
+        done = await relay.run("segments", "sync", COHORT)
+    assert (done.code, done.out) == (1, "")
+    assert "RELAY_APPS__SHOP__AMPLITUDE_SECRET_KEY" in done.err
+
+
+async def test_without_a_table_there_is_nothing_and_nothing_is_made(tmp_path: Path) -> None:
+    """A look is no reason to make a data directory."""
+    relay = CommandLine(tmp_path)
+    assert await told(relay, "list") == []
+    assert (await said(relay, "list")).startswith("no segments; ")
+    assert (await relay.run("segments", "show", COHORT)).code == 1
+    assert not relay.folder.exists()
+
+
+@WAYS
+async def test_ids_may_hold_anything(tmp_path: Path, way: str) -> None:
+    """Slashes, dots and percent signs reach the daemon as they are."""
+    async with filled(tmp_path, "alone") as relay:
+        async with open_table(relay.folder) as segments:
+            await know(segments, {ODD_USER: [True]})
+            await poll(segments, relay.folder, [ODD_USER], cohort_id=ODD_COHORT)
+        if way == "alone":
+            assert await said(relay, "members", ODD_COHORT) == f"{ODD_USER}\n"
+        else:
+            async with relay.serving():
+                assert await said(relay, "members", ODD_COHORT) == f"{ODD_USER}\n"
+                standing = await told(relay, "explain", ODD_COHORT, "--user", ODD_USER)
+                assert standing["is_member"] is True
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("explain", COHORT, "--list", "everybody"),
+        ("explain", COHORT, "--list", "unknown_users", "--user", "one"),
+        ("list", "--state", "odd"),
+        ("changes", COHORT, "--after", "-1"),
+    ],
+)
+async def test_wrong_usage_is_told(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Before anything is opened."""
+    assert (await CommandLine(tmp_path).run("segments", *words)).code == 2
+
+
+async def test_an_unknown_app_is_named_with_those_there_are(tmp_path: Path) -> None:
+    """Among several apps one must be named."""
+    relay = CommandLine(tmp_path)
+    relay.add_app("blog")
+    done = await relay.run("segments", "show", COHORT, "--app", "nobody")
+    assert (done.code, done.err) == (
+        1,
+        "relay: no app 'nobody' is configured; there are: blog, shop\n",
+    )
+    refused = await relay.run("segments", "show", COHORT)
+    assert refused.code == 2
+    assert "blog, shop" in refused.err

@@ -1,0 +1,274 @@
+"""The real segment table under any sequence of what may happen to it."""
+
+import asyncio
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from relay.cohorts.guard import GuardPolicy
+from relay.directory.evidence import Evidence
+from relay.segments.directory import ExportTruth
+from relay.segments.segments import Segments
+from relay.segments.sorting import SortedRows, open_sorting
+from tests.support.segment_tables import (
+    NOW,
+    SECOND,
+    changes,
+    counted,
+    know,
+    look,
+    members,
+    open_table,
+    poll,
+    send,
+)
+
+Result = TypeVar("Result")
+
+NO_GUARD = GuardPolicy(1.0, 0)
+COHORTS = ("c1", "c2")
+people = st.sampled_from(["a", "b", "c", "d", "e", "NA", "0"])
+groups = st.lists(people, max_size=6)
+cohorts = st.sampled_from(COHORTS)
+instants = st.integers(0, 6).map(lambda step: NOW + step * SECOND)
+flags = st.lists(st.booleans(), max_size=3)
+
+
+class _Open:
+    """A table held open across the steps of a machine, by a task of its own."""
+
+    def __init__(self) -> None:
+        self._closing = anyio.Event()
+
+    async def enter(self, folder: Path) -> Segments:
+        """Open the table of `folder`."""
+        loop = asyncio.get_running_loop()
+        opened: asyncio.Future[Segments] = loop.create_future()
+        self._host = loop.create_task(self._hold(folder, opened))
+        return await opened
+
+    async def leave(self) -> None:
+        """Close it in order."""
+        self._closing.set()
+        await self._host
+
+    async def _hold(self, folder: Path, opened: asyncio.Future[Segments]) -> None:
+        try:
+            async with open_table(folder) as segments:
+                opened.set_result(segments)
+                await self._closing.wait()
+        except BaseException as error:
+            if not opened.done():
+                opened.set_exception(error)
+            raise
+
+
+class SegmentMachine(RuleBasedStateMachine):
+    """Model: each cohort's list as sets of ids with the newest word about each, and who is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.folder = Path(tempfile.mkdtemp(prefix="relay-"))
+        self.lists: dict[str, set[str]] = {name: set() for name in COHORTS}
+        self.words: dict[str, dict[str, int]] = {name: {} for name in COHORTS}
+        self.computed: dict[str, int] = dict.fromkeys(COHORTS, 0)
+        self.known: set[str] = set()
+        self.forgotten: set[str] = set()
+        self.messages = 0
+        self.now = NOW + 1_000 * SECOND
+
+    def _do(self, work: Coroutine[object, object, Result]) -> Result:
+        return self.runner.run(work)
+
+    @initialize()
+    def begin(self) -> None:
+        """A relay starts."""
+        self.open = _Open()
+        self.segments = self._do(self.open.enter(self.folder))
+
+    # What happens.
+
+    @rule(cohort=cohorts, group=groups, at=instants)
+    def poll(self, cohort: str, group: list[str], at: int) -> None:
+        """Amplitude's file replaces the list; newer words of the webhook stand."""
+        self._poll(cohort, group, at)
+
+    @rule(cohort=cohorts, group=groups, at=instants, other=groups, is_entering=st.booleans(), to=instants)
+    def poll_with_message(
+        self, cohort: str, group: list[str], at: int, other: list[str], is_entering: bool, to: int
+    ) -> None:
+        """A message comes while the file is compared: as if it had come before."""
+        self._poll(cohort, group, at, (other, is_entering, to))
+
+    @rule(cohort=cohorts, group=groups, is_entering=st.booleans(), at=instants)
+    def message(self, cohort: str, group: list[str], is_entering: bool, at: int) -> None:
+        """Users enter or leave by the webhook, in any order of time."""
+        self._do(self._send(cohort, group, at, is_entering=is_entering))
+
+    @rule(user=people, flags=flags)
+    def put_user(self, user: str, flags: list[bool]) -> None:
+        """An app tells of a user."""
+        if user not in self.forgotten:
+            self._do(know(self.segments, {user: flags}, self._tick()))
+            self.known.add(user)
+
+    @rule(user=people, owner=people, flag=st.booleans(), is_proof=st.booleans())
+    def see_event(self, user: str, owner: str, flag: bool, is_proof: bool) -> None:
+        """An event proves a user and a subscription, which may have been another's."""
+        if user not in self.forgotten:
+            item = Evidence(user, f"{owner}/0", "iOSPush", flag, is_proof, self._tick())
+            self._do(self.segments.directory.heed(1, [item], self.now))
+            self.known.add(user)
+
+    @rule(group=groups, flag=st.booleans(), is_whole=st.booleans(), drops=st.booleans())
+    def take_export(self, group: list[str], flag: bool, is_whole: bool, drops: bool) -> None:
+        """A file of OneSignal's adds users; as the whole truth it takes some away."""
+        named = [user for user in group if user not in self.forgotten]
+        truth = ExportTruth(self._tick(), is_whole=is_whole, drops_users=is_whole and drops)
+        self._do(self._apply(named, flag, truth))
+        self.known = set(named) if truth.drops_users else self.known | set(named)
+
+    @rule(user=people)
+    def forget(self, user: str) -> None:
+        """A user is to be known no more."""
+        self._do(self.segments.forgetting.refuse(1, user, self.now))
+        self._do(self.segments.forgetting.remove(1, user, self.now))
+        self.forgotten.add(user)
+        self.known.discard(user)
+        for name in COHORTS:
+            self.lists[name].discard(user)
+            self.words[name].pop(user, None)
+
+    @rule()
+    def tidy(self) -> None:
+        """What is not needed any more is removed."""
+        while self._do(self.segments.retention.step(self.now)):
+            pass
+
+    @rule()
+    def restart(self) -> None:
+        """relay stops and starts."""
+        self._do(self.open.leave())
+        self.begin()
+
+    # How it is done.
+
+    def _tick(self) -> int:
+        self.now += SECOND
+        return self.now
+
+    def _poll(
+        self,
+        cohort: str,
+        group: list[str],
+        at: int,
+        message: tuple[list[str], bool, int] | None = None,
+    ) -> None:
+        async def meanwhile() -> None:
+            if message:
+                other, is_entering, to = message
+                await self._send(cohort, other, to, is_entering=is_entering)
+
+        ids = self.segments.forgotten.without(1, group)
+        self._do(
+            poll(
+                self.segments,
+                self.folder,
+                ids,
+                cohort_id=cohort,
+                at=at,
+                guard=NO_GUARD,
+                meanwhile=meanwhile,
+                now=self._tick(),
+            )
+        )
+        words = self.words[cohort]
+        newer = {user for user, told_at in words.items() if told_at > at}
+        inside = {user for user in newer if user in self.lists[cohort]}
+        self.lists[cohort] = (set(ids) - newer) | inside
+        self.words[cohort] = {user: words[user] for user in newer}
+        self.computed[cohort] = at
+
+    async def _send(self, cohort: str, group: list[str], at: int, *, is_entering: bool) -> None:
+        ids = self.segments.forgotten.without(1, list(dict.fromkeys(group)))
+        self.messages += 1
+        await send(
+            self.segments,
+            f"message-{self.messages}",
+            *ids,
+            is_entering=is_entering,
+            computed_at=at,
+            cohort_id=cohort,
+            guard=NO_GUARD,
+            at=self.now,
+        )
+        if at < self.computed[cohort]:
+            return
+        for user in ids:
+            if self.words[cohort].get(user, 0) <= at:
+                self.words[cohort][user] = at
+                (self.lists[cohort].add if is_entering else self.lists[cohort].discard)(user)
+
+    async def _apply(self, users: list[str], flag: bool, truth: ExportTruth) -> None:
+        async with open_sorting(self.folder / "sorting.db") as scratch:
+            rows = SortedRows(scratch)
+            await rows.add([(user, f"{user}/0", "iOSPush", int(flag)) for user in users])
+            await rows.sort()
+            async for piece in rows.pieces(2):
+                await self.segments.directory.apply_part(1, piece, truth, self.now)
+        await self.segments.directory.finish_export(1, truth, self.now)
+
+    # What must hold.
+
+    @invariant()
+    def members_are_listed_and_known(self) -> None:
+        """A segment is who is listed and known, and nobody else."""
+        for name in COHORTS:
+            assert members(self.folder, name) == sorted(self.lists[name] & self.known)
+
+    @invariant()
+    def figures_are_true(self) -> None:
+        """What is counted on the way equals what is counted anew."""
+        counted(self.folder)
+
+    @invariant()
+    def followers_know_the_members(self) -> None:
+        """Whoever follows the changes from the first one has the members."""
+        for name in COHORTS:
+            followed: set[str] = set()
+            for user, change in changes(self.folder, name):
+                (followed.add if change == "entered" else followed.discard)(user)
+            assert followed == set(members(self.folder, name))
+
+    @invariant()
+    def forgotten_ids_are_nowhere(self) -> None:
+        """Of a forgotten user nothing is left but that the user left."""
+        for user in self.forgotten:
+            for table in ("listed", "run_changes", "marks", "users", "subscriptions"):
+                query = f"SELECT count(*) FROM {table} WHERE external_id = ?"
+                assert look(self.folder, query, user) == [(0,)]
+            entered = "SELECT count(*) FROM changes WHERE external_id = ? AND change = 1"
+            assert look(self.folder, entered, user) == [(0,)]
+
+    def teardown(self) -> None:
+        """The relay stops."""
+        if hasattr(self, "open"):
+            self._do(self.open.leave())
+        self.runner.close()
+
+
+TestSegmentMachine = SegmentMachine.TestCase
+TestSegmentMachine.settings = settings(
+    max_examples=60,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+

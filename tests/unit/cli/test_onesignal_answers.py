@@ -1,0 +1,56 @@
+"""What OneSignal's answers say of a key."""
+
+import pytest
+
+from relay.cli.key_check import KeyAnswer, Knowledge
+from relay.cli.onesignal_check import judge_answer
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (200, b'{"total_count":0,"segments":[]}', Knowledge.KNOWN),
+        (201, b'{"total_count":1,"segments":[{"id":"x"}]}', Knowledge.KNOWN),
+        (
+            403,
+            b'{"success":false,"errors":["This API is not available on your plan."]}',
+            Knowledge.KNOWN,
+        ),
+        (
+            403,
+            b'{"errors":["Access denied.  Please include an \'Authorization: ...\' header"]}',
+            Knowledge.UNKNOWN,
+        ),
+        (
+            401,
+            b'{"errors":[{"code":"auth-1","title":"requires Authorization"}]}',
+            Knowledge.UNKNOWN,
+        ),
+        (
+            400,
+            b'{"errors":["Please include a case-sensitive header of Authorization"]}',
+            Knowledge.UNKNOWN,
+        ),
+    ],
+)
+def test_answers_that_say_something(status: int, body: bytes, expected: Knowledge) -> None:
+    """The documented shapes, also the plan that lacks the list: saying so takes a good key."""
+    assert judge_answer(status, body) == KeyAnswer(expected)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"<html>"),
+        (200, b"[]"),
+        (200, b"{}"),
+        (302, b""),
+        (403, b'{"errors":["Forbidden"]}'),
+        (404, b'{"errors":["not found"]}'),
+        (429, b'{"errors":["slow down"]}'),
+        (503, b'{"errors":["Service temporarily unavailable"]}'),
+    ],
+)
+def test_answers_that_say_nothing(status: int, body: bytes) -> None:
+    """Proxies, limits and outages know no keys."""
+    assert judge_answer(status, body).knowledge is Knowledge.UNSAID

@@ -1,0 +1,120 @@
+import pytest
+
+from relay.directory.evidence import Evidence, read_evidence
+from relay.events.catalog import KINDS
+from relay.events.records import Record
+
+SENT_AT = 1_767_261_906_412
+RECEIVED_AT = SENT_AT + 900
+EVENT = Record(
+    kind="message.push.clicked",
+    event_id="5d0f6a9e-3f0a-4b57-9b1e-0c9be1a4d101",
+    subscription_id="a3f1c8d2-77b0-4f0b-8a51-3a1e64a0b001",
+    external_id="user-10042",
+    device_type="iOS",
+    time_ms=SENT_AT,
+)
+ENDS = {"message.push.unsubscribed", "message.email.unsubscribed"}
+REACHED = {
+    *("message.push.sent", "message.push.received", "message.email.sent"),
+    *("message.email.received", "message.sms.sent", "message.sms.delivered"),
+}
+IN_APP = {"message.iam.impression", "message.iam.clicked", "message.iam.page_displayed"}
+
+
+def _read(record: Record) -> Evidence:
+    evidence = read_evidence(record, received_at=RECEIVED_AT)
+    assert evidence is not None
+    return evidence
+
+
+def test_an_event_proves_its_user_and_its_subscription() -> None:
+    """Whoever clicked is there."""
+    assert _read(EVENT) == Evidence(
+        external_id="user-10042",
+        subscription_id="a3f1c8d2-77b0-4f0b-8a51-3a1e64a0b001",
+        type="iOSPush",
+        flag=None,
+        is_proof_of_flag=False,
+        at=SENT_AT,
+    )
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_kind_says_of_the_flag_what_it_can(kind: str) -> None:
+    """Who was reached is subscribed, who unsubscribed is not, the rest proves existence only.
+
+    In-app messages are also shown to who never subscribed, so they make no new subscriber.
+    """
+    expected: tuple[bool | None, bool] = (None, False)
+    if kind in ENDS:
+        expected = (False, True)
+    elif kind in REACHED:
+        expected = (True, True)
+    elif kind in IN_APP:
+        expected = (False, False)
+    evidence = _read(EVENT._replace(kind=kind))
+    assert (evidence.flag, evidence.is_proof_of_flag) == expected
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS - ENDS))
+@pytest.mark.parametrize("flag", [True, False])
+def test_the_flag_of_the_body_counts(kind: str, *, flag: bool) -> None:
+    """OneSignal itself says it."""
+    evidence = _read(EVENT._replace(kind=kind, is_subscribed=flag))
+    assert (evidence.flag, evidence.is_proof_of_flag) == (flag, True)
+
+
+@pytest.mark.parametrize("kind", sorted(ENDS))
+def test_unsubscribing_counts_whatever_the_body_says_beside_it(kind: str) -> None:
+    """The body may tell of the moment before."""
+    evidence = _read(EVENT._replace(kind=kind, is_subscribed=True))
+    assert (evidence.flag, evidence.is_proof_of_flag) == (False, True)
+
+
+@pytest.mark.parametrize("kind", sorted(ENDS | REACHED))
+def test_without_a_user_a_known_subscription_can_still_change(kind: str) -> None:
+    """Its flag is proven; whose it is, somebody else said."""
+    evidence = _read(EVENT._replace(kind=kind, external_id=None))
+    assert evidence.external_id is None
+    assert evidence.is_proof_of_flag
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS - ENDS - REACHED))
+def test_without_a_user_existence_says_nothing(kind: str) -> None:
+    """The directory knows people by their own ids."""
+    nobody = EVENT._replace(kind=kind, external_id=None)
+    assert read_evidence(nobody, received_at=RECEIVED_AT) is None
+
+
+def test_without_a_subscription_nothing_is_said() -> None:
+    """There is nothing to keep a flag of."""
+    assert read_evidence(EVENT._replace(subscription_id=None), received_at=RECEIVED_AT) is None
+
+
+@pytest.mark.parametrize(
+    ("time_ms", "at"),
+    [(SENT_AT, SENT_AT), (None, RECEIVED_AT), (RECEIVED_AT + 5000, RECEIVED_AT), (1, 1)],
+)
+def test_the_instant_is_the_events_own_but_never_ahead(time_ms: int | None, at: int) -> None:
+    """A late event tells of its own time; one from the future would outdo all that follows."""
+    assert _read(EVENT._replace(time_ms=time_ms)).at == at
+
+
+@pytest.mark.parametrize(
+    ("label", "kind", "type_"),
+    [
+        ("Android", "message.push.sent", "AndroidPush"),
+        ("Email", "message.email.sent", "Email"),
+        (None, "message.email.sent", "Email"),
+        (None, "message.sms.delivered", "SMS"),
+        (None, "message.push.sent", "Push"),
+        (None, "message.iam.clicked", "Push"),
+        (None, "message.live_activity.sent", "Push"),
+    ],
+)
+def test_the_type_is_that_of_the_label_else_of_the_channel(
+    label: str | None, kind: str, type_: str
+) -> None:
+    """A template without labels still tells an address from a device."""
+    assert _read(EVENT._replace(device_type=label, kind=kind)).type == type_

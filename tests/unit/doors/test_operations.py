@@ -1,0 +1,179 @@
+"""Operations as callers meet them: paths, questions, answers, and their description."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from io import BytesIO
+from typing import get_args
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+import pytest
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from hypothesis import given
+from hypothesis import strategies as st
+from openapi_spec_validator import validate
+from pydantic import BaseModel
+from yarl import URL
+
+from relay.doors.admin.models import Affected, Question
+from relay.doors.admin.openapi import describe
+from relay.doors.admin.operations import AnyOperation, Call, Nothing, Operation, operation_routes
+from relay.doors.admin.segment_models import Group
+from relay.doors.bodies import MAX_BODY_BYTES, Bodies
+from relay.doors.door import error_response
+from relay.segments.decisions import NotPossible
+from relay.segments.reading import GROUPS
+
+
+class Echo(BaseModel):
+    """What a path held."""
+
+    values: dict[str, str]
+
+
+class Order(Question):
+    """What a file is for."""
+
+    replace: bool = False
+
+
+async def echo(call: Call[BaseModel]) -> Echo:
+    """Answer what the path holds."""
+    return Echo(values=dict(call.path))
+
+
+async def nothing(_: Call[BaseModel]) -> None:
+    """Answer that it is done."""
+
+
+async def measure(call: Call[Order]) -> Affected:
+    """Answer how long a file is, below 0 if it replaces."""
+    length = sum([len(chunk) async for chunk in call.file])
+    return Affected(affected=-length if call.asked.replace else length)
+
+
+async def refuse(_: Call[BaseModel]) -> Affected:
+    """Refuse."""
+    raise NotPossible("run 7 is applied, not held")
+
+
+OPERATIONS: Sequence[AnyOperation] = [
+    Operation("GET", "/things/{app}/{name}", "Echo.", Nothing, Echo, echo),
+    Operation("GET", "/things/{app}/{name}/parts", "Echo.", Nothing, Echo, echo),
+    Operation("DELETE", "/things/{app}/{name}", "Delete.", Nothing, None, nothing),
+    Operation("POST", "/things/{app}", "Measure.", Order, Affected, measure, takes_file=True),
+    Operation("POST", "/refuse", "Refuse.", Nothing, Affected, refuse, conflict="Not now"),
+    Operation("GET", "/lines", "Lines.", Nothing, None, nothing, lines=Affected),
+]
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[URL]:
+    """Serve the operations."""
+
+    @web.middleware
+    async def answering(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            return error_response(error)
+
+    app = web.Application(middlewares=[answering])
+    app.add_routes(operation_routes(OPERATIONS, Bodies(invites=False)))
+    runner = web.AppRunner(app, auto_decompress=False)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        host, port = runner.addresses[0][:2]
+        yield URL(f"http://{host}:{port}/api/v1/")
+    finally:
+        await runner.cleanup()
+
+
+async def ask(base: URL, method: str, path: str, data: bytes = b"") -> tuple[int, bytes]:
+    """Return how a request was answered; the path goes as it is written."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, URL(f"{base}{path}", encoded=True), data=BytesIO(data)) as answer,
+    ):
+        return answer.status, await answer.read()
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=20))
+async def test_whatever_an_id_is_it_comes_back_from_the_path(ids: list[str]) -> None:
+    """External ids are anybody's texts: slashes, dots, percent signs, braces, line ends."""
+    async with serving() as base:
+        for id_ in [*ids, ".", "..", "a/b", "a%2Fb", "%25", "{x}", "a b+c", "\n", "?#", "ü/parts"]:
+            for tail in ("", "/parts"):
+                escaped = quote(id_, safe="").replace(".", "%2E")
+                status, body = await ask(base, "GET", f"things/shop/{escaped}{tail}")
+                assert (status, orjson.loads(body)["values"]) == (200, {"app": "shop", "name": id_})
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("things/shop/a%2fb", "a/b"),
+        ("things/shop/a+b", "a+b"),
+        ("things/shop/user@mail.example", "user@mail.example"),
+        ("%74hings/shop/a", "a"),
+        ("things/shop/a?x=1", "a"),
+    ],
+)
+async def test_a_path_may_be_written_in_several_ways(path: str, name: str) -> None:
+    """Clients escape more or less than they must."""
+    async with serving() as base:
+        status, body = await ask(base, "GET", path)
+        assert (status, orjson.loads(body)["values"]["name"]) == (200, name)
+
+
+@pytest.mark.parametrize("name", ["%FF", "%C3", "%ED%A0%80"])
+async def test_a_path_that_is_no_text_is_a_mistake(name: str) -> None:
+    """No user is looked up, or forgotten, under an id that is only nearly the caller's."""
+    async with serving() as base:
+        assert (await ask(base, "DELETE", f"things/shop/{name}"))[0] == 400
+
+
+async def test_an_operation_without_an_answer_says_204() -> None:
+    """There is no body to wait for."""
+    async with serving() as base:
+        assert await ask(base, "DELETE", "things/shop/a") == (204, b"")
+
+
+async def test_a_file_may_be_longer_than_a_body() -> None:
+    """An export has millions of rows; its question comes in the query."""
+    async with serving() as base:
+        file = b"x" * (MAX_BODY_BYTES + 1)
+        status, body = await ask(base, "POST", "things/shop?replace=true", file)
+        assert (status, orjson.loads(body)) == (200, {"affected": -len(file)})
+        status, body = await ask(base, "POST", "things/shop?colour=red", file[:9])
+        assert (status, "colour" in orjson.loads(body)["error"]) == (400, True)
+
+
+async def test_a_refusal_is_answered_with_its_reason() -> None:
+    """What cannot be done now is 409, in the words of whoever refused."""
+    async with serving() as base:
+        status, body = await ask(base, "POST", "refuse")
+        assert (status, orjson.loads(body)) == (409, {"error": "run 7 is applied, not held"})
+
+
+def test_every_kind_of_operation_is_described() -> None:
+    """Files, lines, conflicts and answers without a body have their place in the document."""
+    document = orjson.loads(describe(OPERATIONS))
+    validate(document)
+    paths = document["paths"]
+    thing = paths["/api/v1/things/{app}/{name}"]
+    assert "content" not in thing["delete"]["responses"]["204"]
+    measure_ = paths["/api/v1/things/{app}"]["post"]
+    assert list(measure_["requestBody"]["content"]) == ["text/csv"]
+    assert [named["name"] for named in measure_["parameters"]] == ["app", "replace"]
+    assert paths["/api/v1/refuse"]["post"]["responses"]["409"]["description"] == "Not now"
+    lines = paths["/api/v1/lines"]["get"]["responses"]["200"]
+    assert list(lines["content"]) == ["application/x-ndjson"]
+
+
+def test_every_group_of_ids_can_be_asked_for() -> None:
+    """The API offers just what the segment table can tell apart."""
+    assert get_args(Group) == GROUPS
