@@ -13,7 +13,6 @@ from random import Random
 import aiohttp
 import anyio
 import structlog
-from aiohttp import web
 from anyio.abc import TaskStatus
 
 from relay import __version__
@@ -22,33 +21,24 @@ from relay.amplitude.events_api import EventsApi
 from relay.assembly import (
     app_rules,
     delivery_setup,
-    event_sources,
-    hooks,
     open_session,
-    plain,
     upload_target,
 )
 from relay.clock import Clock, SystemClock
 from relay.cohort_side import CohortSide, build_cohort_side
 from relay.delivery.delivery import Delivery
-from relay.doors.admin.app import AdminParts, admin_app
+from relay.door_assembly import EventSide, Running, admin_door, public_door
 from relay.doors.bodies import Bodies
-from relay.doors.cohorts_hook import CohortsHook
 from relay.doors.door import app_runner, open_door, plain_runner
-from relay.doors.events_hook import EventsHook
-from relay.doors.health_routes import HealthAnswers
-from relay.doors.hook import HookCalls
 from relay.doors.public import PublicDoor
 from relay.health import Health
 from relay.housekeeping import Housekeeper
 from relay.metrics import Metrics
 from relay.outbox.outbox import Outbox, lock_folder, open_outbox
 from relay.pulse import Pulse
-from relay.reception import Reception
 from relay.reserve import Reserve
 from relay.segments.segments import open_segments
 from relay.settings import Settings
-from relay.status import Status
 from relay.systemd import Notifier
 
 log = structlog.get_logger(__name__)
@@ -67,15 +57,6 @@ class Doors:
 
     public_port: int
     admin_port: int
-
-
-@dataclass(frozen=True, slots=True)
-class EventSide:
-    """What takes events out: the outbox, its reserve of disk, every app's delivery."""
-
-    outbox: Outbox
-    reserve: Reserve
-    deliveries: Mapping[str, Delivery]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +149,9 @@ class Daemon:
         max_events = settings.outbox.max_events
         admission = Admission(events.reserve, outbox.ledger, pulse, max_events=max_events)
         health = Health(self.pulses, admission)
-        public, admin = self._doors(events, cohorts, admission, health)
+        running = Running(events, cohorts, admission, health, self._metrics, self._clock)
+        public = public_door(settings, running, self._bodies)
+        admin = admin_door(settings, running, self._admin_bodies)
         async with anyio.create_task_group() as services:
             await services.start(admission.run, name="admission")
             housekeeper = Housekeeper(outbox.retention, self._clock, self._pulse("housekeeping"))
@@ -207,52 +190,6 @@ class Daemon:
             delivering.cancel_scope.deadline = min(
                 anyio.current_time() + DRAIN_S, stopping_s + STOP_S
             )
-
-    def _doors(
-        self, events: EventSide, cohorts: CohortSide, admission: Admission, health: Health
-    ) -> tuple[PublicDoor, web.Application]:
-        """Build what answers at the two doors."""
-        settings, outbox = self._settings, events.outbox
-        reception = Reception(outbox.intakes, outbox.messages, self._clock, cohorts.feed)
-        sources = event_sources(settings, outbox.ledger)
-        own = hooks(settings, sources)
-        calls = HookCalls(own, admission, self._bodies)
-        app_hooks = {
-            "events": EventsHook(calls, reception),
-            "cohorts": CohortsHook(calls, cohorts.reception),
-        }
-        public = PublicDoor(
-            settings.apps,
-            app_hooks,
-            HealthAnswers(health),
-            self._bodies,
-            self._metrics,
-            self._clock,
-        )
-        parts = AdminParts(
-            outbox=outbox,
-            deliveries=events.deliveries,
-            status=Status(
-                outbox.ledger,
-                events.deliveries,
-                cohorts.segments,
-                cohorts.pollers,
-                self._clock,
-            ),
-            reception=reception,
-            sources=sources,
-            health=health,
-            metrics=self._metrics,
-            clock=self._clock,
-            segments=cohorts.segments,
-            cohort_reception=cohorts.reception,
-            pollers=cohorts.pollers,
-            imports=cohorts.imports,
-            syncs=cohorts.syncs,
-            forgetter=cohorts.forgetter,
-        )
-        token = plain(settings.admin_token) if settings.admin_token else None
-        return public, admin_app(parts, self._admin_bodies, token=token)
 
     def _report_ready(self, doors: Doors, task_status: TaskStatus[Doors]) -> None:
         settings = self._settings

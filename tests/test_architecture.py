@@ -132,6 +132,7 @@ relay.logs
 relay.systemd
 relay.assembly
 relay.cohort_side
+relay.door_assembly
 relay.daemon
 relay.sandbox.*
 relay.cli.*
