@@ -11,7 +11,8 @@ from relay.amplitude.events_api import UploadTarget
 from relay.clock import Clock
 from relay.cohorts.download import DownloadPolicy, Downloads
 from relay.cohorts.guard import GuardPolicy
-from relay.cohorts.polling import PolledApp, Poller, PollPolicy
+from relay.cohorts.polled_app import PolledApp, PollPolicy
+from relay.cohorts.polling import Poller
 from relay.delivery.backoff import BackoffPolicy
 from relay.delivery.batching import BatchLimits
 from relay.delivery.delivery import DeliverySetup

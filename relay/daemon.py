@@ -35,7 +35,7 @@ from relay.health import Health
 from relay.housekeeping import Housekeeper
 from relay.metrics import Metrics
 from relay.outbox.outbox import Outbox, lock_folder, open_outbox
-from relay.pulse import Pulse
+from relay.pulse import SLACK_S, Pulse
 from relay.reserve import Reserve
 from relay.segments.segments import open_segments
 from relay.settings import Settings
@@ -45,6 +45,10 @@ log = structlog.get_logger(__name__)
 
 DRAIN_S = 6.0
 """For uploads under way once the public door is closed."""
+
+REVISION_S = 300.0
+"""The writer of the segment table may be silent so long: a revision of a very large segment is
+one transaction, on a slow disk too."""
 
 STOP_S = 8.0
 """For the door and the uploads together; closing the database comes on top, and systemd waits
@@ -127,7 +131,7 @@ class Daemon:
                     settings.data_dir,
                     app_rules(settings),
                     now_ms=self._clock.now_ms(),
-                    pulse=self._pulse("segments"),
+                    pulse=self._pulse("segments", REVISION_S),
                     make_room=reserve.make_room,
                 )
             )
@@ -203,8 +207,8 @@ class Daemon:
         self._supervision.notifier.ready(f"{len(settings.apps)} apps, port {doors.public_port}")
         task_status.started(doors)
 
-    def _pulse(self, name: str) -> Pulse:
-        pulse = self.pulses[name] = Pulse(self._clock)
+    def _pulse(self, name: str, slack_s: float = SLACK_S) -> Pulse:
+        pulse = self.pulses[name] = Pulse(self._clock, slack_s)
         return pulse
 
     async def _deliveries(

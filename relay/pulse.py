@@ -9,13 +9,14 @@ SLACK_S = 10.0
 class Pulse:
     """The sign of life of one loop."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, slack_s: float = SLACK_S) -> None:
         self._clock = clock
-        self._until_s = clock.monotonic_s() + SLACK_S
+        self._slack_s = slack_s
+        self._until_s = clock.monotonic_s() + slack_s
 
     def beat(self, silence_s: float = 0.0) -> None:
         """Note progress; the next beat comes within `silence_s` and a slack."""
-        self._until_s = self._clock.monotonic_s() + silence_s + SLACK_S
+        self._until_s = self._clock.monotonic_s() + silence_s + self._slack_s
 
     @property
     def is_alive(self) -> bool:

@@ -114,6 +114,8 @@ relay.directory.imports
 relay.directory.sync
 relay.directory.feed
 relay.cohorts.download
+relay.cohorts.polled_app
+relay.cohorts.spending
 relay.cohorts.polling
 relay.cohorts.reception
 relay.forgetting

@@ -114,18 +114,23 @@ async def ask_for_pair(
     return KeyAnswer(Knowledge.KNOWN)
 
 
+async def _ask_for_key(
+    session: aiohttp.ClientSession, api_key: str, path: str, origin: str
+) -> KeyAnswer:
+    return await ask_for_key(session, api_key, origin + path)
+
+
 def _questions(session: aiohttp.ClientSession, own: AppSettings) -> Iterator[Question]:
     """Yield what is to be asked about the keys of an app."""
     usual = _moved(own, own.amplitude_region)
     other = _moved(own, _other(own.amplitude_region))
     api_key = _plain(own.amplitude_api_key)
-    path = PATHS[own.amplitude_upload]
     is_usual = own.amplitude_ingest_url == usual.amplitude_ingest_url
     yield Question(
         "Amplitude key",
-        partial(ask_for_key, session, api_key),
-        own.amplitude_ingest_url + path,
-        other.amplitude_ingest_url + path if is_usual else None,
+        partial(_ask_for_key, session, api_key, PATHS[own.amplitude_upload]),
+        own.amplitude_ingest_url,
+        other.amplitude_ingest_url if is_usual else None,
     )
     if own.amplitude_secret_key is not None:
         is_usual = own.amplitude_cohorts_url == usual.amplitude_cohorts_url

@@ -5,17 +5,17 @@ beside the loop, a few at once; one that fails never stops another.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
 from relay.clock import Clock
-from relay.cohorts.budget import WINDOW_MS, Allowance, Candidate, Due, month_of, month_start, plan
-from relay.cohorts.catalog import Cohort, Usage
-from relay.cohorts.download import Download, Downloads
+from relay.cohorts.budget import Candidate, Due, plan
+from relay.cohorts.download import Download
+from relay.cohorts.polled_app import PolledApp, PollPolicy
+from relay.cohorts.spending import Spending
 from relay.cohorts.staleness import needs_refresh
 from relay.errors import (
     RelayError,
@@ -27,6 +27,7 @@ from relay.errors import (
 from relay.pulse import Pulse
 from relay.segments.catalog import Catalog, ListedCohort
 from relay.segments.polls import Polls
+from relay.segments.runs import RunState
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +37,9 @@ PARALLEL_DOWNLOADS = 4
 BEAT_S = 5.0
 """The loop gives a sign of life at least so often."""
 
+LIST_S = 150.0
+"""Amplitude may take so long for the list and its count."""
+
 
 class UnknownCohort(RelayError):
     """Amplitude's list has no such cohort."""
@@ -43,42 +47,6 @@ class UnknownCohort(RelayError):
 
 class PollingOff(RelayError):
     """The app's cohorts are not polled; the text says which setting would change that."""
-
-
-class CohortList(Protocol):
-    """Where the list comes from (`relay.amplitude.cohorts_api.CohortsApi`)."""
-
-    async def list_cohorts(self) -> Sequence[Cohort]:
-        """Return every cohort of the project."""
-
-    async def read_usage(self) -> Usage | None:
-        """Return how many downloads the month had, None if Amplitude does not tell."""
-
-
-class Selection(Protocol):
-    """Which cohorts an app keeps (`relay.settings.values.CohortSelection`)."""
-
-    def __contains__(self, cohort_id: str) -> bool:
-        """Tell whether a cohort is kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class PollPolicy:
-    """How an app's cohorts are polled.
-
-    Attributes:
-        interval_s: How often the list is read.
-        refused_s: How often it is tried again after a refusal.
-        monthly: Downloads allowed per month.
-        selected: The ids that are kept.
-        off: Why nothing is polled, None if it is.
-    """
-
-    interval_s: float
-    refused_s: float
-    monthly: int
-    selected: Selection
-    off: str | None = None
 
 
 class PollStatus(NamedTuple):
@@ -95,15 +63,6 @@ class PollStatus(NamedTuple):
     downloads_left: int
     next_download_at: int | None
     last_error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class PolledApp:
-    """An app as its poller knows it: its number, where its list comes from, its downloads."""
-
-    no: int
-    source: CohortList
-    downloads: Downloads
 
 
 class Poller:
@@ -126,8 +85,7 @@ class Poller:
         self._manual: set[str] = set()
         self._under_way: set[int] = set()
         self._tried: set[int] = set()  # since the list was read: what fails waits for the next
-        self._usage: tuple[str, Usage] | None = None  # and the month it is of
-        self._allowance = Allowance(policy.monthly, 0)
+        self._spending = Spending(app.no, polls, policy.monthly, clock)
         self._dues: dict[str, Due] = {}
         self._list_error: str | None = None
         self._errors: dict[str, str] = {}
@@ -137,8 +95,8 @@ class Poller:
         """Return how the app's downloads stand."""
         waiting = min(self._dues.values(), key=lambda due: due.due_at, default=None)
         return PollStatus(
-            self._allowance.spent,
-            self._allowance.left,
+            self._spending.allowance.spent,
+            self._spending.allowance.left,
             waiting.due_at if waiting else None,
             self._list_error
             or next(iter(self._errors.values()), None)
@@ -170,7 +128,7 @@ class Poller:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Poll until cancelled."""
-        await self._count()
+        await self._spending.count()
         task_status.started()
         if self._policy.off:
             await self._idle()
@@ -181,18 +139,20 @@ class Poller:
                 await self._rest()
 
     async def _idle(self) -> None:
-        """Only keep the count of the month."""
+        """Only keep the count of the month; what a former process left cannot go on."""
+        for run in await self._polls.open_runs(self._app.no):
+            await self._polls.fail(run.run_id, str(self._policy.off), self._clock.now_ms())
         while True:
             self.pulse.beat(BEAT_S)
             await anyio.sleep(BEAT_S)
-            await self._count()
+            await self._spending.count()
 
     async def _turn(self, group: TaskGroup) -> None:
         """Read the list if it is time, and begin every download that is due."""
         if self._clock.monotonic_s() >= self._next_list_s:
             await self._read_list()
             self._tried.clear()
-        await self._count()
+        await self._spending.count()
         cohorts = await self._waiting()
         if not self._list_error:
             for cohort in cohorts:
@@ -203,9 +163,10 @@ class Poller:
 
     async def _read_list(self) -> None:
         wait_s = self._policy.interval_s
+        self.pulse.beat(LIST_S)
         try:
             cohorts = await self._app.source.list_cohorts()
-            await self._read_usage()
+            self._spending.correct(await self._app.source.read_usage())
             await self._catalog.note_listing(self._app.no, cohorts, self._clock.now_ms())
             self._list_error = None
         except UpstreamRefused as error:
@@ -220,28 +181,17 @@ class Poller:
             log.warning("cohorts.unlisted", reason=self._list_error)
         self._next_list_s = self._clock.monotonic_s() + wait_s
 
-    async def _read_usage(self) -> None:
-        usage = await self._app.source.read_usage()
-        self._usage = (month_of(self._clock.now_ms()), usage) if usage else None
-
-    async def _count(self) -> None:
-        """Learn how much of the month's allowance is left."""
-        now_ms = self._clock.now_ms()
-        used = len(await self._polls.requests_since(self._app.no, month_start(now_ms)))
-        upstream = None
-        if self._usage and self._usage[0] == month_of(now_ms):
-            upstream = (self._usage[1].limit, self._usage[1].used)
-        self._allowance = Allowance(self._policy.monthly, used, upstream)
-
     async def _waiting(self) -> list[ListedCohort]:
         """Return the cohorts whose listed state is worth a download, or that were asked for."""
         listed = await self._catalog.listed(self._app.no, self._clock.now_ms())
         self._manual &= {cohort.cohort_id for cohort in listed}
+        wanted = [one for one in listed if self._is_wanted(one) or one.cohort_id in self._manual]
+        ids = {cohort.cohort_id for cohort in wanted}
+        self._errors = {id_: error for id_, error in self._errors.items() if id_ in ids}
         return [
             cohort
-            for cohort in listed
+            for cohort in wanted
             if cohort.no not in self._under_way
-            and (cohort.cohort_id in self._manual or self._is_wanted(cohort))
             and (cohort.cohort_id in self._manual or cohort.no not in self._tried)
         ]
 
@@ -256,9 +206,9 @@ class Poller:
 
     async def _begin_due(self, group: TaskGroup, cohorts: Sequence[ListedCohort]) -> None:
         now_ms = self._clock.now_ms()
-        recent = await self._polls.requests_since(self._app.no, now_ms - WINDOW_MS)
         candidates = [self._candidate(cohort, now_ms) for cohort in cohorts]
-        dues = plan(candidates, self._allowance, recent, now_ms)
+        recent = await self._spending.recent()
+        dues = plan(candidates, self._spending.allowance, recent, now_ms)
         self._dues = {due.cohort_id: due for due in dues}
         by_id = {cohort.cohort_id: cohort for cohort in cohorts}
         for due in dues:
@@ -306,7 +256,8 @@ class Poller:
     async def _carry_out(self, download: Download, is_resumed: bool) -> None:  # noqa: FBT001  # a task's argument
         try:
             outcome = await self._app.downloads.carry_out(download, is_resumed=is_resumed)
-            self._note_error(download.cohort_id, outcome.reason)
+            is_failed = outcome.state is RunState.FAILED
+            self._note_error(download.cohort_id, outcome.reason if is_failed else None)
         except (UpstreamError, StoreFull) as error:
             self._note_error(download.cohort_id, str(error))
         finally:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.support.relays import (
@@ -98,6 +99,20 @@ async def test_members_are_streamed(tmp_path: Path) -> None:
         lines = await relay.lines(f"{SEGMENT}/members")
         assert [line["external_id"] for line in lines] == users
         assert {type(line["entered_at"]) for line in lines} == {int}
+
+
+async def test_a_stream_that_ends_with_the_daemon_is_visibly_cut(tmp_path: Path) -> None:
+    """Who reads on learns that the list is not whole; the stop does not wait for readers."""
+    changes = {"RELAY_APPS__SHOP__MEMBERSHIP": "all"}
+    async with aiohttp.ClientSession() as session:
+        async with running_relay(tmp_path, offline(**changes)) as relay:
+            for number in range(6):  # more than the sockets between the two hold
+                users = [f"{number}-{place}-{'x' * 500}" for place in range(7_000)]
+                await tell(relay, cohort_message(number, *users))
+            answer = await session.get(f"{relay.admin}/api/v1{SEGMENT}/members")
+            assert answer.status == 200
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
 
 
 async def test_changes_are_followed_from_one_to_the_next(tmp_path: Path) -> None:

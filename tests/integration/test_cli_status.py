@@ -9,6 +9,7 @@ from aiohttp import web
 
 from relay.sandbox.amplitude import running
 from tests.support.command_line import CommandLine, ended, read_until
+from tests.unit.cli.filled import fill
 
 
 @pytest.mark.parametrize("words", [("status",), ("status", "--watch"), ("pause",), ("resume",)])
@@ -39,9 +40,24 @@ async def test_status_is_a_table_with_a_row_per_app(tmp_path: Path) -> None:
         await relay.run("pause", "blog")
         done = await relay.run("status")
     assert done.code == 0
-    rows = {line.split()[0]: line for line in done.out.splitlines() if line.split()}
-    assert "running" in rows["shop"]
-    assert "paused" in rows["blog"]
+    events, segments = done.out.split("downloads")
+    assert [line for line in events.splitlines() if "shop" in line and "running" in line]
+    assert [line for line in events.splitlines() if "blog" in line and "paused" in line]
+    assert {"shop", "blog"} <= set(segments.split())
+
+
+async def test_status_shows_how_segments_stand(tmp_path: Path) -> None:
+    """Those that wait for a person's decision among them."""
+    relay = CommandLine(tmp_path)
+    await fill(relay.folder)
+    async with relay.serving():
+        done = await relay.run("status")
+        answer = json.loads((await relay.run("status", "--json")).out)["segments"]["shop"]
+    (row,) = [
+        line.split() for line in done.out.split("downloads")[1].splitlines() if "shop" in line
+    ]
+    assert row[1:5] == ["1", "1", "0", "0"]
+    assert [answer[name] for name in ("active", "held", "stale", "archived")] == [1, 1, 0, 0]
 
 
 async def test_a_pause_is_told_apart_from_one_that_was(tmp_path: Path) -> None:

@@ -100,7 +100,14 @@ class SegmentMachine(RuleBasedStateMachine):
         """Amplitude's file replaces the list; newer words of the webhook stand."""
         self._poll(cohort, group, at)
 
-    @rule(cohort=cohorts, group=groups, at=instants, other=groups, is_entering=st.booleans(), to=instants)
+    @rule(
+        cohort=cohorts,
+        group=groups,
+        at=instants,
+        other=groups,
+        is_entering=st.booleans(),
+        to=instants,
+    )
     def poll_with_message(
         self, cohort: str, group: list[str], at: int, other: list[str], is_entering: bool, to: int
     ) -> None:
@@ -154,7 +161,7 @@ class SegmentMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        """relay stops and starts."""
+        """Relay stops and starts."""
         self._do(self.open.leave())
         self.begin()
 
@@ -271,4 +278,3 @@ TestSegmentMachine.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-

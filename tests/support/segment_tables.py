@@ -71,7 +71,9 @@ async def poll(
     number = segments.catalog.number(APP)
     size = len(set(ids)) + empty_ids
     await segments.catalog.note_listing(
-        number, [Cohort(cohort_id, f"Cohort {cohort_id}", size, at, at, False)], at  # noqa: FBT003
+        number,
+        [Cohort(cohort_id, f"Cohort {cohort_id}", size, at, at, False)],
+        at,
     )
     cohort = await segments.catalog.cohort_number(number, cohort_id)
     assert cohort is not None
@@ -109,9 +111,7 @@ async def send(  # noqa: PLR0913  # a message, whole
         cohort_id, f"Cohort {cohort_id}", is_entering, computed_at, message_id, ids, 0
     )
     number = segments.catalog.number(APP)
-    return await segments.database.write(
-        lambda raw: take_message(raw, number, message, guard, at)
-    )
+    return await segments.database.write(lambda raw: take_message(raw, number, message, guard, at))
 
 
 def look(folder: Path, query: str, *parameters: object) -> list[Any]:

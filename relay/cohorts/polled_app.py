@@ -1,0 +1,53 @@
+"""An app as its poller is told of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from relay.cohorts.catalog import Cohort, Usage
+from relay.cohorts.download import Downloads
+
+
+class CohortList(Protocol):
+    """Where the list comes from (`relay.amplitude.cohorts_api.CohortsApi`)."""
+
+    async def list_cohorts(self) -> Sequence[Cohort]:
+        """Return every cohort of the project."""
+
+    async def read_usage(self) -> Usage | None:
+        """Return how many downloads the month had, None if Amplitude does not tell."""
+
+
+class Selection(Protocol):
+    """Which cohorts an app keeps (`relay.settings.values.CohortSelection`)."""
+
+    def __contains__(self, cohort_id: str) -> bool:
+        """Tell whether a cohort is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollPolicy:
+    """How an app's cohorts are polled.
+
+    Attributes:
+        interval_s: How often the list is read.
+        refused_s: How often it is tried again after a refusal.
+        monthly: Downloads allowed per month.
+        selected: The ids that are kept.
+        off: Why nothing is polled, None if it is.
+    """
+
+    interval_s: float
+    refused_s: float
+    monthly: int
+    selected: Selection
+    off: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolledApp:
+    """An app as its poller knows it: its number, where its list comes from, its downloads."""
+
+    no: int
+    source: CohortList
+    downloads: Downloads

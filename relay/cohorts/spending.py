@@ -1,0 +1,39 @@
+"""How much of the month's downloads is gone: relay's own count, corrected by Amplitude's."""
+
+from relay.clock import Clock
+from relay.cohorts.budget import WINDOW_MS, Allowance, month_of, month_start
+from relay.cohorts.catalog import Usage
+from relay.segments.polls import Polls
+
+
+class Spending:
+    """Counts the downloads of one app.
+
+    Attributes:
+        allowance: What the month allowed and what of it is gone, as last counted.
+    """
+
+    def __init__(self, app: int, polls: Polls, monthly: int, clock: Clock) -> None:
+        self._app = app
+        self._polls = polls
+        self._monthly = monthly
+        self._clock = clock
+        self._usage: tuple[str, Usage] | None = None  # and the month it is of
+        self.allowance = Allowance(monthly, 0)
+
+    def correct(self, usage: Usage | None) -> None:
+        """Take over what Amplitude counted, if it told."""
+        self._usage = (month_of(self._clock.now_ms()), usage) if usage else None
+
+    async def count(self) -> None:
+        """Count anew."""
+        now_ms = self._clock.now_ms()
+        used = len(await self._polls.requests_since(self._app, month_start(now_ms)))
+        upstream = None
+        if self._usage and self._usage[0] == month_of(now_ms):
+            upstream = (self._usage[1].limit, self._usage[1].used)
+        self.allowance = Allowance(self._monthly, used, upstream)
+
+    async def recent(self) -> list[int]:
+        """Return the instants of the requests that Amplitude's window still counts."""
+        return await self._polls.requests_since(self._app, self._clock.now_ms() - WINDOW_MS)

@@ -1,0 +1,290 @@
+"""Cohorts come in by polling: relay between the stand-ins, seen from outside."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.sandbox.cohort_files import FileShape
+from relay.sandbox.cohorts import StandInCohort
+from tests.support.cohort_relays import World, world
+
+BUYERS = StandInCohort(id="buyers", name="Buyers", user_ids=["u1", "u2", "u3", "stranger"])
+MANY = [f"u{number}" for number in range(200)]
+
+
+def requested(it: World, cohort_id: str = "buyers") -> int:
+    """Return how many exports of a cohort were asked for."""
+    return sum(
+        call.operation == "request" and call.cohort_id == cohort_id for call in it.cohorts.requests
+    )
+
+
+async def members(it: World, *wanted: str) -> None:
+    """Wait until the segment has just these members."""
+    query = "SELECT external_id FROM segment_members ORDER BY external_id"
+    await it.until(query, lambda rows: [name for (name,) in rows] == sorted(wanted))
+
+
+async def test_known_members_of_a_cohort_become_a_segment(tmp_path: Path) -> None:
+    """The main job: a cohort of Amplitude is a segment of those users OneSignal knows."""
+    async with world(tmp_path) as it:
+        await it.know(u1=[True, True], u2=[False], u3=[])
+        it.cohorts.put(BUYERS)
+        await members(it, "u1", "u2", "u3")
+        answer = await it.relay.api("GET", "/segments/shop/buyers/explain")
+        assert answer.json == {
+            "cohort_size": 4,
+            "empty_ids": 0,
+            "restricted_ids": 0,
+            "unknown_users": 1,
+            "matched_users": 3,
+            "matched_without_subscription": 1,
+            "only_unsubscribed": 1,
+            "subscribed_users": 1,
+            "subscribed_count": 2,
+        }
+        ((name, state),) = it.look("SELECT name, state FROM segments")
+        assert (name, state) == ("Buyers", "active")
+
+
+async def test_an_unchanged_cohort_is_not_downloaded_again(tmp_path: Path) -> None:
+    """Every export counts against the month; the list tells whether one is worth it."""
+    async with world(tmp_path) as it:
+        await it.know(u1=[True])
+        it.cohorts.put(BUYERS)
+        await members(it, "u1")
+        lists = sum(call.operation == "list" for call in it.cohorts.requests)
+        await it.until(
+            "SELECT 1",
+            lambda _: sum(call.operation == "list" for call in it.cohorts.requests) > lists + 3,
+        )
+        assert requested(it) == 1
+        status = await it.segments()
+        assert (status["downloads_this_month"], status["active"]) == (1, 1)
+
+
+async def test_a_changed_cohort_moves_the_segment_in_one_step(tmp_path: Path) -> None:
+    """Who enters and who leaves is told in one revision, under one run."""
+    async with world(tmp_path) as it:
+        await it.know(u1=[True], u2=[True], u3=[True])
+        it.cohorts.put(StandInCohort(id="buyers", user_ids=["u1", "u2"]))
+        await members(it, "u1", "u2")
+        it.cohorts.change("buyers", add=["u3"], remove=["u1"])
+        await members(it, "u2", "u3")
+        changes = it.look(
+            "SELECT external_id, change, run_id FROM segment_changes WHERE run_id > 1"
+        )
+        assert {change[:2] for change in changes} == {("u3", "entered"), ("u1", "left")}
+        assert len({run for _, _, run in changes}) == 1
+
+
+async def test_a_cohort_that_empties_empties_its_segment_below_the_guard(tmp_path: Path) -> None:
+    """From some to none is a change like any other where the guard does not watch."""
+    async with world(tmp_path) as it:
+        await it.know(u1=[True], u2=[True])
+        it.cohorts.put(StandInCohort(id="buyers", user_ids=["u1", "u2"]))
+        await members(it, "u1", "u2")
+        it.cohorts.change("buyers", remove=["u1", "u2"])
+        await members(it)
+        assert it.look("SELECT matched_users, state FROM segments") == [(0, "active")]
+
+
+async def test_a_large_shrink_is_held_and_can_be_approved(tmp_path: Path) -> None:
+    """Nobody leaves by the hundred without a person having seen it."""
+    async with world(tmp_path) as it:
+        it.exports.put([(user, f"s-{user}", 1, True) for user in MANY])
+        assert (await it.relay.api("POST", "/directory/shop/sync")).status == 200
+        it.cohorts.put(StandInCohort(id="buyers", user_ids=MANY))
+        await it.until("SELECT count(*) FROM segment_members", lambda rows: rows == [(200,)])
+        it.cohorts.change("buyers", remove=MANY[:100])
+        ((run, *_, reason),) = await it.run("held")
+        assert "100 of 200" in reason
+        assert it.look("SELECT state, matched_users FROM segments") == [("held", 200)]
+        asked = requested(it)
+        answer = await it.relay.api("POST", f"/cohort-runs/{run}/approve")
+        assert (answer.status, answer.json) == (200, {"affected": 1})
+        assert it.look("SELECT state, matched_users FROM segments") == [("active", 100)]
+        assert requested(it) == asked
+
+
+async def test_a_rejected_computation_is_not_downloaded_again(tmp_path: Path) -> None:
+    """What a person has judged is not asked for or held once more."""
+    async with world(tmp_path) as it:
+        it.exports.put([(user, f"s-{user}", 1, True) for user in MANY])
+        assert (await it.relay.api("POST", "/directory/shop/sync")).status == 200
+        it.cohorts.put(StandInCohort(id="buyers", user_ids=MANY))
+        await it.until("SELECT count(*) FROM segment_members", lambda rows: rows == [(200,)])
+        it.cohorts.change("buyers", remove=MANY[:100])
+        ((run, *_),) = await it.run("held")
+        assert (await it.relay.api("POST", f"/cohort-runs/{run}/reject")).status == 200
+        asked = requested(it)
+        lists = len(it.cohorts.requests)
+        await it.until("SELECT 1", lambda _: len(it.cohorts.requests) > lists + 3)
+        assert requested(it) == asked
+        assert it.look("SELECT state, matched_users FROM segments") == [("active", 200)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        (FileShape(cut="gzip", encoding="gzip"), "truncated"),
+        (FileShape(cut="length"), "truncated"),
+        (FileShape(columns=("amplitude_id", "person")), "wrong_columns"),
+        (FileShape(content="html"), "not_csv"),
+        (FileShape(max_rows=50), "size_mismatch"),
+        (FileShape(max_rows=0), "no_members"),
+    ],
+)
+async def test_a_bad_file_fails_the_run_and_leaves_the_segment(
+    tmp_path: Path, shape: FileShape, reason: str
+) -> None:
+    """Whatever is wrong with a file is named, and nobody leaves for it."""
+    async with world(tmp_path) as it:
+        users = {user: [True] for user in MANY[:5]}
+        await it.know(**users)
+        it.cohorts.put(StandInCohort(id="buyers", user_ids=MANY))
+        await members(it, *users)
+        it.cohorts.put(StandInCohort(id="buyers", user_ids=MANY, shape=shape))
+        rows = await it.run("failed")
+        assert rows[0][-1].startswith(reason)
+        assert it.look("SELECT count(*) FROM segment_members") == [(5,)]
+        assert (await it.segments())["last_error"]
+
+
+async def test_a_failed_run_is_repeated_with_the_same_export(tmp_path: Path) -> None:
+    """A file that broke on the way is fetched again; no second download is spent."""
+    async with world(tmp_path) as it:
+        await it.know(u1=[True])
+        it.cohorts.mishaps.add("500", operation="file", count=3)
+        it.cohorts.put(BUYERS)
+        await members(it, "u1")
+        assert len(await it.run("failed")) == 3
+        assert requested(it) == 1
+
+
+async def test_missing_and_archived_cohorts_keep_their_members(tmp_path: Path) -> None:
+    """A cohort that is gone from the list is no cohort without members."""
+    async with world(tmp_path) as it:
+        await it.know(u1=[True])
+        it.cohorts.put(BUYERS)
+        await members(it, "u1")
+        it.cohorts.put(BUYERS.model_copy(update={"archived": True}))
+        await it.until("SELECT state FROM segments", lambda rows: rows == [("archived",)])
+        it.cohorts.remove("buyers")
+        await it.until("SELECT state FROM segments", lambda rows: rows == [("stale",)])
+        assert it.look("SELECT external_id FROM segment_members") == [("u1",)]
+
+
+async def test_a_renamed_cohort_renames_its_segment(tmp_path: Path) -> None:
+    """The segment bears Amplitude's name of the cohort, also the new one."""
+    async with world(tmp_path) as it:
+        await it.know(u1=[True])
+        it.cohorts.put(BUYERS)
+        await members(it, "u1")
+        it.cohorts.put(BUYERS.model_copy(update={"name": "Best buyers"}))
+        await it.until("SELECT name FROM segments", lambda rows: rows == [("Best buyers",)])
+
+
+async def test_a_restart_goes_on_with_the_export_it_had_asked_for(tmp_path: Path) -> None:
+    """An export under way survives the process; Amplitude counts one download."""
+    async with world(tmp_path) as it:
+        await it.know(u1=[True])
+        it.cohorts.conditions.job.never_completes = True
+        it.cohorts.put(BUYERS)
+        await it.until("SELECT request_id FROM runs", lambda rows: rows and rows[0][0] is not None)
+        stand_in = it.cohorts
+    stand_in.conditions.job.never_completes = False
+    async with world(tmp_path, cohorts=stand_in) as it:
+        await members(it, "u1")
+        assert requested(it) == 1
+        assert len(it.look("SELECT * FROM cohort_runs")) == 1
+
+
+async def test_wrong_keys_are_named_and_not_hammered(tmp_path: Path) -> None:
+    """A refused list is tried again after HALT_PROBE_S only, and the status says why."""
+    changes = {
+        "RELAY_APPS__SHOP__AMPLITUDE_SECRET_KEY": "wrong-secret-key",
+        "RELAY_DELIVERY__HALT_PROBE_S": "600",
+    }
+    async with world(tmp_path, changes) as it:
+        it.cohorts.put(BUYERS)
+        status = await it.segments()
+        while not status["last_error"]:
+            status = await it.segments()
+        assert "AMPLITUDE_REGION" in status["last_error"]
+        assert "wrong-secret-key" not in status["last_error"]
+        assert len(it.cohorts.requests) == 1
+
+
+async def test_the_month_s_downloads_are_never_exceeded(tmp_path: Path) -> None:
+    """The limit holds for first downloads and for a person's wish too; the status says so."""
+    async with world(tmp_path, {"RELAY_COHORTS__MONTHLY_DOWNLOADS": "2"}) as it:
+        await it.know(u1=[True])
+        for name in ("one", "two", "three"):
+            it.cohorts.put(StandInCohort(id=name, user_ids=["u1"]))
+        await it.until("SELECT count(*) FROM segments", lambda rows: rows == [(2,)])
+        status = await it.segments()
+        while status["next_download_at"] is None:
+            status = await it.segments()
+        assert (status["downloads_this_month"], status["downloads_left"]) == (2, 0)
+        assert "used up" in status["last_error"]
+        (waiting,) = {"one", "two", "three"} - {
+            id_ for (id_,) in it.look("SELECT cohort_id FROM segments")
+        }
+        assert (await it.relay.api("POST", f"/segments/shop/{waiting}/sync")).status == 200
+        lists = len(it.cohorts.requests)
+        await it.until("SELECT 1", lambda _: len(it.cohorts.requests) > lists + 3)
+        assert it.cohorts.downloads_this_month == 2
+
+
+async def test_a_person_can_have_a_cohort_downloaded_at_once(tmp_path: Path) -> None:
+    """A manual sync downloads although nothing changed."""
+    async with world(tmp_path) as it:
+        await it.know(u1=[True])
+        it.cohorts.put(BUYERS)
+        await members(it, "u1")
+        answer = await it.relay.api("POST", "/segments/shop/buyers/sync")
+        assert (answer.status, answer.json) == (200, {"affected": 1})
+        await it.run("unchanged")
+        assert requested(it) == 2
+
+
+async def test_selected_cohorts_alone_are_downloaded(tmp_path: Path) -> None:
+    """COHORTS names what is kept."""
+    async with world(tmp_path, {"RELAY_APPS__SHOP__COHORTS": "two"}) as it:
+        await it.know(u1=[True])
+        for name in ("one", "two"):
+            it.cohorts.put(StandInCohort(id=name, user_ids=["u1"]))
+        await it.until("SELECT count(*) FROM segments", lambda rows: rows == [(1,)])
+        assert requested(it, "one") == 0
+
+
+async def test_one_broken_cohort_does_not_stop_another(tmp_path: Path) -> None:
+    """Downloads run beside each other."""
+    async with world(tmp_path) as it:
+        await it.know(u1=[True])
+        it.cohorts.put(StandInCohort(id="broken", user_ids=["u1"], never_completes=True))
+        it.cohorts.put(StandInCohort(id="whole", user_ids=["u1"]))
+        query = "SELECT cohort_id FROM segments"
+        await it.until(query, lambda rows: rows == [("whole",)])
+
+
+async def test_amplitude_s_own_count_corrects_relay_s(tmp_path: Path) -> None:
+    """Where the usage endpoint answers, downloads of others are known too."""
+    async with world(tmp_path) as it:
+        it.cohorts.conditions.usage = "nested"
+        it.cohorts.spend(499)
+        status: dict[str, Any] = await it.segments()
+        while status["downloads_this_month"] != 499:
+            status = await it.segments()
+        assert status["downloads_left"] == 1
+
+
+async def test_an_export_that_is_never_ready_fails_in_time(tmp_path: Path) -> None:
+    """A run does not wait for ever."""
+    async with world(tmp_path, {"RELAY_COHORTS__EXPORT_TIMEOUT_S": "0.2"}) as it:
+        await it.know(u1=[True])
+        it.cohorts.put(StandInCohort(id="slow", user_ids=["u1"], never_completes=True))
+        rows = await it.run("failed")
+        assert "within 0.2 s" in rows[0][-1]
