@@ -18,8 +18,11 @@ def show_directory(directory: DirectoryAnswer) -> None:
         "app": directory.app,
         "users": f"{directory.users:,}",
         "subscriptions": f"{directory.subscriptions:,}, {directory.subscribed:,} subscribed",
-        "as of": instant(directory.exported_at),
-        "applied": instant(directory.synced_at),
+        "whole export": (
+            f"as of {instant(directory.exported_at)}, applied {instant(directory.synced_at)}"
+            if directory.synced_at
+            else "never; relay directory sync, or relay directory import FILE --replace"
+        ),
     }
     if directory.sync is None:
         fields["refresh"] = "no relay is running, so none is under way"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from shlex import quote
 from typing import Annotated, NamedTuple
 
 import typer
@@ -15,7 +16,7 @@ from relay.cli.options import AsJson, EnvFile, read_settings
 from relay.cli.output import clean, instant, new_table, output
 from relay.cli.segment_desk import SegmentDesk
 from relay.cli.segment_reach import open_segment_desk
-from relay.cli.segment_views import print_ids
+from relay.cli.segment_views import held_advice, print_ids
 from relay.cli.sink import open_sink
 from relay.cli.user_views import show_standing
 from relay.doors.admin.segment_models import DirectoryAnswer, ExplainAnswer, SegmentDetail
@@ -93,17 +94,21 @@ async def _segment_if_any(desk: SegmentDesk, app: str, cohort_id: str) -> Segmen
 def _show(case: _Case, cohort_id: str, *, takes_all: bool) -> None:
     explanation = Explanation(**case.explanation.model_dump())
     output().print(Text(f"{clean(cohort_id)}: {summary(explanation)}"))
-    table = new_table(("", "number", "what it is", "the ids"), numbers=("number",))
+    table = new_table(("", "number", "what it is"), numbers=("number",))
     for part, number in numbers_of(explanation):
-        ids = f"--list {part.name}" if part.has_ids and number else ""
-        table.add_row(part.label, f"{number:,}", text_of(part, takes_all=takes_all), ids)
+        table.add_row(part.label, f"{number:,}", text_of(part, takes_all=takes_all))
     output().print(table)
-    app = case.directory.app
-    hint = f"relay segments explain --app {app} {cohort_id}"
-    output().print(Text(f"the ids behind a number: {hint} --list GROUP"), soft_wrap=True)
-    output().print(Text(f"about one user: {hint} --user EXTERNAL_ID"), soft_wrap=True)
+    command = f"relay segments explain --app {case.directory.app} {quote(clean(cohort_id))}"
+    groups = [part.name for part, number in numbers_of(explanation) if part.has_ids and number]
+    if groups:
+        _say(f"the ids behind a number: {command} --list GROUP, for {', '.join(groups)}")
+    _say(f"about one user: {command} --user EXTERNAL_ID")
     for note in _notes(case):
-        output().print(Text(note), soft_wrap=True)
+        _say(note)
+
+
+def _say(line: str) -> None:
+    output().print(Text(line), soft_wrap=True)
 
 
 def _notes(case: _Case) -> Iterator[str]:
@@ -121,10 +126,7 @@ def _notes(case: _Case) -> Iterator[str]:
             waits = f": {segment.waits_for}" if segment.waits_for else ""
             yield f"a newer list is to be downloaded at {instant(segment.next_download_at)}{waits}"
         if segment.state == "held":
-            yield (
-                "a newer list is held until a person decides: "
-                f"relay runs list --app {segment.app} --state held"
-            )
+            yield held_advice(segment.app)
         if segment.state in {"stale", "archived"}:
             yield f"the cohort is {segment.state} in Amplitude; its last members are kept"
     if directory.synced_at is None:

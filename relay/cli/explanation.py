@@ -20,8 +20,8 @@ class Part(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What a person calls it."""
-        return f"{self.sign} {self.name.replace('_', ' ')}"
+        """What stands before the number."""
+        return f"{self.sign} {self.name}"
 
     @property
     def has_ids(self) -> bool:

@@ -37,7 +37,9 @@ ALL_ROWS = -1
 
 
 class LocalSegmentDesk:
-    """The segments of a table that no daemon has open; nobody knows when a download is due."""
+    """The segments of a table that no daemon has open."""
+
+    knows_due = False
 
     def __init__(self, segments: Segments) -> None:
         self._segments = segments

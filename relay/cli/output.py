@@ -55,17 +55,21 @@ def line_of(text: str) -> str:
     return text if text.isprintable() else "\N{REPLACEMENT CHARACTER}".join(text.splitlines())
 
 
-def new_table(headings: Iterable[str], *, numbers: Collection[str] = ()) -> Table:
+def new_table(
+    headings: Iterable[str], *, numbers: Collection[str] = (), whole: Collection[str] = ()
+) -> Table:
     """Return an empty table.
 
     Args:
         headings: Of its columns.
         numbers: Those whose cells are numbers.
+        whole: Those whose cells stay on one line, however narrow the window is.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for heading in headings:
         justify: JustifyMethod = "right" if heading in numbers else "left"
-        table.add_column(heading, overflow="fold", justify=justify)
+        is_whole = heading in numbers or heading in whole
+        table.add_column(heading, overflow="fold", justify=justify, no_wrap=is_whole)
     return table
 
 

@@ -36,11 +36,11 @@ HEADINGS: Final = (
     "state",
     "started",
     "members",
-    "entered",
-    "left",
-    "reason",
+    "in",
+    "out",
 )
-NUMBERS: Final = ("run", "members", "entered", "left")
+NUMBERS: Final = ("run", "members", "in", "out")
+WHOLE: Final = ("app", "cohort", "source", "state", "started")
 
 STATE_STYLES: Final = {
     "running": "",
@@ -109,17 +109,22 @@ async def _decide(settings: Settings, run_id: int, verdict: str) -> None:
 
 
 async def _list_table(settings: Settings, wanted: WantedRuns, limit: int) -> None:
-    table = new_table(HEADINGS, numbers=NUMBERS)
+    table = new_table(HEADINGS, numbers=NUMBERS, whole=WHOLE)
+    reasons = []
     is_cut = False
     async with open_segment_desk(settings) as desk:
         async for one in _walk(desk, wanted, limit + 1):
             if is_cut := table.row_count == limit:
                 break
             table.add_row(*_cells(one))
+            if one.reason:
+                reasons.append(f"run {one.run_id} {one.state}: {clean(one.reason)}")
     if not table.row_count:
         output().print("no runs")
         return
     output().print(table)
+    for reason in reasons:  # too long for a column of most windows
+        output().print(Text(reason), soft_wrap=True)
     if is_cut:
         typer.echo(f"there are more; --limit {limit} ends the list here", err=True)
 
@@ -157,5 +162,4 @@ def _cells(one: RunAnswer) -> list[Text]:
         Text(f"{one.members:,}"),
         Text(f"{one.added:,}"),
         Text(f"{one.removed:,}"),
-        Text(clean(one.reason or "")),
     ]

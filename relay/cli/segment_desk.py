@@ -34,6 +34,10 @@ class SegmentDesk(Protocol):
     Whatever does not exist is told by `relay.cli.admin_api.NotThere`.
     """
 
+    @property
+    def knows_due(self) -> bool:
+        """Whether it is known when a cohort is downloaded: a daemon's poller decides."""
+
     async def segments(self, app: str | None, state: str | None, *, after: int) -> SegmentPage:
         """Return a page of segments."""
 
@@ -67,6 +71,8 @@ class SegmentDesk(Protocol):
 
 class ApiSegmentDesk:
     """The segments of a running daemon."""
+
+    knows_due = True
 
     def __init__(self, api: AdminApi) -> None:
         self._api = api

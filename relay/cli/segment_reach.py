@@ -1,5 +1,6 @@
 """Reaches the segment table: through the daemon if one runs, else in the data directory."""
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from relay.cli.local_segments import LocalSegmentDesk
 from relay.cli.reach import Place, take_place
 from relay.cli.segment_desk import ApiSegmentDesk, SegmentDesk
 from relay.clock import SystemClock
+from relay.logs import configure_logging
 from relay.pulse import Pulse
 from relay.segments.segments import DATABASE_NAME, Segments, open_segments
 from relay.settings import Settings
@@ -43,9 +45,15 @@ async def open_segment_desk(settings: Settings) -> AsyncIterator[SegmentDesk]:
 async def open_own_segments(settings: Settings, folder: Path) -> AsyncIterator[Segments]:
     """Open the segment table of a folder that no other process uses.
 
+    What its parts log is for a daemon's log; of a command only warnings are seen, on standard
+    error.
+
     Raises:
         StoreError: If it does not serve.
     """
+    configure_logging(
+        "warning", settings.log_format, stream=sys.stderr, secrets=settings.secret_values()
+    )
     clock = SystemClock()
     async with open_segments(
         folder, app_rules(settings), now_ms=clock.now_ms(), pulse=Pulse(clock)

@@ -19,21 +19,20 @@ HEADINGS: Final = (
     "cohort",
     "name",
     "state",
-    "cohort size",
+    "size",
     "members",
     "subscribed",
-    "revision",
-    "computed",
     "applied",
 )
-NUMBERS: Final = ("cohort size", "members", "subscribed", "revision")
+NUMBERS: Final = ("size", "members", "subscribed")
+WHOLE: Final = ("app", "cohort", "state", "applied")
 
 STATE_STYLES: Final = {"active": "green", "held": "bold red", "stale": "yellow", "archived": "dim"}
 
 
 async def list_table(settings: Settings, app: str | None, state: str | None) -> None:
     """Show a table of segments."""
-    table = new_table(HEADINGS, numbers=NUMBERS)
+    table = new_table(HEADINGS, numbers=NUMBERS, whole=WHOLE)
     async with open_segment_desk(settings) as desk:
         async for segment in _walk(desk, app, state):
             table.add_row(*_cells(segment))
@@ -54,14 +53,19 @@ async def write_list(settings: Settings, app: str | None, state: str | None, sin
             sink.add(segment.model_dump_json().encode())
 
 
-async def fetch_segment(settings: Settings, app: str, cohort_id: str) -> SegmentDetail:
-    """Return everything about one segment.
+async def print_segment(settings: Settings, app: str, cohort_id: str, *, as_json: bool) -> None:
+    """Print everything about one segment.
 
     Raises:
         NotThere: If there is no such segment.
     """
     async with open_segment_desk(settings) as desk:
-        return await desk.segment(app, cohort_id)
+        segment = await desk.segment(app, cohort_id)
+    if as_json:
+        with open_sink(None) as sink:
+            sink.add(segment.model_dump_json().encode())
+    else:
+        _show(segment, knows_due=desk.knows_due)
 
 
 async def print_members(settings: Settings, app: str, cohort_id: str, *, as_json: bool) -> None:
@@ -105,8 +109,15 @@ async def roll_back(settings: Settings, app: str, cohort_id: str, revision: int 
     return f": revision {segment.revision} has {segment.matched_users:,} members"
 
 
-def show_segment(segment: SegmentDetail) -> None:
-    """Show everything about a segment to a person."""
+def held_advice(app: str) -> str:
+    """Return what to do about a held run."""
+    return (
+        "a newer list is held until a person decides: "
+        f"relay runs list --app {app} --state held, then relay runs approve or reject RUN_ID"
+    )
+
+
+def _show(segment: SegmentDetail, *, knows_due: bool) -> None:
     figures = segment.explanation
     print_fields(
         {
@@ -120,22 +131,19 @@ def show_segment(segment: SegmentDetail) -> None:
             f"{figures.subscribed_users:,} members",
             "revision": f"{segment.revision}, applied {instant(segment.applied_at)}",
             "computed": instant(segment.computed_at),
-            "next download": _next_download(segment),
+            "next download": (
+                _next_download(segment) if knows_due else "unknown, as no relay is running"
+            ),
             "last run": "none" if segment.last_run is None else _run(segment.last_run),
         }
     )
     for run in segment.undoable:
-        output().print(Text(f"can be undone: {undoing(run)}"))
+        output().print(Text(f"can be undone: {_undoing(run)}"), soft_wrap=True)
     if segment.state == "held":
-        output().print(
-            Text(
-                "a newer list is held until a person decides: "
-                f"relay runs list --app {segment.app} --state held"
-            )
-        )
+        output().print(Text(held_advice(segment.app)), soft_wrap=True)
 
 
-def undoing(run: UndoableRun) -> str:
+def _undoing(run: UndoableRun) -> str:
     """Return in words what a rollback of a run undoes, and what it leads back to."""
     back = "" if run.leads_back_to is None else f", back to revision {run.leads_back_to}"
     return (
@@ -164,8 +172,6 @@ def _cells(segment: SegmentAnswer) -> list[Text]:
         Text(f"{segment.cohort_size:,}"),
         Text(f"{segment.matched_users:,}"),
         Text(f"{segment.subscribed_count:,}"),
-        Text(f"{segment.revision}"),
-        Text(instant(segment.computed_at)),
         Text(instant(segment.applied_at)),
     ]
 

@@ -13,12 +13,11 @@ from relay.cli.options import AsJson, EnvFile, Yes, ask_first, read_settings
 from relay.cli.output import output
 from relay.cli.segment_desk import segment_path
 from relay.cli.segment_views import (
-    fetch_segment,
     list_table,
     print_changes,
     print_members,
+    print_segment,
     roll_back,
-    show_segment,
     write_list,
 )
 from relay.cli.sink import open_sink
@@ -77,12 +76,8 @@ def show(
 ) -> None:
     """Show everything about one segment."""
     settings = read_settings(env_file)
-    segment = run(partial(fetch_segment, settings, named_or_only_app(settings, app), cohort_id))
-    if not as_json:
-        show_segment(segment)
-        return
-    with open_sink(None) as sink:
-        sink.add(segment.model_dump_json().encode())
+    name = named_or_only_app(settings, app)
+    run(partial(print_segment, settings, name, cohort_id, as_json=as_json))
 
 
 @commands.command()

@@ -8,6 +8,7 @@ from relay.cli.admin_api import NotThere
 from relay.cli.output import clean, instant, new_table, output, print_fields
 from relay.cli.segment_reach import open_segment_desk
 from relay.cli.sink import open_sink
+from relay.cohorts.restricted import is_restricted
 from relay.doors.admin.segment_models import CohortOfUserAnswer, UserAnswer
 from relay.settings import Settings
 
@@ -68,6 +69,7 @@ def _show_standing(user: UserAnswer, standing: CohortOfUserAnswer) -> None:
             "why": standing.reason or _why_member(user),
             "counts": f"{subscribed:,} subscribed of {len(user.subscriptions):,} subscriptions"
             + _weight(subscribed, is_member=standing.is_member),
+            "what to do": _advice(user, standing),
         }
     )
 
@@ -82,6 +84,23 @@ def _weight(subscribed: int, *, is_member: bool) -> str:
     if not is_member:
         return "; not a member, so none counts"
     return "" if subscribed else "; none is subscribed, so the segment's count leaves the user out"
+
+
+def _advice(user: UserAnswer, standing: CohortOfUserAnswer) -> str:
+    if standing.is_member:
+        return "nothing"
+    if not standing.is_listed:
+        return (
+            "see in Amplitude whether the cohort has the user by now; relay segments sync reads it"
+        )
+    if user.known_at is not None:
+        return "raise the app's SEGMENT_LIMIT, or remove cohorts from COHORTS"
+    if is_restricted(user.external_id):
+        return "have the app set a real user id in Amplitude, and the same External ID in OneSignal"
+    return (
+        "have the app log in to OneSignal with this External ID; if it did, relay directory sync "
+        "or import reads it"
+    )
 
 
 async def fetch_user(settings: Settings, app: str, external_id: str) -> UserAnswer:

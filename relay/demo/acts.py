@@ -11,6 +11,7 @@ from typing import Final
 from relay.demo.evidence import Measured
 from relay.demo.findings import Answers
 from relay.demo.process import DemoFailed, Stuck
+from relay.demo.segment_acts import tell_segments
 from relay.demo.stage import Stage
 from relay.demo.telling import Telling
 from relay.demo.troubles import break_amplitude, kill_relay, poison_and_throttle, refuse_key
@@ -56,10 +57,11 @@ async def tell_story(stage: Stage) -> Told:
         ):
             await act(telling)
         dead_once = await _mend_letter(telling)
+        await tell_segments(telling)
     except Stuck as stuck:
         telling.measured.stuck = str(stuck)
         stage.view.say(f"The story is stuck: {stuck}.")
-        dead_once = await stage.dead_letters()
+        dead_once = dead_once or await stage.dead_letters()
         stage.sandbox.amplitude.faults.clear()
         stage.sandbox.amplitude.conditions = Conditions()
     answers = await _ask(telling, dead_once)
@@ -140,7 +142,7 @@ async def _ask(telling: Telling, dead_once: Sequence[DeadLetterAnswer]) -> Answe
 
 async def _stop(telling: Telling) -> None:
     stage, noted = telling.stage, telling.measured
-    stage.view.begin_act("9. SIGTERM", "relay ends in order")
+    stage.view.begin_act("16. SIGTERM", "relay ends in order")
     began_s = stage.clock.monotonic_s()
     noted.stop_code = await stage.process.stop()
     noted.stop_s = stage.clock.monotonic_s() - began_s

@@ -27,9 +27,15 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "RELAY_DELIVERY__BACKOFF_CAP_S": "1",
     "RELAY_DELIVERY__THROTTLE_HOLD_S": "1.5",
     "RELAY_DELIVERY__HALT_PROBE_S": "1",
+    "RELAY_COHORTS__POLL_INTERVAL_S": "0.2",
+    "RELAY_COHORTS__EXPORT_POLL_S": "0.1",
+    "RELAY_COHORTS__MONTHLY_DOWNLOADS": "1000000000",
     "RELAY_DIRECTORY__SYNC_INTERVAL_S": "0",
 }
 """An impatient relay: a day's worth of waiting must fit into half a minute."""
+
+_KEPT_COHORTS: Final = ("all", "none")
+"""Of the larger app and of the smaller one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +47,16 @@ class App:
         onesignal_id: OneSignal's id of it.
         token: What OneSignal presents at the hook; a secret.
         api_key: Of the Amplitude project; a secret.
+        secret_key: Of the same project, for its cohorts; a secret.
+        onesignal_key: Of the OneSignal app, for its export; a secret.
     """
 
     name: str
     onesignal_id: str
     token: str
     api_key: str
+    secret_key: str
+    onesignal_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +73,9 @@ class Doors:
     admin: Address
     sandbox: str
 
-    def hook(self, app: App) -> str:
-        """Return the address OneSignal sends an app's events to."""
-        return f"http://{self.public}/v1/apps/{app.name}/events"
+    def hook(self, app: App, kind: str = "events") -> str:
+        """Return the address an app's events are sent to, or its `cohorts`."""
+        return f"http://{self.public}/v1/apps/{app.name}/{kind}"
 
 
 def make_app(name: str) -> App:
@@ -75,6 +85,8 @@ def make_app(name: str) -> App:
         onesignal_id=str(UUID(bytes=secrets.token_bytes(16), version=4)),
         token=f"hook-{secrets.token_urlsafe(24)}",
         api_key=secrets.token_hex(16),
+        secret_key=secrets.token_hex(16),
+        onesignal_key=f"os_v2_app_{secrets.token_urlsafe(24)}",
     )
 
 
@@ -88,13 +100,17 @@ def relay_environment(
         "RELAY_LISTEN": str(doors.public),
         "RELAY_ADMIN_LISTEN": str(doors.admin),
     }
-    for app in apps:
+    for app, cohorts in zip(apps, _KEPT_COHORTS, strict=True):
         prefix = f"RELAY_APPS__{app.name.upper()}__"
         own[f"{prefix}ONESIGNAL_APP_ID"] = app.onesignal_id
         own[f"{prefix}WEBHOOK_TOKENS"] = app.token
         own[f"{prefix}AMPLITUDE_API_KEY"] = app.api_key
+        own[f"{prefix}AMPLITUDE_SECRET_KEY"] = app.secret_key
+        own[f"{prefix}ONESIGNAL_API_KEY"] = app.onesignal_key
         own[f"{prefix}AMPLITUDE_INGEST_URL"] = doors.sandbox
-        own[f"{prefix}COHORTS"] = "none"
+        own[f"{prefix}AMPLITUDE_COHORTS_URL"] = doors.sandbox
+        own[f"{prefix}ONESIGNAL_API_URL"] = doors.sandbox
+        own[f"{prefix}COHORTS"] = cohorts
     return {**kept, **_SETTINGS, **own}
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from relay.demo.segment_notes import SegmentNotes
 from relay.doors.admin.models import AppStatusAnswer
 from relay.sandbox.answers import JsonObject
 
@@ -112,6 +113,7 @@ class Measured:
         stop_s: From SIGTERM to the end.
         stop_code: Exit code then.
         stuck: What the story waited for in vain; empty if it was told to its end.
+        segments: Notes of the cohort acts.
     """
 
     ready_s: float = 0.0
@@ -133,6 +135,7 @@ class Measured:
     stop_s: float = 0.0
     stop_code: int | None = None
     stuck: str = ""
+    segments: SegmentNotes = field(default_factory=SegmentNotes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ def gather(stage: Stage, measured: Measured, answers: Answers) -> Evidence:
     log = stage.process.log_path.read_text(encoding="utf-8", errors="replace")
     secrets = {app.token: f"the hook token of {app.name}" for app in stage.apps}
     secrets |= {app.api_key: f"the Amplitude key of {app.name}" for app in stage.apps}
+    secrets |= {app.secret_key: f"the Amplitude secret key of {app.name}" for app in stage.apps}
+    secrets |= {app.onesignal_key: f"the OneSignal key of {app.name}" for app in stage.apps}
     return Evidence(
         apps=[_app_evidence(stage, number, answers) for number in range(len(stage.apps))],
         measured=measured,

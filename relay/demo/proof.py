@@ -1,7 +1,8 @@
 """The proof: facts of both sides in, one row for each promise out. Pure.
 
 Nothing here asks relay whether it did well. Rows compare what OneSignal's stand-in was
-promised with what Amplitude's stand-in holds; relay's own numbers are held against both.
+promised with what Amplitude's stand-in holds; relay's own numbers are held against both. Segments,
+read with plain SQLite, are compared with what both stand-ins' data make of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,6 +29,16 @@ from relay.demo.promises import (
     repaired_arrived,
     same_bytes,
 )
+from relay.demo.revisions import (
+    changes_lead_there,
+    explanations_add_up,
+    export_went_on,
+    members_are_true,
+    messages_count_once,
+    never_emptied,
+    revisions_are_whole,
+    shrink_waited,
+)
 from relay.demo.row import Row
 from relay.demo.tallies import counts_add_up, counts_survive, final_counts
 
@@ -41,6 +52,11 @@ RULES: Final[Sequence[Callable[[Evidence], Row]]] = (
     counted_once,
     nothing_invented,
     same_bytes,
+    members_are_true,
+    revisions_are_whole,
+    never_emptied,
+    shrink_waited,
+    changes_lead_there,
     counts_add_up,
     counts_survive,
     final_counts,
@@ -49,10 +65,13 @@ RULES: Final[Sequence[Callable[[Evidence], Row]]] = (
     late_are_whole,
     apps_are_apart,
     devices_are_apart,
+    messages_count_once,
+    explanations_add_up,
+    export_went_on,
     log_is_clean,
     ended_in_order,
 )
-"""In the order of the table. Promise 3 is about segments, and they are not part of this story."""
+"""In the order of the table."""
 
 
 def prove(evidence: Evidence) -> list[Row]:

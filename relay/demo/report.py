@@ -48,7 +48,8 @@ def _measured(row: Row) -> str:
 def invitation(stage: Stage) -> list[str]:
     """Return what a person can do with the stage, for copying."""
     door, admin = stage.doors.sandbox, f"http://{stage.doors.admin}"
-    app = stage.apps[0]
+    app, cohort = stage.apps[0], stage.script.audience.polled
+    (newcomer,) = stage.script.audience.moves["pushed"].entering
     faults = f"{door}/_sandbox/amplitude/faults"
     return [
         "",
@@ -57,6 +58,7 @@ def invitation(stage: Stage) -> list[str]:
         "Relay:",
         f"  curl {admin}/api/v1/status",
         f"  curl {admin}/api/v1/dead-letters",
+        f"  curl {admin}/api/v1/segments",
         f"  curl {admin}/metrics",
         f"  curl -d '{_ONE_EVENT}' {stage.doors.hook(app)} -H 'Authorization: Bearer {app.token}'",
         "OneSignal:",
@@ -66,4 +68,7 @@ def invitation(stage: Stage) -> list[str]:
         f"  curl {door}/_sandbox/amplitude",
         f'  curl -d \'{{"name":"503","seconds":10}}\' {faults}',
         f"  curl -X DELETE {faults}",
+        "A cohort, and a user more in it:",
+        f"  curl {door}/_sandbox/cohorts/{cohort.id}",
+        f'  curl -d \'{{"add":["{newcomer}"]}}\' {door}/_sandbox/cohorts/{cohort.id}/members',
     ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+from relay.demo.audience import Audience, make_audience
 from relay.demo.cast import App
 from relay.events.catalog import KINDS, SEED_KINDS
 from relay.sandbox.onesignal import StreamOptions
@@ -105,6 +106,7 @@ class Script:
     """The whole plan.
 
     Attributes:
+        audience: Whom the cohort acts are about.
         flows: The streams of each act.
         wanted: Per app, the ids of events whose kind is selected.
         late: Per app, the ids of events that come without their message, and its name.
@@ -113,6 +115,7 @@ class Script:
         private: Texts of persons and devices that no log may hold.
     """
 
+    audience: Audience
     flows: dict[str, list[Flow]] = field(default_factory=dict)
     wanted: dict[str, frozenset[str]] = field(default_factory=dict)
     late: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -135,7 +138,8 @@ def write_script(apps: tuple[App, App], events: int, seed: int, starts_at: int) 
         seed: The same seed gives the same events, but for the apps' ids.
         starts_at: Time of the first event, UTC epoch milliseconds.
     """
-    script = Script(flows={act: [] for act in _SHARES})
+    audience = make_audience(Random(f"{seed}:audience"))  # noqa: S311 - people, not secrets
+    script = Script(audience, flows={act: [] for act in _SHARES}, private=set(audience.private))
     for number, app in enumerate(apps):
         rng = Random(f"{seed}:{number}")  # noqa: S311 - traffic, not secrets
         share = _FIRST_APP_SHARE if number == 0 else 1 - _FIRST_APP_SHARE

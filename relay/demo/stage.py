@@ -19,7 +19,7 @@ from relay.demo.evidence import Known
 from relay.demo.journal import Journal
 from relay.demo.process import RelayProcess
 from relay.demo.script import Flow, Script
-from relay.demo.view import AppFigures, View
+from relay.demo.view import Figures, View, app_figures
 from relay.demo.watch import Watch
 from relay.doors.admin.models import (
     Affected,
@@ -162,8 +162,11 @@ async def open_stage(
             api_keys=tuple(app.api_key for app in apps),
             target=Target(hook, apps[0].token),
             app_id=apps[0].onesignal_id,
+            secret_key=apps[0].secret_key,
+            onesignal_key=apps[0].onesignal_key,
         )
         sandbox = Sandbox(options, clock=clock)
+        sandbox.exports.put(script.audience.subscriptions)
         url = await stack.enter_async_context(running(sandbox.app))
         doors = Doors(public, admin, str(url.origin()))
         data = folder / DATA_NAME
@@ -175,7 +178,8 @@ async def open_stage(
         api = AdminApi(session, admin)
         journals = {app.name: Journal(wanted=script.wanted[app.name]) for app in apps}
         books = _Books(apps, sandbox, journals)
-        watch = Watch(api, process, books.known, lambda: view.refresh(books.figures(watch)))
+        watch = Watch(api, process, books.known, view.refresh)
+        stack.enter_context(view.following(lambda: books.figures(watch)))
         async with anyio.create_task_group() as tasks:
             await tasks.start(watch.run, name="demo watch")
             await tasks.start(sandbox.source.run, name="sandbox source")
@@ -204,11 +208,11 @@ class _Books:
             for app in self.apps
         }
 
-    def figures(self, watch: Watch) -> list[AppFigures]:
+    def figures(self, watch: Watch) -> list[Figures]:
         """Return what the view shows of every app."""
         return [
-            AppFigures(
-                app=app.name,
+            app_figures(
+                app.name,
                 sent=self.journals[app.name].attempts,
                 answered=self.journals[app.name].answers_ok,
                 relay=watch.app(app.name),

@@ -1,6 +1,6 @@
 """What people see: lines that stay, and below them, on a terminal, how things stand now."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -8,6 +8,7 @@ from typing import Final
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -15,51 +16,62 @@ from relay.clock import Clock
 from relay.doors.admin.models import AppStatusAnswer
 
 DOWN: Final = "down"
+
+STORY_INDENT: Final = 12
+"""Columns before the words of a line."""
+
 _STYLES: Final = {
     "running": "green",
+    "active": "green",
     "backing_off": "yellow",
     "paused": "yellow",
+    "held": "yellow",
+    "stale": "yellow",
     "halted": "bold red",
     DOWN: "bold red",
 }
-_HEADINGS: Final = (
-    "sent",
-    "answered 200",
-    "pending on disk",
-    "delivered",
-    "dead",
-    "at Amplitude",
-)
 
 
 @dataclass(frozen=True, slots=True)
-class AppFigures:
-    """One app on both sides.
+class Figures:
+    """How one thing stands.
 
     Attributes:
+        kind: What it is: the heading of its name.
+        name: Its name.
+        numbers: By their headings; alike in all things of a kind.
+        state_heading: Heading of its state.
+        state: How it stands, in a word.
+    """
+
+    kind: str
+    name: str
+    numbers: Mapping[str, str]
+    state_heading: str
+    state: str
+
+
+def app_figures(
+    app: str, *, sent: int, answered: int, relay: AppStatusAnswer | None, stored: int
+) -> Figures:
+    """Return how one app stands on both sides.
+
+    Args:
         app: Its name.
         sent: Requests of OneSignal.
         answered: Those answered 200.
         relay: Relay's own numbers; None while it does not answer.
         stored: Distinct events at Amplitude.
     """
-
-    app: str
-    sent: int
-    answered: int
-    relay: AppStatusAnswer | None
-    stored: int
-
-    def cells(self) -> list[str]:
-        """Return the figures in the order of the headings."""
-        own = self.relay
-        middle = ["?"] * 3 if own is None else [f"{own.pending}", f"{own.delivered}", f"{own.dead}"]
-        return [f"{self.sent}", f"{self.answered}", *middle, f"{self.stored}"]
-
-    @property
-    def state(self) -> str:
-        """How its delivery stands, in a word."""
-        return DOWN if self.relay is None else self.relay.delivery
+    numbers = {
+        "sent": f"{sent}",
+        "answered 200": f"{answered}",
+        "pending on disk": "?" if relay is None else f"{relay.pending}",
+        "delivered": "?" if relay is None else f"{relay.delivered}",
+        "dead": "?" if relay is None else f"{relay.dead}",
+        "at Amplitude": f"{stored}",
+    }
+    return Figures("app", app, numbers, "delivery", DOWN if relay is None else relay.delivery)
 
 
 class View:
@@ -71,7 +83,8 @@ class View:
         self._began_s = clock.monotonic_s()
         self._live: Live | None = None
         self._title = ""
-        self._figures: Sequence[AppFigures] = ()
+        self._source: Callable[[], Sequence[Figures]] = tuple
+        self._figures: Sequence[Figures] = ()
 
     @property
     def elapsed_s(self) -> float:
@@ -88,6 +101,15 @@ class View:
             yield
         self._live = None
 
+    @contextmanager
+    def following(self, source: Callable[[], Sequence[Figures]]) -> Iterator[None]:
+        """Show these figures while the block runs."""
+        before, self._source = self._source, source
+        try:
+            yield
+        finally:
+            self._source = before
+
     def begin_act(self, title: str, sentence: str) -> None:
         """Say what happens now."""
         self.end_act()
@@ -98,28 +120,35 @@ class View:
         """Where nothing moves, say how an act left things."""
         if self._title and not self._console.is_terminal:
             for figures in self._figures:
-                pairs = zip(_HEADINGS, figures.cells(), strict=True)
-                shown = ", ".join(f"{name} {count}" for name, count in pairs)
-                self.say(f"{figures.app}: {shown}; delivery {figures.state}")
+                shown = ", ".join(f"{name} {count}" for name, count in figures.numbers.items())
+                self.say(f"{figures.name}: {shown}; {figures.state_heading} {figures.state}")
         self._title = ""
 
     def say(self, text: str) -> None:
         """Add a line to the story."""
         self._console.print(Text.assemble((f"  {self.elapsed_s:5.1f} s  ", "dim"), text))
 
-    def refresh(self, figures: Sequence[AppFigures]) -> None:
-        """Show new figures."""
-        self._figures = figures
+    def show(self, shown: RenderableType) -> None:
+        """Add something larger than a line to the story."""
+        self._console.print(Padding(shown, (0, 0, 0, STORY_INDENT)))
+
+    def refresh(self) -> None:
+        """Show how things stand now."""
+        self._figures = self._source()
         if self._live is not None:
             self._live.update(self._panel(), refresh=True)
 
     def _panel(self) -> RenderableType:
+        title = Text.assemble("\n", (f"> {self._title}", "bold cyan"))
+        if not self._figures:
+            return title
+        first = self._figures[0]
         table = Table(box=box.SIMPLE, pad_edge=False)
-        table.add_column("app")
-        for heading in _HEADINGS:
+        table.add_column(first.kind)
+        for heading in first.numbers:
             table.add_column(heading, justify="right")
-        table.add_column("delivery")
+        table.add_column(first.state_heading)
         for figures in self._figures:
             state = Text(figures.state, style=_STYLES.get(figures.state, ""))
-            table.add_row(Text(figures.app), *map(Text, figures.cells()), state)
-        return Group(Text.assemble("\n", (f"> {self._title}", "bold cyan")), table)
+            table.add_row(Text(figures.name), *map(Text, figures.numbers.values()), state)
+        return Group(title, table)

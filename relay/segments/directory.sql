@@ -40,7 +40,7 @@ LEFT JOIN users AS u ON u.app = :app AND u.external_id = i.value;
 INSERT OR IGNORE INTO touched (external_id, was_known, subscriptions, subscribed)
 SELECT DISTINCT s.external_id, 1, u.subscriptions, u.subscribed
 FROM subscriptions AS s
-JOIN users AS u ON u.app = :app AND u.external_id = s.external_id
+CROSS JOIN users AS u ON u.app = :app AND u.external_id = s.external_id
 WHERE s.app = :app AND s.external_id > :after AND (:upto IS NULL OR s.external_id <= :upto)
     AND s.as_of <= :at
     AND NOT EXISTS (
@@ -86,8 +86,8 @@ FROM told AS t LEFT JOIN users AS u ON u.app = :app AND u.external_id = t.extern
 INSERT OR IGNORE INTO touched (external_id, was_known, subscriptions, subscribed)
 SELECT DISTINCT u.external_id, 1, u.subscriptions, u.subscribed
 FROM told AS t
-JOIN subscriptions AS s ON s.app = :app AND s.id = t.id AND s.external_id <> t.external_id
-JOIN users AS u ON u.app = :app AND u.external_id = s.external_id;
+CROSS JOIN subscriptions AS s ON s.app = :app AND s.id = t.id AND s.external_id <> t.external_id
+CROSS JOIN users AS u ON u.app = :app AND u.external_id = s.external_id;
 
 -- name: store_told
 -- A subscription that another user had moves: its row gives way.

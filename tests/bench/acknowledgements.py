@@ -71,6 +71,11 @@ def load(port: int, prefix: str, options: argparse.Namespace) -> Run:
     words += ["-s", str(HERE / "load.lua"), f"http://127.0.0.1:{port}"]
     words += ["--", "/v1/apps/shop/events", TOKEN, prefix]
     out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    return read_run(out)
+
+
+def read_run(out: str) -> Run:
+    """Return what the load generator says it measured."""
     if "Non-2xx" in out:
         raise SystemExit(f"not every answer was 200:\n{out}")
     return Run(

@@ -1,6 +1,8 @@
 -- One OneSignal push event per request, each with an id of its own.
--- Arguments: path, token, a prefix that makes the ids of this run unique.
+-- Arguments: path, token, a prefix that makes the ids of this run unique, and perhaps the
+-- milliseconds each connection waits before a request.
 local path, token, prefix
+local pause_ms = 0
 local thread_number = 0
 
 function setup(thread)
@@ -10,6 +12,7 @@ end
 
 function init(args)
     path, token, prefix = args[1], args[2], args[3]
+    pause_ms = tonumber(args[4] or 0)
     count = 0
     headers = { ["Authorization"] = "Bearer " .. token, ["Content-Type"] = "application/json" }
 end
@@ -23,4 +26,8 @@ function request()
     local id = string.format("%s-%04d-%010d", prefix, number, count)
     local device = string.format("%012d", (count * 7919) % 50000)
     return wrk.format("POST", path, headers, head .. id .. middle .. device .. tail)
+end
+
+function delay()
+    return pause_ms
 end

@@ -14,7 +14,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-DEADLINE_S = 60.0
+DEADLINE_S = 90.0
 PROVEN = "Every promise held"
 
 
@@ -34,6 +34,15 @@ CREDULOUS = """
     trip.judge_upload = judge
 """
 """A relay that believes every 200, also a proxy's."""
+
+
+GULLIBLE = """
+    from relay.cohorts import download
+    from relay.segments import publish
+    download.check_size = lambda **_: None
+    publish.is_implausible = lambda *_, **__: False
+"""
+"""A relay that takes every file for the whole cohort."""
 
 
 def sabotage(root: Path, code: str) -> str:
@@ -56,8 +65,9 @@ async def test_the_demo_proves_every_promise_and_leaves_nothing(tmp_path: Path) 
     assert done.returncode == 0, printed
     assert PROVEN in printed
     assert "BROKEN" not in printed
-    assert len(re.findall(r"^ *held ", printed, re.MULTILINE)) >= 19
-    assert re.findall(r"^(\d)\. ", printed, re.MULTILINE) == list("123456789")
+    assert len(re.findall(r"^ *held ", printed, re.MULTILINE)) >= 27
+    acts = re.findall(r"^(\d+)\. ", printed, re.MULTILINE)
+    assert acts == [str(number) for number in range(1, 17)]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -117,6 +127,25 @@ async def test_a_relay_that_loses_events_is_found_out(tmp_path: Path) -> None:
     assert len(list(folder.iterdir())) == 1
 
 
+async def test_a_relay_that_believes_every_file_is_found_out(tmp_path: Path) -> None:
+    """A file without members empties the segment, which is what another program sees."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    env = environment(folder, PYTHONPATH=sabotage(tmp_path, GULLIBLE))
+    with anyio.fail_after(DEADLINE_S):
+        done = await anyio.run_process(
+            [sys.executable, "-m", "relay", "demo", "--events", "1000"],
+            env=env,
+            check=False,
+            stderr=subprocess.STDOUT,
+        )
+    printed = done.stdout.decode()
+    assert done.returncode == 1, printed
+    assert re.search(r"BROKEN +3 +another program saw whole revisions", printed), printed
+    assert "seen empty after it had members" in printed
+    assert re.search(r"held +1 +every event answered 200", printed)
+
+
 async def test_a_kept_demo_runs_until_ctrl_c(tmp_path: Path) -> None:
     """Relay and the stand-ins stay for whoever wants to play; then nothing stays."""
     process = await anyio.open_process(
@@ -128,7 +157,7 @@ async def test_a_kept_demo_runs_until_ctrl_c(tmp_path: Path) -> None:
         assert process.stdout is not None
         printed = bytearray()
         with anyio.fail_after(DEADLINE_S):
-            while b"curl -X DELETE" not in printed:
+            while b"/members" not in printed:
                 printed += await process.stdout.receive()
             for url in re.findall(r"^  curl (http\S+)$", printed.decode(), re.MULTILINE):
                 async with session.get(url) as answer:

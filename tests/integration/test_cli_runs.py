@@ -40,7 +40,9 @@ async def test_a_table_says_when_there_is_more(tmp_path: Path) -> None:
     async with filled(tmp_path, "alone") as relay:
         done = await relay.run("runs", "list", "--cohort", OTHER, "--limit", "1")
     assert (done.code, done.err) == (0, "there are more; --limit 1 ends the list here\n")
-    assert "1 of 2 members would leave, more than 20 %; approve or reject it" in done.out
+    assert (
+        "run 2 held: 1 of 2 members would leave, more than 20 %; approve or reject it" in done.out
+    )
 
 
 async def test_a_held_run_is_approved(tmp_path: Path) -> None:

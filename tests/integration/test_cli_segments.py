@@ -63,8 +63,12 @@ async def test_a_segment_is_shown_whole(tmp_path: Path, way: str) -> None:
         assert whole["explanation"] == EXPLANATION
         assert [run["run_id"] for run in whole["undoable"]] == [3]
         shown = await said(relay, "show", OTHER)
-        assert "held until a person decides: relay runs list --app shop --state held" in shown
+        assert (
+            "relay runs list --app shop --state held, then relay runs approve or reject RUN_ID"
+            in shown
+        )
         assert "can be undone: run 1 " in shown
+        assert ("unknown, as no relay is running" in shown) == (way == "alone")
 
 
 @WAYS
@@ -87,8 +91,8 @@ async def test_an_explanation_has_numbers_that_add_up(tmp_path: Path, way: str) 
         shown = await said(relay, "explain", COHORT)
     assert "3 subscribed subscriptions: 6 of the cohort's 8 entries have none" in shown
     assert "relay segments explain --app shop 7khm89cz --list GROUP" in shown
-    assert "no whole export was ever applied" in shown
-    for line in ("- unknown users", "--list unknown_users", "= subscribed users"):
+    assert "of OneSignal's users no whole export was ever applied" in shown
+    for line in ("- unknown_users", "--list GROUP, for restricted_ids, ", "= subscribed_users"):
         assert line in shown
 
 

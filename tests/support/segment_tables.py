@@ -1,5 +1,6 @@
 """A real segment table in a folder, with what tests do to it."""
 
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
@@ -10,15 +11,17 @@ from relay.cohorts.catalog import Cohort
 from relay.cohorts.guard import GuardPolicy
 from relay.cohorts.message import CohortMessage
 from relay.cohorts.staleness import Watermark
+from relay.directory.evidence import Evidence
 from relay.directory.export_file import SubscriptionRow
 from relay.pulse import Pulse
 from relay.segments.catalog import AppRules
+from relay.segments.directory import ExportTruth
 from relay.segments.messages import MessageAnswer, take_message
 from relay.segments.polls import Polls
 from relay.segments.publish import Comparison
 from relay.segments.runs import Export, Outcome
 from relay.segments.segments import DATABASE_NAME, Segments, open_segments
-from relay.segments.sorting import SortedIds, open_sorting
+from relay.segments.sorting import SortedIds, SortedRows, open_sorting
 from tests.support.clocks import FakeClock
 
 APP = "shop"
@@ -105,13 +108,93 @@ async def send(  # noqa: PLR0913  # a message, whole
     cohort_id: str = "c1",
     guard: GuardPolicy = GUARD,
     at: int = NOW,
+    name: str | None = None,
+    empty_ids: int = 0,
+    app: str = APP,
 ) -> MessageAnswer:
     """Take a message of the webhook."""
     message = CohortMessage(
-        cohort_id, f"Cohort {cohort_id}", is_entering, computed_at, message_id, ids, 0
+        cohort_id,
+        name or f"Cohort {cohort_id}",
+        is_entering,
+        computed_at,
+        message_id,
+        ids,
+        empty_ids,
     )
-    number = segments.catalog.number(APP)
+    number = segments.catalog.number(app)
     return await segments.database.write(lambda raw: take_message(raw, number, message, guard, at))
+
+
+async def take_export(
+    segments: Segments,
+    folder: Path,
+    rows: Mapping[str, Mapping[str, bool]],
+    *,
+    asked_at: int,
+    is_whole: bool = True,
+    drops_users: bool = False,
+) -> None:
+    """Take an export of OneSignal's over: users, their subscriptions' ids, their flags."""
+    truth = ExportTruth(asked_at, is_whole=is_whole, drops_users=drops_users)
+    number, now = segments.catalog.number(APP), asked_at + SECOND
+    async with open_sorting(folder / "sorting.db") as scratch:
+        sorted_rows = SortedRows(scratch)
+        await sorted_rows.add(
+            [
+                (user, id_, "iOSPush", int(flag))
+                for user, subscriptions in rows.items()
+                for id_, flag in subscriptions.items()
+            ]
+        )
+        await sorted_rows.sort()
+        async for piece in sorted_rows.pieces(RANGE_IDS):
+            part = piece._replace(rows=segments.forgotten.without_rows(number, piece.rows))
+            await segments.directory.apply_part(number, part, truth, now)
+    await segments.directory.finish_export(number, truth, now)
+
+
+async def see_event(  # noqa: PLR0913  # what an event tells, whole
+    segments: Segments,
+    user: str | None,
+    subscription_id: str,
+    *,
+    at: int,
+    flag: bool | None = None,
+    is_proof: bool = False,
+) -> None:
+    """Let the directory learn from one event, which arrives at once."""
+    item = Evidence(user, subscription_id, "iOSPush", flag, is_proof, at)
+    await segments.directory.heed(segments.catalog.number(APP), [item], at)
+
+
+async def forget(segments: Segments, user: str, at: int = NOW, app: str = APP) -> None:
+    """Forget a user in the segment table."""
+    number = segments.catalog.number(app)
+    await segments.forgetting.refuse(number, user, at)
+    await segments.forgetting.remove(number, user, at)
+
+
+async def cohort_no(segments: Segments, cohort_id: str = "c1") -> int:
+    """Return a cohort's number."""
+    number = await segments.catalog.cohort_number(segments.catalog.number(APP), cohort_id)
+    assert number is not None
+    return number
+
+
+async def tidy(segments: Segments, at: int = NOW) -> None:
+    """Remove all that is not needed any more."""
+    while await segments.retention.step(at):
+        pass
+
+
+def crash_copy(folder: Path, target: Path) -> Path:
+    """Copy an open segment table as a power cut would leave it; return the copy's folder."""
+    target.mkdir()
+    for name in (DATABASE_NAME, f"{DATABASE_NAME}-wal"):
+        if (folder / name).exists():
+            shutil.copy(folder / name, target / name)
+    return target
 
 
 def look(folder: Path, query: str, *parameters: object) -> list[Any]:
@@ -130,6 +213,23 @@ def changes(folder: Path, cohort_id: str = "c1") -> list[tuple[str, str]]:
     """Return what the followers of a segment were told."""
     query = "SELECT external_id, change FROM segment_changes WHERE cohort_id = ? ORDER BY seq"
     return look(folder, query, cohort_id)
+
+
+def segment(folder: Path, cohort_id: str = "c1") -> dict[str, Any]:
+    """Return a segment, as another program would read it."""
+    return _named(folder, "segments", cohort_id)[0]
+
+
+def runs(folder: Path, cohort_id: str = "c1") -> list[dict[str, Any]]:
+    """Return the runs of a cohort, oldest first."""
+    return sorted(_named(folder, "cohort_runs", cohort_id), key=lambda run: int(run["run_id"]))
+
+
+def _named(folder: Path, view: str, cohort_id: str) -> list[dict[str, Any]]:
+    with closing(sqlite3.connect(f"file:{folder / DATABASE_NAME}?mode=ro", uri=True)) as raw:
+        raw.row_factory = sqlite3.Row
+        rows = raw.execute(f"SELECT * FROM {view} WHERE cohort_id = ?", (cohort_id,))
+        return [dict(row) for row in rows]
 
 
 def counted(folder: Path) -> list[tuple[Any, ...]]:

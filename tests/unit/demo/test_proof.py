@@ -9,7 +9,10 @@ import pytest
 from relay.demo.evidence import AppEvidence, Evidence, Known, Look, Measured
 from relay.demo.promises import nothing_lost
 from relay.demo.proof import RULES, prove
+from relay.demo.reader import Readings
+from relay.demo.revisions import revisions_are_whole
 from relay.demo.row import Row
+from relay.demo.segment_notes import Explained, SegmentNotes, Step
 from relay.demo.tallies import judge_look
 from relay.doors.admin.models import AppStatusAnswer
 
@@ -61,6 +64,32 @@ APP = AppEvidence(
     quarantined=Counter({b"{broken": 1}),
     late={"d": "Sale"},
 )
+NUMBERS = {
+    "cohort_size": 6,
+    "empty_ids": 1,
+    "restricted_ids": 1,
+    "unknown_users": 1,
+    "matched_users": 3,
+    "matched_without_subscription": 0,
+    "only_unsubscribed": 1,
+    "subscribed_users": 2,
+    "subscribed_count": 4,
+}
+REVISIONS = [frozenset(names) for names in ("", "abc", "bcd", "d")]
+READINGS = Readings(number=9, sights={"c": REVISIONS[1:]}, changes=Counter(c=7))
+SEGMENTS = SegmentNotes(
+    steps=[Step("a poll", "c", frozenset("abc"), frozenset("abc"))],
+    revisions={"c": REVISIONS},
+    readings=READINGS,
+    refused=dict.fromkeys(("cut", "empty", "page", "half"), "truncated: It ends."),
+    missing_state="stale",
+    held_reason="2 of 3 members would leave",
+    held_leavers=2,
+    explained=[Explained("a poll", NUMBERS, NUMBERS)],
+    messages=2,
+    deliveries=4,
+    exports_killed=1,
+)
 MEASURED = Measured(
     halted_delivered=3,
     halted_waiting=2,
@@ -71,6 +100,7 @@ MEASURED = Measured(
     kills=1,
     repaired="b",
     stop_code=0,
+    segments=SEGMENTS,
 )
 GOOD = Evidence(
     apps=[APP],
@@ -93,6 +123,26 @@ def app(**changes: object) -> Evidence:
 def noted(**changes: object) -> Evidence:
     """Return the good day with the acts' notes changed."""
     return replace(GOOD, measured=replace(MEASURED, **changes))  # type: ignore[arg-type]
+
+
+def segments(**changes: object) -> Evidence:
+    """Return the good day with the notes of the cohort acts changed."""
+    return noted(segments=replace(SEGMENTS, **changes))  # type: ignore[arg-type]  # by name
+
+
+def readings(**changes: object) -> Evidence:
+    """Return the good day where another program saw something else."""
+    return segments(readings=replace(READINGS, **changes))  # type: ignore[arg-type]  # by name
+
+
+def sights(*names: str) -> Evidence:
+    """Return the good day where these members were seen, one after the other."""
+    return readings(sights={"c": [frozenset(each) for each in names]})
+
+
+def explained(**changes: int) -> Evidence:
+    """Return the good day with other numbers in relay's explanation."""
+    return segments(explained=[Explained("a poll", {**NUMBERS, **changes}, NUMBERS)])
 
 
 def counts(**changes: int) -> AppStatusAnswer:
@@ -182,6 +232,43 @@ SABOTAGE: dict[str, tuple[str, Evidence]] = {
     "the other app waited": ("apps_are_apart", noted(halted_delivered=0)),
     "the throttled device was not held": ("devices_are_apart", noted(throttled_waiting=0)),
     "the others were held too": ("devices_are_apart", noted(throttled_others=0)),
+    "a member is missing": (
+        "members_are_true",
+        segments(steps=[Step("a poll", "c", frozenset("abc"), frozenset("ab"))]),
+    ),
+    "a member is no user": (
+        "members_are_true",
+        segments(steps=[Step("a poll", "c", frozenset("abc"), frozenset("abcz"))]),
+    ),
+    "there was no segment": ("members_are_true", segments(steps=[])),
+    "half a revision was seen": ("revisions_are_whole", sights("abc", "bc", "d")),
+    "a revision came back": ("revisions_are_whole", sights("abc", "bcd", "abc")),
+    "a segment of no cohort was seen": (
+        "revisions_are_whole",
+        readings(sights={"c": REVISIONS[1:], "x": [frozenset("a")]}),
+    ),
+    "a reader was refused": ("revisions_are_whole", readings(failures=["database is locked"])),
+    "nothing was seen": ("revisions_are_whole", readings(sights={})),
+    "a segment was seen empty": ("never_emptied", sights("abc", "", "d")),
+    "a broken file was applied": ("never_emptied", segments(refused={"cut": "truncated: x"})),
+    "a missing cohort was overlooked": ("never_emptied", segments(missing_state="active")),
+    "no shrink was held": ("shrink_waited", segments(held_reason="")),
+    "another shrink was held": ("shrink_waited", segments(held_leavers=3)),
+    "nobody would have left": ("shrink_waited", segments(held_leavers=0)),
+    "changes lead elsewhere": ("changes_lead_there", readings(quarrels=["c: 2 differ"])),
+    "somebody left and came back": ("changes_lead_there", readings(changes=Counter(c=9))),
+    "nobody moved": ("changes_lead_there", segments(revisions={}, readings=Readings())),
+    "a message was refused": ("messages_count_once", segments(undelivered=1)),
+    "no message was repeated": ("messages_count_once", segments(deliveries=2)),
+    "there was no message": ("messages_count_once", segments(messages=0, deliveries=0)),
+    "an explanation is untrue": (
+        "explanations_add_up",
+        explained(unknown_users=2, restricted_ids=0),
+    ),
+    "an explanation does not add up": ("explanations_add_up", explained(subscribed_users=1)),
+    "nothing was explained": ("explanations_add_up", segments(explained=[])),
+    "an export was paid for twice": ("export_went_on", segments(exports_repeated=1)),
+    "no export was under way": ("export_went_on", segments(exports_killed=0)),
     "a secret is in the log": ("log_is_clean", replace(GOOD, leaks=["a key"])),
     "there is no log": ("log_is_clean", replace(GOOD, log_lines=0)),
     "the story is stuck": ("story_was_told", noted(stuck="waited in vain")),
@@ -246,3 +333,20 @@ def test_a_look_is_held_against_both_sides(changes: dict[str, int], words: str) 
     """Numbers that add up may still be wrong."""
     found = judge_look(Look("shop", 1, KNOWN, counts(**changes), KNOWN))
     assert any(words in text for text in found)
+
+
+def test_a_revision_may_go_unseen() -> None:
+    """Readings have pauses, and two revisions may follow each other within one."""
+    assert broken(sights("abc", "d")) == set()
+
+
+def test_half_a_revision_is_told_with_its_size() -> None:
+    """Whoever looks into it must know what to look for."""
+    row = row_of(revisions_are_whole, sights("abc", "bc", "d"))
+    assert row.culprits == ("c: 2 members are no revision",)
+
+
+def test_a_revision_out_of_turn_is_told_apart() -> None:
+    """A whole revision that returns is another mistake than half of one."""
+    row = row_of(revisions_are_whole, sights("bcd", "abc"))
+    assert row.culprits == ("c: 3 members come out of turn",)

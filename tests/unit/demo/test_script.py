@@ -9,8 +9,8 @@ from relay.events.catalog import KINDS, SEED_KINDS
 from relay.settings import Address, load_settings
 
 APPS = (
-    App("shop", "11111111-2222-4333-8444-555555555555", "t1", "k1"),
-    App("news", "21111111-2222-4333-8444-555555555555", "t2", "k2"),
+    App("shop", "11111111-2222-4333-8444-555555555555", "t1", "k1", "s1", "o1"),
+    App("news", "21111111-2222-4333-8444-555555555555", "t2", "k2", "s2", "o2"),
 )
 
 
@@ -97,6 +97,7 @@ def test_relay_gets_the_demos_settings_and_nobody_elses() -> None:
     assert settings.data_dir == folder
     assert sorted(settings.apps) == ["news", "shop"]
     assert apps[0].api_key != apps[1].api_key
+    assert ["7khm89cz" in settings.apps[name].cohorts for name in ("shop", "news")] == [True, False]
 
 
 def test_leaks_are_found_and_secrets_are_not_repeated() -> None:

@@ -1,0 +1,111 @@
+"""Why a cohort's size and its segment's count differ, in numbers that add up."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.cohorts.restricted import RESTRICTED_IDS
+from relay.segments.catalog import AppRules
+from relay.segments.reading import GROUPS
+from relay.segments.segments import Segments
+from tests.support.segment_tables import (
+    NOW,
+    SECOND,
+    cohort_no,
+    counted,
+    know,
+    open_table,
+    poll,
+    segment,
+    send,
+)
+
+ids = st.sampled_from([*(f"u{number}" for number in range(12)), *RESTRICTED_IDS])
+lists = st.sets(ids, max_size=15)
+people = st.dictionaries(ids, st.lists(st.booleans(), max_size=3), max_size=15)
+
+
+async def _behind(segments: Segments, cohort: int, group: str) -> list[tuple[Any, ...]]:
+    asked = {"cohort": cohort, "group": group}
+    async with segments.reading.stream("ids_behind", asked) as blocks:
+        return [row async for block in blocks for row in block]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    takes_all=st.booleans(),
+    first=lists,
+    second=lists,
+    pushed=lists,
+    known=people,
+    later=people,
+    empty_ids=st.integers(0, 3),
+)
+def test_the_numbers_add_up_and_the_ids_behind_them_are_as_many(  # noqa: PLR0913  # random data
+    *,
+    takes_all: bool,
+    first: set[str],
+    second: set[str],
+    pushed: set[str],
+    known: dict[str, list[bool]],
+    later: dict[str, list[bool]],
+    empty_ids: int,
+) -> None:
+    """A person who asks where the rest is gets every single one named."""
+
+    async def check(folder: Path) -> None:
+        async with open_table(folder, AppRules(takes_all, None)) as segments:
+            await know(segments, known)
+            await poll(segments, folder, sorted(first))
+            await poll(segments, folder, sorted(second), at=NOW + SECOND, empty_ids=empty_ids)
+            await know(segments, later)
+            await send(segments, "m1", *sorted(pushed), computed_at=NOW + 2 * SECOND)
+            await _check(segments, folder, second | pushed, known | later, empty_ids)
+
+    with tempfile.TemporaryDirectory(prefix="relay-") as folder:
+        asyncio.run(check(Path(folder)))
+
+
+async def _check(
+    segments: Segments,
+    folder: Path,
+    listed: set[str],
+    known: dict[str, list[bool]],
+    empty_ids: int,
+) -> None:
+    number = await cohort_no(segments)
+    told = await segments.reading.explain(number)
+    assert told.cohort_size == len(listed) + empty_ids
+    assert told.cohort_size == (
+        told.empty_ids + told.restricted_ids + told.unknown_users + told.matched_users
+    )
+    assert told.matched_users == (
+        told.matched_without_subscription + told.only_unsubscribed + told.subscribed_users
+    )
+    assert told.empty_ids == empty_ids
+    assert told.subscribed_count == sum(sum(known.get(user, [])) for user in listed)
+    numbers = told._asdict()
+    rows = {group: await _behind(segments, number, group) for group in GROUPS}
+    for group, found in rows.items():
+        assert len(found) == numbers[group], group
+        names = [row[0] for row in found]
+        assert names == sorted(names)
+        for user, subscriptions, subscribed in found:
+            assert (subscriptions, subscribed) == (
+                len(known.get(user, [])),
+                sum(known.get(user, [])),
+            )
+    named = {row[0] for found in rows.values() for row in found}
+    assert named == listed
+    counted(folder)
+    if told.matched_users:
+        row = segment(folder)
+        assert (row["cohort_size"], row["matched_users"], row["subscribed_count"]) == (
+            told.cohort_size,
+            told.matched_users,
+            told.subscribed_count,
+        )

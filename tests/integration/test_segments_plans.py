@@ -1,0 +1,130 @@
+"""How SQLite finds the rows of the segment table: by index, whatever the tables grow to."""
+
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from relay.segments.sql import SQL
+from tests.support.segment_tables import open_table
+
+# Tables that stay small, or that hold just what one transaction is about.
+SMALL = {
+    "apps",
+    "cohorts",
+    "restricted",
+    "touched",
+    "told",
+    "json_each",
+    "discarded_lists",
+    "departures",
+    "sightings",
+    "salt",
+}
+
+# Queries that read a large table through, and why they may.
+READ_THROUGH = {
+    "forgotten": "once, at the start",
+    "changes_of_user": "somebody is forgotten, which is rare, on the reading connection",
+    "count_users": "asked by a person",
+    "count_subscriptions": "asked by a person",
+    "spent_run_changes": "runs are some thousands",
+    "drop_old_runs": "runs are some thousands",
+    "drop_old_messages": "housekeeping; some ten milliseconds with a month's messages",
+    "drop_old_changes": "housekeeping; a tenth of a second with two million changes",
+}
+
+ALIAS = re.compile(r"\b(?:FROM|JOIN|UPDATE|INTO)\s+(\w+)(?:\([^)]*\))?(?:\s+AS\s+(\w+))?")
+PARAMETER = re.compile(r":(\w+)")
+CREATES = ("make_touched", "make_told")
+
+
+def _plan(raw: sqlite3.Connection, query: str) -> list[str]:
+    names = dict.fromkeys(PARAMETER.findall(SQL[query]))
+    rows = raw.execute(f"EXPLAIN QUERY PLAN {SQL[query]}", names).fetchall()
+    return [str(row[3]) for row in rows]
+
+
+def _tables(raw: sqlite3.Connection, query: str) -> dict[str, str]:
+    """Return the table behind every name in a query, and in the views it reads."""
+    views = dict(raw.execute("SELECT name, sql FROM sqlite_master WHERE type = 'view'").fetchall())
+    texts = [SQL[query], *(sql for name, sql in views.items() if name in SQL[query])]
+    return {
+        alias or table: table for text in texts for table, alias in ALIAS.findall(text)
+    }
+
+
+def _scanned(raw: sqlite3.Connection, query: str) -> set[str]:
+    """Return the tables a query reads through."""
+    tables = _tables(raw, query)
+    scans = [step.split()[1] for step in _plan(raw, query) if step.startswith("SCAN")]
+    return {tables.get(name, name) for name in scans if name != "CONSTANT" and name[0] != "("}
+
+
+async def _ask(folder: Path, query: str) -> tuple[list[str], set[str]]:
+    async with open_table(folder) as segments:
+        return await segments.database.write(lambda raw: (_plan(raw, query), _scanned(raw, query)))
+
+
+async def test_no_query_reads_a_large_table_through(tmp_path: Path) -> None:
+    """What takes a moment with a thousand rows must not take minutes with ten million."""
+    async with open_table(tmp_path) as segments:
+        scanned = await segments.database.write(
+            lambda raw: {name: _scanned(raw, name) - SMALL for name in SQL if name not in CREATES}
+        )
+    found = {name: tables for name, tables in scanned.items() if tables}
+    assert {name: found[name] for name in found if name not in READ_THROUGH} == {}
+
+
+@pytest.mark.parametrize(
+    ("query", "needed"),
+    [
+        ("stage", "SEARCH o USING PRIMARY KEY (list=? AND external_id=?)"),
+        ("diff_entered", "SEARCH n USING PRIMARY KEY (list=? AND external_id>?"),
+        ("diff_entered", "SEARCH o USING PRIMARY KEY (list=? AND external_id=?)"),
+        ("diff_left", "SEARCH o USING PRIMARY KEY (list=? AND external_id>?"),
+        ("diff_left", "SEARCH n USING PRIMARY KEY (list=? AND external_id=?)"),
+        ("range_end", "SEARCH listed USING PRIMARY KEY (list=? AND external_id>?)"),
+        ("overlay_entering", "SEARCH m USING PRIMARY KEY (cohort=?)"),
+        ("overlay_leaving", "SEARCH listed USING PRIMARY KEY (list=? AND external_id=?)"),
+        ("drop_marked_changes", "SEARCH run_changes USING PRIMARY KEY (run=? AND external_id=?)"),
+        ("figures_of_changes", "SEARCH h USING PRIMARY KEY (run=?)"),
+        ("figures_of_changes", "SEARCH u USING PRIMARY KEY (app=? AND external_id=?)"),
+        ("figures_of_list", "SEARCH l USING PRIMARY KEY (list=?)"),
+        ("figures_of_touched", "SEARCH l USING PRIMARY KEY (list=? AND external_id=?)"),
+        ("figures_of_touched", "SEARCH u USING PRIMARY KEY (app=? AND external_id=?)"),
+        ("log_changes", "SEARCH h USING PRIMARY KEY (run=?)"),
+        ("log_members", "SEARCH l USING PRIMARY KEY (list=?)"),
+        ("log_touched", "SEARCH l USING PRIMARY KEY (list=? AND external_id=?)"),
+        ("enter", "SEARCH run_changes USING PRIMARY KEY (run=?)"),
+        ("leave", "SEARCH listed USING PRIMARY KEY (list=? AND external_id=?)"),
+        ("diff_message", "SEARCH m USING PRIMARY KEY (cohort=? AND external_id=?)"),
+        ("diff_message", "SEARCH l USING PRIMARY KEY (list=? AND external_id=?)"),
+        ("message_runs", "SEARCH runs USING INDEX runs_by_cohort (cohort=?)"),
+        ("members", "SEARCH l USING PRIMARY KEY (list=?)"),
+        ("members", "SEARCH u USING PRIMARY KEY (app=? AND external_id=?)"),
+        ("changes_page", "SEARCH h USING INDEX changes_by_cohort (cohort=? AND seq>?)"),
+        ("ids_behind", "SEARCH l USING PRIMARY KEY (list=?)"),
+        ("cohorts_of_user", "SEARCH l USING PRIMARY KEY (list=? AND external_id=?)"),
+        ("news", "SEARCH s USING INDEX subscriptions_by_id (app=? AND id=?)"),
+        ("subscription", "INDEX subscriptions_by_id (app=? AND id=?)"),
+        ("subscriptions_of", "SEARCH s USING PRIMARY KEY (app=? AND external_id=?)"),
+        ("refresh_users", "SEARCH s USING PRIMARY KEY (app=? AND external_id=?)"),
+        ("touch_gone", "SEARCH s USING PRIMARY KEY (app=? AND external_id>?"),
+        ("drop_gone", "SEARCH subscriptions USING PRIMARY KEY (app=? AND external_id>?"),
+        ("touch_absent_users", "SEARCH u USING PRIMARY KEY (app=? AND external_id>?"),
+        ("segments_page", "runs_held (cohort=?)"),
+    ],
+)
+async def test_a_hot_query_uses_its_index(tmp_path: Path, query: str, needed: str) -> None:
+    """Named plainly, so that a change of a plan is seen where it is made."""
+    steps, _ = await _ask(tmp_path, query)
+    assert needed in " | ".join(steps)
+
+
+@pytest.mark.parametrize("query", ["members", "changes_page", "ids_behind", "runs_page", "undo"])
+async def test_a_long_answer_is_not_sorted_first(tmp_path: Path, query: str) -> None:
+    """Its first line comes at once, whatever its length."""
+    steps, _ = await _ask(tmp_path, query)
+    assert "TEMP B-TREE" not in " | ".join(steps)
