@@ -31,7 +31,6 @@ from relay.errors import (
 from relay.segments.catalog import ListedCohort
 from relay.segments.forgetting import Forgotten
 from relay.segments.polls import LastPoll, OpenRun, Polls
-from relay.segments.publish import Comparison
 from relay.segments.runs import Export, Outcome, RunState
 from relay.segments.sorting import Piece, SortedIds, open_sorting
 from relay.segments.staging import RANGE_IDS
@@ -209,7 +208,7 @@ class Downloads:
         self, download: Download, ids: SortedIds, members: int, empty_ids: int
     ) -> Outcome:
         staging = self._polls.stage(download.cohort, download.run)
-        compared = Comparison(await staging.version(), self._clock.now_ms())
+        compared = await staging.begin()
         async for piece in ids.pieces(RANGE_IDS):
             await staging.add(self._without_forgotten(piece))
         await staging.note_members(members, empty_ids)

@@ -157,16 +157,7 @@ async def open_stage(
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         public, admin = (stack.enter_context(_reserved_port()) for _ in range(2))
-        hook = URL(f"http://{public}/v1/apps/{apps[0].name}/events")
-        options = SandboxOptions(
-            api_keys=tuple(app.api_key for app in apps),
-            target=Target(hook, apps[0].token),
-            app_id=apps[0].onesignal_id,
-            secret_key=apps[0].secret_key,
-            onesignal_key=apps[0].onesignal_key,
-        )
-        sandbox = Sandbox(options, clock=clock)
-        sandbox.exports.put(script.audience.subscriptions)
+        sandbox = _make_sandbox(apps, script, public, clock)
         url = await stack.enter_async_context(running(sandbox.app))
         doors = Doors(public, admin, str(url.origin()))
         data = folder / DATA_NAME
@@ -187,6 +178,21 @@ async def open_stage(
                 apps, script, doors, folder, sandbox, process, journals, watch, api, view, clock
             )
             tasks.cancel_scope.cancel()
+
+
+def _make_sandbox(apps: tuple[App, App], script: Script, public: Address, clock: Clock) -> Sandbox:
+    """Return stand-ins that know both apps, and OneSignal's users of the first one."""
+    first = apps[0]
+    options = SandboxOptions(
+        api_keys=tuple(app.api_key for app in apps),
+        target=Target(URL(f"http://{public}/v1/apps/{first.name}/events"), first.token),
+        app_id=first.onesignal_id,
+        secret_key=first.secret_key,
+        onesignal_key=first.onesignal_key,
+    )
+    sandbox = Sandbox(options, clock=clock)
+    sandbox.exports.put(script.audience.subscriptions)
+    return sandbox
 
 
 @dataclass(frozen=True, slots=True)

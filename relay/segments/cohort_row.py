@@ -6,6 +6,18 @@ from typing import NamedTuple
 from relay.segments.sql import SQL
 
 
+class Comparison(NamedTuple):
+    """What a staged list was compared with.
+
+    Attributes:
+        version: Of the list in force when the comparison began.
+        words: Of the webhook until then; whom it spoke of since is compared anew.
+    """
+
+    version: int
+    words: int
+
+
 class CohortRow(NamedTuple):
     """A cohort and the list in force.
 
@@ -18,6 +30,7 @@ class CohortRow(NamedTuple):
         list: The list in force, 0 if there is none.
         list_at: Since when.
         version: Rises whenever another list, or another state of it, comes into force.
+        words: Words of the webhook so far.
         is_segment: Whether its segment exists.
         matched_users: Members of the segment.
         applied_computed_at: Amplitude's time of the downloaded list, None if never downloaded.
@@ -31,9 +44,15 @@ class CohortRow(NamedTuple):
     list: int
     list_at: int
     version: int
+    words: int
     is_segment: int
     matched_users: int
     applied_computed_at: int | None
+
+    @property
+    def compared(self) -> "Comparison":
+        """What a list that is compared now is compared with."""
+        return Comparison(self.version, self.words)
 
     @property
     def scope(self) -> dict[str, int]:

@@ -9,7 +9,7 @@ from relay.database.database import Database
 from relay.errors import RelayError
 from relay.segments.cohort_row import load_cohort
 from relay.segments.messages import apply_held, change_list
-from relay.segments.publish import Comparison, publish
+from relay.segments.publish import publish
 from relay.segments.runs import (
     Outcome,
     RunRow,
@@ -55,10 +55,10 @@ class Decisions:
         staging = Staging(self._database, run.cohort, run_id)
         outcome = None
         while outcome is None:  # a list that comes into force meanwhile asks for another look
-            version = await staging.compare()
+            compared = await staging.compare()
             outcome = await self._database.write(
-                lambda raw, version=version: publish(  # type: ignore[misc]
-                    raw, run_id, Comparison(version, at), None, at
+                lambda raw, compared=compared: publish(  # type: ignore[misc]
+                    raw, run_id, compared, None, at
                 )
             )
 
@@ -124,7 +124,7 @@ def _roll_back(cohort_no: int, revision: int | None, at: int, raw: sqlite3.Conne
         for place, (run, _, _, made, *_) in enumerate(undoable)
         if (place == 0 if revision is None else made > revision)
     ]
-    if not undone:
+    if not undone or not _leads_to(raw, cohort_no, undone, revision):
         raise NotPossible("there is nothing kept that could be undone to get there")
     run = begin_run(raw, cohort_no, RunSource.ROLLBACK, at)
     in_force = {"list": cohort.list, "list_at": cohort.list_at}
@@ -136,3 +136,14 @@ def _roll_back(cohort_no: int, revision: int | None, at: int, raw: sqlite3.Conne
     effect = change_list(raw, cohort, run, at)
     finish_run(raw, run, Outcome(RunState.APPLIED, effect.added, effect.removed), at)
     return run
+
+
+def _leads_to(
+    raw: sqlite3.Connection, cohort: int, undone: list[int], revision: int | None
+) -> bool:
+    """Return whether undoing these runs leads to a revision, and not only towards it."""
+    if revision is None:
+        return True
+    oldest = {"cohort": cohort, "run": min(undone)}
+    (before,) = raw.execute(SQL["revision_before"], oldest).fetchone()
+    return before is None or revision >= before

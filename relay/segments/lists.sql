@@ -2,7 +2,7 @@
 
 -- name: cohort
 SELECT c.no, c.app, c.cohort_id, a.takes_all, a.segment_limit, c.list, c.list_at, c.version,
-    c.is_segment, c.matched_users, c.applied_computed_at
+    c.words, c.is_segment, c.matched_users, c.applied_computed_at
 FROM cohorts AS c JOIN apps AS a ON a.no = c.app
 WHERE c.no = :cohort;
 
@@ -42,6 +42,9 @@ ORDER BY external_id LIMIT 1 OFFSET :count;
 -- name: drop_changes
 DELETE FROM run_changes WHERE run = :run;
 
+-- name: next_word
+UPDATE cohorts SET words = words + 1 WHERE no = :cohort RETURNING words;
+
 -- name: overlay_entering
 -- What the webhook said of a later computation counts more than a downloaded list.
 INSERT OR IGNORE INTO listed (list, external_id, entered_at)
@@ -61,14 +64,14 @@ WHERE list = :list AND external_id IN (
 DELETE FROM run_changes
 WHERE run = :list AND external_id IN (
     SELECT m.external_id FROM marks AS m
-    WHERE m.cohort = :cohort AND (m.computed_at > :computed_at OR m.at >= :since)
+    WHERE m.cohort = :cohort AND (m.computed_at > :computed_at OR m.word > :words)
 );
 
 -- name: diff_marked_entered
 INSERT INTO run_changes (run, external_id, change, entered_at)
 SELECT :list, m.external_id, 1, NULL
 FROM marks AS m
-WHERE m.cohort = :cohort AND (m.computed_at > :computed_at OR m.at >= :since)
+WHERE m.cohort = :cohort AND (m.computed_at > :computed_at OR m.word > :words)
     AND EXISTS (SELECT 1 FROM listed AS n WHERE n.list = :list AND n.external_id = m.external_id)
     AND NOT EXISTS (
         SELECT 1 FROM listed AS o WHERE o.list = :old AND o.external_id = m.external_id
@@ -78,7 +81,7 @@ WHERE m.cohort = :cohort AND (m.computed_at > :computed_at OR m.at >= :since)
 INSERT INTO run_changes (run, external_id, change, entered_at)
 SELECT :list, o.external_id, 0, coalesce(o.entered_at, :list_at)
 FROM marks AS m JOIN listed AS o ON o.list = :old AND o.external_id = m.external_id
-WHERE m.cohort = :cohort AND (m.computed_at > :computed_at OR m.at >= :since)
+WHERE m.cohort = :cohort AND (m.computed_at > :computed_at OR m.word > :words)
     AND NOT EXISTS (
         SELECT 1 FROM listed AS n WHERE n.list = :list AND n.external_id = m.external_id
     );

@@ -96,7 +96,7 @@ def apply_held(
     scope = {"run": run, "cohort": cohort.no, "list": cohort.list, "computed_at": computed_at}
     raw.execute(SQL["drop_void_changes"], scope)
     raw.execute(SQL["recall_entries"], {**scope, "list_at": cohort.list_at})
-    raw.execute(SQL["mark_changes"], {**scope, "at": at})
+    raw.execute(SQL["mark_changes"], {**scope, "word": _next_word(raw, cohort)})
     effect = change_list(raw, cohort, run, at)
     finish_run(raw, run, Outcome(RunState.APPLIED, effect.added, effect.removed), at)
     raw.execute(SQL["note_computed"], {"cohort": cohort.no, "computed_at": computed_at, "at": at})
@@ -186,12 +186,10 @@ def _apply(
     scope = {"list": cohort.list, "delta": ONE_MESSAGE, "at": at}
     raw.execute(SQL["enter"], scope)
     raw.execute(SQL["leave"], scope)
-    word = {"cohort": cohort.no, "computed_at": message.computed_at, "at": at}
-    raw.execute(
-        SQL["mark"],
-        {**word, "ids": _json(message.user_ids), "is_member": message.is_entering},
-    )
-    raw.execute(SQL["note_computed"], word)
+    told = {"cohort": cohort.no, "computed_at": message.computed_at}
+    marked = {"ids": _json(message.user_ids), "is_member": message.is_entering}
+    raw.execute(SQL["mark"], {**told, **marked, "word": _next_word(raw, cohort)})
+    raw.execute(SQL["note_computed"], {**told, "at": at})
     effect = shift_by_changes(raw, cohort, run, entering, leaving, at=at, delta=ONE_MESSAGE)
     _gather(raw, run)
     finish_run(
@@ -201,6 +199,10 @@ def _apply(
         at,
     )
     return effect
+
+
+def _next_word(raw: sqlite3.Connection, cohort: CohortRow) -> int:
+    return int(raw.execute(SQL["next_word"], {"cohort": cohort.no}).fetchone()[0])
 
 
 def _gather(raw: sqlite3.Connection, run: int) -> None:

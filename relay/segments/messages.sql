@@ -15,10 +15,10 @@ WHERE coalesce(m.computed_at, 0) <= :computed_at AND (l.external_id IS NULL) = :
 
 -- name: mark
 -- The newest word about each user; of two of one computation the later one.
-INSERT INTO marks (cohort, external_id, computed_at, is_member, at)
-SELECT :cohort, i.value, :computed_at, :is_member, :at FROM json_each(:ids) AS i WHERE true
+INSERT INTO marks (cohort, external_id, computed_at, is_member, word)
+SELECT :cohort, i.value, :computed_at, :is_member, :word FROM json_each(:ids) AS i WHERE true
 ON CONFLICT (cohort, external_id) DO UPDATE SET
-    computed_at = excluded.computed_at, is_member = excluded.is_member, at = excluded.at
+    computed_at = excluded.computed_at, is_member = excluded.is_member, word = excluded.word
 WHERE excluded.computed_at >= computed_at;
 
 -- name: cancel_opposites
@@ -54,10 +54,10 @@ DELETE FROM run_changes WHERE run = :run AND (
 );
 
 -- name: mark_changes
-INSERT INTO marks (cohort, external_id, computed_at, is_member, at)
-SELECT :cohort, external_id, :computed_at, change, :at FROM run_changes WHERE run = :run
+INSERT INTO marks (cohort, external_id, computed_at, is_member, word)
+SELECT :cohort, external_id, :computed_at, change, :word FROM run_changes WHERE run = :run
 ON CONFLICT (cohort, external_id) DO UPDATE SET
-    computed_at = excluded.computed_at, is_member = excluded.is_member, at = excluded.at
+    computed_at = excluded.computed_at, is_member = excluded.is_member, word = excluded.word
 WHERE excluded.computed_at >= computed_at;
 
 -- name: recall_entries

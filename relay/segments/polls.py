@@ -11,7 +11,8 @@ from typing import NamedTuple
 from relay.cohorts.guard import GuardPolicy
 from relay.cohorts.staleness import Watermark
 from relay.database.database import Database
-from relay.segments.publish import Comparison, publish
+from relay.segments.cohort_row import Comparison
+from relay.segments.publish import publish
 from relay.segments.runs import Export, Outcome, RunSource, begin_run
 from relay.segments.sql import SQL
 from relay.segments.staging import Staging
@@ -129,7 +130,7 @@ class Polls:
             outcome = await self._database.write(step)
             if outcome is not None:
                 return outcome
-            compared = Comparison(await staging.compare(), at)
+            compared = await staging.compare()
 
 
 def _publish(

@@ -5,10 +5,15 @@ figures, what its followers are told, and the run's end.
 """
 
 import sqlite3
-from typing import NamedTuple
 
 from relay.cohorts.guard import GuardPolicy, explain_hold, is_implausible
-from relay.segments.cohort_row import CohortRow, Figures, load_cohort, weigh_changes
+from relay.segments.cohort_row import (
+    CohortRow,
+    Comparison,
+    Figures,
+    load_cohort,
+    weigh_changes,
+)
 from relay.segments.effects import shift_by_changes
 from relay.segments.runs import (
     Outcome,
@@ -19,18 +24,6 @@ from relay.segments.runs import (
     supersede_held,
 )
 from relay.segments.sql import SQL
-
-
-class Comparison(NamedTuple):
-    """What a staged list was compared with.
-
-    Attributes:
-        version: Of the list in force then.
-        since: When the comparison began.
-    """
-
-    version: int
-    since: int
 
 
 def publish(
@@ -55,7 +48,7 @@ def publish(
     cohort = load_cohort(raw, run.cohort)
     if cohort.version != compared.version:
         return None
-    _heed_webhook(raw, cohort, run, compared.since)
+    _heed_webhook(raw, cohort, run, compared.words)
     entering, leaving = weigh_changes(raw, cohort, run_id)
     removed = leaving.matched_users
     if (
@@ -67,7 +60,7 @@ def publish(
     return _apply(raw, cohort, run, entering, leaving, at)
 
 
-def _heed_webhook(raw: sqlite3.Connection, cohort: CohortRow, run: RunRow, since: int) -> None:
+def _heed_webhook(raw: sqlite3.Connection, cohort: CohortRow, run: RunRow, words: int) -> None:
     """Let the newer words of the webhook stand, and compare anew whom it spoke of meanwhile."""
     scope = {
         "cohort": cohort.no,
@@ -75,7 +68,7 @@ def _heed_webhook(raw: sqlite3.Connection, cohort: CohortRow, run: RunRow, since
         "old": cohort.list,
         "list_at": cohort.list_at,
         "computed_at": run.computed_at or 0,
-        "since": since,
+        "words": words,
     }
     for query in (
         "overlay_entering",

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,7 @@ from anyio import CapacityLimiter
 
 from relay.database.connection import Connection, open_connection
 from relay.database.database import Database, Row, translate
+from relay.segments.decisions import UNDOABLE_RUNS
 from relay.segments.sql import SQL
 
 GROUPS: Final = (
@@ -99,6 +100,17 @@ class Run(NamedTuple):
     added: int
     removed: int
     reason: str | None
+
+
+class Undoable(NamedTuple):
+    """A run that changed a cohort's list and can be undone."""
+
+    run_id: int
+    source: str
+    finished_at: int
+    revision: int
+    added: int
+    removed: int
 
 
 class CohortOfUser(NamedTuple):
@@ -204,6 +216,11 @@ class Reading:
         }
         return [Run(*row) for row in await self._database.fetch(SQL["runs_page"], page)]
 
+    async def undoable(self, cohort: int) -> list[Undoable]:
+        """Return the runs of a cohort that can be undone, newest first."""
+        kept = {"cohort": cohort, "count": UNDOABLE_RUNS}
+        return [Undoable(*row) for row in await self._database.fetch(SQL["undoable_runs"], kept)]
+
     async def user(self, app: str, external_id: str) -> KnownUser:
         """Return what is known of a user, in one consistent read."""
         return await self._database.read(partial(_read_user, app, external_id))
@@ -229,10 +246,13 @@ class Reading:
         Raises:
             StoreFailed: If the file cannot be read.
         """
-        async with (
-            self._streams,
-            open_connection(self._path, writable=False) as connection,
-        ):
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._streams)
+            try:
+                opened = open_connection(self._path, writable=False)
+                connection = await stack.enter_async_context(opened)
+            except sqlite3.Error as error:
+                raise translate(error) from error
             yield _blocks(connection, SQL[query], parameters)
 
 

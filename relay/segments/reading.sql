@@ -85,6 +85,9 @@ ORDER BY c.no;
 SELECT s.state, count(*), max(s.applied_at) FROM segments AS s WHERE s.app = :app GROUP BY s.state;
 
 -- name: last_run_of_app
-SELECT r.finished_at FROM runs AS r JOIN cohorts AS c ON c.no = r.cohort
-WHERE c.app = :app AND r.finished_at IS NOT NULL AND r.source <> 'directory'
-ORDER BY r.run_id DESC LIMIT 1;
+SELECT max((
+    SELECT r.finished_at FROM runs AS r
+    WHERE r.cohort = c.no AND r.finished_at IS NOT NULL AND r.source <> 'directory'
+    ORDER BY r.run_id DESC LIMIT 1
+))
+FROM cohorts AS c WHERE c.app = :app;

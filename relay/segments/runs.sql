@@ -114,6 +114,12 @@ WHERE r.cohort = :cohort AND r.state = 'applied' AND r.source <> 'directory'
     AND EXISTS (SELECT 1 FROM run_changes AS h WHERE h.run = r.run_id)
 ORDER BY r.run_id DESC LIMIT :count;
 
+-- name: revision_before
+-- What the last run before some kept ones made that changed members: further back nothing leads.
+SELECT max(revision) FROM runs
+WHERE cohort = :cohort AND run_id < :run AND state = 'applied' AND source <> 'directory'
+    AND added + removed > 0;
+
 -- name: undo
 -- The inverse of some runs (a JSON array), as far as the list in force differs from it.
 INSERT INTO run_changes (run, external_id, change, entered_at)
@@ -156,9 +162,14 @@ DELETE FROM run_changes WHERE (run, external_id) IN (
 
 -- name: spent_run_changes
 -- Runs whose changes are kept without need: not among a cohort's last applied ones, nor open.
-SELECT r.run_id FROM runs AS r
-WHERE EXISTS (SELECT 1 FROM run_changes AS h WHERE h.run = r.run_id)
-    AND r.state NOT IN ('running', 'held')
+WITH RECURSIVE kept (run) AS (  -- the distinct runs, one look into the index each
+    SELECT min(h.run) FROM run_changes AS h
+    UNION ALL
+    SELECT (SELECT min(h.run) FROM run_changes AS h WHERE h.run > kept.run) FROM kept
+    WHERE kept.run IS NOT NULL
+)
+SELECT r.run_id FROM kept CROSS JOIN runs AS r ON r.run_id = kept.run
+WHERE r.state NOT IN ('running', 'held')
     AND r.run_id NOT IN (
         SELECT k.run_id FROM runs AS k
         WHERE k.cohort = r.cohort AND k.state = 'applied' AND k.source <> 'directory'
@@ -169,11 +180,11 @@ LIMIT 1;
 
 -- name: drop_old_runs
 DELETE FROM runs WHERE run_id IN (
-    SELECT r.run_id FROM runs AS r
+    SELECT r.run_id FROM (SELECT o.run_id FROM runs AS o ORDER BY o.run_id LIMIT :limit) AS old
+    CROSS JOIN runs AS r ON r.run_id = old.run_id
     WHERE r.finished_at < :before AND r.state NOT IN ('running', 'held')
         AND NOT EXISTS (SELECT 1 FROM run_changes AS h WHERE h.run = r.run_id)
         AND NOT EXISTS (SELECT 1 FROM cohorts AS c WHERE c.list = r.run_id)
-    LIMIT :limit
 );
 
 -- name: drop_listed
@@ -194,7 +205,8 @@ DELETE FROM messages WHERE (app, message_id) IN (
 
 -- name: drop_old_changes
 DELETE FROM changes WHERE seq IN (
-    SELECT seq FROM changes WHERE at < :before ORDER BY seq LIMIT :limit
+    SELECT old.seq FROM (SELECT h.seq, h.at FROM changes AS h ORDER BY h.seq LIMIT :limit) AS old
+    WHERE old.at < :before
 );
 
 -- name: drop_old_sightings

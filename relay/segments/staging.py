@@ -8,7 +8,7 @@ import sqlite3
 from functools import partial
 
 from relay.database.database import Database
-from relay.segments.cohort_row import CohortRow, load_cohort
+from relay.segments.cohort_row import CohortRow, Comparison, load_cohort
 from relay.segments.sorting import Piece
 from relay.segments.sql import SQL
 
@@ -39,22 +39,22 @@ class Staging:
 
         await self._database.write(change)
 
-    async def compare(self) -> int:
-        """Compare the whole list anew; return the version of the list in force it stands for.
+    async def compare(self) -> Comparison:
+        """Compare the whole list anew; return what it is compared with.
 
         The list in force may be replaced meanwhile; publishing then says so.
         """
-        version = await self._database.write(partial(_begin_comparison, self._cohort, self.run))
+        compared = await self._database.write(partial(_begin_comparison, self._cohort, self.run))
         after: str | None = ""
         while after is not None:
             after = await self._database.write(
                 partial(_compare_next, self._cohort, self.run, after)
             )
-        return version
+        return compared
 
-    async def version(self) -> int:
-        """Return the version of the list now in force."""
-        return await self._database.read(lambda raw: load_cohort(raw, self._cohort).version)
+    async def begin(self) -> Comparison:
+        """Return what the pieces added from now on are compared with."""
+        return await self._database.read(lambda raw: load_cohort(raw, self._cohort).compared)
 
     async def note_members(self, members: int, empty_ids: int) -> None:
         """Remember how many distinct and how many empty ids the file had."""
@@ -70,9 +70,9 @@ def _compare(
     raw.execute(SQL["diff_left"], {**bounds, "list_at": cohort.list_at})
 
 
-def _begin_comparison(cohort: int, run: int, raw: sqlite3.Connection) -> int:
+def _begin_comparison(cohort: int, run: int, raw: sqlite3.Connection) -> Comparison:
     raw.execute(SQL["drop_changes"], {"run": run})
-    return load_cohort(raw, cohort).version
+    return load_cohort(raw, cohort).compared
 
 
 def _compare_next(cohort: int, run: int, after: str, raw: sqlite3.Connection) -> str | None:

@@ -17,6 +17,7 @@ from relay.clock import SystemClock
 from relay.cohorts.catalog import Usage
 from relay.errors import (
     FileRejected,
+    UpstreamBusy,
     UpstreamError,
     UpstreamRefused,
     UpstreamUnavailable,
@@ -216,7 +217,7 @@ async def test_an_export_that_is_gone_is_unknown() -> None:
     [
         *((400, UpstreamRefused), (401, UpstreamRefused), (403, UpstreamRefused)),
         *((404, UpstreamUnknown), (410, UpstreamUnknown), (405, UpstreamRefused)),
-        *((302, UpstreamUnavailable), (408, UpstreamUnavailable), (429, UpstreamUnavailable)),
+        *((302, UpstreamUnavailable), (408, UpstreamUnavailable), (429, UpstreamBusy)),
         *((500, UpstreamUnavailable), (503, UpstreamUnavailable), (504, UpstreamUnavailable)),
     ],
 )
@@ -410,7 +411,7 @@ async def test_other_links_are_not_followed(location: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(403, UpstreamRefused), (404, UpstreamUnknown), (429, UpstreamUnavailable)],
+    [(403, UpstreamRefused), (404, UpstreamUnknown), (429, UpstreamBusy)],
 )
 async def test_amplitudes_own_no_to_a_file_is_like_any_other(
     status: int, kind: type[UpstreamError]

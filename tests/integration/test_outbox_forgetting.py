@@ -197,9 +197,7 @@ def _deaths(events: Sequence[Waiting]) -> list[Death]:
         (lambda claim: Settlement(dead=_deaths(claim.events)), (0, 0, 2, 1)),
         (lambda claim: Settlement(released=_tried(claim.events)), (2, 0, 0, 1)),
         (
-            lambda claim: Settlement(
-                delivered=claim.events[::2], vanished=claim.events[1:2]
-            ),
+            lambda claim: Settlement(delivered=claim.events[::2], vanished=claim.events[1:2]),
             (0, 2, 0, 1),
         ),
         (
@@ -257,7 +255,9 @@ async def test_an_event_forgotten_during_its_upload_is_not_uploaded_again(
     amplitude = ScriptedAmplitude(script)
     amplitude.may_answer = anyio.Event()
     async with running_delivery(tmp_path, amplitude) as bench:
-        await append(bench.outbox, mapped("a", user_id="ben"), _of("b"), mapped("c", user_id="cleo"))
+        await append(
+            bench.outbox, mapped("a", user_id="ben"), _of("b"), mapped("c", user_id="cleo")
+        )
         await amplitude.until(lambda: len(amplitude.uploads) == 1)
         assert await _forget(bench.outbox) == 1
         amplitude.may_answer.set()

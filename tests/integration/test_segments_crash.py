@@ -11,7 +11,6 @@ from relay.cohorts.catalog import Cohort
 from relay.cohorts.guard import GuardPolicy
 from relay.cohorts.staleness import Watermark
 from relay.segments.polls import Polls
-from relay.segments.publish import Comparison
 from relay.segments.runs import Export
 from relay.segments.segments import DATABASE_NAME, Segments
 from relay.segments.sorting import SortedIds, open_sorting
@@ -35,7 +34,7 @@ from tests.support.segment_tables import (
     tidy,
 )
 
-OLD = [f"u{number:02}" for number in range(0, 12)]
+OLD = [f"u{number:02}" for number in range(12)]
 NEW = [f"u{number:02}" for number in range(4, 16)]
 EVERYBODY = sorted({*OLD, *NEW})
 T1, T2 = NOW + 600 * SECOND, NOW + 1_200 * SECOND
@@ -58,7 +57,7 @@ async def _reconcile(segments: Segments, folder: Path, run: int, copy: Copy) -> 
     """Stage and publish the new list, with a copy of the disk at every step."""
     polls = Polls(segments.database)
     staging = polls.stage(await cohort_no(segments), run)
-    compared = Comparison(await staging.version(), T1)
+    compared = await staging.begin()
     async with open_sorting(folder / "sorting.db") as scratch:
         await _stage(staging, SortedIds(scratch), copy)
     copy("staged")
@@ -80,14 +79,15 @@ async def _stage(staging: Staging, ids: SortedIds, copy: Copy) -> None:
 
 def _is_sound(folder: Path) -> bool:
     with closing(sqlite3.connect(folder / DATABASE_NAME)) as raw:
-        return bool(raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)])
+        found: list[tuple[str]] = raw.execute("PRAGMA integrity_check").fetchall()
+        return found == [("ok",)]
 
 
 def _is_whole(folder: Path) -> bool:
     """Check that a copy holds one whole revision; tell whether it is the new one."""
     assert _is_sound(folder)
     found, row = members(folder), segment(folder)
-    is_new = row["revision"] == 2
+    is_new: bool = row["revision"] == 2
     assert found == (NEW if is_new else OLD)
     assert (row["matched_users"], row["subscribed_count"]) == (12, 12)
     assert row["computed_at"] == (T1 if is_new else NOW)

@@ -90,9 +90,7 @@ async def test_a_file_that_replaces_is_the_whole_truth_about_users(tmp_path: Pat
     async with open_table(tmp_path) as segments:
         await know(segments, {"a": [True], "b": [True], "c": [], "z": [False]})
         await poll(segments, tmp_path, ["a", "b", "c", "z"])
-        await take_export(
-            segments, tmp_path, {"b": {"b/0": True}}, asked_at=T1, drops_users=True
-        )
+        await take_export(segments, tmp_path, {"b": {"b/0": True}}, asked_at=T1, drops_users=True)
         assert (_users(tmp_path), members(tmp_path)) == (["b"], ["b"])
         assert segment(tmp_path)["cohort_size"] == 4
         counted(tmp_path)
@@ -147,7 +145,7 @@ async def test_a_subscription_moves_to_its_new_user(
 @pytest.mark.parametrize(("asked_at", "flag"), [(T1, 0), (T3, 1)])
 @pytest.mark.parametrize("is_whole", [True, False])
 async def test_of_an_event_and_an_export_the_newer_counts(
-    tmp_path: Path, asked_at: int, flag: int, is_whole: bool
+    tmp_path: Path, asked_at: int, flag: int, *, is_whole: bool
 ) -> None:
     """An export takes minutes; who unsubscribed meanwhile has unsubscribed."""
     async with open_table(tmp_path) as segments:
@@ -176,7 +174,7 @@ async def test_a_late_event_does_not_outdo_a_newer_export(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("asked_at", "is_there"), [(T1, True), (T3, False)])
 async def test_a_subscription_learnt_from_an_event_stays_until_a_newer_export_lacks_it(
-    tmp_path: Path, asked_at: int, is_there: bool
+    tmp_path: Path, asked_at: int, *, is_there: bool
 ) -> None:
     """It is younger than the export, or it is gone; its user is known either way."""
     async with open_table(tmp_path) as segments:
@@ -208,7 +206,9 @@ async def test_of_the_app_s_word_and_an_export_the_newer_counts(
         await _put(segments, "a", T2, s=False)
         assert _subscriptions(tmp_path) == {"s": ("a", 0)}
         await take_export(segments, tmp_path, {"a": {"t": True}}, asked_at=asked_at)
-        assert {id_: row for id_, row in _subscriptions(tmp_path).items() if id_ in wanted} == wanted
+        assert {
+            id_: row for id_, row in _subscriptions(tmp_path).items() if id_ in wanted
+        } == wanted
 
 
 async def test_the_app_s_word_is_all_subscriptions_of_the_user(tmp_path: Path) -> None:

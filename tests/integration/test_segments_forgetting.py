@@ -99,7 +99,11 @@ async def test_figures_and_revision_follow(tmp_path: Path) -> None:
         await poll(segments, tmp_path, [WHO, "a"])
         await forget(segments, WHO, T1)
         found = segment(tmp_path)
-        assert (found["cohort_size"], found["matched_users"], found["subscribed_count"]) == (1, 1, 1)
+        assert (found["cohort_size"], found["matched_users"], found["subscribed_count"]) == (
+            1,
+            1,
+            1,
+        )
         assert (found["revision"], found["applied_at"]) == (2, T1)
         run = runs(tmp_path)[-1]
         assert (run["source"], run["removed"]) == ("directory", 1)
@@ -118,9 +122,7 @@ async def test_whoever_is_listed_can_be_forgotten(
         told = changes(tmp_path)
         await forget(segments, who)
         assert members(tmp_path) == ["a"]
-        assert changes(tmp_path) == (
-            [("a", "entered"), (who, "left")] if was_member else told
-        )
+        assert changes(tmp_path) == ([("a", "entered"), (who, "left")] if was_member else told)
         counted(tmp_path)
 
 
@@ -165,9 +167,7 @@ async def test_a_forgotten_id_is_recognised_after_a_restart(tmp_path: Path) -> N
         assert (number, WHO) in segments.forgotten
         assert (number, "a") not in segments.forgotten
         assert segments.forgotten.without(number, ["a", WHO]) == ["a"]
-        await take_export(
-            segments, tmp_path, {WHO: {"s": True}, "a": {"t": True}}, asked_at=T1
-        )
+        await take_export(segments, tmp_path, {WHO: {"s": True}, "a": {"t": True}}, asked_at=T1)
         assert members(tmp_path) == ["a"]
         assert look(tmp_path, "SELECT external_id FROM subscriptions") == [("a",)]
 

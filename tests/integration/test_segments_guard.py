@@ -1,7 +1,10 @@
 """The guard: nobody leaves in masses without a person having seen it."""
 
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
+import anyio
 import pytest
 
 from relay.cohorts.guard import GuardPolicy
@@ -210,3 +213,23 @@ async def test_a_first_download_is_never_held(tmp_path: Path) -> None:
     async with open_table(tmp_path) as segments:
         await know(segments, {user: [True] for user in TEN})
         assert (await poll(segments, tmp_path, TEN, guard=SMALL)).state == "applied"
+
+
+async def test_of_two_decisions_at_once_one_counts_and_the_other_says_so(tmp_path: Path) -> None:
+    """Two people look at the same dashboard; neither may believe what did not happen."""
+    async with open_table(tmp_path) as segments:
+        await _ten_members(segments, tmp_path)
+        await poll(segments, tmp_path, ["u0"], guard=SMALL, at=FIRST)
+        run_id = runs(tmp_path)[-1]["run_id"]
+        done: list[str] = []
+
+        async def decide(name: str, decision: Callable[[int, int], Awaitable[None]]) -> None:
+            with suppress(NotPossible):
+                await decision(run_id, SECOND_TIME)
+                done.append(name)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(decide, "applied", segments.decisions.approve)
+            group.start_soon(decide, "rejected", segments.decisions.reject)
+        assert done == [runs(tmp_path)[-1]["state"]]
+        counted(tmp_path)

@@ -29,6 +29,7 @@ READ_THROUGH = {
     "changes_of_user": "somebody is forgotten, which is rare, on the reading connection",
     "count_users": "asked by a person",
     "count_subscriptions": "asked by a person",
+    "last_run_of_app": "a cohort's runs, newest first, up to the first that ended",
     "spent_run_changes": "runs are some thousands",
     "drop_old_runs": "runs are some thousands",
     "drop_old_messages": "housekeeping; some ten milliseconds with a month's messages",
@@ -50,9 +51,7 @@ def _tables(raw: sqlite3.Connection, query: str) -> dict[str, str]:
     """Return the table behind every name in a query, and in the views it reads."""
     views = dict(raw.execute("SELECT name, sql FROM sqlite_master WHERE type = 'view'").fetchall())
     texts = [SQL[query], *(sql for name, sql in views.items() if name in SQL[query])]
-    return {
-        alias or table: table for text in texts for table, alias in ALIAS.findall(text)
-    }
+    return {alias or table: table for text in texts for table, alias in ALIAS.findall(text)}
 
 
 def _scanned(raw: sqlite3.Connection, query: str) -> set[str]:

@@ -58,10 +58,12 @@ async def test_lists_out_of_force_vanish_piece_by_piece(tmp_path: Path) -> None:
     async with open_table(tmp_path) as segments:
         await know(segments, {"a": [True]})
         await segments.database.write(
-            lambda raw: raw.executemany(
-                "INSERT INTO listed (list, external_id) VALUES (77, ?)",
-                ((user,) for user in everybody),
-            ).rowcount
+            lambda raw: (
+                raw.executemany(
+                    "INSERT INTO listed (list, external_id) VALUES (77, ?)",
+                    ((user,) for user in everybody),
+                ).rowcount
+            )
         )
         await segments.database.execute("INSERT INTO discarded_lists (list) VALUES (77)", {})
         await poll(segments, tmp_path, ["a", "b"])

@@ -77,7 +77,7 @@ async def test_a_revision_whose_runs_are_kept_is_restored(tmp_path: Path, revisi
 @pytest.mark.parametrize("is_tidied", [False, True])
 @pytest.mark.parametrize("revision", [0, 1])
 async def test_a_revision_whose_runs_are_not_kept_is_not_made_up(
-    tmp_path: Path, revision: int, is_tidied: bool
+    tmp_path: Path, revision: int, *, is_tidied: bool
 ) -> None:
     """Undoing as much as there is would give another revision than the one asked for."""
     async with open_table(tmp_path) as segments:

@@ -14,6 +14,7 @@ import pytest
 from relay.cohorts.catalog import Cohort
 from relay.cohorts.guard import GuardPolicy
 from relay.cohorts.staleness import Watermark
+from relay.segments.catalog import AppRules
 from relay.segments.polls import Polls
 from relay.segments.runs import Export
 from relay.segments.segments import DATABASE_NAME, Segments
@@ -315,3 +316,15 @@ async def test_a_read_transaction_sees_one_revision_to_its_end(tmp_path: Path) -
             assert figures(raw) == (1, 2, 2)
             raw.execute("COMMIT")
             assert figures(raw) == (2, 1, 1)
+
+
+async def test_who_enters_by_the_settings_bears_that_instant(tmp_path: Path) -> None:
+    """Whoever reads members since an instant must not miss whom the followers are told of."""
+    async with open_table(tmp_path) as segments:
+        await know(segments, {"a": [True]}, NOW - DAY_MS)
+        await poll(segments, tmp_path, ["a", "b"], at=NOW - DAY_MS)
+    async with open_table(tmp_path, AppRules(takes_all=True, segment_limit=None)) as segments:
+        assert _entered(tmp_path) == {"a": NOW - DAY_MS, "b": NOW}
+        await send(segments, "m1", "NA", computed_at=T1, at=T1)
+        await know(segments, {"NA": [True]}, T2)
+        assert _entered(tmp_path)["NA"] == T2

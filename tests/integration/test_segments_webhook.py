@@ -97,9 +97,7 @@ async def test_the_words_of_one_computation_count_as_they_come(tmp_path: Path) -
         assert members(tmp_path) == ["a"]
 
 
-@pytest.mark.parametrize(
-    ("computed_at", "left"), [(T1, ["b"]), (T2, ["a", "b"]), (T3, ["a", "b"])]
-)
+@pytest.mark.parametrize(("computed_at", "left"), [(T1, ["b"]), (T2, ["a", "b"]), (T3, ["a", "b"])])
 async def test_what_is_older_than_the_downloaded_list_counts_no_more(
     tmp_path: Path, computed_at: int, left: list[str]
 ) -> None:
@@ -125,7 +123,11 @@ async def test_leavers_of_one_computation_are_counted_together(tmp_path: Path) -
         assert members(tmp_path) == TEN[2:]
         assert segment(tmp_path)["state"] == "held"
         *_, applied, held = runs(tmp_path)
-        assert (applied["state"], applied["removed"], applied["source"]) == ("applied", 2, "webhook")
+        assert (applied["state"], applied["removed"], applied["source"]) == (
+            "applied",
+            2,
+            "webhook",
+        )
         assert (held["state"], held["members"], held["source"]) == ("held", 2, "webhook")
         assert "3 of 10" in str(held["reason"])
         counted(tmp_path)
@@ -313,9 +315,7 @@ async def test_a_message_during_the_comparison_is_not_lost(
             await send(segments, "m1", "c", "d", computed_at=to, at=at)
             await send(segments, "m2", "a", is_entering=False, computed_at=to, at=at)
 
-        await poll(
-            segments, tmp_path, ["a", "b", "d"], at=T2, now=begun_at, meanwhile=meanwhile
-        )
+        await poll(segments, tmp_path, ["a", "b", "d"], at=T2, now=begun_at, meanwhile=meanwhile)
         assert members(tmp_path) == (["a", "b", "d"] if to <= T2 else ["b", "c", "d"])
         counted(tmp_path)
 

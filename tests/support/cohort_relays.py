@@ -75,11 +75,12 @@ async def world(
     changes: Mapping[str, str] | None = None,
     *,
     cohorts: CohortsStandIn | None = None,
+    exports: CsvExportStandIn | None = None,
     clock: Clock | None = None,
 ) -> AsyncIterator[World]:
     """Run a relay, and Amplitude's and OneSignal's stand-ins for it."""
     own = cohorts or CohortsStandIn({API_KEY: SECRET_KEY})
-    exports = CsvExportStandIn({APP_ID: ONESIGNAL_KEY})
+    exports = exports or CsvExportStandIn({APP_ID: ONESIGNAL_KEY})
     async with running(own.app()) as amplitude, running(exports.app()) as onesignal:
         environment = {
             **app_environment("shop", "http://127.0.0.1:9"),

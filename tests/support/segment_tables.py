@@ -18,7 +18,6 @@ from relay.segments.catalog import AppRules
 from relay.segments.directory import ExportTruth
 from relay.segments.messages import MessageAnswer, take_message
 from relay.segments.polls import Polls
-from relay.segments.publish import Comparison
 from relay.segments.runs import Export, Outcome
 from relay.segments.segments import DATABASE_NAME, Segments, open_segments
 from relay.segments.sorting import SortedIds, SortedRows, open_sorting
@@ -55,7 +54,7 @@ async def know(
         await segments.directory.put_user(segments.catalog.number(app), user, rows, at)
 
 
-async def poll(
+async def poll(  # noqa: PLR0913  # a download, whole
     segments: Segments,
     folder: Path,
     ids: Sequence[str],
@@ -75,7 +74,7 @@ async def poll(
     size = len(set(ids)) + empty_ids
     await segments.catalog.note_listing(
         number,
-        [Cohort(cohort_id, f"Cohort {cohort_id}", size, at, at, False)],
+        [Cohort(cohort_id, f"Cohort {cohort_id}", size, at, at, is_archived=False)],
         at,
     )
     cohort = await segments.catalog.cohort_number(number, cohort_id)
@@ -86,7 +85,7 @@ async def poll(
         cohort, Watermark(at, at, size), Export(requested_at=begun_at), begun_at
     )
     staging = polls.stage(cohort, run)
-    compared = Comparison(await staging.version(), begun_at)
+    compared = await staging.begin()
     async with open_sorting(folder / "sorting.db") as scratch:
         taken = SortedIds(scratch)
         await taken.add(ids)
@@ -154,7 +153,7 @@ async def take_export(
     await segments.directory.finish_export(number, truth, now)
 
 
-async def see_event(  # noqa: PLR0913  # what an event tells, whole
+async def see_event(
     segments: Segments,
     user: str | None,
     subscription_id: str,
@@ -243,7 +242,8 @@ def counted(folder: Path) -> list[tuple[Any, ...]]:
         folder,
         """
         SELECT c.no, count(l.external_id),
-            total(l.external_id IS NOT NULL AND u.external_id IS NULL AND x.external_id IS NOT NULL),
+            total(l.external_id IS NOT NULL AND u.external_id IS NULL
+                AND x.external_id IS NOT NULL),
             total(l.external_id IS NOT NULL AND (u.external_id IS NOT NULL
                 OR (a.takes_all AND x.external_id IS NULL))),
             total(l.external_id IS NOT NULL AND (u.external_id IS NOT NULL

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from relay.cohorts.budget import Due
-from relay.database.database import Row
 from relay.doors.admin.letters import cut_page
 from relay.doors.admin.models import MAX_ID
 from relay.doors.admin.segment_models import (
@@ -24,11 +23,9 @@ from relay.doors.admin.segment_models import (
     UndoableRun,
     UserAnswer,
 )
-from relay.segments.decisions import UNDOABLE_RUNS
 from relay.segments.directory import DirectoryCounts
-from relay.segments.reading import Change, Explanation, KnownUser, Run, Segment
+from relay.segments.reading import Change, Explanation, KnownUser, Run, Segment, Undoable
 from relay.segments.segments import Segments
-from relay.segments.sql import SQL
 
 
 def answer_segment(segment: Segment) -> SegmentAnswer:
@@ -55,8 +52,7 @@ async def answer_detail(segments: Segments, segment: Segment, due: Due | None) -
         due: When its cohort is downloaded, None if it does not wait or nobody knows.
     """
     runs = await segments.reading.runs(segment.app, segment.cohort_id, None, before=MAX_ID, limit=1)
-    kept = {"cohort": segment.no, "count": UNDOABLE_RUNS}
-    undoable = await segments.database.fetch(SQL["undoable_runs"], kept)
+    undoable = await segments.reading.undoable(segment.no)
     return SegmentDetail(
         **answer_segment(segment).model_dump(),
         explanation=answer_explanation(await segments.reading.explain(segment.no)),
@@ -67,28 +63,19 @@ async def answer_detail(segments: Segments, segment: Segment, due: Due | None) -
     )
 
 
-def answer_undoable(rows: Sequence[Row]) -> list[UndoableRun]:
+def answer_undoable(runs: Sequence[Undoable]) -> list[UndoableRun]:
     """Return runs that can be undone, newest first, each with the revision that does it.
 
     A revision below the run's own undoes it, unless the run before it made the same one: then
     the two differ in nothing a member could tell, and only the newest can be undone alone.
     """
-    made = [revision or 0 for _, _, _, revision, _, _ in rows]
+    made = [run.revision for run in runs]
     is_own = [newer > older for newer, older in pairwise((*made, 0))]
     return [
         UndoableRun.model_validate(
-            {
-                "run_id": run_id,
-                "source": source,
-                "finished_at": finished_at,
-                "added": added,
-                "removed": removed,
-                "leads_back_to": revision - 1 if own else None,
-            }
+            {**run._asdict(), "leads_back_to": run.revision - 1 if own else None}
         )
-        for (run_id, source, finished_at, revision, added, removed), own in zip(
-            rows, is_own, strict=True
-        )
+        for run, own in zip(runs, is_own, strict=True)
     ]
 
 

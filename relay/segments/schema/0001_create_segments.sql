@@ -38,6 +38,7 @@ CREATE TABLE cohorts (
     list INTEGER NOT NULL DEFAULT 0,
     list_at INTEGER NOT NULL DEFAULT 0,
     version INTEGER NOT NULL DEFAULT 0,  -- rises when another list, or another state of it, comes into force
+    words INTEGER NOT NULL DEFAULT 0,  -- of the webhook so far; tells what came after a comparison began
     -- the segment
     is_segment INTEGER NOT NULL DEFAULT 0 CHECK (is_segment IN (0, 1)),
     revision INTEGER NOT NULL DEFAULT 0,
@@ -134,12 +135,13 @@ CREATE TABLE messages (
     at INTEGER NOT NULL,
     PRIMARY KEY (app, message_id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX messages_by_age ON messages (at);
 CREATE TABLE marks (
     cohort INTEGER NOT NULL,
     external_id TEXT NOT NULL,
     computed_at INTEGER NOT NULL,
     is_member INTEGER NOT NULL CHECK (is_member IN (0, 1)),
-    at INTEGER NOT NULL,
+    word INTEGER NOT NULL,  -- the cohort's count of words when it came
     PRIMARY KEY (cohort, external_id)
 ) STRICT, WITHOUT ROWID;
 

@@ -3,6 +3,7 @@
 import pytest
 
 from relay.doors.admin.segment_answers import answer_undoable
+from relay.segments.reading import Undoable
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ def test_a_run_leads_back_to_a_revision_that_undoes_it_and_what_came_later(
     made: list[int], leads_back_to: list[int | None]
 ) -> None:
     """No revision is offered that would undo an older run as well, or nothing."""
-    rows = [(10 - place, "poll", 1, revision, 0, 0) for place, revision in enumerate(made)]
+    rows = [Undoable(10 - place, "poll", 1, revision, 0, 0) for place, revision in enumerate(made)]
     runs = answer_undoable(rows)
     assert [run.leads_back_to for run in runs] == leads_back_to
     for place, run in enumerate(runs):

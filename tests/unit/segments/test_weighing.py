@@ -20,7 +20,7 @@ def _told(
 @pytest.mark.parametrize(("flag", "stored"), [(None, 1), (True, 1), (False, 0)])
 @pytest.mark.parametrize("is_proof", [True, False])
 def test_a_new_subscription_is_subscribed_unless_the_event_says_no(
-    flag: bool | None, stored: int, is_proof: bool
+    *, flag: bool | None, stored: int, is_proof: bool
 ) -> None:
     """OneSignal sends to subscribed ones; in-app messages are the exception."""
     told = _told(T1, flag=flag, is_proof=is_proof)
@@ -33,7 +33,7 @@ def test_a_new_subscription_without_a_user_is_nobody_s() -> None:
 
 
 @pytest.mark.parametrize(("at", "is_taken"), [(T1, False), (T2, False), (T3, True)])
-def test_a_whole_export_tells_also_of_what_it_lacks(at: int, is_taken: bool) -> None:
+def test_a_whole_export_tells_also_of_what_it_lacks(at: int, *, is_taken: bool) -> None:
     """A subscription it did not show was not there then."""
     assert (weigh(_told(at), None, T2) is not None) is is_taken
 
@@ -97,7 +97,7 @@ instants = st.integers(0, 9)
     ),
     exported_at=instants,
 )
-def test_what_counts_is_news_and_never_older(  # noqa: PLR0913  # everything that may be
+def test_what_counts_is_news_and_never_older(  # everything that may be
     *,
     at: int,
     user: str | None,

@@ -1,0 +1,188 @@
+"""Cohorts come in by Amplitude's webhook: its stand-in pushes, relay's table is read."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.sandbox.cohort_messages import PushOptions, Update
+from relay.sandbox.cohort_push import CohortPush, PushAccount
+from relay.sandbox.cohorts import StandInCohort
+from relay.sandbox.onesignal import Target
+from tests.support.cohort_relays import world
+from tests.support.relays import (
+    COHORT,
+    TOKEN,
+    Relay,
+    app_environment,
+    cohort_message,
+    running_relay,
+)
+from tests.support.segment_tables import counted, members, runs, segment
+
+FORTY = [f"u{number:02}" for number in range(40)]
+ROUGH = PushOptions(users_per_message=3, duplicate_rate=0.5, is_shuffled=True, concurrency=4)
+GUARDED: Mapping[str, str] = {"RELAY_COHORTS__GUARD_MIN_MEMBERS": "10"}
+
+
+def _offline(changes: Mapping[str, str] | None = None) -> dict[str, str]:
+    return {**app_environment("shop", "http://127.0.0.1:9"), **(changes or {})}
+
+
+def _push(relay: Relay, options: PushOptions = ROUGH) -> CohortPush:
+    return CohortPush(Target(f"{relay.public}/v1/apps/shop/cohorts", TOKEN), options)
+
+
+def _moved(account: PushAccount, what: str) -> int:
+    """Return what the hook's answers say was added or removed, in sum."""
+    return sum(int(str(answer[what])) for answer in account.acknowledged.values())
+
+
+async def test_a_pushed_cohort_is_its_known_members_whatever_the_way(tmp_path: Path) -> None:
+    """Small messages, shuffled, at once and doubled: everybody counts once."""
+    known = FORTY[:30]
+    async with running_relay(tmp_path, _offline()) as relay:
+        await relay.know(*known)
+        push = _push(relay)
+        cohort = StandInCohort(
+            id="c1", name="Buyers", user_ids=FORTY[:25] + FORTY[28:], last_computed_s=1_700_000_000
+        )
+        account = await push.push(cohort)
+        assert (account.failed, _moved(account, "added")) == ([], 27)
+        assert members(tmp_path) == FORTY[:25] + FORTY[28:30]
+        changed = cohort.model_copy(
+            update={"user_ids": FORTY[5:28], "last_computed_s": 1_700_003_600}
+        )
+        account = await push.push(changed)
+        assert (_moved(account, "added"), _moved(account, "removed")) == (3, 7)
+        assert members(tmp_path) == FORTY[5:28]
+        counted(tmp_path)
+        found = segment(tmp_path)
+        assert (found["name"], found["state"]) == ("Buyers", "active")
+        assert (found["cohort_size"], found["computed_at"]) == (23, 1_700_003_600_000)
+        assert {run["source"] for run in runs(tmp_path)} == {"webhook"}
+        assert len(runs(tmp_path)) == 2
+
+
+async def test_computations_that_overtake_each_other_end_in_the_last(tmp_path: Path) -> None:
+    """Retries of an old sync may come hours after the next one."""
+    syncs = [
+        Update("c1", "Buyers", 1_700_000_000, FORTY[:10]),
+        Update("c1", "Buyers", 1_700_003_600, FORTY[10:14], FORTY[:4]),
+        Update("c1", "Buyers", 1_700_007_200, FORTY[:2], FORTY[10:12]),
+    ]
+    async with running_relay(tmp_path, _offline()) as relay:
+        await relay.know(*FORTY)
+        push = _push(relay)
+        for place in (2, 0, 1):
+            assert (await push.send(syncs[place])).failed == []
+        assert members(tmp_path) == FORTY[:2] + FORTY[4:10] + FORTY[12:14]
+        counted(tmp_path)
+
+
+async def _mass_exit(relay: Relay) -> int:
+    """Push forty users in and all but ten out; return the run that is held."""
+    await relay.know(*FORTY)
+    push = _push(relay, PushOptions(users_per_message=3))
+    await push.send(Update("c1", "Buyers", 1_700_000_000, FORTY))
+    account = await push.send(Update("c1", "Buyers", 1_700_003_600, leaving=FORTY[:30]))
+    assert _moved(account, "removed") == 6
+    (held,) = (await relay.api("GET", "/cohort-runs?state=held")).json["items"]
+    return int(held["run_id"])
+
+
+@pytest.mark.parametrize(("decision", "left"), [("approve", FORTY[30:]), ("reject", FORTY[6:])])
+async def test_a_mass_exit_in_small_messages_waits_for_a_person(
+    tmp_path: Path, decision: str, left: list[str]
+) -> None:
+    """Also over a restart; what is decided holds for the rest of the computation."""
+    async with running_relay(tmp_path, _offline(GUARDED)) as relay:
+        run = await _mass_exit(relay)
+        assert segment(tmp_path)["state"] == "held"
+        assert members(tmp_path) == FORTY[6:]
+    async with running_relay(tmp_path, _offline(GUARDED)) as relay:
+        assert members(tmp_path) == FORTY[6:]
+        answer = await relay.api("POST", f"/cohort-runs/{run}/{decision}")
+        assert (answer.status, answer.json) == (200, {"affected": 1})
+        assert members(tmp_path) == left
+        late = cohort_message(9, FORTY[39], entering=False, computed_at=1_700_003_600)
+        answer = await relay.post(late | {"cohort_id": "c1"}, hook="cohorts")
+        assert (answer.json["held"], answer.json["removed"]) == (False, decision == "approve")
+        assert segment(tmp_path)["state"] == "active"
+        counted(tmp_path)
+
+
+async def test_a_message_repeated_over_a_restart_is_known(tmp_path: Path) -> None:
+    """Amplitude repeats for hours."""
+    async with running_relay(tmp_path, _offline()) as relay:
+        await relay.know("anna")
+        await relay.post(cohort_message(1, "anna"), hook="cohorts")
+        leaving = cohort_message(2, "anna", entering=False, computed_at=1_700_000_000)
+        await relay.post(leaving, hook="cohorts")
+    async with running_relay(tmp_path, _offline()) as relay:
+        answer = await relay.post(cohort_message(1, "anna"), hook="cohorts")
+        assert answer.json["duplicate"] is True
+        assert members(tmp_path, COHORT) == []
+
+
+def _computed_s(cohort: StandInCohort) -> int:
+    assert cohort.last_computed_s is not None
+    return cohort.last_computed_s
+
+
+async def test_polls_and_pushes_of_one_cohort_agree(tmp_path: Path) -> None:
+    """A newer word stands against an older file, and gives way to a newer one."""
+    query = "SELECT external_id FROM segment_members ORDER BY external_id"
+
+    def are(*names: str) -> Any:  # noqa: ANN401  # a test of rows
+        return lambda rows: [name for (name,) in rows] == list(names)
+
+    async with world(tmp_path) as it:
+        await it.know(a=[True], b=[True], c=[True])
+        first_s = _computed_s(it.cohorts.put(StandInCohort(id="c1", user_ids=["a", "b"])))
+        await it.until(query, are("a", "b"))
+        push = _push(it.relay, PushOptions())
+        account = await push.send(Update("c1", "c1", first_s - 60, ["c"], ["a"]))
+        assert (_moved(account, "added"), _moved(account, "removed")) == (0, 0)
+        await push.send(Update("c1", "c1", first_s + 3_600, ["c"], ["a"]))
+        assert members(tmp_path) == ["b", "c"]
+        it.cohorts.put(
+            StandInCohort(id="c1", user_ids=["a", "b", "x"], last_computed_s=first_s + 60)
+        )
+        await it.until("SELECT count(*) FROM runs WHERE source = 'poll' AND state <> 'running'",
+                       lambda rows: rows == [(2,)])  # fmt: skip
+        assert members(tmp_path) == ["b", "c"]
+        it.cohorts.put(StandInCohort(id="c1", user_ids=["a", "b"], last_computed_s=first_s + 7_200))
+        await it.until(query, are("a", "b"))
+        counted(tmp_path)
+
+
+async def test_a_pushed_cohort_the_list_never_shows_stays_active(tmp_path: Path) -> None:
+    """Polling beside it neither marks it missing nor downloads it."""
+    async with world(tmp_path) as it:
+        await it.know(a=[True])
+        await it.relay.post(cohort_message(1, "a"), hook="cohorts")
+        it.cohorts.put(StandInCohort(id="c1", user_ids=["a"]))
+        await it.until("SELECT count(*) FROM segments", lambda rows: rows == [(2,)])
+        it.cohorts.remove("c1")
+        await it.until(
+            "SELECT state FROM segments WHERE cohort_id = 'c1'", lambda rows: rows == [("stale",)]
+        )
+        assert segment(tmp_path, COHORT)["state"] == "active"
+        assert {call.cohort_id for call in it.cohorts.requests if call.operation == "request"} == {
+            "c1"
+        }
+
+
+@pytest.mark.parametrize(("kept", "is_kept"), [("all", True), (COHORT, True), ("other", False)])
+async def test_only_cohorts_that_are_kept_become_segments(
+    tmp_path: Path, kept: str, *, is_kept: bool
+) -> None:
+    """COHORTS names them, by whatever way they come; Amplitude gets its 200 all the same."""
+    changes = _offline({"RELAY_APPS__SHOP__COHORTS": kept})
+    async with running_relay(tmp_path, changes) as relay:
+        await relay.know("anna")
+        answer = await relay.post(cohort_message(1, "anna"), hook="cohorts")
+        assert (answer.status, answer.json["added"]) == (200, int(is_kept))
+        assert members(tmp_path, COHORT) == ["anna"] * is_kept

@@ -1,0 +1,196 @@
+"""The directory comes from OneSignal's export, from events and from apps; segments follow."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from relay.clock import SystemClock
+from relay.sandbox.csv_export import CsvExportStandIn, ExportConditions, ExportShape
+from relay.sandbox.subscribers import EMAIL, Row
+from tests.support.cohort_relays import ONESIGNAL_KEY, World, world
+from tests.support.relays import APP_ID, COHORT, DEADLINE_S, cohort_message, event
+from tests.support.segment_tables import counted, members, segment
+
+SCHEDULED = {"RELAY_DIRECTORY__SYNC_INTERVAL_S": "600"}
+QUICK = ExportConditions(polls=0)
+COUNT = "SELECT subscribed_count FROM segments"
+ROWS: list[Row] = [
+    ("anna", "s-1", 1, True),
+    ("anna", "s-2", EMAIL, False),
+    ("ben", "s-3", 1, True),
+    (None, "s-4", 1, True),
+]
+
+
+def _happened(kind: str, subscription_id: str, external_id: str | None) -> dict[str, Any]:
+    """Return an event of this moment."""
+    at_ms = SystemClock().now_ms()
+    now = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    body: dict[str, Any] = event(
+        at_ms % 1_000_000_000_000,
+        kind=kind,
+        subscription_id=subscription_id,
+        external_id=external_id,
+        datetime=now.replace("+00:00", "Z"),
+        timestamp=str(at_ms // 1000),
+    )
+    return body
+
+
+def _exports() -> CsvExportStandIn:
+    """Return a OneSignal that has the users before relay starts."""
+    exports = CsvExportStandIn({APP_ID: ONESIGNAL_KEY})
+    exports.put(ROWS)
+    exports.conditions = QUICK
+    return exports
+
+
+async def _directory(it: World) -> dict[str, Any]:
+    answer: dict[str, Any] = (await it.relay.api("GET", "/directory/shop")).json
+    return answer
+
+
+async def _sync(it: World) -> None:
+    """Have an export taken over, and wait for it."""
+    before = (await _directory(it))["synced_at"]
+    assert (await it.relay.api("POST", "/directory/shop/sync")).json == {"affected": 1}
+    with anyio.fail_after(DEADLINE_S):
+        while (await _directory(it))["synced_at"] == before:
+            await anyio.sleep(0.01)
+
+
+async def test_a_first_export_is_taken_over_at_the_start(tmp_path: Path) -> None:
+    """Users enter the segments that list them; anonymous subscriptions are nobody's."""
+    async with world(tmp_path, SCHEDULED, exports=_exports()) as it:
+        await it.relay.post(cohort_message(1, "anna", "ben", "x"), hook="cohorts")
+        await it.until(COUNT, lambda rows: rows == [(2,)])
+        found = await _directory(it)
+        assert (found["users"], found["subscriptions"], found["subscribed"]) == (2, 3, 2)
+        assert members(tmp_path, COHORT) == ["anna", "ben"]
+        counted(tmp_path)
+
+
+async def test_a_restart_within_the_interval_asks_for_no_export(tmp_path: Path) -> None:
+    """OneSignal limits exports; a crash loop must not use them up."""
+    async with world(tmp_path, SCHEDULED, exports=_exports()) as it:
+        with anyio.fail_after(DEADLINE_S):
+            while (await _directory(it))["synced_at"] is None:
+                await anyio.sleep(0.01)
+    async with world(tmp_path, SCHEDULED, exports=_exports()) as it:
+        found = await _directory(it)
+        assert (found["users"], found["sync"]["is_running"]) == (2, False)
+        assert found["sync"]["next_at"] > found["synced_at"]
+        assert len(it.exports.requests) == 0
+
+
+async def test_the_next_export_is_the_whole_truth_about_subscriptions(tmp_path: Path) -> None:
+    """Gone, moved and new ones; users stay known."""
+    async with world(tmp_path, exports=_exports()) as it:
+        await _sync(it)
+        await it.relay.post(cohort_message(1, "anna", "ben", "carl"), hook="cohorts")
+        assert it.look(COUNT) == [(2,)]
+        it.exports.put([("carl", "s-3", 1, True), ("anna", "s-2", EMAIL, True)])
+        await _sync(it)
+        assert members(tmp_path, COHORT) == ["anna", "ben", "carl"]
+        assert segment(tmp_path, COHORT)["subscribed_count"] == 2
+        ben = (await it.relay.api("GET", "/users/shop/ben")).json
+        assert ben["subscriptions"] == []
+        counted(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["message.push.unsubscribed", "message.email.unsubscribed"])
+@pytest.mark.parametrize("user", ["anna", None])
+async def test_who_unsubscribes_is_counted_no_more(
+    tmp_path: Path, kind: str, user: str | None
+) -> None:
+    """Also where the event names no user; the member stays a member."""
+    async with world(tmp_path) as it:
+        await it.know(anna=[True])
+        await it.relay.post(cohort_message(1, "anna"), hook="cohorts")
+        assert it.look(COUNT) == [(1,)]
+        await it.relay.post(_happened(kind, "anna/0", user))
+        await it.until(COUNT, lambda rows: rows == [(0,)])
+        assert members(tmp_path, COHORT) == ["anna"]
+        counted(tmp_path)
+
+
+async def test_who_unsubscribes_during_an_export_stays_unsubscribed(tmp_path: Path) -> None:
+    """The export was asked for before; the next one counts again."""
+    async with world(tmp_path, exports=_exports()) as it:
+        await _sync(it)
+        await it.relay.post(cohort_message(1, "anna", "ben"), hook="cohorts")
+        it.exports.mishaps.add("404", operation="csv")
+        synced_at = (await _directory(it))["synced_at"]
+        await it.relay.api("POST", "/directory/shop/sync")
+        with anyio.fail_after(DEADLINE_S):
+            while [call.operation for call in it.exports.requests][:4].count("csv") < 2:
+                await anyio.sleep(0.01)
+        await it.relay.post(_happened("message.push.unsubscribed", "s-1", "anna"))
+        await it.until(COUNT, lambda rows: rows == [(1,)])
+        it.exports.mishaps.clear()
+        with anyio.fail_after(DEADLINE_S):
+            while (await _directory(it))["synced_at"] == synced_at:
+                await anyio.sleep(0.01)
+        assert it.look(COUNT) == [(1,)]
+        await _sync(it)
+        assert it.look(COUNT) == [(2,)]
+        counted(tmp_path)
+
+
+async def test_a_new_user_of_an_event_enters_the_segments(tmp_path: Path) -> None:
+    """An event proves its user; no export and no download is waited for."""
+    async with world(tmp_path) as it:
+        await it.relay.post(cohort_message(1, "anna", "ben"), hook="cohorts")
+        await it.relay.post(_happened("message.push.clicked", "s-1", "anna"))
+        await it.until("SELECT external_id FROM segment_members", lambda rows: rows == [("anna",)])
+        assert it.look(COUNT) == [(1,)]
+        run = it.look("SELECT source, added FROM cohort_runs ORDER BY run_id")[-1]
+        assert run == ("directory", 1)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        ExportShape(content="html"),
+        ExportShape(content="empty"),
+        ExportShape(max_rows=0),
+        ExportShape(cut="gzip"),
+        ExportShape(columns=("id", "identifier")),
+    ],
+)
+async def test_a_broken_export_changes_nothing_and_says_so(
+    tmp_path: Path, shape: ExportShape
+) -> None:
+    """Nobody is unsubscribed because a file was cut."""
+    async with world(tmp_path, exports=_exports()) as it:
+        await _sync(it)
+        before = it.look("SELECT * FROM subscriptions ORDER BY id")
+        it.exports.conditions = ExportConditions(polls=0, shape=shape)
+        await it.relay.api("POST", "/directory/shop/sync")
+        with anyio.fail_after(DEADLINE_S):
+            while not (error := (await _directory(it))["sync"]["last_error"]):
+                await anyio.sleep(0.01)
+        assert "anna" not in error
+        assert it.look("SELECT * FROM subscriptions ORDER BY id") == before
+
+
+async def test_an_app_s_own_word_counts_until_a_newer_export(tmp_path: Path) -> None:
+    """Apps that forward their SDK's listeners are ahead of any export."""
+    async with world(tmp_path, exports=_exports()) as it:
+        await _sync(it)
+        await it.relay.post(cohort_message(1, "anna", "ben"), hook="cohorts")
+        await it.know(anna=[False], carl=[True])
+        assert it.look(COUNT) == [(1,)]
+        user = (await it.relay.api("GET", "/users/shop/anna")).json
+        assert [one["id"] for one in user["subscriptions"]] == ["anna/0"]
+        await _sync(it)
+        user = (await it.relay.api("GET", "/users/shop/anna")).json
+        assert {one["id"]: one["subscribed"] for one in user["subscriptions"]} == {
+            "s-1": True,
+            "s-2": False,
+        }
+        assert (await _directory(it))["users"] == 3
+        counted(tmp_path)

@@ -1,0 +1,230 @@
+"""A user is forgotten everywhere, and stays so whatever comes in later, and by whatever way."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import orjson
+
+from relay.clock import SystemClock
+from relay.directory.feed import CHUNK, Feed
+from relay.events.catalog import parse_selection
+from relay.events.mapping import MappingPolicy
+from relay.events.records import Record
+from relay.forgetting import Forgetter
+from relay.outbox.outbox import Outbox
+from relay.reception import Reception, Source
+from relay.sandbox.cohorts import CohortsStandIn, StandInCohort
+from relay.sandbox.csv_export import CsvExportStandIn, ExportConditions
+from relay.segments.segments import Segments
+from tests.support.cohort_relays import ONESIGNAL_KEY, SECRET_KEY, World, world
+from tests.support.outboxes import running_outbox, waiting
+from tests.support.relays import (
+    API_KEY,
+    APP_ID,
+    COHORT,
+    DEADLINE_S,
+    app_environment,
+    cohort_message,
+    event,
+    relay_and_amplitude,
+    running_relay,
+)
+from tests.support.segment_tables import APP, counted, look, members, open_table
+
+WHO = "anna@mail.example"
+POLLED = "SELECT external_id FROM segment_members WHERE cohort_id = 'polled'"
+
+
+def _offline() -> dict[str, str]:
+    return app_environment("shop", "http://127.0.0.1:9")
+
+
+async def _forget(it: World) -> None:
+    assert (await it.relay.api("DELETE", "/users/shop/anna%40mail.example")).status == 204
+
+
+async def test_a_forgotten_user_comes_back_by_no_way(tmp_path: Path) -> None:
+    """File, export, webhook, event and the app's own word: none of them brings the id in."""
+    cohorts = CohortsStandIn({API_KEY: SECRET_KEY})
+    cohorts.put(StandInCohort(id="polled", user_ids=[WHO, "ben"]))
+    exports = CsvExportStandIn({APP_ID: ONESIGNAL_KEY})
+    exports.put([(WHO, "s-1", 1, True), ("ben", "s-2", 1, True)])
+    exports.conditions = ExportConditions(polls=0)
+    changes = {"RELAY_DIRECTORY__SYNC_INTERVAL_S": "600"}
+    async with world(tmp_path, changes, cohorts=cohorts, exports=exports) as it:
+        await it.relay.post(cohort_message(1, WHO, "ben"), hook="cohorts")
+        await it.relay.post(event(1, external_id=WHO))
+        await it.until(POLLED + " ORDER BY 1", lambda rows: rows == [(WHO,), ("ben",)])
+        await _forget(it)
+        assert await _left(it) == [(WHO, "left"), (WHO, "left")]
+        await _tell_again(it)
+        assert await _left(it) == [(WHO, "left"), (WHO, "left")]
+        assert members(tmp_path, "polled") == members(tmp_path, COHORT) == ["ben"]
+        counted(tmp_path)
+        status = await it.relay.status()
+        assert (status["pending"], status["discarded"], status["filtered"]) == (0, 1, 2)
+    async with world(tmp_path, changes, cohorts=cohorts, exports=exports) as it:
+        await _tell_again(it)
+        assert await _left(it) == [(WHO, "left"), (WHO, "left")]
+        assert (await it.relay.api("GET", "/users/shop/anna%40mail.example")).status == 404
+
+
+async def _left(it: World) -> list[tuple[str, str]]:
+    """Return the last words about the user, after looking that nothing else is left."""
+    for table in ("listed", "run_changes", "marks", "users", "subscriptions"):
+        assert it.look(f"SELECT count(*) FROM {table} WHERE external_id = ?", WHO) == [(0,)]
+    return it.look("SELECT external_id, change FROM segment_changes WHERE external_id = ?", WHO)
+
+
+async def _tell_again(it: World) -> None:
+    """Let every source name the user once more."""
+    number = len(it.look("SELECT * FROM messages"))
+    answer = await it.relay.post(
+        cohort_message(number + 1, WHO, computed_at=1_999_999_999), hook="cohorts"
+    )
+    assert answer.json["added"] == 0
+    for place, kind in enumerate(("message.push.clicked", "message.push.unsubscribed")):
+        body = event(1_000 * number + place, kind=kind, external_id=WHO)
+        assert (await it.relay.post(body)).json["filtered"] == 1
+    told = {"subscriptions": [{"id": "s-9", "type": "Email", "subscribed": True}]}
+    path = "/directory/shop/anna%40mail.example"
+    assert (await it.relay.api("PUT", path, told)).status == 204
+    synced = "SELECT synced_at FROM apps"
+    before = it.look(synced)
+    await it.relay.api("POST", "/directory/shop/sync")
+    await it.until(synced, lambda rows: rows != before)
+    polls = "SELECT count(*) FROM cohort_runs WHERE source = 'poll' AND state <> 'running'"
+    ((number_of_polls,),) = it.look(polls)
+    await it.relay.api("POST", "/segments/shop/polled/sync")
+    await it.until(polls, lambda rows: rows[0][0] > number_of_polls)
+
+
+async def test_an_event_in_an_upload_is_accounted_for_once(tmp_path: Path) -> None:
+    """Amplitude may have got it; here it is discarded, and the sum holds at every moment."""
+    changes = {"RELAY_DELIVERY__REQUEST_TIMEOUT_S": "20"}
+    async with relay_and_amplitude(tmp_path, changes) as (relay, amplitude):
+        amplitude.faults.add("slow", count=1, delay_s=0.6)
+        await relay.post([event(1, external_id=WHO), event(2), event(3)])
+        await relay.until(lambda status: status["in_flight"] == 3)
+        assert (await relay.api("DELETE", "/users/shop/anna%40mail.example")).status == 204
+        status = await relay.status()
+        assert (status["discarded"], status["pending"]) == (1, 2)
+        status = await relay.settled()
+        assert (status["delivered"], status["discarded"], status["accepted"]) == (2, 1, 3)
+        await relay.post(event(4))
+        status = await relay.until(lambda status: status["delivered"] == 3)
+        assert status["accepted"] == 4
+
+
+async def test_every_event_of_a_forgotten_user_is_filtered(tmp_path: Path) -> None:
+    """Also one that no id of would be left, and one that is not selected."""
+    selected = {"RELAY_APPS__SHOP__EVENTS": "message.push.*"}
+    async with running_relay(tmp_path, {**_offline(), **selected}) as relay:
+        assert (await relay.api("DELETE", "/users/shop/none")).status == 204
+        nobody = event(1, external_id="none", subscription_id=None)
+        other = event(2, external_id="none", kind="message.email.sent")
+        for body in (nobody, other):
+            answer = await relay.post(body)
+            assert answer.json == {"accepted": 0, "duplicate": 0, "filtered": 1, "quarantined": 0}
+
+
+async def test_dead_letters_of_a_forgotten_user_turn_discarded(tmp_path: Path) -> None:
+    """With the event they held; those of others stay."""
+    async with relay_and_amplitude(tmp_path) as (relay, amplitude):
+        amplitude.faults.add("400_bare")
+        await relay.post([event(1, external_id=WHO), event(2)])
+        status = await relay.until(lambda status: status["dead"] == 2)
+        assert (await relay.api("DELETE", "/users/shop/anna%40mail.example")).status == 204
+        status = await relay.status()
+        assert (status["dead"], status["discarded"]) == (1, 1)
+        (letter,) = await relay.dead_letters()
+        assert WHO not in orjson.dumps(letter).decode()
+
+
+async def test_bodies_of_both_hooks_that_name_the_user_go(tmp_path: Path) -> None:
+    """Quarantine keeps what is not understood, but not whom to forget."""
+    async with running_relay(tmp_path, _offline()) as relay:
+        await relay.post(event(1, external_id=WHO, kind="message.pigeon.sent"))
+        await relay.post(event(2, kind="message.pigeon.sent"))
+        await relay.post({"members": [WHO]}, hook="cohorts")
+        assert (await relay.status())["quarantined"] == 3
+        assert (await relay.api("DELETE", "/users/shop/anna%40mail.example")).status == 204
+        (item,) = (await relay.api("GET", "/quarantine")).json["items"]
+        assert "user-2" in item["body"]
+        assert (await relay.status())["quarantined"] == 3
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What takes events in and what forgets, without doors, so that they can be interleaved."""
+
+    outbox: Outbox
+    segments: Segments
+    feed: Feed
+    reception: Reception
+    forgetter: Forgetter
+
+    @property
+    def source(self) -> Source:
+        """The app as its hook sees it."""
+        policy = MappingPolicy(APP_ID, parse_selection("all"), "seed", "device", "relay/test")
+        return Source(APP, self.outbox.ledger.number(APP), policy)
+
+
+@asynccontextmanager
+async def _inside(folder: Path) -> AsyncIterator[Inside]:
+    clock = SystemClock()
+    async with running_outbox(folder, (APP,)) as outbox, open_table(folder) as segments:
+        numbers = {APP: segments.catalog.number(APP)}
+        feed = Feed(segments.directory, segments.forgotten, numbers, clock)
+        yield Inside(
+            outbox,
+            segments,
+            feed,
+            Reception(outbox.intakes, outbox.messages, clock, feed),
+            Forgetter(outbox, segments, clock),
+        )
+
+
+async def test_an_event_being_read_while_its_user_is_forgotten_stays_out(tmp_path: Path) -> None:
+    """A large body takes a while; the deletion was answered before it is stored."""
+    users = [WHO, *(f"user-{number}" for number in range(12_000))]
+    bodies = [
+        {"event": {"kind": "message.push.clicked", "id": f"e-{user}", "external_id": user}}
+        for user in users
+    ]
+    async with _inside(tmp_path) as it:
+        with anyio.fail_after(DEADLINE_S):
+            async with anyio.create_task_group() as group:
+                group.start_soon(it.reception.receive, it.source, orjson.dumps(bodies))
+                await anyio.lowlevel.checkpoint()
+                await it.forgetter.forget(APP, WHO)
+        left = {one.user_id for one in await waiting(it.outbox, APP)}
+        assert WHO not in left
+        assert len(left) == len(users) - 1
+
+
+async def test_evidence_on_its_way_while_its_user_is_forgotten_stays_out(tmp_path: Path) -> None:
+    """What events told is written in several transactions; the user is forgotten between two."""
+    async with _inside(tmp_path) as it:
+        for number in range(CHUNK + 1):
+            user = WHO if number == CHUNK else f"user-{number}"
+            record = Record(
+                "message.push.clicked",
+                subscription_id=f"s-{number}",
+                external_id=user,
+                time_ms=number,
+            )
+            it.feed.offer(APP, record, 1_000_000)
+        with anyio.fail_after(DEADLINE_S):
+            async with anyio.create_task_group() as group:
+                group.start_soon(it.feed.flush)
+                await anyio.lowlevel.checkpoint()
+                await it.forgetter.forget(APP, WHO)
+        users: list[Any] = look(tmp_path, "SELECT count(*), max(external_id = ?) FROM users", WHO)
+        assert users == [(CHUNK, 0)]
