@@ -17,7 +17,7 @@ from relay.errors import PayloadError
 from relay.events.mapping import Filtered, MappedEvent, MappingPolicy, map_record
 from relay.events.payload import parse_body, read_record
 from relay.events.records import Record, fill_blank
-from relay.outbox.intake import DAY_MS, Intake, QuarantinedBody
+from relay.outbox.intake import DAY_MS, Intake, QuarantinedBody, Taken
 from relay.outbox.intakes import Intakes
 from relay.outbox.messages import Messages
 from relay.outbox.quarantine import Quarantine, Quarantined
@@ -86,13 +86,13 @@ class Reception:
                 intake.quarantined.append(_quarantined(error, body))
             if place % TURN_EVENTS == 0:
                 await anyio.lowlevel.checkpoint()
-        return await self._append(intake)
+        return await self._append(source, intake)
 
     async def refuse(self, source: Source, raw: bytes, error: PayloadError) -> Received:
         """Put a whole body into quarantine."""
         intake = Intake(source.no, self._clock.now_ms())
         intake.quarantined.append(_quarantined(error, raw))
-        return await self._append(intake)
+        return await self._append(source, intake)
 
     async def read_again(
         self,
@@ -113,10 +113,14 @@ class Reception:
                 intake = await self._read_again(sources.get(body.app), body)
                 if intake is None:
                     continue
-                if not dry_run and (await self._intakes.append(intake)).is_void:
+                if not dry_run and (await self._append_again(sources[body.app], intake)).is_void:
                     continue  # another reader was faster
                 affected += 1
         return affected
+
+    async def _append_again(self, source: Source, intake: Intake) -> Taken:
+        self._leave_out_forgotten(source, intake)
+        return await self._intakes.append(intake)
 
     async def _read_again(self, source: Source | None, body: Quarantined) -> Intake | None:
         """Return what a quarantined body holds, None if it is still not understood.
@@ -136,15 +140,15 @@ class Reception:
 
     async def _take(self, source: Source, element: object, intake: Intake) -> None:
         record = await self._complete(source, read_record(element), intake)
-        mapped = map_record(record, source.policy, received_at_ms=intake.received_at)
         if self._feed:
             if self._feed.is_forgotten(source.app, record.external_id):
                 intake.filtered += 1
                 return
             self._feed.offer(source.app, record, intake.received_at)
-        match mapped:
-            case MappedEvent():
+        match map_record(record, source.policy, received_at_ms=intake.received_at):
+            case MappedEvent() as mapped:
                 intake.events.append(mapped)
+                intake.people.append(record.external_id)
             case Filtered():
                 intake.filtered += 1
 
@@ -161,11 +165,24 @@ class Reception:
             intake.messages.append((message.id, fields))
         return record
 
-    async def _append(self, intake: Intake) -> Received:
+    async def _append(self, source: Source, intake: Intake) -> Received:
+        self._leave_out_forgotten(source, intake)
         taken = await self._intakes.append(intake)
         for message_id, _ in intake.messages:
             self._messages.confirm(intake.app, message_id, intake.received_at // DAY_MS)
         return Received(taken.accepted, taken.duplicate, intake.filtered, len(intake.quarantined))
+
+    def _leave_out_forgotten(self, source: Source, intake: Intake) -> None:
+        """Ask once more, at the last moment: reading a large body gives others their turn."""
+        if not self._feed or not self._feed.knows_forgotten:
+            return
+        kept = [
+            event
+            for event, person in zip(intake.events, intake.people, strict=True)
+            if not self._feed.is_forgotten(source.app, person)
+        ]
+        intake.filtered += len(intake.events) - len(kept)
+        intake.events = kept
 
 
 def _quarantined(error: PayloadError, body: bytes) -> QuarantinedBody:

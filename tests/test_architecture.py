@@ -51,6 +51,7 @@ relay.delivery.batching
 relay.outbox
 relay.outbox.spans
 relay.outbox.selection
+relay.outbox.mentions
 relay.segments
 relay.segments.weighing
 
@@ -89,8 +90,8 @@ relay.segments.polls
 relay.segments.messages
 relay.segments.decisions
 relay.segments.catalog
-relay.segments.directory
 relay.segments.forgetting
+relay.segments.directory
 relay.segments.reading
 relay.segments.retention
 relay.segments.segments

@@ -32,7 +32,7 @@ from relay.segments.catalog import ListedCohort
 from relay.segments.forgetting import Forgotten
 from relay.segments.polls import LastPoll, OpenRun, Polls
 from relay.segments.runs import Export, Outcome, RunState
-from relay.segments.sorting import Piece, SortedIds, open_sorting
+from relay.segments.sorting import Piece, SortedIds, open_sorting, sorting_path
 from relay.segments.staging import RANGE_IDS
 
 log = structlog.get_logger(__name__)
@@ -163,7 +163,7 @@ class Downloads:
         return outcome
 
     async def _take_over(self, download: Download) -> Outcome:
-        path = self._policy.scratch / f"sorting-{download.run}.db"
+        path = sorting_path(self._policy.scratch, f"run-{download.run}")
         async with open_sorting(path) as scratch:
             ids = SortedIds(scratch)
             with anyio.fail_after(self._policy.timeout_s):

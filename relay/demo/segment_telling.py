@@ -155,7 +155,7 @@ class SegmentTelling:
                 {
                     "cohort size": f"{segment.cohort_size}",
                     "members": f"{segment.matched_users}",
-                    "subscribed subscriptions": f"{segment.subscribed_count}",
+                    "subscribed count": f"{segment.subscribed_count}",
                     "revision": f"{segment.revision}",
                     "downloads": f"{sum(e.cohort.id == segment.cohort_id for e in self.exports)}",
                 },

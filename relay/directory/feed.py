@@ -48,6 +48,11 @@ class Feed:
         self._waiting: dict[tuple[int, str, bool], Evidence] = {}
         self._wakeup = anyio.Event()
 
+    @property
+    def knows_forgotten(self) -> bool:
+        """Whether anybody is forgotten at all."""
+        return bool(self._forgotten)
+
     def is_forgotten(self, app: str, external_id: str | None) -> bool:
         """Tell whether an event is about somebody who is forgotten."""
         return external_id is not None and (self._numbers[app], external_id) in self._forgotten
@@ -80,7 +85,7 @@ class Feed:
     async def flush(self) -> None:
         """Write what is gathered so far."""
         waiting, self._waiting = self._waiting, {}
-        items = [item for item in waiting.items() if not self._is_unwanted(*item)]
+        items = list(waiting.items())
         for start in range(0, len(items), CHUNK):
             self.pulse.beat()
             await self._write(items[start : start + CHUNK])
@@ -96,10 +101,6 @@ class Feed:
             except StoreFull as error:
                 log.warning("directory.evidence_lost", number=len(told), reason=str(error))
                 return
-
-    def _is_unwanted(self, key: tuple[int, str, bool], evidence: Evidence) -> bool:
-        person = evidence.external_id
-        return person is not None and (key[0], person) in self._forgotten
 
 
 def _instant(evidence: Evidence) -> int:

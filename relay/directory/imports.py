@@ -14,7 +14,7 @@ from relay.directory.export_file import SubscriptionRow, SubscriptionsFile
 from relay.errors import FileRejected, RelayError
 from relay.segments.directory import ExportTruth
 from relay.segments.segments import Segments
-from relay.segments.sorting import SortedRows, open_sorting
+from relay.segments.sorting import SortedRows, open_sorting, sorting_path
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +75,7 @@ class Imports:
             raise ImportBusy(f"another file of {app} is being read; try again when it is done")
         self._busy.add(app)
         try:
-            async with open_sorting(self._scratch / f"sorting-{app}.db") as scratch:
+            async with open_sorting(sorting_path(self._scratch, f"app-{app}")) as scratch:
                 return await self._apply(app, chunks, truth, SortedRows(scratch))
         finally:
             self._busy.discard(app)
@@ -91,8 +91,7 @@ class Imports:
             raise FileRejected("no_users", "The file names no user, but some are known.")
         directory = self._segments.directory
         async for piece in rows.pieces(PART_ROWS):
-            part = piece._replace(rows=self._segments.forgotten.without_rows(number, piece.rows))
-            await directory.apply_part(number, part, truth, self._clock.now_ms())
+            await directory.apply_part(number, piece, truth, self._clock.now_ms())
         await directory.finish_export(number, truth, self._clock.now_ms())
         log.info("directory.imported", app=app, is_whole=truth.is_whole, **report._asdict())
         return report

@@ -4,7 +4,6 @@ Pending events and dead letters become discarded, and are counted so. An event t
 in hand may still reach Amplitude; here it is gone and counts as discarded.
 """
 
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -15,10 +14,14 @@ from relay.database.database import Database
 from relay.outbox.claims import Claims
 from relay.outbox.dead_letters import DeadLetters
 from relay.outbox.ledger import Counts, Ledger
+from relay.outbox.mentions import mentions
 from relay.outbox.quarantine import Quarantine
 from relay.outbox.selection import CHUNK, Selection
 from relay.outbox.spans import decode_spans
 from relay.outbox.sql import SQL
+
+PAGE_BODIES = 50
+"""Quarantined bodies looked through at a time; each has up to 4 MiB."""
 
 
 class OutboxForgetting:
@@ -55,12 +58,20 @@ class OutboxForgetting:
         self._claims.has_gaps = True
         for seqs in _chunks(await self._find("events_of", person)):
             removed += await self._remove_events(app, seqs)
-        for ids in _chunks(await self._find("quarantined_of", _mentions(app, external_id))):
-            removed += await self._quarantine.remove(ids)
-        return removed
+        return removed + await self._remove_bodies(app, external_id)
 
     async def _find(self, query: str, parameters: dict[str, object]) -> list[int]:
         return [number for (number,) in await self._database.fetch(SQL[query], parameters)]
+
+    async def _remove_bodies(self, app: int, external_id: str) -> int:
+        removed, after = 0, 0
+        while page := await self._quarantine.page(
+            Selection(app=app), after=after, limit=PAGE_BODIES
+        ):
+            after = page[-1].id
+            ids = [body.id for body in page if mentions(body.body, external_id)]
+            removed += await self._quarantine.remove(ids) if ids else 0
+        return removed
 
     async def _remove_events(self, app: int, seqs: Sequence[int]) -> int:
         ticket = self._database.submit(
@@ -81,15 +92,6 @@ def _remove_events(app: int, seqs: Sequence[int], raw: sqlite3.Connection) -> in
     raw.execute(SQL["drop_named"], {"seqs": rest})
     Counts(discarded=discarded).move(raw, app)
     return discarded
-
-
-def _mentions(app: int, external_id: str) -> dict[str, object]:
-    """Return how an id stands in a body that is not understood: as a JSON string, either way."""
-    return {
-        "app": app,
-        "plain": orjson.dumps(external_id),
-        "escaped": json.dumps(external_id).encode(),
-    }
 
 
 def _chunks(numbers: Sequence[int]) -> Iterator[Sequence[int]]:

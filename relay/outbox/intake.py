@@ -29,6 +29,7 @@ class Intake:
         app: The app's number.
         received_at: Epoch milliseconds.
         events: What Amplitude shall get.
+        people: The External ID each of them names.
         filtered: How many events the configuration leaves out.
         quarantined: What could not be understood.
         messages: Message ids and their fields as JSON, for later blank events.
@@ -39,6 +40,7 @@ class Intake:
     app: int
     received_at: int
     events: list[MappedEvent] = field(default_factory=list)
+    people: list[str | None] = field(default_factory=list)
     filtered: int = 0
     quarantined: list[QuarantinedBody] = field(default_factory=list)
     messages: list[tuple[str, bytes]] = field(default_factory=list)

@@ -310,10 +310,5 @@ WHERE app = :app AND (
     )
 );
 
--- name: quarantined_of
--- Bodies not understood that hold a user's id as a JSON string, escaped or not.
-SELECT id FROM quarantine
-WHERE app = :app AND (instr(body, :plain) OR instr(body, :escaped));
-
 -- name: drop_named
 DELETE FROM events WHERE seq IN (SELECT value FROM json_each(:seqs));

@@ -28,11 +28,13 @@ from relay.sandbox.export_files import ExportShape, ExtraField, export_download
 from relay.sandbox.mishaps import MishapBoard
 from relay.sandbox.responder import Call, Responder
 from relay.sandbox.subscribers import Row, Subscriber, Subscribers
+from relay.sandbox.transport import respond
 
 __all__ = ["CsvExportStandIn", "ExportConditions", "ExportShape", "Subscriber", "running"]
 
 EXPORT_PATH: Final = "/players/csv_export"
 FILE_PATH: Final = "/csv_exports/{app_id}/{name}"
+SEGMENTS_PATH: Final = "/apps/{app_id}/segments"
 _SCHEMES: Final = frozenset({"key", "basic"})
 _GIVES_UP_MS: Final = 600_000
 _DAY_S: Final = 86_400
@@ -163,6 +165,7 @@ class CsvExportStandIn:
         self._responder.mount(app)
         app.router.add_post(EXPORT_PATH, self._post)
         app.router.add_get(FILE_PATH, self._get, allow_head=False)
+        app.router.add_get(SEGMENTS_PATH, self._list_segments, allow_head=False)
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
         app_id, body = request.query.get("app_id", ""), await request.read()
@@ -195,6 +198,12 @@ class CsvExportStandIn:
         self._exports[name] = _Export(app_id, file, now_ms)
         path = FILE_PATH.format(app_id=app_id, name=name)
         return answers.file_url(str(request.url.origin().with_path(path)))
+
+    async def _list_segments(self, request: web.Request) -> web.Response:
+        """Answer the list by which a key can be tried without changing anything."""
+        app_id = request.match_info["app_id"]
+        refusal = self._refusal(request.headers.get(hdrs.AUTHORIZATION), app_id)
+        return respond(refusal or answers.no_segments())
 
     def _refusal(self, header: str | None, app_id: str) -> Answer | None:
         """Return why a request may not export this app; None if it may."""

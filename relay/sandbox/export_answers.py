@@ -42,6 +42,11 @@ def missing_key(status: int) -> Answer:
     return errors(status, NO_HEADER if status == 400 else None)  # noqa: PLR2004 - as above
 
 
+def no_segments() -> Answer:
+    """Return the list of the segments of an app that has none."""
+    return Answer(200, orjson.dumps({"total_count": 0, "offset": 0, "limit": 1, "segments": []}))
+
+
 def file_url(url: str | None) -> Answer:
     """Return where the file will be; None = the answer that forgets to say."""
     return Answer(200, orjson.dumps({} if url is None else {"csv_file_url": url}))

@@ -106,7 +106,7 @@ def _set_app(app: str, rules: AppRules, now_ms: int, raw: sqlite3.Connection) ->
     row = {"app": app, **rules._asdict()}
     raw.execute(SQL["add_app"], row)
     no, takes_all = raw.execute(SQL["app_no"], row).fetchone()
-    raw.execute(SQL["set_app"], {**row, "app": no})
+    raw.execute(SQL["set_app"], {**row, "app": no, "at": now_ms})
     if bool(takes_all) != rules.takes_all:
         for (cohort,) in raw.execute(SQL["cohorts_of_app"], {"app": no}).fetchall():
             _recount(raw, cohort, now_ms)

@@ -8,7 +8,10 @@ ON CONFLICT (app) DO NOTHING;
 SELECT no, app, takes_all, exported_at, synced_at FROM apps;
 
 -- name: set_app
-UPDATE apps SET takes_all = :takes_all, segment_limit = :segment_limit WHERE no = :app;
+UPDATE apps SET
+    all_since = CASE WHEN takes_all <> :takes_all THEN :at ELSE all_since END,
+    takes_all = :takes_all, segment_limit = :segment_limit
+WHERE no = :app;
 
 -- name: cohorts_of_app
 SELECT no FROM cohorts WHERE app = :app ORDER BY no;

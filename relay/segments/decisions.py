@@ -61,6 +61,8 @@ class Decisions:
                     raw, run_id, compared, None, at
                 )
             )
+        if outcome.state is RunState.FAILED:
+            raise NotPossible(f"run {run_id} is not held any more")
 
     async def reject(self, run_id: int, at: int) -> None:
         """Drop a held run; its computation is neither downloaded nor held again.

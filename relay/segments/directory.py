@@ -23,6 +23,7 @@ from relay.segments.effects import (
     move_figures,
     shift_segment,
 )
+from relay.segments.forgetting import Forgotten
 from relay.segments.runs import Outcome, RunSource, RunState, begin_run, finish_run
 from relay.segments.sorting import Piece
 from relay.segments.sql import SQL
@@ -65,14 +66,20 @@ class DirectoryCounts(NamedTuple):
 
 
 class Directory:
-    """Changes and reads the directory, by app number."""
+    """Changes and reads the directory, by app number.
 
-    def __init__(self, database: Database) -> None:
+    It takes nothing of a forgotten user; that is asked at the last moment, when the change
+    gets in line behind whatever forgets.
+    """
+
+    def __init__(self, database: Database, forgotten: Forgotten) -> None:
         self._database = database
+        self._forgotten = forgotten
 
     async def apply_part(self, app: int, part: Piece, truth: ExportTruth, now_ms: int) -> None:
         """Apply a range of an export's users, sorted by `SortedRows`; what is newer stays."""
-        await self._database.write(partial(_apply_part, app, part, truth, now_ms))
+        wanted = part._replace(rows=self._forgotten.without_rows(app, part.rows))
+        await self._database.write(partial(_apply_part, app, wanted, truth, now_ms))
 
     async def finish_export(self, app: int, truth: ExportTruth, now_ms: int) -> None:
         """Remember that a whole export was applied: it confirms what it did not change."""
@@ -84,7 +91,8 @@ class Directory:
         self, app: int, external_id: str, subscriptions: Sequence[SubscriptionRow], now_ms: int
     ) -> None:
         """Take an app's own word for a user: known, with just these subscriptions."""
-        await self._database.write(partial(_put_user, app, external_id, subscriptions, now_ms))
+        if (app, external_id) not in self._forgotten:
+            await self._database.write(partial(_put_user, app, external_id, subscriptions, now_ms))
 
     async def heed(self, app: int, evidence: Sequence[Evidence], now_ms: int) -> None:
         """Learn from events; what says nothing new costs no write."""
@@ -93,9 +101,10 @@ class Directory:
             for item in evidence
         ]
         news = await self._database.fetch(SQL["news"], {"app": app, "evidence": _json(told)})
-        if news:
-            new = [evidence[place] for (place,) in news]
-            await self._database.write(partial(_heed, app, new, now_ms))
+        new = [evidence[place] for (place,) in news]
+        wanted = [item for item in new if (app, item.external_id or "") not in self._forgotten]
+        if wanted:
+            await self._database.write(partial(_heed, app, wanted, now_ms))
 
     async def counts(self, app: int) -> DirectoryCounts:
         """Return how large an app's directory is, and how old."""

@@ -70,7 +70,13 @@ WHERE a.app = :app AND s.external_id = :external_id ORDER BY s.id;
 -- name: cohorts_of_user
 -- Every cohort with a list, and what it says of one user.
 SELECT c.cohort_id, c.name, c.is_segment, l.external_id IS NOT NULL AS is_listed,
-    max(coalesce(l.entered_at, c.list_at), CASE WHEN a.takes_all THEN 0 ELSE coalesce(u.known_at, 0) END),
+    max(
+        coalesce(l.entered_at, c.list_at),
+        CASE
+            WHEN NOT a.takes_all OR x.external_id IS NOT NULL THEN coalesce(u.known_at, 0)
+            ELSE min(coalesce(u.known_at, a.all_since), a.all_since)
+        END
+    ) AS entered_at,
     u.external_id IS NOT NULL AS is_known, x.external_id IS NOT NULL AS is_restricted, a.takes_all
 FROM cohorts AS c
 JOIN apps AS a ON a.no = c.app

@@ -103,7 +103,7 @@ SELECT computed_at, mod_at, listed_size FROM runs
 WHERE cohort = :cohort AND state = 'held' AND source = 'poll' ORDER BY run_id DESC LIMIT 1;
 
 -- name: requests_since
-SELECT r.requested_at FROM runs AS r JOIN cohorts AS c ON c.no = r.cohort
+SELECT r.requested_at FROM runs AS r CROSS JOIN cohorts AS c ON c.no = r.cohort
 WHERE r.requested_at >= :since AND c.app = :app ORDER BY r.requested_at;
 
 -- name: undoable_runs

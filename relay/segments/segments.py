@@ -15,6 +15,7 @@ from relay.segments.directory import Directory
 from relay.segments.forgetting import Forgetting, Forgotten
 from relay.segments.reading import Reading
 from relay.segments.retention import Retention
+from relay.segments.sorting import remove_leftovers
 from relay.segments.sql import MIGRATIONS, SQL
 
 DATABASE_NAME = "segments.db"
@@ -67,6 +68,7 @@ async def open_segments(
         StoreError: If the database does not serve.
     """
     path = folder / DATABASE_NAME
+    remove_leftovers(folder)
     async with (
         open_database(path, MIGRATIONS, pulse, make_room) as database,
         anyio.create_task_group() as group,
@@ -86,7 +88,7 @@ async def _assemble(
     return Segments(
         database=database,
         catalog=await Catalog.load(database, apps, now_ms),
-        directory=Directory(database),
+        directory=Directory(database, forgotten),
         decisions=Decisions(database),
         forgotten=forgotten,
         forgetting=Forgetting(database, forgotten),

@@ -15,6 +15,8 @@ from relay.database.scratch import Scratch, open_scratch
 
 _SQL = load_queries(files("relay.segments").joinpath("sorting.sql"))
 
+PREFIX = "sorting-"
+
 
 class Piece(NamedTuple):
     """Some of the sorted rows.
@@ -81,6 +83,17 @@ class SortedRows:
             piece = await self._scratch.run(partial(_rows_after, after, limit))
             yield piece
             after = piece.upto
+
+
+def sorting_path(folder: Path, name: str) -> Path:
+    """Return where the rows of something of that name are sorted."""
+    return folder / f"{PREFIX}{name}.db"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process was sorting: it holds ids of users."""
+    for path in folder.glob(f"{PREFIX}*"):
+        path.unlink(missing_ok=True)
 
 
 @asynccontextmanager

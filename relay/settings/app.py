@@ -102,7 +102,10 @@ class AppSettings(Section):
         CohortSelection,
         from_text(parse_cohorts),
         Hint("all, none, or cohort ids, comma-separated", default="all"),
-    ] = Field(ALL_COHORTS, description="Cohorts to keep as segments.")
+    ] = Field(
+        ALL_COHORTS,
+        description="Cohorts to poll and keep as segments; the webhook is always heard.",
+    )
     membership: Annotated[Membership, LOWER_CASE] = Field(
         "known",
         description="known: only users in the directory become members; "

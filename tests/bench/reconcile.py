@@ -144,17 +144,15 @@ async def phases(bench: Bench, cohorts: CohortsStandIn, users: int, moved: int) 
         await anyio.sleep(8)
     applied = "SELECT count(*) FROM cohort_runs WHERE state = 'applied'"
     first = Watch()
-    async with bench.load(first, "f"):
-        async with bench.watched(applied, 1) as cost:
-            ids = partial(member_ids, users, 0)
-            cohorts.put(StandInCohort(id="large", name="Large", user_ids=ids))
+    async with bench.load(first, "f"), bench.watched(applied, 1) as cost:
+        ids = partial(member_ids, users, 0)
+        cohorts.put(StandInCohort(id="large", name="Large", user_ids=ids))
     cost.events = first.events
     show(f"first reconcile of {users:,} members", cost, "under 30 s, under 150 MB")
     second = Watch()
-    async with bench.load(second, "c"):
-        async with bench.watched(applied, 2) as change:
-            ids = partial(member_ids, users, moved)
-            cohorts.put(StandInCohort(id="large", name="Large", user_ids=ids))
+    async with bench.load(second, "c"), bench.watched(applied, 2) as change:
+        ids = partial(member_ids, users, moved)
+        cohorts.put(StandInCohort(id="large", name="Large", user_ids=ids))
     change.events = second.events
     show("change of 1 %", change, "under 8 s, under 150 MB")
     compare(quiet.events, first.events, second.events)

@@ -29,11 +29,8 @@ READ_THROUGH = {
     "changes_of_user": "somebody is forgotten, which is rare, on the reading connection",
     "count_users": "asked by a person",
     "count_subscriptions": "asked by a person",
-    "last_run_of_app": "a cohort's runs, newest first, up to the first that ended",
-    "spent_run_changes": "runs are some thousands",
-    "drop_old_runs": "runs are some thousands",
-    "drop_old_messages": "housekeeping; some ten milliseconds with a month's messages",
-    "drop_old_changes": "housekeeping; a tenth of a second with two million changes",
+    "drop_old_runs": "the oldest, as many as may be dropped at once",
+    "drop_old_changes": "the oldest, as many as may be dropped at once",
 }
 
 ALIAS = re.compile(r"\b(?:FROM|JOIN|UPDATE|INTO)\s+(\w+)(?:\([^)]*\))?(?:\s+AS\s+(\w+))?")

@@ -60,8 +60,6 @@ class UserOperations:
             SubscriptionRow(external_id, one.id, one.type, one.subscribed)
             for one in call.asked.subscriptions
         ]
-        if (number, external_id) in self._parts.segments.forgotten:
-            return
         await self._parts.segments.directory.put_user(
             number, external_id, told, self._parts.clock.now_ms()
         )

@@ -4,6 +4,7 @@ CREATE TABLE apps (
     no INTEGER PRIMARY KEY,
     app TEXT NOT NULL UNIQUE,
     takes_all INTEGER NOT NULL DEFAULT 0 CHECK (takes_all IN (0, 1)),  -- members need not be known
+    all_since INTEGER NOT NULL DEFAULT 0,  -- when that was switched on
     segment_limit INTEGER,
     exported_at INTEGER NOT NULL DEFAULT 0,  -- when the last whole export of OneSignal was asked for
     synced_at INTEGER  -- when it was applied
@@ -191,17 +192,20 @@ WHERE c.is_segment;
 
 CREATE VIEW segment_members AS
 SELECT a.app, c.cohort_id, l.external_id,
-    max(coalesce(l.entered_at, c.list_at), CASE WHEN a.takes_all THEN 0 ELSE u.known_at END)
-        AS entered_at
+    max(
+        coalesce(l.entered_at, c.list_at),
+        CASE
+            WHEN NOT a.takes_all OR x.external_id IS NOT NULL THEN u.known_at
+            ELSE min(coalesce(u.known_at, a.all_since), a.all_since)
+        END
+    ) AS entered_at
 FROM cohorts AS c
 JOIN apps AS a ON a.no = c.app
 JOIN listed AS l ON l.list = c.list
 LEFT JOIN users AS u ON u.app = c.app AND u.external_id = l.external_id
+LEFT JOIN restricted AS x ON x.external_id = l.external_id
 WHERE c.is_segment
-    AND (
-        u.external_id IS NOT NULL
-        OR (a.takes_all AND l.external_id NOT IN (SELECT r.external_id FROM restricted AS r))
-    );
+    AND (u.external_id IS NOT NULL OR (a.takes_all AND x.external_id IS NULL));
 
 CREATE VIEW segment_changes AS
 SELECT h.seq, a.app, c.cohort_id, h.external_id,
