@@ -1,6 +1,6 @@
 """From settings to parts: the only place that knows both."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import aiohttp
 from pydantic import SecretStr
@@ -117,7 +117,7 @@ def guard_policy(settings: Settings) -> GuardPolicy:
     return GuardPolicy(cohorts.guard_removed_ratio, cohorts.guard_min_members)
 
 
-def download_policy(settings: Settings) -> DownloadPolicy:
+def download_policy(settings: Settings, check_room: Callable[[], None]) -> DownloadPolicy:
     """Return how exports are waited for, and what of them is believed."""
     cohorts = settings.cohorts
     return DownloadPolicy(
@@ -125,6 +125,7 @@ def download_policy(settings: Settings) -> DownloadPolicy:
         timeout_s=cohorts.export_timeout_s,
         guard=guard_policy(settings),
         scratch=settings.data_dir,
+        check_room=check_room,
     )
 
 
@@ -146,7 +147,11 @@ def poll_policy(name: str, app: AppSettings, settings: Settings) -> PollPolicy:
 
 
 def pollers(
-    settings: Settings, segments: Segments, session: aiohttp.ClientSession, clock: Clock
+    settings: Settings,
+    segments: Segments,
+    session: aiohttp.ClientSession,
+    clock: Clock,
+    check_room: Callable[[], None],
 ) -> dict[str, Poller]:
     """Return the poller of every app."""
     polls = Polls(segments.database)
@@ -155,7 +160,12 @@ def pollers(
         number = segments.catalog.number(name)
         api = CohortsApi(session, cohorts_target(app), clock)
         downloads = Downloads(
-            number, api, polls, segments.forgotten, download_policy(settings), clock
+            number,
+            api,
+            polls,
+            segments.forgotten,
+            download_policy(settings, check_room),
+            clock,
         )
         polled = PolledApp(number, api, downloads)
         policy = poll_policy(name, app, settings)
@@ -213,10 +223,14 @@ def sync_policy(name: str, app: AppSettings, settings: Settings) -> SyncPolicy:
     )
 
 
-def open_session() -> aiohttp.ClientSession:
-    """Return the client session of every app; it never makes one app wait for another."""
+def open_session(*, keeps_alive: bool = True) -> aiohttp.ClientSession:
+    """Return a client session of every app; it never makes one app wait for another.
+
+    One that does not keep connections alive never sends a request twice by itself, as aiohttp does
+    when a kept connection turns out to be closed: that would ask for two exports.
+    """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
+        connector=aiohttp.TCPConnector(limit=0, force_close=not keeps_alive),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": LIBRARY},
     )

@@ -64,34 +64,46 @@ class CohortSide:
             await group.start(sync.run, name=f"directory sync of {app}")
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the cohort direction finds in the process.
+
+    Attributes:
+        session: For the APIs.
+        clock: The time.
+        check_room: Raises `StoreFull` while the disk is to be left to the events.
+        pulse: Makes the sign of life of a loop of that name.
+    """
+
+    session: aiohttp.ClientSession
+    clock: Clock
+    check_room: Callable[[], None]
+    pulse: Callable[[str], Pulse]
+
+
 def build_cohort_side(
-    settings: Settings,
-    outbox: Outbox,
-    segments: Segments,
-    session: aiohttp.ClientSession,
-    clock: Clock,
-    pulse: Callable[[str], Pulse],
+    settings: Settings, outbox: Outbox, segments: Segments, around: Surroundings
 ) -> CohortSide:
     """Build the cohort direction of every configured app.
 
     Args:
-        settings: What they are built from.
+        settings: What it is built from.
         outbox: Its quarantine takes what the hook does not understand.
         segments: The segment table.
-        session: For the APIs.
-        clock: The time.
-        pulse: Makes the sign of life of a loop of that name.
+        around: What else it needs.
     """
+    clock, session = around.clock, around.session
     numbers = {app: outbox.ledger.number(app) for app in settings.apps}
     in_segments = {app: segments.catalog.number(app) for app in settings.apps}
-    imports = Imports(segments, settings.data_dir, clock)
+    imports = Imports(segments, settings.data_dir, clock, around.check_room)
+    pulse = around.pulse("segments housekeeping")
     return CohortSide(
         segments=segments,
         reception=CohortReception(segments, outbox.intakes, numbers, guard_policy(settings), clock),
-        pollers=pollers(settings, segments, session, clock),
+        pollers=pollers(settings, segments, session, clock, around.check_room),
         imports=imports,
         syncs=directory_syncs(settings, segments, imports, session, clock),
         feed=Feed(segments.directory, segments.forgotten, in_segments, clock),
         forgetter=Forgetter(outbox, segments, clock),
-        housekeeper=SegmentsHousekeeper(segments.retention, clock, pulse("segments housekeeping")),
+        housekeeper=SegmentsHousekeeper(segments.retention, clock, pulse),
     )

@@ -25,7 +25,7 @@ from relay.assembly import (
     upload_target,
 )
 from relay.clock import Clock, SystemClock
-from relay.cohort_side import CohortSide, build_cohort_side
+from relay.cohort_side import CohortSide, Surroundings, build_cohort_side
 from relay.delivery.delivery import Delivery
 from relay.door_assembly import EventSide, Running, admin_door, public_door
 from relay.doors.bodies import Bodies
@@ -132,13 +132,12 @@ class Daemon:
                     app_rules(settings),
                     now_ms=self._clock.now_ms(),
                     pulse=self._pulse("segments", REVISION_S),
-                    make_room=reserve.make_room,
                 )
             )
             session = await stack.enter_async_context(open_session())
-            cohorts = build_cohort_side(
-                settings, outbox, segments, session, self._clock, self._pulse
-            )
+            fresh = await stack.enter_async_context(open_session(keeps_alive=False))
+            around = Surroundings(fresh, self._clock, reserve.check_room, self._pulse)
+            cohorts = build_cohort_side(settings, outbox, segments, around)
             self.pulses |= cohorts.pulses
             deliveries = await self._deliveries(outbox, session)
             events = EventSide(outbox, reserve, deliveries)

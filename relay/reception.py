@@ -82,6 +82,9 @@ class Reception:
             try:
                 await self._take(source, element, intake)
             except PayloadError as error:
+                if self._feed and self._feed.speaks_of_forgotten(source.app, element):
+                    intake.filtered += 1
+                    continue
                 body = raw if is_whole_body else _text_of(element)
                 intake.quarantined.append(_quarantined(error, body))
             if place % TURN_EVENTS == 0:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import structlog
 
+from relay.errors import StoreFull
+
 log = structlog.get_logger(__name__)
 
 RESERVE_NAME = "relay.reserve"
@@ -43,6 +45,17 @@ class Reserve:
     def is_short(self) -> bool:
         """Whether less was free at the last look than relay is to leave free."""
         return self.free_bytes < self._min_free_bytes
+
+    def check_room(self) -> None:
+        """Let only events have what is left.
+
+        Raises:
+            StoreFull: While less is free than relay is to leave free.
+        """
+        if self.is_short:
+            raise StoreFull(
+                f"only {self.free_bytes >> 20} MiB are free; they are left to the events"
+            )
 
     def look(self) -> None:
         """Measure the free space, and set the reserve aside where there is plenty."""

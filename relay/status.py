@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from relay.clock import Clock
-from relay.cohorts.polling import Poller, PollStatus
+from relay.cohorts.polled_app import PollStatus
+from relay.cohorts.polling import Poller
 from relay.delivery.delivery import Delivery
 from relay.delivery.gate import GateState
 from relay.metrics import AppFigures, SegmentFigures

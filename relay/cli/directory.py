@@ -64,7 +64,7 @@ def import_export(
     if report.anonymous:
         said += f"; {report.anonymous:,} without External ID were left out"
     if report.broken_rows:
-        said += f"; {report.broken_rows:,} without a subscription id were skipped"
+        said += f"; {report.broken_rows:,} without a usable id were skipped"
     output().print(said)
 
 

@@ -6,7 +6,7 @@ Each step is on disk before the next begins: a restart goes on with the export i
 Whatever goes wrong ends the run with a reason and leaves the segment as it was.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from relay.errors import (
     UpstreamBusy,
     UpstreamError,
     UpstreamRefused,
+    UpstreamUnavailable,
     UpstreamUnknown,
 )
 from relay.segments.catalog import ListedCohort
@@ -69,12 +70,14 @@ class DownloadPolicy:
         timeout_s: The longest a run may take from its export's request to its file's end.
         guard: Which removals are held.
         scratch: A folder for sorting.
+        check_room: Raises `StoreFull` while the disk is to be left to the events.
     """
 
     poll_s: float
     timeout_s: float
     guard: GuardPolicy
     scratch: Path
+    check_room: Callable[[], None]
 
 
 class Download(NamedTuple):
@@ -115,11 +118,20 @@ class Downloads:
         self._clock = clock
 
     async def reusable_export(self, cohort: ListedCohort) -> str | None:
-        """Return the export a failed run had of the listed computation, if it still serves."""
+        """Return the export a failed run had of the listed computation, if its file can be had."""
         last = await self._polls.last(cohort.no)
         if last is None or not _serves(last, cohort.listed, self._clock.now_ms()):
             return None
-        return last.request_id
+        return last.request_id if await self._is_complete(last) else None
+
+    async def _is_complete(self, last: LastPoll) -> bool:
+        """Tell whether an export is complete, perhaps since its run failed."""
+        if last.is_complete or last.request_id is None:
+            return last.is_complete
+        try:
+            return await self._source.is_export_ready(last.request_id)
+        except UpstreamError:
+            return False
 
     async def begin(self, cohort: ListedCohort, reused: str | None) -> Download:
         """Write down a run of a cohort; unless it reuses an export, a download is spent on it.
@@ -127,6 +139,7 @@ class Downloads:
         Raises:
             StoreFull: If there is no room; nothing is asked for.
         """
+        self._policy.check_room()
         now_ms = self._clock.now_ms()
         export = Export(reused, is_complete=True) if reused else Export(requested_at=now_ms)
         run = await self._polls.begin(cohort.no, cohort.listed, export, now_ms)
@@ -191,17 +204,22 @@ class Downloads:
     async def _await_export(self, request_id: str) -> None:
         """Return once an export is complete; the caller sets the deadline."""
         while True:
-            if await self._source.is_export_ready(request_id):
-                return
-            await anyio.sleep(self._policy.poll_s)
+            wait_s = self._policy.poll_s
+            try:
+                if await self._source.is_export_ready(request_id):
+                    return
+            except UpstreamUnavailable as error:  # the export goes on without us
+                wait_s = max(wait_s, error.retry_after_s or 0)
+            await anyio.sleep(wait_s)
 
     async def _read_file(self, ids: SortedIds, request_id: str) -> MembersFile:
         file = MembersFile()
         async with self._source.open_file(request_id) as chunks:
             async for chunk in chunks:
+                self._policy.check_room()
                 for some in file.feed(chunk):
-                    await ids.add(self._forgotten.without(self._app, some))
-        await ids.add(self._forgotten.without(self._app, file.finish()))
+                    await ids.add(some)
+        await ids.add(file.finish())
         return file
 
     async def _stage(
@@ -210,13 +228,14 @@ class Downloads:
         staging = self._polls.stage(download.cohort, download.run)
         compared = await staging.begin()
         async for piece in ids.pieces(RANGE_IDS):
+            self._policy.check_room()
             await staging.add(self._without_forgotten(piece))
         await staging.note_members(members, empty_ids)
         at = self._clock.now_ms()
         return await self._polls.publish(staging, compared, self._policy.guard, at)
 
     def _without_forgotten(self, piece: Piece) -> Piece:
-        """Leave out who was forgotten since the file was read."""
+        """Leave out who is forgotten, though the file counts them."""
         return piece._replace(rows=self._forgotten.without_json(self._app, piece.rows))
 
     async def _fail(self, run: int, reason: str) -> Outcome:
@@ -229,8 +248,7 @@ def _serves(last: LastPoll, listed: Watermark, now_ms: int) -> bool:
     """Return whether a failed run's export can be used once more."""
     return (
         last.state == RunState.FAILED
-        and last.is_complete
-        and last.computed_at == listed.last_computed_at
+        and (last.computed_at, last.mod_at) == (listed.last_computed_at, listed.last_mod_at)
         and last.failures < MAX_FAILURES
         and now_ms - (last.requested_at or 0) < EXPORT_LIFE_MS
     )

@@ -17,7 +17,7 @@ class MembersFile:
 
     Attributes:
         rows: Rows so far, those without a user id included.
-        empty_ids: Rows so far without a user id.
+        empty_ids: Rows so far without a user id, or with one that cannot be kept.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,12 @@ class MembersFile:
         return self._ids(self._table.finish())
 
     def _ids(self, rows: list[Row]) -> list[str]:
-        ids = [user_id for (user_id,) in rows if user_id and not user_id.isspace()]
+        # U+0000 ends a text in SQLite's JSON: the id would become another user's.
+        ids = [
+            user_id
+            for (user_id,) in rows
+            if user_id and not user_id.isspace() and "\0" not in user_id
+        ]
         self.rows += len(rows)
         self.empty_ids += len(rows) - len(ids)
         return ids

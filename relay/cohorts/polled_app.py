@@ -1,11 +1,12 @@
-"""An app as its poller is told of it."""
+"""An app as its poller is told of it, and what the poller tells."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from relay.cohorts.catalog import Cohort, Usage
 from relay.cohorts.download import Downloads
+from relay.errors import RelayError
 
 
 class CohortList(Protocol):
@@ -51,3 +52,27 @@ class PolledApp:
     no: int
     source: CohortList
     downloads: Downloads
+
+
+class UnknownCohort(RelayError):
+    """Amplitude's list has no such cohort."""
+
+
+class PollingOff(RelayError):
+    """The app's cohorts are not polled; the text says which setting would change that."""
+
+
+class PollStatus(NamedTuple):
+    """How an app's downloads stand.
+
+    Attributes:
+        downloads_this_month: Downloads that are gone.
+        downloads_left: Downloads that remain this month.
+        next_download_at: When the next waiting cohort is due, None if none waits.
+        last_error: Why a download waits or was refused, None if nothing is wrong.
+    """
+
+    downloads_this_month: int
+    downloads_left: int
+    next_download_at: int | None
+    last_error: str | None

@@ -5,7 +5,6 @@ beside the loop, a few at once; one that fails never stops another.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import anyio
 import structlog
@@ -14,12 +13,18 @@ from anyio.abc import TaskGroup, TaskStatus
 from relay.clock import Clock
 from relay.cohorts.budget import Candidate, Due, plan
 from relay.cohorts.download import Download
-from relay.cohorts.polled_app import PolledApp, PollPolicy
+from relay.cohorts.polled_app import (
+    PolledApp,
+    PollingOff,
+    PollPolicy,
+    PollStatus,
+    UnknownCohort,
+)
 from relay.cohorts.spending import Spending
 from relay.cohorts.staleness import needs_refresh
 from relay.errors import (
-    RelayError,
     StoreFull,
+    UpstreamBusy,
     UpstreamError,
     UpstreamRefused,
     UpstreamUnavailable,
@@ -37,32 +42,11 @@ PARALLEL_DOWNLOADS = 4
 BEAT_S = 5.0
 """The loop gives a sign of life at least so often."""
 
+BUSY_S = 60.0
+"""Pause of all exports after a 429 that does not say how long."""
+
 LIST_S = 150.0
 """Amplitude may take so long for the list and its count."""
-
-
-class UnknownCohort(RelayError):
-    """Amplitude's list has no such cohort."""
-
-
-class PollingOff(RelayError):
-    """The app's cohorts are not polled; the text says which setting would change that."""
-
-
-class PollStatus(NamedTuple):
-    """How an app's downloads stand.
-
-    Attributes:
-        downloads_this_month: Downloads that are gone.
-        downloads_left: Downloads that remain this month.
-        next_download_at: When the next waiting cohort is due, None if none waits.
-        last_error: Why a download waits or was refused, None if nothing is wrong.
-    """
-
-    downloads_this_month: int
-    downloads_left: int
-    next_download_at: int | None
-    last_error: str | None
 
 
 class Poller:
@@ -89,6 +73,8 @@ class Poller:
         self._dues: dict[str, Due] = {}
         self._list_error: str | None = None
         self._errors: dict[str, str] = {}
+        self._failed: set[int] = set()  # whose last run failed: an export that serves is used
+        self._busy_until = 0  # Amplitude asked for a pause before the next export
         self._next_list_s = 0.0
 
     def status(self) -> PollStatus:
@@ -153,13 +139,20 @@ class Poller:
             await self._read_list()
             self._tried.clear()
         await self._spending.count()
-        cohorts = await self._waiting()
-        if not self._list_error:
-            for cohort in cohorts:
-                reused = await self._app.downloads.reusable_export(cohort)
-                if reused:
-                    await self._begin(group, cohort, reused)
-        await self._begin_due(group, [one for one in cohorts if one.no not in self._under_way])
+        paid = []
+        for cohort in await self._waiting():
+            reused = None if self._list_error else await self._reusable_export(cohort)
+            if reused:
+                await self._begin(group, cohort, reused)
+            elif cohort.cohort_id in self._manual or self._is_wanted(cohort):
+                paid.append(cohort)
+        await self._begin_due(group, [one for one in paid if one.no not in self._under_way])
+
+    async def _reusable_export(self, cohort: ListedCohort) -> str | None:
+        """Return the export with which a run is repeated; a person's wish asks for a new one."""
+        if cohort.cohort_id in self._manual:
+            return None
+        return await self._app.downloads.reusable_export(cohort)
 
     async def _read_list(self) -> None:
         wait_s = self._policy.interval_s
@@ -182,17 +175,20 @@ class Poller:
         self._next_list_s = self._clock.monotonic_s() + wait_s
 
     async def _waiting(self) -> list[ListedCohort]:
-        """Return the cohorts whose listed state is worth a download, or that were asked for."""
+        """Return the cohorts worth a download, and those whose run may be repeated."""
         listed = await self._catalog.listed(self._app.no, self._clock.now_ms())
+        ids = {cohort.cohort_id for cohort in listed if cohort.standing == "active"}
         self._manual &= {cohort.cohort_id for cohort in listed}
-        wanted = [one for one in listed if self._is_wanted(one) or one.cohort_id in self._manual]
-        ids = {cohort.cohort_id for cohort in wanted}
         self._errors = {id_: error for id_, error in self._errors.items() if id_ in ids}
         return [
             cohort
-            for cohort in wanted
+            for cohort in listed
             if cohort.no not in self._under_way
-            and (cohort.cohort_id in self._manual or cohort.no not in self._tried)
+            and (
+                cohort.cohort_id in self._manual
+                or (cohort.no not in self._tried and self._is_wanted(cohort))
+                or (cohort.no not in self._tried and cohort.no in self._failed)
+            )
         ]
 
     def _is_wanted(self, cohort: ListedCohort) -> bool:
@@ -208,19 +204,26 @@ class Poller:
         now_ms = self._clock.now_ms()
         candidates = [self._candidate(cohort, now_ms) for cohort in cohorts]
         recent = await self._spending.recent()
-        dues = plan(candidates, self._spending.allowance, recent, now_ms)
+        planned = plan(candidates, self._spending.allowance, recent, now_ms)
+        dues = [self._after_pause(due, now_ms) for due in planned]
         self._dues = {due.cohort_id: due for due in dues}
         by_id = {cohort.cohort_id: cohort for cohort in cohorts}
         for due in dues:
             if due.due_at <= now_ms and not self._list_error:
                 await self._begin(group, by_id[due.cohort_id], None)
 
+    def _after_pause(self, due: Due, now_ms: int) -> Due:
+        """Return a due time that heeds the pause Amplitude asked for."""
+        if self._busy_until <= max(now_ms, due.due_at):
+            return due
+        return Due(due.cohort_id, self._busy_until, "Amplitude takes no more exports for a while")
+
     def _candidate(self, cohort: ListedCohort, now_ms: int) -> Candidate:
         return Candidate(
             cohort_id=cohort.cohort_id,
             is_first=cohort.applied is None,
             is_manual=cohort.cohort_id in self._manual,
-            stale_since=cohort.stale_since or now_ms,
+            stale_since=max(cohort.stale_since or now_ms, cohort.last_requested_at or 0),
             last_downloaded_at=cohort.last_requested_at,
             changes=cohort.changes,
         )
@@ -229,14 +232,15 @@ class Poller:
         """Begin a download if there is a place for it; a later turn does if not."""
         if len(self._under_way) >= PARALLEL_DOWNLOADS:
             return
+        self._manual.discard(cohort.cohort_id)
+        self._dues.pop(cohort.cohort_id, None)
         try:
             download = await self._app.downloads.begin(cohort, reused)
         except StoreFull as error:
             self._note_error(cohort.cohort_id, str(error))
             self._tried.add(cohort.no)
             return
-        self._manual.discard(cohort.cohort_id)
-        self._dues.pop(cohort.cohort_id, None)
+        await self._spending.count()
         self._start(group, download, is_resumed=False)
 
     async def _resume(self, group: TaskGroup) -> None:
@@ -258,11 +262,18 @@ class Poller:
             outcome = await self._app.downloads.carry_out(download, is_resumed=is_resumed)
             is_failed = outcome.state is RunState.FAILED
             self._note_error(download.cohort_id, outcome.reason if is_failed else None)
+        except UpstreamBusy as error:
+            is_failed = True
+            self._note_error(download.cohort_id, str(error))
+            pause_s = error.retry_after_s or min(BUSY_S, self._policy.interval_s)
+            self._busy_until = self._clock.now_ms() + round(pause_s * 1000)
         except (UpstreamError, StoreFull) as error:
+            is_failed = True
             self._note_error(download.cohort_id, str(error))
         finally:
             self._under_way.discard(download.cohort)
             self._wakeup.set()
+        (self._failed.add if is_failed else self._failed.discard)(download.cohort)
 
     def _note_error(self, cohort_id: str, reason: str | None) -> None:
         self._errors.pop(cohort_id, None)

@@ -1,7 +1,13 @@
 """How much of the month's downloads is gone: relay's own count, corrected by Amplitude's."""
 
 from relay.clock import Clock
-from relay.cohorts.budget import WINDOW_MS, Allowance, month_of, month_start
+from relay.cohorts.budget import (
+    WINDOW_MS,
+    Allowance,
+    month_of,
+    month_start,
+    next_month_start,
+)
 from relay.cohorts.catalog import Usage
 from relay.segments.polls import Polls
 
@@ -28,7 +34,8 @@ class Spending:
     async def count(self) -> None:
         """Count anew."""
         now_ms = self._clock.now_ms()
-        used = len(await self._polls.requests_since(self._app, month_start(now_ms)))
+        requests = await self._polls.requests_since(self._app, month_start(now_ms))
+        used = sum(at < next_month_start(now_ms) for at in requests)  # not of a clock gone wrong
         upstream = None
         if self._usage and self._usage[0] == month_of(now_ms):
             upstream = (self._usage[1].limit, self._usage[1].used)

@@ -26,7 +26,8 @@ def needs_refresh(
 ) -> bool:
     """Return whether the listed state is neither applied nor already judged.
 
-    Differing is enough, in whatever direction: a restored cohort may go back in time.
+    Differing is enough, in whatever direction: a restored cohort may go back in time. What a person
+    judges, or is to judge, is a computation: another definition alone does not bring it back.
 
     Args:
         listed: The state in Amplitude's list.
@@ -37,4 +38,5 @@ def needs_refresh(
     Source: Amplitude, Behavioral Cohorts API (2026): `lastComputed` moves with every computation,
     `lastMod` with the definition; a static cohort keeps both.
     """
-    return listed not in (applied, rejected, held)
+    judged = [(one.last_computed_at, one.size) for one in (rejected, held) if one]
+    return listed != applied and (listed.last_computed_at, listed.size) not in judged

@@ -63,6 +63,9 @@ def read_evidence(record: Record, *, received_at: int) -> Evidence | None:
     """
     if record.subscription_id is None:
         return None
+    # U+0000 ends a text in SQLite's JSON: the id would become another one.
+    if "\0" in record.subscription_id or "\0" in (record.external_id or ""):
+        return None
     flag, is_proof = _flag(record)
     if record.external_id is None and not is_proof:
         return None

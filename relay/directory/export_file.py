@@ -73,7 +73,9 @@ class SubscriptionsFile:
 
     Attributes:
         rows: Rows so far, broken ones included.
-        broken_rows: Rows so far without a subscription's id.
+        broken_rows: Rows so far without a subscription's id, or with an id that cannot be kept.
+        ends_mid_line: Whether a plain file ended without a line end, known after `finish`: it may
+            have been cut there. A packed file has its own proof that it is whole.
 
     Source: OneSignal, CSV export (2026): columns are to be found by name, `external_user_id` is
     there if asked for and empty for anonymous subscriptions.
@@ -86,6 +88,7 @@ class SubscriptionsFile:
         )
         self.rows = 0
         self.broken_rows = 0
+        self.ends_mid_line = False
 
     def feed(self, chunk: bytes) -> Iterator[list[SubscriptionRow]]:
         """Yield the subscriptions that the file's next bytes hold, some hundred at a time.
@@ -107,7 +110,9 @@ class SubscriptionsFile:
             FileRejected: If the file is not whole, or not such a file.
         """
         self._unpacker.finish()
-        return self._read(self._table.finish())
+        last = self._table.finish()
+        self.ends_mid_line = self._table.ends_mid_line and not self._unpacker.is_gzip
+        return self._read(last)
 
     def _read(self, rows: list[Row]) -> list[SubscriptionRow]:
         subscriptions = [
@@ -118,7 +123,8 @@ class SubscriptionsFile:
                 invalid.lower() in _FALSE and _allows(notification_types),
             )
             for id_, device_type, invalid, external_id, notification_types in rows
-            if id_ and not id_.isspace()
+            # U+0000 ends a text in SQLite's JSON: the id would become another one.
+            if id_ and not id_.isspace() and "\0" not in id_ and "\0" not in external_id
         ]
         self.rows += len(rows)
         self.broken_rows += len(rows) - len(subscriptions)

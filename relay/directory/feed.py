@@ -14,6 +14,7 @@ from relay.clock import Clock
 from relay.directory.evidence import Evidence, read_evidence
 from relay.errors import StoreFull
 from relay.events.records import Record
+from relay.events.texts import texts_in
 from relay.pulse import Pulse
 from relay.segments.directory import Directory
 from relay.segments.forgetting import Forgotten
@@ -56,6 +57,13 @@ class Feed:
     def is_forgotten(self, app: str, external_id: str | None) -> bool:
         """Tell whether an event is about somebody who is forgotten."""
         return external_id is not None and (self._numbers[app], external_id) in self._forgotten
+
+    def speaks_of_forgotten(self, app: str, element: object) -> bool:
+        """Tell whether what is not understood as an event holds the id of somebody forgotten."""
+        if not self._forgotten:
+            return False
+        number = self._numbers[app]
+        return any((number, text) in self._forgotten for text in texts_in(element))
 
     def offer(self, app: str, record: Record, received_at: int) -> None:
         """Take what an event tells, to be written soon."""

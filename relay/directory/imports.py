@@ -3,7 +3,7 @@
 A file is read to its end and found whole before anything of it is applied.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,8 +47,18 @@ class ImportReport(NamedTuple):
 class Imports:
     """Reads export files into the directory, one at a time for each app."""
 
-    def __init__(self, segments: Segments, scratch: Path, clock: Clock) -> None:
-        """Make a reader of files that sorts in the folder `scratch`."""
+    def __init__(
+        self,
+        segments: Segments,
+        scratch: Path,
+        clock: Clock,
+        check_room: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make a reader of files that sorts in the folder `scratch`.
+
+        `check_room` raises `StoreFull` while the disk is to be left to the events.
+        """
+        self._check_room = check_room
         self._segments = segments
         self._scratch = scratch
         self._clock = clock
@@ -91,6 +101,7 @@ class Imports:
             raise FileRejected("no_users", "The file names no user, but some are known.")
         directory = self._segments.directory
         async for piece in rows.pieces(PART_ROWS):
+            self._check_room()
             await directory.apply_part(number, piece, truth, self._clock.now_ms())
         await directory.finish_export(number, truth, self._clock.now_ms())
         log.info("directory.imported", app=app, is_whole=truth.is_whole, **report._asdict())
@@ -102,6 +113,7 @@ class Imports:
         file = SubscriptionsFile()
         anonymous = 0
         async for chunk in chunks:
+            self._check_room()
             for some in file.feed(chunk):
                 anonymous += await self._add(number, some, rows)
         anonymous += await self._add(number, file.finish(), rows)

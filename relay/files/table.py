@@ -30,6 +30,9 @@ class TableReader:
     """Takes a CSV file as it arrives and gives its rows.
 
     Columns are found by their names, in whatever order they stand. Blank lines are no rows.
+
+    Attributes:
+        ends_mid_line: Whether no line end follows the last line; known after `finish`.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class TableReader:
         self._is_quoted = False
         self._width = 0
         self._places: list[int] | None = None
+        self.ends_mid_line = False
 
     def feed(self, piece: bytes) -> list[Row]:
         """Return the rows that end in the next bytes of the file.
@@ -77,6 +81,7 @@ class TableReader:
             FileRejected: `empty`, `truncated`, `not_csv`, `wrong_columns` or `broken_row`.
         """
         text = self._rest + self._decode(b"", is_last=True)
+        self.ends_mid_line = bool(text)
         rows, left = _parse(text)
         if left and left.count('"') % 2 == 0:
             raise _broken_row(_ILL_FORMED)

@@ -31,6 +31,11 @@ class Unpacker:
         self._is_in_member = False
         self._held = b""
 
+    @property
+    def is_gzip(self) -> bool:
+        """Whether the file is packed; no as long as too little of it is there to tell."""
+        return bool(self._is_gzip)
+
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Yield what the file's next bytes hold, in pieces of at most `PIECE_BYTES`.
 

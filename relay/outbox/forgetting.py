@@ -52,13 +52,18 @@ class OutboxForgetting:
             "needle": orjson.dumps(external_id),
         }
         await self._database.flush()
-        removed = 0
-        for ids in _chunks(await self._find("dead_letters_of", person)):
-            removed += await self._dead_letters.discard(Selection(tuple(ids)))
+        removed = await self._discard_letters(person)
         self._claims.has_gaps = True
         for seqs in _chunks(await self._find("events_of", person)):
             removed += await self._remove_events(app, seqs)
+        removed += await self._discard_letters(person)  # what died between the two looks
         return removed + await self._remove_bodies(app, external_id)
+
+    async def _discard_letters(self, person: dict[str, object]) -> int:
+        discarded = 0
+        for ids in _chunks(await self._find("dead_letters_of", person)):
+            discarded += await self._dead_letters.discard(Selection(tuple(ids)))
+        return discarded
 
     async def _find(self, query: str, parameters: dict[str, object]) -> list[int]:
         return [number for (number,) in await self._database.fetch(SQL[query], parameters)]

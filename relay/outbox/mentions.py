@@ -8,6 +8,8 @@ import json
 
 import orjson
 
+from relay.events.texts import texts_in
+
 
 def mentions(body: bytes, external_id: str) -> bool:
     """Return whether a body holds an id as a text, or as the number it is."""
@@ -18,17 +20,4 @@ def mentions(body: bytes, external_id: str) -> bool:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
         return False
-    return _holds(document, external_id)
-
-
-def _holds(document: object, external_id: str) -> bool:
-    rest = [document]
-    while rest:
-        value = rest.pop()
-        if isinstance(value, dict):
-            rest += value.values()
-        elif isinstance(value, list):
-            rest += value
-        elif value is not None and str(value) == external_id:
-            return True
-    return False
+    return external_id in texts_in(document)

@@ -33,6 +33,10 @@ GATHER_MS = 60_000
 """What the directory does to a segment within a minute is one run."""
 
 
+RANGE_USERS = 20_000
+"""Known users that one transaction goes through, however few of them a file names."""
+
+
 class ExportTruth(NamedTuple):
     """How much an export says.
 
@@ -78,13 +82,20 @@ class Directory:
 
     async def apply_part(self, app: int, part: Piece, truth: ExportTruth, now_ms: int) -> None:
         """Apply a range of an export's users, sorted by `SortedRows`; what is newer stays."""
-        wanted = part._replace(rows=self._forgotten.without_rows(app, part.rows))
-        await self._database.write(partial(_apply_part, app, wanted, truth, now_ms))
+        after: str | None = part.after
+        while after is not None:
+            end = {"app": app, "after": after, "upto": part.upto, "count": RANGE_USERS}
+            ends = await self._database.fetch(SQL["end_of_users"], end)
+            upto = ends[0][0] if ends else part.upto
+            rows = self._forgotten.without_rows(app, part.rows)
+            piece = Piece(rows, after, upto)
+            await self._database.write(partial(_apply_part, app, piece, truth, now_ms))
+            after = upto if ends else None
 
     async def finish_export(self, app: int, truth: ExportTruth, now_ms: int) -> None:
         """Remember that a whole export was applied: it confirms what it did not change."""
         if truth.is_whole:
-            done = {"app": app, "at": truth.at, "now": now_ms}
+            done = {"app": app, "at": truth.at, "now": now_ms, "drops_users": truth.drops_users}
             await self._database.execute(SQL["mark_exported"], done)
 
     async def put_user(
@@ -116,7 +127,7 @@ def _apply_part(
 ) -> None:
     scope = {"app": app, "at": truth.at, "after": part.after, "upto": part.upto}
     _clear(raw)
-    raw.execute(SQL["tell"], {"rows": part.rows})
+    raw.execute(SQL["tell"], {"rows": part.rows, "after": part.after, "upto": part.upto})
     if truth.drops_users:
         raw.execute(SQL["touch_absent_users"], scope)
     if truth.is_whole:
@@ -141,7 +152,7 @@ def _put_user(
 ) -> None:
     _clear(raw)
     rows = [(external_id, row.id, row.type, int(row.is_subscribed)) for row in subscriptions]
-    raw.execute(SQL["tell"], {"rows": _json(rows)})
+    raw.execute(SQL["tell"], {"rows": _json(rows), "after": "", "upto": None})
     raw.execute(SQL["touch"], {"app": app, "ids": _json([external_id])})
     raw.execute(SQL["drop_other_subscriptions"], {"app": app, "external_id": external_id})
     _store(raw, app, now_ms, is_told=True)
@@ -150,9 +161,9 @@ def _put_user(
 
 
 def _heed(app: int, evidence: Sequence[Evidence], now_ms: int, raw: sqlite3.Connection) -> None:
-    (exported_at,) = raw.execute(SQL["exported_at"], {"app": app}).fetchone()
+    exported_at, replaced_at = raw.execute(SQL["exported_at"], {"app": app}).fetchone()
     _clear(raw)
-    users = sorted({item.external_id for item in evidence if item.external_id is not None})
+    users = sorted({e.external_id for e in evidence if e.external_id and e.at >= replaced_at})
     raw.execute(SQL["touch"], {"app": app, "ids": _json(users)})
     for item in evidence:
         named = {"app": app, "id": item.subscription_id}

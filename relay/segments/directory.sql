@@ -27,7 +27,14 @@ DELETE FROM told;
 -- name: tell
 -- Takes a JSON array of [external_id, id, type, is_subscribed]; of a repeated id the last counts.
 INSERT OR REPLACE INTO told (external_id, id, type, is_subscribed)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(:rows);
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(:rows)
+WHERE value ->> 0 > :after AND (:upto IS NULL OR value ->> 0 <= :upto);
+
+-- name: end_of_users
+-- Where a range of so many known users ends; nothing if fewer are left up to a bound.
+SELECT external_id FROM users
+WHERE app = :app AND external_id > :after AND (:upto IS NULL OR external_id < :upto)
+ORDER BY external_id LIMIT 1 OFFSET :count;
 
 -- name: touch
 INSERT OR IGNORE INTO touched (external_id, was_known, subscriptions, subscribed)
@@ -152,10 +159,13 @@ WHERE
 SELECT 1 FROM users WHERE app = :app AND external_id = :external_id;
 
 -- name: mark_exported
-UPDATE apps SET exported_at = max(exported_at, :at), synced_at = :now WHERE no = :app;
+UPDATE apps SET
+    exported_at = max(exported_at, :at), synced_at = :now,
+    replaced_at = CASE WHEN :drops_users THEN max(replaced_at, :at) ELSE replaced_at END
+WHERE no = :app;
 
 -- name: exported_at
-SELECT exported_at FROM apps WHERE no = :app;
+SELECT exported_at, replaced_at FROM apps WHERE no = :app;
 
 -- name: count_subscriptions
 SELECT count(*), coalesce(sum(is_subscribed), 0) FROM subscriptions WHERE app = :app;
@@ -247,9 +257,9 @@ DELETE FROM run_changes WHERE external_id = :external_id AND run IN (
 -- name: changes_of_user
 -- Everything the followers were told of a user (a scan; there is no index for so rare a question).
 SELECT h.seq, h.cohort FROM changes AS h
-WHERE h.external_id = :external_id AND h.cohort IN (
-    SELECT c.no FROM cohorts AS c WHERE c.app = :app
-);
+WHERE h.seq > :after AND h.external_id = :external_id
+    AND h.cohort IN (SELECT c.no FROM cohorts AS c WHERE c.app = :app)
+    AND h.seq NOT IN (SELECT d.seq FROM departures AS d);
 
 -- name: forget_changes
 DELETE FROM changes WHERE seq IN (SELECT value FROM json_each(:seqs));

@@ -92,7 +92,7 @@ class Forgetting:
         Followers of the user's segments are told once more that the user left.
         """
         person = {"app": app, "external_id": external_id}
-        told = await self._database.fetch(SQL["changes_of_user"], person)
+        told = await self._database.fetch(SQL["changes_of_user"], {**person, "after": 0})
         await self._database.write(partial(_remove, app, external_id, told, now_ms))
 
 
@@ -109,6 +109,8 @@ def _remove(
     app: int, external_id: str, told: Sequence[Row], now_ms: int, raw: sqlite3.Connection
 ) -> None:
     person = {"app": app, "external_id": external_id}
+    newest = max((seq for seq, _ in told), default=0)  # what was told since they were looked up
+    told = [*told, *raw.execute(SQL["changes_of_user"], {**person, "after": newest})]
     seqs = orjson.dumps([seq for seq, _ in told]).decode()
     raw.execute(SQL["forget_changes"], {"seqs": seqs})
     segments = {cohort for _, cohort in told}

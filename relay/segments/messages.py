@@ -39,7 +39,7 @@ class _Computation(NamedTuple):
         held: The run that gathers what is held.
         is_rejected: Whether a person rejected it.
         is_approved: Whether a person approved what was held of it.
-        base_members: The segment's members before the first leaver.
+        base_members: The segment's members before its first message.
         removed: Members removed since.
     """
 
@@ -83,8 +83,6 @@ def take_message(
         _hold(raw, cohort, message, base, reason, at)
         return MessageAnswer(is_held=True)
     cohort, run = _run_for(raw, cohort, before, message, at)
-    if is_guarded:
-        raw.execute(SQL["note_base"], {"run": run, "base_members": base})
     effect = _apply(raw, cohort, run, message, (entering, leaving), at)
     return MessageAnswer(effect.added, effect.removed)
 
@@ -152,6 +150,7 @@ def _run_for(
             at,
             state=RunState.APPLIED,
             computed_at=message.computed_at,
+            base_members=cohort.matched_users,
         )
     counted = {"run": run, "members": len(message.user_ids), "empty_ids": message.empty_ids}
     raw.execute(SQL["add_members"], counted)

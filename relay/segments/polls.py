@@ -34,7 +34,8 @@ class LastPoll(NamedTuple):
     Attributes:
         run_id: Its id.
         state: How far it came.
-        computed_at: The computation it was about.
+        computed_at: When Amplitude computed what it was about.
+        mod_at: When the definition of that was changed.
         request_id: The export, None if it never got a name.
         is_complete: Whether Amplitude had finished the export.
         requested_at: When the export was asked for, by this run or an earlier one.
@@ -44,6 +45,7 @@ class LastPoll(NamedTuple):
     run_id: int
     state: str
     computed_at: int | None
+    mod_at: int | None
     request_id: str | None
     is_complete: bool
     requested_at: int | None
@@ -143,9 +145,9 @@ def _last(cohort: int, raw: sqlite3.Connection) -> LastPoll | None:
     row = raw.execute(SQL["last_run"], {"cohort": cohort}).fetchone()
     if row is None:
         return None
-    run_id, state, computed_at, request_id, is_complete, requested_at = row
+    run_id, state, computed_at, mod_at, request_id, is_complete, requested_at = row
     export = {"cohort": cohort, "request_id": request_id}
     (failures,) = raw.execute(SQL["failures_of_export"], export).fetchone()
     return LastPoll(
-        run_id, state, computed_at, request_id, bool(is_complete), requested_at, failures
+        run_id, state, computed_at, mod_at, request_id, bool(is_complete), requested_at, failures
     )

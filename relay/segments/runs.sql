@@ -87,7 +87,7 @@ UPDATE runs SET requested_at = NULL WHERE run_id = :run AND state = 'running';
 
 -- name: last_run
 -- The newest run of a cohort that was about a download, and when its export was asked for.
-SELECT r.run_id, r.state, r.computed_at, r.request_id, r.is_complete, (
+SELECT r.run_id, r.state, r.computed_at, r.mod_at, r.request_id, r.is_complete, (
     SELECT max(e.requested_at) FROM runs AS e
     WHERE e.cohort = r.cohort AND e.request_id = r.request_id
 )
@@ -211,10 +211,6 @@ DELETE FROM changes WHERE seq IN (
 
 -- name: drop_old_sightings
 DELETE FROM sightings WHERE at < :before;
-
--- name: note_base
--- The segment's members before the first leaver of a computation; later ones leave it as it is.
-UPDATE runs SET base_members = :base_members WHERE run_id = :run AND base_members = 0;
 
 -- name: drop_departures
 DELETE FROM changes WHERE seq IN (SELECT d.seq FROM departures AS d WHERE d.at < :before);

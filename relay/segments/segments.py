@@ -1,6 +1,6 @@
 """The segment table as a whole: opened once, handed in parts to those who need a part."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,6 @@ async def open_segments(
     *,
     now_ms: int,
     pulse: Pulse,
-    make_room: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Segments]:
     """Open the segment table of a folder this process has locked, with its writer running.
 
@@ -61,8 +60,8 @@ async def open_segments(
         folder: The data directory.
         apps: What the settings say of each app's segments.
         now_ms: The time; segments that follow changed settings are stamped with it.
-        pulse: The writer's sign of life.
-        make_room: Called when the disk is full; may give up space.
+        pulse: The writer's sign of life. On a full disk no room is made: what is set aside is
+            the outbox's.
 
     Raises:
         StoreError: If the database does not serve.
@@ -70,7 +69,7 @@ async def open_segments(
     path = folder / DATABASE_NAME
     remove_leftovers(folder)
     async with (
-        open_database(path, MIGRATIONS, pulse, make_room) as database,
+        open_database(path, MIGRATIONS, pulse) as database,
         anyio.create_task_group() as group,
     ):
         await group.start(database.run, name="segments writer")

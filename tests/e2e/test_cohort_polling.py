@@ -288,3 +288,76 @@ async def test_an_export_that_is_never_ready_fails_in_time(tmp_path: Path) -> No
         it.cohorts.put(StandInCohort(id="slow", user_ids=["u1"], never_completes=True))
         rows = await it.run("failed")
         assert "within 0.2 s" in rows[0][-1]
+
+
+@pytest.mark.parametrize("name", ["502", "429"])
+async def test_a_hiccup_while_an_export_is_waited_for_costs_no_other(
+    tmp_path: Path, name: str
+) -> None:
+    """The export goes on without us; its download is spent already."""
+    async with world(tmp_path) as it:
+        await it.know(u1=[True])
+        it.cohorts.mishaps.add(name, operation="status", count=2)
+        it.cohorts.put(BUYERS)
+        await members(it, "u1")
+        assert requested(it) == 1
+        assert it.look("SELECT state FROM cohort_runs") == [("applied",)]
+
+
+async def test_an_export_of_another_definition_is_not_used_again(tmp_path: Path) -> None:
+    """A file that failed is fetched again only for the computation it is of."""
+    async with world(tmp_path) as it:
+        await it.know(old=[True], new=[True])
+        it.cohorts.mishaps.add("500", operation="file")
+        static = StandInCohort(
+            id="static", user_ids=["old"], last_computed_s=1_000, last_mod_s=1_000
+        )
+        it.cohorts.put(static)
+        await it.run("failed")
+        it.cohorts.put(static.model_copy(update={"user_ids": ["new"], "last_mod_s": 2_000}))
+        await it.until("SELECT 1", lambda _: requested(it, "static") == 2)
+        it.cohorts.mishaps.clear()
+        await members(it, "new")
+
+
+async def test_a_cohort_with_forgotten_users_is_taken_over(tmp_path: Path) -> None:
+    """Who is forgotten is in the file all the same: it is no smaller than listed."""
+    async with world(tmp_path) as it:
+        await it.know(u1=[True])
+        forgotten = [f"gone-{number}" for number in range(30)]
+        for user in forgotten:
+            assert (await it.relay.api("DELETE", f"/users/shop/{user}")).status == 204
+        it.cohorts.put(StandInCohort(id="buyers", user_ids=["u1", *forgotten]))
+        await members(it, "u1")
+        assert it.look("SELECT members FROM cohort_runs") == [(31,)]
+        assert it.look("SELECT external_id FROM listed") == [("u1",)]
+
+
+async def test_a_429_pauses_every_export_of_the_app(tmp_path: Path) -> None:
+    """Amplitude said it takes no more; the status says until when."""
+    async with world(tmp_path) as it:
+        it.cohorts.mishaps.add("429", operation="request", retry_after="600")
+        for number in range(9):
+            it.cohorts.put(StandInCohort(id=f"c{number}", user_ids=["u1"]))
+        await it.run("failed")
+        lists = len(it.cohorts.requests)
+        await it.until("SELECT 1", lambda _: len(it.cohorts.requests) > lists + 4)
+        asked = sum(call.operation == "request" for call in it.cohorts.requests)
+        assert asked <= 4
+        status = await it.segments()
+        assert status["downloads_this_month"] == 0
+        assert status["next_download_at"] is not None
+
+
+async def test_a_failed_wish_of_a_person_is_repeated_and_shown(tmp_path: Path) -> None:
+    """An unchanged cohort that was to be downloaded is, though its file broke at first."""
+    async with world(tmp_path) as it:
+        await it.know(u1=[True])
+        it.cohorts.put(BUYERS)
+        await members(it, "u1")
+        it.cohorts.mishaps.add("500", operation="file", count=2)
+        assert (await it.relay.api("POST", "/segments/shop/buyers/sync")).status == 200
+        await it.run("failed", 2)
+        await it.run("unchanged")
+        assert requested(it) == 2
+        assert (await it.segments())["last_error"] is None

@@ -29,6 +29,7 @@ READ_THROUGH = {
     "changes_of_user": "somebody is forgotten, which is rare, on the reading connection",
     "count_users": "asked by a person",
     "count_subscriptions": "asked by a person",
+    "spent_run_changes": "a handful of runs, collected on the way",
     "drop_old_runs": "the oldest, as many as may be dropped at once",
     "drop_old_changes": "the oldest, as many as may be dropped at once",
 }

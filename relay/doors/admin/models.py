@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 MAX_LIMIT = 1_000
 DEFAULT_LIMIT = 50
@@ -10,7 +10,18 @@ DEFAULT_LIMIT = 50
 MAX_ID = 2**63 - 1
 """The largest number a row can have."""
 
+NUL = "\0"
+"""Ends a text in SQLite's JSON: an id with it would be taken for another one."""
+
+
+def _refuse_nul(text: str) -> str:
+    if NUL in text:
+        raise ValueError("holds the character U+0000, which no id may have")
+    return text
+
+
 Id = Annotated[int, Field(ge=0, le=MAX_ID)]
+TextId = Annotated[str, AfterValidator(_refuse_nul)]
 App = Annotated[str, Field(description="The app's name.")]
 Instant = Annotated[int, Field(description="UTC epoch milliseconds.")]
 

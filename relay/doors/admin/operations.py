@@ -11,6 +11,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from relay.doors.admin.lines import Lines, send_lines, wants_lines
+from relay.doors.admin.models import NUL
 from relay.doors.admin.refusals import telling
 from relay.doors.bodies import Bodies
 
@@ -112,7 +113,7 @@ def _read_path(operation: AnyOperation, request: web.Request) -> dict[str, str]:
     """Return the values of the path's variables, taken from the path as it came.
 
     Raises:
-        web.HTTPBadRequest: If one of them is not text.
+        web.HTTPBadRequest: If one of them is not text that can be kept.
     """
     names = (PREFIX + operation.path).split("/")
     texts = request.rel_url.raw_path.split("/")
@@ -125,6 +126,8 @@ def _read_path(operation: AnyOperation, request: web.Request) -> dict[str, str]:
         "".join(values.values()).encode()
     except UnicodeError as error:
         raise web.HTTPBadRequest(text="the path is not UTF-8, percent-encoded") from error
+    if any(NUL in value for value in values.values()):
+        raise web.HTTPBadRequest(text="the path holds the character U+0000, which no id may have")
     return values
 
 

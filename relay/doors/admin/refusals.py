@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from relay.cohorts.polling import PollingOff, UnknownCohort
+from relay.cohorts.polled_app import PollingOff, UnknownCohort
 from relay.directory.imports import ImportBusy
 from relay.directory.sync import SyncOff
 from relay.errors import FileRejected

@@ -14,6 +14,7 @@ from relay.doors.admin.models import (
     Id,
     Instant,
     Question,
+    TextId,
 )
 
 MAX_SUBSCRIPTIONS = 1_000
@@ -52,7 +53,7 @@ class RunListing(Question):
     """Which runs are wanted."""
 
     app: App | None = None
-    cohort_id: str | None = None
+    cohort_id: TextId | None = None
     state: RunState | None = None
     limit: Limit = DEFAULT_LIMIT
     after: int | None = Field(None, ge=0, le=MAX_ID, description="The `next` of the page before.")
@@ -75,8 +76,8 @@ class RollbackOrder(Question):
 class ToldSubscription(Question):
     """A subscription as an app reports it."""
 
-    id: Annotated[str, StringConstraints(min_length=1, max_length=256)]
-    type: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    id: Annotated[TextId, StringConstraints(min_length=1, max_length=256)]
+    type: Annotated[TextId, StringConstraints(min_length=1, max_length=64)]
     subscribed: StrictBool
 
 

@@ -7,7 +7,8 @@ CREATE TABLE apps (
     all_since INTEGER NOT NULL DEFAULT 0,  -- when that was switched on
     segment_limit INTEGER,
     exported_at INTEGER NOT NULL DEFAULT 0,  -- when the last whole export of OneSignal was asked for
-    synced_at INTEGER  -- when it was applied
+    synced_at INTEGER,  -- when it was applied
+    replaced_at INTEGER NOT NULL DEFAULT 0  -- when a file last was the whole truth about users
 ) STRICT;
 
 -- Ids OneSignal refuses as External IDs; counted apart unless the directory knows them.
@@ -86,7 +87,7 @@ CREATE TABLE runs (
     request_id TEXT,
     is_complete INTEGER NOT NULL DEFAULT 0 CHECK (is_complete IN (0, 1)),
     is_approved INTEGER NOT NULL DEFAULT 0 CHECK (is_approved IN (0, 1)),  -- by a person
-    base_members INTEGER NOT NULL DEFAULT 0,  -- of the segment, before the first leaver of a computation
+    base_members INTEGER NOT NULL DEFAULT 0,  -- of the segment, before the first message of a computation
     revision INTEGER,  -- that it made; its changes of the list are kept while it can be undone
     CHECK ((state = 'running') = (finished_at IS NULL))
 ) STRICT;
