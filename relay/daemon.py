@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from math import inf
 from random import Random
 
 import aiohttp
@@ -31,6 +32,7 @@ from relay.door_assembly import EventSide, Running, admin_door, public_door
 from relay.doors.bodies import Bodies
 from relay.doors.door import app_runner, open_door, plain_runner
 from relay.doors.public import PublicDoor
+from relay.doors.under_way import UnderWay
 from relay.health import Health
 from relay.housekeeping import Housekeeper
 from relay.metrics import Metrics
@@ -51,7 +53,7 @@ REVISION_S = 300.0
 one transaction, on a slow disk too."""
 
 STOP_S = 8.0
-"""For the door and the uploads together; closing the database comes on top, and systemd waits
+"""For the doors and the uploads together; closing the database comes on top, and systemd waits
 for 10 seconds in all."""
 
 
@@ -98,6 +100,8 @@ class Daemon:
         self._metrics = Metrics()
         self._bodies = Bodies()
         self._admin_bodies = Bodies(invites=False)
+        self._admin_requests = UnderWay()
+        self._ends_s = inf
         self._stop = anyio.Event()
         self.pulses: dict[str, Pulse] = {}
 
@@ -154,14 +158,16 @@ class Daemon:
         health = Health(self.pulses, admission)
         running = Running(events, cohorts, admission, health, self._metrics, self._clock)
         public = public_door(settings, running, self._bodies)
-        admin = admin_door(settings, running, self._admin_bodies)
+        admin = admin_door(settings, running, self._admin_bodies, self._admin_requests)
         async with anyio.create_task_group() as services:
             await services.start(admission.run, name="admission")
             housekeeper = Housekeeper(outbox.retention, self._clock, self._pulse("housekeeping"))
             await services.start(housekeeper.run, name="housekeeping")
             await cohorts.start(services)
             services.start_soon(self._watch, health, name="watchdog")
-            async with open_door(app_runner(admin), settings.admin_listen) as admin_port:
+            runner = app_runner(admin)
+            listen = settings.admin_listen
+            async with open_door(runner, listen, settle=self._settle_admin) as admin_port:
                 await self._deliver(events.deliveries, public, admin_port, admission, task_status)
             await cohorts.feed.flush()
             services.cancel_scope.cancel()
@@ -187,12 +193,15 @@ class Daemon:
                 self._supervision.notifier.stopping()
                 admission.is_stopping = True
                 self._admin_bodies.stop()
-                stopping_s = anyio.current_time()
+                self._ends_s = anyio.current_time() + STOP_S
                 for delivery in deliveries.values():
                     delivery.drain()
-            delivering.cancel_scope.deadline = min(
-                anyio.current_time() + DRAIN_S, stopping_s + STOP_S
-            )
+            delivering.cancel_scope.deadline = min(anyio.current_time() + DRAIN_S, self._ends_s)
+
+    async def _settle_admin(self) -> None:
+        """Wait for the admin door's requests, as long as there is time for them."""
+        with anyio.CancelScope(deadline=self._ends_s):
+            await self._admin_requests.settle()
 
     def _report_ready(self, doors: Doors, task_status: TaskStatus[Doors]) -> None:
         settings = self._settings

@@ -17,6 +17,7 @@ from relay.doors.events_hook import EventsHook
 from relay.doors.health_routes import HealthAnswers
 from relay.doors.hook import AppHook, HookCalls
 from relay.doors.public import PublicDoor
+from relay.doors.under_way import UnderWay
 from relay.health import Health
 from relay.metrics import Metrics
 from relay.outbox.outbox import Outbox
@@ -65,7 +66,9 @@ def public_door(settings: Settings, running: Running, bodies: Bodies) -> PublicD
     return PublicDoor(settings.apps, app_hooks, health, bodies, running.metrics, running.clock)
 
 
-def admin_door(settings: Settings, running: Running, bodies: Bodies) -> web.Application:
+def admin_door(
+    settings: Settings, running: Running, bodies: Bodies, under_way: UnderWay
+) -> web.Application:
     """Return what answers at the admin door."""
     events, cohorts = running.events, running.cohorts
     status = Status(
@@ -88,4 +91,4 @@ def admin_door(settings: Settings, running: Running, bodies: Bodies) -> web.Appl
         forgetter=cohorts.forgetter,
     )
     token = plain(settings.admin_token) if settings.admin_token else None
-    return admin_app(parts, bodies, token=token)
+    return admin_app(parts, bodies, under_way, token=token)

@@ -25,14 +25,19 @@ MOST_DAMAGES_SHOWN: Final = 3
 
 def check_folder(folder: Path) -> Finding:
     """Say whether the data directory is there and can be written, or can be made."""
-    nearest = folder
-    while not os.path.lexists(nearest) and nearest != nearest.parent:
-        nearest = nearest.parent
+    nearest = nearest_of(folder)
     if not nearest.is_dir():
         return bad(FOLDER, f"{nearest} is no folder")
     if not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
         return bad(FOLDER, f"{nearest} cannot be written by this user")
     return good(FOLDER, f"{folder}" if nearest == folder else f"{folder}, made at the first start")
+
+
+def nearest_of(folder: Path) -> Path:
+    """Return a folder, or the nearest above it that is there; what is there may be no folder."""
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    return folder
 
 
 def check_database(path: Path, newest_schema: int) -> Finding:

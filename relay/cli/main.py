@@ -4,6 +4,7 @@ A command's module is imported only when the command is typed, or when help list
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Final
@@ -35,6 +36,9 @@ COMMANDS: Final[Mapping[str, str]] = {
     "sandbox": "relay.sandbox.command:sandbox",
 }
 """Where each command is: a function, or a `Typer` with commands of its own."""
+
+OWNER_ONLY: Final = 0o077
+"""Nobody else reads what a command writes: it holds users' ids and messages."""
 
 
 class LazyCommands(TyperGroup):
@@ -92,6 +96,7 @@ def _begin(
 
 def main() -> None:
     """Run the command that was typed and end the process."""
+    os.umask(OWNER_ONLY)
     try:
         get_command(relay).main(prog_name="relay")
     except (RelayError, OSError) as error:

@@ -12,6 +12,7 @@ from typing import Final, Generic
 import anyio
 
 from relay.cli.admin_api import AdminApi, NoDaemon, open_admin_api
+from relay.cli.data_check import nearest_of
 from relay.cli.desk import ApiDesk, Desk, EmptyDesk, Item, ReadPage
 from relay.cli.failure import CommandFailed
 from relay.clock import SystemClock
@@ -53,11 +54,18 @@ async def take_place(
             its databases itself.
 
     Raises:
-        CommandFailed: If the data directory is in use and no daemon answers.
+        CommandFailed: If the data directory is in use and no daemon answers, or is no directory.
         StoreError: If the data directory does not serve.
     """
     if database is not None and not (settings.data_dir / database).exists():
-        return Place.DAEMON if await _answers(api) else Place.NOWHERE
+        if await _answers(api):
+            return Place.DAEMON
+        if not (nearest := nearest_of(settings.data_dir)).is_dir():
+            raise CommandFailed(
+                f"the data directory {settings.data_dir} does not serve: {nearest} is no folder; "
+                "RELAY_DATA_DIR is to name one"
+            )
+        return Place.NOWHERE
     deadline_s = anyio.current_time() + PATIENCE_S
     while not _is_locked_by_us(settings, stack):
         if await _answers(api):

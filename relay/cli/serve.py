@@ -1,7 +1,6 @@
 """`relay serve`: the daemon."""
 
 import gc
-import os
 from functools import partial
 
 import anyio
@@ -18,10 +17,6 @@ from relay.systemd import Notifier, watchdog_interval_s
 
 log = structlog.get_logger(__name__)
 
-OWNER_ONLY = 0o077
-"""Nobody else reads what is stored: it holds users' ids and messages."""
-
-
 COLLECT_AFTER = 50_000
 """New objects before the garbage collector looks; Python's 700 suits a program of few."""
 
@@ -29,7 +24,6 @@ COLLECT_AFTER = 50_000
 def serve(*, env_file: EnvFile = None) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
     settings = read_settings(env_file)
-    os.umask(OWNER_ONLY)
     configure_logging(settings.log_level, settings.log_format, secrets=settings.secret_values())
     environ = process_environment()
     daemon = Daemon(settings, Supervision(Notifier(environ), watchdog_interval_s(environ)))

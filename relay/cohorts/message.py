@@ -124,7 +124,7 @@ def _id_text(value: object, name: str) -> str | None:
     if text is None or (isinstance(value, float) and abs(value) >= _FIRST_ROUNDED):
         raise _wrong(name, "a text or a whole number")
     if "\0" in text:  # ends a text in SQLite's JSON: the id would become another one
-        raise _wrong(name, "free of the character U+0000")
+        raise _wrong(name, "a text without the character U+0000")
     if len(text) > MAX_ID_CHARACTERS:
         detail = f"An id in {name} has more than {MAX_ID_CHARACTERS} characters."
         raise PayloadError("id_too_long", detail)

@@ -230,7 +230,8 @@ class Poller:
 
     async def _begin(self, group: TaskGroup, cohort: ListedCohort, reused: str | None) -> None:
         """Begin a download if there is a place for it; a later turn does if not."""
-        if len(self._under_way) >= PARALLEL_DOWNLOADS:
+        is_held_off = reused is None and self._clock.now_ms() < self._busy_until
+        if is_held_off or len(self._under_way) >= PARALLEL_DOWNLOADS:
             return
         self._manual.discard(cohort.cohort_id)
         self._dues.pop(cohort.cohort_id, None)

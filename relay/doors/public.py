@@ -10,7 +10,6 @@ from functools import partial
 from typing import NamedTuple
 from urllib.parse import unquote
 
-import anyio
 from aiohttp import web
 
 from relay.clock import Clock
@@ -18,6 +17,7 @@ from relay.doors.bodies import Bodies
 from relay.doors.door import error_response, unavailable
 from relay.doors.health_routes import HealthAnswers
 from relay.doors.hook import AppHook
+from relay.doors.under_way import UnderWay
 from relay.errors import StoreError
 from relay.metrics import Metrics
 
@@ -58,8 +58,7 @@ class PublicDoor:
         self._hooks = hooks
         self._metrics = metrics
         self._clock = clock
-        self._under_way = 0
-        self._idle = anyio.Event()
+        self._under_way = UnderWay()
         self._bodies = bodies
         self._unknown = Route(UNKNOWN_ROUTE, {})
         self._routes = {
@@ -70,20 +69,13 @@ class PublicDoor:
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """Answer one request; errors are JSON, and everything is counted."""
-        self._under_way += 1
-        try:
+        with self._under_way:
             return await self._answer(request)
-        finally:
-            self._under_way -= 1
-            if not self._under_way:
-                self._idle.set()
 
     async def settle(self) -> None:
         """Return once every request under way is answered; bodies get a last few seconds."""
         self._bodies.stop()
-        while self._under_way:
-            self._idle = anyio.Event()
-            await self._idle.wait()
+        await self._under_way.settle()
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         began_s = self._clock.monotonic_s()

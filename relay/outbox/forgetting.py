@@ -20,6 +20,9 @@ from relay.outbox.selection import CHUNK, Selection
 from relay.outbox.spans import decode_spans
 from relay.outbox.sql import SQL
 
+RANGE_EVENTS = 20_000
+"""Events looked through at a time."""
+
 PAGE_BODIES = 50
 """Quarantined bodies looked through at a time; each has up to 4 MiB."""
 
@@ -54,8 +57,7 @@ class OutboxForgetting:
         await self._database.flush()
         removed = await self._discard_letters(person)
         self._claims.has_gaps = True
-        for seqs in _chunks(await self._find("events_of", person)):
-            removed += await self._remove_events(app, seqs)
+        removed += await self._remove_events(app, person)
         removed += await self._discard_letters(person)  # what died between the two looks
         return removed + await self._remove_bodies(app, external_id)
 
@@ -78,12 +80,17 @@ class OutboxForgetting:
             removed += await self._quarantine.remove(ids) if ids else 0
         return removed
 
-    async def _remove_events(self, app: int, seqs: Sequence[int]) -> int:
-        ticket = self._database.submit(
-            partial(_remove_events, app, seqs), on_commit=self._ledger.settled
-        )
-        await ticket.wait()
-        return len(seqs)
+    async def _remove_events(self, app: int, person: dict[str, object]) -> int:
+        """Look through the events range by range, so that other readers get their turn."""
+        ((first, last),) = await self._database.fetch(SQL["span_of_events"], {})
+        removed = 0
+        for after in range(first - 1, last, RANGE_EVENTS):
+            span = {"after": after, "upto": after + RANGE_EVENTS}
+            for seqs in _chunks(await self._find("events_of", {**person, **span})):
+                change = partial(_remove_events, app, seqs)
+                await self._database.submit(change, on_commit=self._ledger.settled).wait()
+                removed += len(seqs)
+        return removed
 
 
 def _remove_events(app: int, seqs: Sequence[int], raw: sqlite3.Connection) -> int:

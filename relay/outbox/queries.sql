@@ -292,13 +292,16 @@ DELETE FROM messages WHERE (app, message_id) IN (
 -- Every event of a user, delivered or not. Where Amplitude refuses the id, only the properties
 -- have it; :needle is the id as JSON, which is looked for first.
 SELECT seq FROM events
-WHERE app = :app AND (
+WHERE seq > :after AND seq <= :upto AND app = :app AND (
     user_id = :external_id
     OR (
         user_id IS NULL AND instr(body, :needle)
         AND CAST(body AS TEXT) ->> '$.event_properties."Distinct ID"' = :external_id
     )
 );
+
+-- name: span_of_events
+SELECT coalesce(min(seq), 0), coalesce(max(seq), 0) FROM events;
 
 -- name: dead_letters_of
 SELECT id FROM dead_letters

@@ -8,10 +8,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, move_on_after
 
 from relay.database.connection import Connection, open_connection
 from relay.database.database import Database, Row, translate
+from relay.errors import StoreFull
 from relay.segments.decisions import UNDOABLE_RUNS
 from relay.segments.sql import SQL
 
@@ -29,6 +30,9 @@ STREAMS: Final = 4
 """Streams at once; each holds a connection and keeps the log from being written back."""
 
 STREAM_ROWS: Final = 1_000
+
+PLACE_TIMEOUT_S: Final = 5.0
+"""For one of the streams to end, where all of them are taken."""
 
 
 class Segment(NamedTuple):
@@ -237,17 +241,30 @@ class Reading:
 
     @asynccontextmanager
     async def stream(
-        self, query: str, parameters: Mapping[str, object]
+        self,
+        query: str,
+        parameters: Mapping[str, object],
+        *,
+        timeout_s: float = PLACE_TIMEOUT_S,
     ) -> AsyncIterator[AsyncIterator[list[Row]]]:
         """Yield all rows of a named query in blocks, from one revision to the last row.
 
         It reads on a connection of its own, so that what changes meanwhile is not seen.
 
+        Args:
+            query: Its name.
+            parameters: What it asks for.
+            timeout_s: For a place among the streams.
+
         Raises:
+            StoreFull: If there is no place.
             StoreFailed: If the file cannot be read.
         """
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._streams)
+            with move_on_after(timeout_s) as waiting:
+                await stack.enter_async_context(self._streams)
+            if waiting.cancelled_caught:
+                raise StoreFull(f"{STREAMS} lists are being read; try again when one is done")
             try:
                 opened = open_connection(self._path, writable=False)
                 connection = await stack.enter_async_context(opened)

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -74,8 +74,8 @@ class Bench:
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as raw:
             return raw.execute(query).fetchall()
 
-    @asynccontextmanager
-    async def load(self, watch: Watch, prefix: str) -> AsyncIterator[None]:
+    @contextmanager
+    def load(self, watch: Watch, prefix: str) -> Iterator[None]:
         """Post events while the block runs."""
         words = ["wrk", "-t1", f"-c{self.options.connections}", f"-d{DEADLINE_S}s", "--latency"]
         words += ["-s", str(HERE / "load.lua"), f"http://127.0.0.1:{self.port}"]
@@ -140,19 +140,21 @@ async def phases(bench: Bench, cohorts: CohortsStandIn, users: int, moved: int) 
         pass
     show(f"directory of {users + moved:,} users", directory, "")
     quiet = Watch()
-    async with bench.load(quiet, "q"):
+    with bench.load(quiet, "q"):
         await anyio.sleep(8)
     applied = "SELECT count(*) FROM cohort_runs WHERE state = 'applied'"
     first = Watch()
-    async with bench.load(first, "f"), bench.watched(applied, 1) as cost:
-        ids = partial(member_ids, users, 0)
-        cohorts.put(StandInCohort(id="large", name="Large", user_ids=ids))
+    with bench.load(first, "f"):
+        async with bench.watched(applied, 1) as cost:
+            ids = partial(member_ids, users, 0)
+            cohorts.put(StandInCohort(id="large", name="Large", user_ids=ids))
     cost.events = first.events
     show(f"first reconcile of {users:,} members", cost, "under 30 s, under 150 MB")
     second = Watch()
-    async with bench.load(second, "c"), bench.watched(applied, 2) as change:
-        ids = partial(member_ids, users, moved)
-        cohorts.put(StandInCohort(id="large", name="Large", user_ids=ids))
+    with bench.load(second, "c"):
+        async with bench.watched(applied, 2) as change:
+            ids = partial(member_ids, users, moved)
+            cohorts.put(StandInCohort(id="large", name="Large", user_ids=ids))
     change.events = second.events
     show("change of 1 %", change, "under 8 s, under 150 MB")
     compare(quiet.events, first.events, second.events)

@@ -14,7 +14,7 @@ from tests.crash.accounting import imbalances, untruths
 from tests.crash.connections import connected
 from tests.crash.trial import Campaign, prepared
 from tests.support.command_line import API_KEY, CommandLine
-from tests.support.daemons import Doors, Life, hasty, living, open_doors
+from tests.support.daemons import APP, Doors, Life, hasty, living, open_doors
 
 pytestmark = pytest.mark.slow
 
@@ -121,6 +121,22 @@ async def test_a_body_that_does_not_come_gets_three_seconds(tmp_path: Path) -> N
             _, body = stage.campaign.one()
             await late.begin(body, sent=100)
             await stage.doors.readiness()
+            began_s = await stop(life)
+            status, said = await late.answer()
+            waited_s = monotonic() - began_s
+            await idle.closed()
+            await ended_in_order(life, began_s)
+    assert (status, said) == (503, b'{"error":"relay is stopping"}')
+    assert 2.5 < waited_s < END_S
+
+
+async def test_the_admin_door_gives_a_body_three_seconds_too(tmp_path: Path) -> None:
+    """A file that was being handed in is refused in words, not cut; nothing else holds it up."""
+    async with staged(tmp_path) as stage, living(stage.relay) as life:
+        await life.until("relay.ready")
+        async with connected(stage.relay.admin) as idle, connected(stage.relay.admin) as late:
+            await late.begin(b"id," * 100, sent=100, path=f"/api/v1/directory/{APP}/import")
+            await stage.doors.readiness(admin=True)
             began_s = await stop(life)
             status, said = await late.answer()
             waited_s = monotonic() - began_s

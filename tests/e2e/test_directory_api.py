@@ -243,3 +243,20 @@ async def test_an_unknown_app_is_404_everywhere(tmp_path: Path) -> None:
         ):
             answer = await relay.api(method, path, body)
             assert (answer.status, set(answer.json)) == (404, {"error"})
+
+
+@pytest.mark.parametrize("field", ["id", "type"])
+async def test_an_id_that_sqlite_would_cut_is_a_mistake(tmp_path: Path, field: str) -> None:
+    """Cut at U+0000 it would be another subscription's, user's or cohort's."""
+    async with running_relay(tmp_path, offline()) as relay:
+        one = {"id": "s-1", "type": "iOSPush", "subscribed": True, field: "s-1\0x"}
+        for method, path, body in (
+            ("PUT", "/directory/shop/anna", {"subscriptions": [one]}),
+            ("PUT", "/directory/shop/anna%00x", told("s-1")),
+            ("DELETE", "/users/shop/anna%00x", None),
+            ("GET", "/segments/shop/c%00x/members", None),
+            ("GET", "/cohort-runs?cohort_id=c%00x", None),
+        ):
+            answer = await relay.api(method, path, body)
+            assert (answer.status, "U+0000" in answer.json["error"]) == (400, True)
+        assert (await relay.api("GET", "/users/shop/anna")).status == 404

@@ -102,7 +102,7 @@ async def test_members_are_streamed(tmp_path: Path) -> None:
 
 
 async def test_a_stream_that_ends_with_the_daemon_is_visibly_cut(tmp_path: Path) -> None:
-    """Who reads on learns that the list is not whole; the stop does not wait for readers."""
+    """Who reads on learns that the list is not whole; the stop does not wait long for readers."""
     changes = {"RELAY_APPS__SHOP__MEMBERSHIP": "all"}
     async with aiohttp.ClientSession() as session:
         async with running_relay(tmp_path, offline(**changes)) as relay:

@@ -229,6 +229,19 @@ async def test_without_a_table_there_is_nothing_and_nothing_is_made(tmp_path: Pa
     assert not relay.folder.exists()
 
 
+@pytest.mark.parametrize("words", [("segments",), ("runs",), ("dead-letters",), ("quarantine",)])
+@pytest.mark.parametrize("below", ["", "deeper"])
+async def test_a_data_directory_that_is_a_file_is_told(
+    tmp_path: Path, words: tuple[str, ...], below: str
+) -> None:
+    """An empty list would say that all is well."""
+    file = tmp_path / "file"
+    file.write_text("no folder", "utf-8")
+    done = await CommandLine(tmp_path).run(*words, "list", RELAY_DATA_DIR=str(file / below))
+    assert (done.code, done.out) == (1, "")
+    assert f"{file} is no folder" in done.err
+
+
 @WAYS
 async def test_ids_may_hold_anything(tmp_path: Path, way: str) -> None:
     """Slashes, dots and percent signs reach the daemon as they are."""

@@ -30,6 +30,16 @@ async def test_what_the_daemon_stores_is_for_its_owner_alone(tmp_path: Path) -> 
     assert modes == dict.fromkeys(modes, 0)
 
 
+async def test_what_a_command_stores_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """Commands make the databases too, in a folder that others may be let into."""
+    relay = CommandLine(tmp_path)
+    relay.folder.mkdir(mode=0o755)
+    assert (await relay.run("forget", "shop", "anna")).code == 0
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in relay.folder.iterdir()}
+    assert {"outbox.db", "segments.db"} <= modes.keys()
+    assert modes == dict.fromkeys(modes, 0o600)
+
+
 async def test_a_second_daemon_says_that_the_directory_is_in_use(tmp_path: Path) -> None:
     """One process per data directory."""
     relay = CommandLine(tmp_path)

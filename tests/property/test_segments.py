@@ -70,7 +70,7 @@ class _Open:
 
 
 class SegmentMachine(RuleBasedStateMachine):
-    """Model: each cohort's list as sets of ids with the newest word about each, and who is known."""
+    """Model: each cohort's list as a set of ids, the newest word about each, and who is known."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,13 +109,20 @@ class SegmentMachine(RuleBasedStateMachine):
         to=instants,
     )
     def poll_with_message(
-        self, cohort: str, group: list[str], at: int, other: list[str], is_entering: bool, to: int
+        self,
+        cohort: str,
+        group: list[str],
+        at: int,
+        other: list[str],
+        to: int,
+        *,
+        is_entering: bool,
     ) -> None:
         """A message comes while the file is compared: as if it had come before."""
         self._poll(cohort, group, at, (other, is_entering, to))
 
     @rule(cohort=cohorts, group=groups, is_entering=st.booleans(), at=instants)
-    def message(self, cohort: str, group: list[str], is_entering: bool, at: int) -> None:
+    def message(self, cohort: str, group: list[str], at: int, *, is_entering: bool) -> None:
         """Users enter or leave by the webhook, in any order of time."""
         self._do(self._send(cohort, group, at, is_entering=is_entering))
 
@@ -127,7 +134,7 @@ class SegmentMachine(RuleBasedStateMachine):
             self.known.add(user)
 
     @rule(user=people, owner=people, flag=st.booleans(), is_proof=st.booleans())
-    def see_event(self, user: str, owner: str, flag: bool, is_proof: bool) -> None:
+    def see_event(self, user: str, owner: str, *, flag: bool, is_proof: bool) -> None:
         """An event proves a user and a subscription, which may have been another's."""
         if user not in self.forgotten:
             item = Evidence(user, f"{owner}/0", "iOSPush", flag, is_proof, self._tick())
@@ -135,11 +142,11 @@ class SegmentMachine(RuleBasedStateMachine):
             self.known.add(user)
 
     @rule(group=groups, flag=st.booleans(), is_whole=st.booleans(), drops=st.booleans())
-    def take_export(self, group: list[str], flag: bool, is_whole: bool, drops: bool) -> None:
+    def take_export(self, group: list[str], *, flag: bool, is_whole: bool, drops: bool) -> None:
         """A file of OneSignal's adds users; as the whole truth it takes some away."""
         named = [user for user in group if user not in self.forgotten]
         truth = ExportTruth(self._tick(), is_whole=is_whole, drops_users=is_whole and drops)
-        self._do(self._apply(named, flag, truth))
+        self._do(self._apply(named, truth, flag=flag))
         self.known = set(named) if truth.drops_users else self.known | set(named)
 
     @rule(user=people)
@@ -223,7 +230,7 @@ class SegmentMachine(RuleBasedStateMachine):
                 self.words[cohort][user] = at
                 (self.lists[cohort].add if is_entering else self.lists[cohort].discard)(user)
 
-    async def _apply(self, users: list[str], flag: bool, truth: ExportTruth) -> None:
+    async def _apply(self, users: list[str], truth: ExportTruth, *, flag: bool) -> None:
         async with open_sorting(self.folder / "sorting.db") as scratch:
             rows = SortedRows(scratch)
             await rows.add([(user, f"{user}/0", "iOSPush", int(flag)) for user in users])

@@ -1,5 +1,7 @@
 """The admin door's application."""
 
+from functools import partial
+
 from aiohttp import web
 
 from relay.doors.admin.apps import Apps
@@ -15,20 +17,30 @@ from relay.doors.admin.users import UserOperations
 from relay.doors.bodies import Bodies
 from relay.doors.door import answering
 from relay.doors.health_routes import HealthAnswers
+from relay.doors.under_way import UnderWay, counting
 from relay.metrics import CONTENT_TYPE
 
 __all__ = ["AdminParts", "admin_app"]
 
 
-def admin_app(parts: AdminParts, bodies: Bodies, *, token: str | None) -> web.Application:
+def admin_app(
+    parts: AdminParts, bodies: Bodies, under_way: UnderWay, *, token: str | None
+) -> web.Application:
     """Return the application of the door at which the operator knocks.
 
     Args:
         parts: The running daemon.
         bodies: Who reads this door's bodies; aiohttp's own server invites them.
+        under_way: Counts the requests until each is answered.
         token: Who presents it may come in; None lets in whoever is on this machine.
     """
-    app = web.Application(middlewares=[answering(parts.metrics, parts.clock), guarding(token)])
+    app = web.Application(
+        middlewares=[
+            counting(under_way),
+            answering(parts.metrics, parts.clock),
+            guarding(token),
+        ]
+    )
     app.on_response_prepare.append(add_security_headers)
     groups = (Apps, Letters, SegmentOperations, RunOperations, UserOperations, DirectoryOperations)
     operations = [operation for group in groups for operation in group(parts).operations()]
@@ -38,21 +50,22 @@ def admin_app(parts: AdminParts, bodies: Bodies, *, token: str | None) -> web.Ap
     async def openapi(_: web.Request) -> web.Response:
         return web.Response(body=document, content_type="application/json")
 
-    async def metrics(_: web.Request) -> web.Response:
-        apps, segments = await parts.status.apps(), await parts.status.segments()
-        text = parts.metrics.render(
-            {app: status.figures for app, status in apps.items()},
-            {app: status.figures for app, status in segments.items()},
-        )
-        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
-
     app.add_routes(
         [
             web.get("/healthz", health.healthz),
             web.get("/readyz", health.readyz),
-            web.get("/metrics", metrics),
+            web.get("/metrics", partial(_metrics, parts)),
             web.get(f"{PREFIX}/openapi.json", openapi),
             *operation_routes(operations, bodies),
         ]
     )
     return app
+
+
+async def _metrics(parts: AdminParts, _: web.Request) -> web.Response:
+    apps, segments = await parts.status.apps(), await parts.status.segments()
+    text = parts.metrics.render(
+        {app: status.figures for app, status in apps.items()},
+        {app: status.figures for app, status in segments.items()},
+    )
+    return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})

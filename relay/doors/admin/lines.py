@@ -22,6 +22,9 @@ NDJSON = "application/x-ndjson"
 READER_TIMEOUT_S = 60.0
 """For a reader to take one block; whoever stops reading would hold the old pages of the disk."""
 
+STREAM_TIMEOUT_S = 900.0
+"""For a whole answer, however steadily it is read: the disk keeps old pages that long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lines:
@@ -44,19 +47,32 @@ async def send_lines(
     lines: Lines,
     shape: type[BaseModel],
     *,
-    timeout_s: float = READER_TIMEOUT_S,
+    block_timeout_s: float = READER_TIMEOUT_S,
+    timeout_s: float = STREAM_TIMEOUT_S,
 ) -> web.StreamResponse:
-    """Send every row as an object of that shape."""
+    """Send every row as an object of that shape.
+
+    Args:
+        request: Who asks.
+        lines: The rows.
+        shape: Names their columns.
+        block_timeout_s: For the reader to take one block.
+        timeout_s: For the whole answer.
+
+    Raises:
+        StoreError: If no row can be read now; nothing is sent then.
+    """
     names = tuple(shape.model_fields)
     response = web.StreamResponse(headers={"Content-Type": NDJSON})
     async with lines.blocks as blocks:
-        await response.prepare(request)
         try:
-            async for block in blocks:
-                with anyio.fail_after(timeout_s):
-                    await response.write(_encode(names, block))
             with anyio.fail_after(timeout_s):
-                await response.write_eof()
+                await response.prepare(request)
+                async for block in blocks:
+                    with anyio.fail_after(block_timeout_s):
+                        await response.write(_encode(names, block))
+                with anyio.fail_after(block_timeout_s):
+                    await response.write_eof()
         except ConnectionError:
             log.debug("stream.left")
         except Exception as error:  # noqa: BLE001  # the answer has begun, so no other can be sent

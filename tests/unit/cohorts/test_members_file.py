@@ -24,6 +24,13 @@ def test_ids_come_in_order_and_empty_ones_are_counted(data: bytes) -> None:
     assert (file.rows, file.empty_ids) == (5, 2)
 
 
+def test_an_id_that_sqlite_would_cut_is_no_id() -> None:
+    """Cut at U+0000 it would make another user a member."""
+    ids, file = _read(b"user_id\nada\0x\nben\n\0\n")
+    assert ids == ["ben"]
+    assert (file.rows, file.empty_ids) == (3, 2)
+
+
 def test_a_file_may_come_byte_by_byte() -> None:
     """Slow lines exist."""
     packed = gzip.compress(FILE)

@@ -48,6 +48,23 @@ def test_the_default_payload_is_understood() -> None:
 
 
 @pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("cohort_id", "7khm89cz\0x"),
+        ("message_id", "\0m"),
+        ("users", [{"user_id": "anna\0x"}]),
+        ("users", ["ben", "anna\0"]),
+    ],
+)
+def test_an_id_that_sqlite_would_cut_is_refused(field: str, value: object) -> None:
+    """Cut at U+0000 it would be the id of another cohort, message or user."""
+    refusal = _refusal(orjson.dumps(BODY | {field: value}))
+    assert refusal.reason == "wrong_type"
+    assert "U+0000" in refusal.detail
+    assert "anna" not in refusal.detail
+
+
+@pytest.mark.parametrize(
     ("in_cohort", "is_entering"),
     [(True, True), (False, False), ("true", True), ("false", False), (" False ", False)],
 )

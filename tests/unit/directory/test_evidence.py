@@ -92,6 +92,18 @@ def test_without_a_subscription_nothing_is_said() -> None:
     assert read_evidence(EVENT._replace(subscription_id=None), received_at=RECEIVED_AT) is None
 
 
+@pytest.mark.parametrize("kind", ["message.push.clicked", "message.push.sent"])
+@pytest.mark.parametrize(
+    ("user", "subscription"), [("anna\0x", "s-1"), ("anna", "s-1\0x"), (None, "\0")]
+)
+def test_an_id_that_sqlite_would_cut_proves_nothing(
+    kind: str, user: str | None, subscription: str
+) -> None:
+    """Cut at U+0000 it would prove another user or subscription."""
+    cut = EVENT._replace(kind=kind, external_id=user, subscription_id=subscription)
+    assert read_evidence(cut, received_at=RECEIVED_AT) is None
+
+
 @pytest.mark.parametrize(
     ("time_ms", "at"),
     [(SENT_AT, SENT_AT), (None, RECEIVED_AT), (RECEIVED_AT + 5000, RECEIVED_AT), (1, 1)],

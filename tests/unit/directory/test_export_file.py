@@ -69,6 +69,34 @@ def test_rows_without_an_id_are_counted_and_passed_over() -> None:
     assert (file.rows, file.broken_rows) == (3, 2)
 
 
+@pytest.mark.parametrize("row", ["s1\0x,1,f,u,1\n", "s1,1,f,u\0x,1\n", "s1,1,f,\0,1\n"])
+def test_rows_with_an_id_that_sqlite_would_cut_are_broken(row: str) -> None:
+    """Cut at U+0000 it would be another subscription, or another user's."""
+    rows, file = _read(SHORT + row)
+    assert (rows, file.rows, file.broken_rows) == ([], 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_packed", "ends_mid_line"),
+    [
+        *((HEADER, False, False), (HEADER + ROW, False, False)),
+        *((HEADER + ROW[:-1], False, True), ((HEADER + ROW).replace("\n", "\r\n"), False, False)),
+        *((HEADER[:-1], False, True), (HEADER + ROW[:-1], True, False)),
+    ],
+)
+def test_a_plain_file_without_a_last_line_end_is_noticed(
+    text: str,
+    is_packed: bool,  # noqa: FBT001
+    ends_mid_line: bool,  # noqa: FBT001
+) -> None:
+    """It may be cut in its last field; a packed file has a checksum to say that it is whole."""
+    file = SubscriptionsFile()
+    list(file.feed(gzip.compress(text.encode()) if is_packed else text.encode()))
+    assert not file.ends_mid_line
+    file.finish()
+    assert file.ends_mid_line is ends_mid_line
+
+
 @pytest.mark.parametrize(
     ("invalid", "choice", "is_subscribed"),
     [

@@ -1,10 +1,11 @@
 """NDJSON answers: whole, or visibly cut."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import aiohttp
 import anyio
+import anyio.lowlevel
 import orjson
 import pytest
 from aiohttp import web
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 
 from relay.database.database import Row
 from relay.doors.admin.lines import Lines, send_lines
-from relay.errors import StoreFailed
+from relay.errors import StoreFailed, StoreFull
 
 
 class Line(BaseModel):
@@ -44,10 +45,13 @@ async def serving(
 class Stream:
     """Rows of a test, and whether whoever read them is done."""
 
-    def __init__(self, blocks: Blocks, *, timeout_s: float = 10) -> None:
+    def __init__(
+        self, blocks: Blocks, *, block_timeout_s: float = 10, timeout_s: float = 10
+    ) -> None:
         self._blocks = blocks
-        self._timeout_s = timeout_s
+        self._timeouts = {"block_timeout_s": block_timeout_s, "timeout_s": timeout_s}
         self.closed = anyio.Event()
+        self.ends: list[str] = []
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[AsyncIterator[list[Row]]]:
@@ -58,8 +62,14 @@ class Stream:
             self.closed.set()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Send them."""
-        return await send_lines(request, Lines(self.open()), Line, timeout_s=self._timeout_s)
+        """Send them, and note how that ends."""
+        try:
+            response = await send_lines(request, Lines(self.open()), Line, **self._timeouts)
+        except Exception as error:
+            self.ends.append(type(error).__name__)
+            raise
+        self.ends.append("well")
+        return response
 
 
 async def read_on(reader: ByteReceiveStream) -> None:
@@ -127,7 +137,7 @@ async def test_a_reader_who_stops_reading_is_let_go() -> None:
         while True:
             yield [("x" * 100_000, 0)]
 
-    stream = Stream(blocks, timeout_s=0.05)
+    stream = Stream(blocks, block_timeout_s=0.05)
     async with (
         serving(stream.answer) as (host, port),
         await anyio.connect_tcp(host, port) as reader,
@@ -153,3 +163,73 @@ async def test_a_reader_who_leaves_is_noticed() -> None:
             await reader.receive()
         with anyio.fail_after(10):
             await stream.closed.wait()
+
+
+async def test_a_steady_reader_is_let_go_in_time_too() -> None:
+    """An answer without end would keep the disk's old pages without end."""
+
+    async def blocks() -> AsyncIterator[list[Row]]:
+        while True:
+            yield [("x" * 1_000, 0)]
+            await anyio.lowlevel.checkpoint()
+
+    stream = Stream(blocks, timeout_s=0.2)
+    async with (
+        serving(stream.answer) as (host, port),
+        await anyio.connect_tcp(host, port) as reader,
+    ):
+        await reader.send(b"GET / HTTP/1.1\r\nHost: relay\r\n\r\n")
+        with anyio.fail_after(10), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            await read_on(reader)
+    assert stream.ends == ["well"]
+
+
+async def test_a_caller_who_left_before_the_first_line_is_no_defect() -> None:
+    """Whoever gives up waiting is not to be looked for in the log of errors."""
+
+    async def blocks() -> AsyncIterator[list[Row]]:
+        yield [("anna", 0)]
+
+    stream = Stream(blocks)
+    asked = anyio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.set()
+        while request.transport is not None:
+            await anyio.lowlevel.checkpoint()
+        return await stream.answer(request)
+
+    with anyio.fail_after(10):
+        async with serving(answer) as (host, port):
+            async with await anyio.connect_tcp(host, port) as reader:
+                await reader.send(b"GET / HTTP/1.1\r\nHost: relay\r\n\r\n")
+                await asked.wait()
+            await stream.closed.wait()
+    assert stream.ends == ["well"]
+
+
+async def test_a_list_that_cannot_be_opened_is_refused_like_any_request() -> None:
+    """Nothing is sent yet, so that the door can still answer 503."""
+
+    class Busy(AbstractAsyncContextManager[AsyncIterator[list[Row]]]):
+        async def __aenter__(self) -> AsyncIterator[list[Row]]:
+            raise StoreFull("other lists are being read")
+
+        async def __aexit__(self, *_: object) -> None: ...
+
+    refusals: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await send_lines(request, Lines(Busy()), Line)
+        except StoreFull as error:
+            refusals.append(str(error))
+            raise web.HTTPServiceUnavailable from error
+
+    async with (
+        serving(answer) as (host, port),
+        aiohttp.ClientSession() as session,
+        session.get(f"http://{host}:{port}") as answered,
+    ):
+        assert answered.status == 503
+    assert refusals == ["other lists are being read"]

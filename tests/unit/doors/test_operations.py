@@ -101,7 +101,10 @@ async def ask(base: URL, method: str, path: str, data: bytes = b"") -> tuple[int
         return answer.status, await answer.read()
 
 
-@given(st.lists(st.text(min_size=1), min_size=1, max_size=20))
+IDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
+
+
+@given(st.lists(IDS, min_size=1, max_size=20))
 async def test_whatever_an_id_is_it_comes_back_from_the_path(ids: list[str]) -> None:
     """External ids are anybody's texts: slashes, dots, percent signs, braces, line ends."""
     async with serving() as base:
@@ -134,6 +137,14 @@ async def test_a_path_that_is_no_text_is_a_mistake(name: str) -> None:
     """No user is looked up, or forgotten, under an id that is only nearly the caller's."""
     async with serving() as base:
         assert (await ask(base, "DELETE", f"things/shop/{name}"))[0] == 400
+
+
+@pytest.mark.parametrize("path", ["things/shop/anna%00x", "things/%00/anna", "things/shop/%00"])
+async def test_a_path_with_an_id_that_sqlite_would_cut_is_a_mistake(path: str) -> None:
+    """Cut at U+0000 it would name another user: to be shown, or forgotten."""
+    async with serving() as base:
+        status, body = await ask(base, "DELETE", path)
+        assert (status, "U+0000" in orjson.loads(body)["error"]) == (400, True)
 
 
 async def test_an_operation_without_an_answer_says_204() -> None:
