@@ -96,11 +96,6 @@ class Catalog:
         """Return the cohorts that Amplitude's list has or had."""
         return await self._database.read(partial(_listed, app, now_ms))
 
-    async def cohort_number(self, app: int, cohort_id: str) -> int | None:
-        """Return a cohort's number, None if it is not known."""
-        rows = await self._database.fetch(SQL["cohort_no"], {"app": app, "cohort_id": cohort_id})
-        return rows[0][0] if rows else None
-
 
 def _set_app(app: str, rules: AppRules, now_ms: int, raw: sqlite3.Connection) -> int:
     row = {"app": app, **rules._asdict()}

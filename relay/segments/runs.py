@@ -62,13 +62,6 @@ class RunRow(NamedTuple):
     added: int
     removed: int
 
-    @property
-    def watermark(self) -> Watermark | None:
-        """The computation it brings, None if it is not of Amplitude's list."""
-        if self.computed_at is None or self.mod_at is None or self.listed_size is None:
-            return None
-        return Watermark(self.computed_at, self.mod_at, self.listed_size)
-
 
 class Outcome(NamedTuple):
     """How a run ended."""

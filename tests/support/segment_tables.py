@@ -77,8 +77,7 @@ async def poll(  # noqa: PLR0913  # a download, whole
         [Cohort(cohort_id, f"Cohort {cohort_id}", size, at, at, is_archived=False)],
         at,
     )
-    cohort = await segments.catalog.cohort_number(number, cohort_id)
-    assert cohort is not None
+    cohort = await cohort_no(segments, cohort_id)
     polls = Polls(segments.database)
     begun_at = at if now is None else now
     run = await polls.begin(
@@ -176,9 +175,9 @@ async def forget(segments: Segments, user: str, at: int = NOW, app: str = APP) -
 
 async def cohort_no(segments: Segments, cohort_id: str = "c1") -> int:
     """Return a cohort's number."""
-    number = await segments.catalog.cohort_number(segments.catalog.number(APP), cohort_id)
-    assert number is not None
-    return number
+    cohort = await segments.reading.cohort(APP, cohort_id)
+    assert cohort is not None
+    return cohort.no
 
 
 async def tidy(segments: Segments, at: int = NOW) -> None:
