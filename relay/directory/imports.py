@@ -95,6 +95,9 @@ class Imports:
     ) -> ImportReport:
         number = self._segments.catalog.number(app)
         file, anonymous = await self._read(number, chunks, rows)
+        if truth.is_whole and file.ends_mid_line:
+            detail = "The last line has no end, so it may be cut; add a line break if it is whole."
+            raise FileRejected("truncated", detail)
         users = await rows.sort()
         report = ImportReport(file.rows, users, anonymous, file.broken_rows)
         if truth.is_whole and not users and (await self._segments.directory.counts(number)).users:

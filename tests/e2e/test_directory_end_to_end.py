@@ -194,3 +194,17 @@ async def test_an_app_s_own_word_counts_until_a_newer_export(tmp_path: Path) -> 
         }
         assert (await _directory(it))["users"] == 3
         counted(tmp_path)
+
+
+async def test_a_cut_file_is_not_the_whole_truth(tmp_path: Path) -> None:
+    """A plain file that ends in the middle of a line may lack thousands; nobody leaves for it."""
+    async with world(tmp_path) as it:
+        await it.know(anna=[True], ben=[True])
+        head = b"id,device_type,invalid_identifier,external_user_id\n"
+        url = f"{it.relay.admin}/api/v1/directory/shop/import?replace=true"
+        cut = await it.relay.ask("POST", url, data=head + b"s-1,1,f,anna\ns-2,1,f,be")
+        assert (cut.status, "truncated" in cut.json["error"]) == (400, True)
+        assert it.look("SELECT external_id FROM users") == [("anna",), ("ben",)]
+        whole = await it.relay.ask("POST", url, data=head + b"s-1,1,f,anna\n")
+        assert whole.status == 200
+        assert it.look("SELECT external_id FROM users") == [("anna",)]
