@@ -66,7 +66,7 @@ def read_evidence(record: Record, *, received_at: int) -> Evidence | None:
     # U+0000 ends a text in SQLite's JSON: the id would become another one.
     if "\0" in record.subscription_id or "\0" in (record.external_id or ""):
         return None
-    flag, is_proof = _flag(record)
+    flag, is_proof = flag_of(record)
     if record.external_id is None and not is_proof:
         return None
     return Evidence(
@@ -79,8 +79,8 @@ def read_evidence(record: Record, *, received_at: int) -> Evidence | None:
     )
 
 
-def _flag(record: Record) -> tuple[bool | None, bool]:
-    """Return what the event says of the flag, and whether it proves it."""
+def flag_of(record: Record) -> tuple[bool | None, bool]:
+    """Return what an event says of the flag, and whether it proves it."""
     if record.kind in _ENDS:
         return False, True
     if record.is_subscribed is not None:

@@ -4,14 +4,15 @@ Accepting an event never waits for it. A crash loses a second's worth of it; the
 the same subscription, or the next export, says it again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypeAlias
 
 import anyio
 import structlog
 from anyio.abc import TaskStatus
 
 from relay.clock import Clock
-from relay.directory.evidence import Evidence, read_evidence
+from relay.directory.evidence import Evidence, flag_of, read_evidence
 from relay.errors import StoreFull
 from relay.events.records import Record
 from relay.events.texts import texts_in
@@ -23,11 +24,17 @@ log = structlog.get_logger(__name__)
 
 FLUSH_S = 0.5
 IDLE_S = 5.0
-CHUNK = 1_000
-"""Pieces of evidence applied in one transaction."""
+CHUNK = 250
+"""Pieces of evidence applied in one transaction: some milliseconds."""
 
-MAX_WAITING = 100_000
+MAX_WAITING = 20_000
 """What is gathered while the disk is slow; more is dropped, for the next export to tell."""
+
+MAX_CONFIRMED = 200_000
+"""Subscriptions of which it is remembered that the directory agrees with the last event."""
+
+Key: TypeAlias = tuple[str, str, str | None, str]
+Told: TypeAlias = tuple[Record, int]
 
 
 class Feed:
@@ -46,7 +53,9 @@ class Feed:
         self._numbers = numbers
         self._clock = clock
         self.pulse = Pulse(clock)
-        self._waiting: dict[tuple[int, str, bool], Evidence] = {}
+        self._waiting: dict[Key, Told] = {}
+        self._confirmed: dict[tuple[str, str], tuple[str, bool | None]] = {}
+        self._version = directory.version
         self._wakeup = anyio.Event()
 
     @property
@@ -66,16 +75,23 @@ class Feed:
         return any((number, text) in self._forgotten for text in texts_in(element))
 
     def offer(self, app: str, record: Record, received_at: int) -> None:
-        """Take what an event tells, to be written soon."""
-        evidence = read_evidence(record, received_at=received_at)
-        if evidence is None:
+        """Take what an event tells, to be read and written soon; costs an event next to nothing.
+
+        Of events of one kind about one user's subscription the last to come is enough, and what
+        the directory just confirmed need not be asked again.
+        """
+        if record.subscription_id is None:
             return
-        key = (self._numbers[app], evidence.subscription_id, evidence.is_proof_of_flag)
-        former = self._waiting.get(key)
-        if former is None and len(self._waiting) >= MAX_WAITING:
-            return
-        if former is None or former.at <= evidence.at:
-            self._waiting[key] = evidence
+        if self._directory.version != self._version:
+            self._begin_anew()
+        known = self._confirmed.get((app, record.subscription_id))
+        if known and known[0] == record.external_id:
+            flag, is_proof = flag_of(record)
+            if not is_proof or flag == known[1]:
+                return
+        key = (app, record.subscription_id, record.external_id, record.kind)
+        if len(self._waiting) < MAX_WAITING or key in self._waiting:
+            self._waiting[key] = (record, received_at)
             self._wakeup.set()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -93,22 +109,45 @@ class Feed:
     async def flush(self) -> None:
         """Write what is gathered so far."""
         waiting, self._waiting = self._waiting, {}
+        if len(self._confirmed) > MAX_CONFIRMED:
+            self._begin_anew()
         items = list(waiting.items())
         for start in range(0, len(items), CHUNK):
             self.pulse.beat()
             await self._write(items[start : start + CHUNK])
 
-    async def _write(self, items: list[tuple[tuple[int, str, bool], Evidence]]) -> None:
-        by_app: dict[int, list[Evidence]] = {}
-        for (app, _, _), evidence in items:
-            by_app.setdefault(app, []).append(evidence)
+    def _begin_anew(self) -> None:
+        self._version = self._directory.version
+        self._confirmed.clear()
+
+    async def _write(self, items: Sequence[tuple[Key, Told]]) -> None:
+        by_app: dict[str, list[Evidence]] = {}
+        for (app, *_), (record, received_at) in items:
+            evidence = read_evidence(record, received_at=received_at)
+            if evidence:
+                by_app.setdefault(app, []).append(evidence)
         now_ms = self._clock.now_ms()
         for app, told in by_app.items():
+            told.sort(key=_instant)
             try:
-                await self._directory.heed(app, sorted(told, key=_instant), now_ms)
+                news = await self._directory.heed(self._numbers[app], told, now_ms)
             except StoreFull as error:
                 log.warning("directory.evidence_lost", number=len(told), reason=str(error))
                 return
+            self._confirm(app, told, news)
+
+    def _confirm(self, app: str, told: Sequence[Evidence], news: Collection[int]) -> None:
+        """Remember what the directory held already; what was new is asked about once more."""
+        if self._directory.version != self._version:
+            return  # somebody else changed it since it was asked
+        for place, evidence in enumerate(told):
+            key = (app, evidence.subscription_id)
+            if place in news:
+                self._confirmed.pop(key, None)
+            elif evidence.external_id is not None and evidence.is_proof_of_flag:
+                self._confirmed[key] = (evidence.external_id, evidence.flag)
+            elif evidence.external_id is not None:
+                self._confirmed.setdefault(key, (evidence.external_id, None))
 
 
 def _instant(evidence: Evidence) -> int:

@@ -74,11 +74,15 @@ class Directory:
 
     It takes nothing of a forgotten user; that is asked at the last moment, when the change
     gets in line behind whatever forgets.
+
+    Attributes:
+        version: Rises with every change that does not come from events.
     """
 
     def __init__(self, database: Database, forgotten: Forgotten) -> None:
         self._database = database
         self._forgotten = forgotten
+        self.version = 0
 
     async def apply_part(self, app: int, part: Piece, truth: ExportTruth, now_ms: int) -> None:
         """Apply a range of an export's users, sorted by `SortedRows`; what is newer stays."""
@@ -89,6 +93,7 @@ class Directory:
             upto = ends[0][0] if ends else part.upto
             rows = self._forgotten.without_rows(app, part.rows)
             piece = Piece(rows, after, upto)
+            self.version += 1
             await self._database.write(partial(_apply_part, app, piece, truth, now_ms))
             after = upto if ends else None
 
@@ -103,19 +108,26 @@ class Directory:
     ) -> None:
         """Take an app's own word for a user: known, with just these subscriptions."""
         if (app, external_id) not in self._forgotten:
+            self.version += 1
             await self._database.write(partial(_put_user, app, external_id, subscriptions, now_ms))
 
-    async def heed(self, app: int, evidence: Sequence[Evidence], now_ms: int) -> None:
-        """Learn from events; what says nothing new costs no write."""
+    async def heed(self, app: int, evidence: Sequence[Evidence], now_ms: int) -> set[int]:
+        """Learn from events; what says nothing new costs no write.
+
+        Returns:
+            The places of what said something new.
+        """
         told = [
             (item.external_id, item.subscription_id, item.flag if item.is_proof_of_flag else None)
             for item in evidence
         ]
-        news = await self._database.fetch(SQL["news"], {"app": app, "evidence": _json(told)})
-        new = [evidence[place] for (place,) in news]
+        rows = await self._database.fetch(SQL["news"], {"app": app, "evidence": _json(told)})
+        places = {place for (place,) in rows}
+        new = [evidence[place] for place in sorted(places)]
         wanted = [item for item in new if (app, item.external_id or "") not in self._forgotten]
         if wanted:
             await self._database.write(partial(_heed, app, wanted, now_ms))
+        return places
 
     async def counts(self, app: int) -> DirectoryCounts:
         """Return how large an app's directory is, and how old."""
