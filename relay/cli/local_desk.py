@@ -1,7 +1,9 @@
 """Dead letters and quarantined bodies of an outbox that this process has opened itself."""
 
-from relay.assembly import event_sources
+from relay.assembly import event_sources, guard_policy
+from relay.cli.segment_reach import open_own_segments
 from relay.clock import SystemClock
+from relay.cohorts.reception import CohortReception
 from relay.doors.admin.letters import answer_dead_letter, answer_quarantined, cut_page
 from relay.doors.admin.models import Choice, DeadLetterPage, Listing, QuarantinePage
 from relay.outbox.outbox import Outbox
@@ -44,8 +46,8 @@ class LocalQuarantine:
 
     def __init__(self, outbox: Outbox, settings: Settings) -> None:
         self._outbox = outbox
-        self._sources = event_sources(settings, outbox.ledger)
-        self._reception = Reception(outbox.intakes, outbox.messages, SystemClock())
+        self._settings = settings
+        self._clock = SystemClock()
 
     async def page(self, asked: Listing) -> QuarantinePage:
         """Return the bodies that were asked for."""
@@ -56,13 +58,19 @@ class LocalQuarantine:
         return QuarantinePage(items=items, next=items[-1].id if following else None)
 
     async def retry(self, choice: Choice) -> int:
-        """Read bodies once more; return how many were understood."""
-        return await self._reception.read_again(
-            self._outbox.quarantine,
-            _chosen(self._outbox, choice),
-            self._sources,
-            dry_run=choice.dry_run,
+        """Read bodies of both hooks once more; return how many were understood."""
+        outbox, settings, chosen = self._outbox, self._settings, _chosen(self._outbox, choice)
+        reception = Reception(outbox.intakes, outbox.messages, self._clock)
+        sources = event_sources(settings, outbox.ledger)
+        events = await reception.read_again(
+            outbox.quarantine, chosen, sources, dry_run=choice.dry_run
         )
+        async with open_own_segments(settings, settings.data_dir) as segments:
+            numbers = {app: outbox.ledger.number(app) for app in settings.apps}
+            guard = guard_policy(settings)
+            cohorts = CohortReception(segments, outbox.intakes, numbers, guard, self._clock)
+            messages = await cohorts.read_again(outbox.quarantine, chosen, dry_run=choice.dry_run)
+        return events + messages
 
     async def discard(self, choice: Choice) -> int:
         """Throw bodies away; return how many."""

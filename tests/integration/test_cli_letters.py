@@ -15,6 +15,7 @@ from relay.outbox.intake import Intake, QuarantinedBody
 from relay.outbox.outbox import Outbox
 from tests.support.command_line import CommandLine, ended
 from tests.support.outboxes import append, mapped, running_outbox, waiting
+from tests.support.segment_tables import look
 from tests.unit.events.bodies import PUSH_CLICKED
 
 OLD_MS = 1_700_000_000_000
@@ -36,27 +37,33 @@ async def bury(outbox: Outbox, *ids: str, reason: str, app: str = "shop") -> Non
     await outbox.claims.settle(claim, Settlement(dead=deaths), OLD_MS)
 
 
-async def set_aside(outbox: Outbox, *bodies: bytes, reason: str, app: str = "shop") -> None:
+async def set_aside(
+    outbox: Outbox, *bodies: bytes, reason: str, app: str = "shop", hook: str = "events"
+) -> None:
     """Put bodies into quarantine."""
     intake = Intake(outbox.ledger.number(app), OLD_MS)
-    intake.quarantined += [QuarantinedBody("events", reason, "Why.", body) for body in bodies]
+    intake.quarantined += [QuarantinedBody(hook, reason, "Why.", body) for body in bodies]
     await outbox.intakes.append(intake)
 
 
-async def fill(relay: CommandLine) -> None:
+async def fill(relay: CommandLine, cohort_message: bytes | None = None) -> None:
     """Give an outbox three dead letters and three quarantined bodies, two of them `bad`."""
     async with running_outbox(relay.folder, ["shop"]) as outbox:
         await bury(outbox, "a", "b", reason="bad")
         await bury(outbox, "c", reason="worse")
         await set_aside(outbox, b"{not json", b"\xff\xfe", reason="bad")
         await set_aside(outbox, json.dumps(PUSH_CLICKED).encode(), reason="worse")
+        if cohort_message:
+            await set_aside(outbox, cohort_message, reason="worse", hook="cohorts")
 
 
 @asynccontextmanager
-async def filled(tmp_path: Path, way: str) -> AsyncIterator[CommandLine]:
+async def filled(
+    tmp_path: Path, way: str, cohort_message: bytes | None = None
+) -> AsyncIterator[CommandLine]:
     """Give a filled outbox, with a daemon over it or without."""
     relay = CommandLine(tmp_path, RELAY_ADMIN_TOKEN="token-of-the-admin-door")
-    await fill(relay)
+    await fill(relay, cohort_message)
     if way == "alone":
         yield relay
         return
@@ -149,6 +156,24 @@ async def test_bodies_are_read_again(tmp_path: Path, way: str) -> None:
         assert (done.code, done.err) == (0, "")
         assert done.out == "1 quarantined body was read and taken in\n"
         assert await ids(relay, "quarantine") == [1, 2]
+
+
+@WAYS
+async def test_a_cohort_message_is_read_again(tmp_path: Path, way: str) -> None:
+    """Once it is understood, it moves the segment table, with a daemon and without one."""
+    message = {
+        "cohort_id": "c1",
+        "in_cohort": True,
+        "computed_time": "1692206763",
+        "message_id": "m::enter::0",
+        "users": [{"user_id": "anna"}],
+    }
+    async with filled(tmp_path, way, cohort_message=json.dumps(message).encode()) as relay:
+        done = await relay.run("quarantine", "retry", "4")
+        assert (done.code, done.out) == (0, "1 quarantined body was read and taken in\n")
+        assert await ids(relay, "quarantine") == [1, 2, 3]
+        listed = "SELECT external_id FROM listed"
+        assert look(relay.folder, listed) == [("anna",)]
 
 
 @WAYS
