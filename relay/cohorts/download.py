@@ -30,11 +30,12 @@ from relay.errors import (
     UpstreamUnknown,
 )
 from relay.segments.catalog import ListedCohort
+from relay.segments.cohort_row import Comparison
 from relay.segments.forgetting import Forgotten
 from relay.segments.polls import LastPoll, OpenRun, Polls
 from relay.segments.runs import Export, Outcome, RunState
 from relay.segments.sorting import Piece, SortedIds, open_sorting, sorting_path
-from relay.segments.staging import RANGE_IDS
+from relay.segments.staging import RANGE_IDS, Staging
 
 log = structlog.get_logger(__name__)
 
@@ -184,7 +185,11 @@ class Downloads:
             members = await ids.sort()
             listed = await self._polls.listed_size(download.cohort)
             check_size(rows=members + file.empty_ids, listed=listed)
-            return await self._stage(download, ids, members, file.empty_ids)
+            staging = self._polls.stage(download.cohort, download.run)
+            compared = await self._stage(staging, ids)
+            await staging.note_members(members, file.empty_ids)
+        at = self._clock.now_ms()
+        return await self._polls.publish(staging, compared, self._policy.guard, at)
 
     async def _obtain(self, download: Download) -> str:
         """Return the name of the run's export once it is complete."""
@@ -222,17 +227,13 @@ class Downloads:
         await ids.add(file.finish())
         return file
 
-    async def _stage(
-        self, download: Download, ids: SortedIds, members: int, empty_ids: int
-    ) -> Outcome:
-        staging = self._polls.stage(download.cohort, download.run)
+    async def _stage(self, staging: Staging, ids: SortedIds) -> Comparison:
+        """Stage the sorted ids; return what they were compared with."""
         compared = await staging.begin()
         async for piece in ids.pieces(RANGE_IDS):
             self._policy.check_room()
             await staging.add(self._without_forgotten(piece))
-        await staging.note_members(members, empty_ids)
-        at = self._clock.now_ms()
-        return await self._polls.publish(staging, compared, self._policy.guard, at)
+        return compared
 
     def _without_forgotten(self, piece: Piece) -> Piece:
         """Leave out who is forgotten, though the file counts them."""
