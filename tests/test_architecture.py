@@ -115,6 +115,7 @@ relay.directory.imports
 relay.directory.sync
 relay.directory.feed
 relay.cohorts.download
+relay.cohorts.attempts
 relay.cohorts.polled_app
 relay.cohorts.spending
 relay.cohorts.polling

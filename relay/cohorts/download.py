@@ -119,7 +119,11 @@ class Downloads:
         self._clock = clock
 
     async def reusable_export(self, cohort: ListedCohort) -> str | None:
-        """Return the export a failed run had of the listed computation, if its file can be had."""
+        """Return the export a failed run had of the listed computation, if its file can be had.
+
+        Raises:
+            UpstreamError: If Amplitude does not tell; another export would be paid for in vain.
+        """
         last = await self._polls.last(cohort.no)
         if last is None or not _serves(last, cohort.listed, self._clock.now_ms()):
             return None
@@ -131,7 +135,7 @@ class Downloads:
             return last.is_complete
         try:
             return await self._source.is_export_ready(last.request_id)
-        except UpstreamError:
+        except UpstreamUnknown:
             return False
 
     async def begin(self, cohort: ListedCohort, reused: str | None) -> Download:

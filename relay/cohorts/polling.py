@@ -11,6 +11,7 @@ import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
 from relay.clock import Clock
+from relay.cohorts.attempts import Attempts
 from relay.cohorts.budget import Candidate, Due, plan
 from relay.cohorts.download import Download
 from relay.cohorts.polled_app import (
@@ -66,14 +67,11 @@ class Poller:
         self._clock = clock
         self.pulse = Pulse(clock)
         self._wakeup = anyio.Event()
-        self._manual: set[str] = set()
         self._under_way: set[int] = set()
-        self._tried: set[int] = set()  # since the list was read: what fails waits for the next
+        self._attempts = Attempts()
         self._spending = Spending(app.no, polls, policy.monthly, clock)
         self._dues: dict[str, Due] = {}
         self._list_error: str | None = None
-        self._errors: dict[str, str] = {}
-        self._failed: set[int] = set()  # whose last run failed: an export that serves is used
         self._busy_until = 0  # Amplitude asked for a pause before the next export
         self._next_list_s = 0.0
 
@@ -84,9 +82,7 @@ class Poller:
             self._spending.allowance.spent,
             self._spending.allowance.left,
             waiting.due_at if waiting else None,
-            self._list_error
-            or next(iter(self._errors.values()), None)
-            or (waiting.reason if waiting else None),
+            self._list_error or self._attempts.first_error or (waiting.reason if waiting else None),
         )
 
     def due_of(self, cohort_id: str) -> Due | None:
@@ -106,9 +102,8 @@ class Poller:
         cohort = next((one for one in listed if one.cohort_id == cohort_id), None)
         if cohort is None:
             raise UnknownCohort("Amplitude's list has no cohort of that id")
-        if cohort.no in self._under_way or cohort_id in self._manual:
+        if cohort.no in self._under_way or not self._attempts.wish(cohort_id):
             return False
-        self._manual.add(cohort_id)
         self._wakeup.set()
         return True
 
@@ -137,22 +132,29 @@ class Poller:
         """Read the list if it is time, and begin every download that is due."""
         if self._clock.monotonic_s() >= self._next_list_s:
             await self._read_list()
-            self._tried.clear()
+            self._attempts.list_was_read()
+            await self._repeat_failed(group)
         await self._spending.count()
-        paid = []
-        for cohort in await self._waiting():
-            reused = None if self._list_error else await self._reusable_export(cohort)
-            if reused:
-                await self._begin(group, cohort, reused)
-            elif cohort.cohort_id in self._manual or self._is_wanted(cohort):
-                paid.append(cohort)
-        await self._begin_due(group, [one for one in paid if one.no not in self._under_way])
+        waiting = await self._waiting()
+        await self._begin_due(group, [one for one in waiting if self._is_paid_for(one)])
 
-    async def _reusable_export(self, cohort: ListedCohort) -> str | None:
-        """Return the export with which a run is repeated; a person's wish asks for a new one."""
-        if cohort.cohort_id in self._manual:
-            return None
-        return await self._app.downloads.reusable_export(cohort)
+    async def _repeat_failed(self, group: TaskGroup) -> None:
+        """Repeat failed runs whose export still serves; that costs no download."""
+        if self._list_error:
+            return
+        for cohort in await self._waiting():
+            self.pulse.beat(LIST_S)
+            try:
+                reused = await self._app.downloads.reusable_export(cohort)
+            except UpstreamError as error:
+                self._attempts.skip(cohort.no, cohort.cohort_id, str(error))
+                continue
+            if reused and not await self._begin(group, cohort, reused):
+                self._attempts.postpone(cohort.no)
+
+    def _is_paid_for(self, cohort: ListedCohort) -> bool:
+        """Return whether a new export of a cohort is worth its price."""
+        return self._attempts.is_wished(cohort.cohort_id) or _has_changed(cohort)
 
     async def _read_list(self) -> None:
         wait_s = self._policy.interval_s
@@ -177,28 +179,22 @@ class Poller:
     async def _waiting(self) -> list[ListedCohort]:
         """Return the cohorts worth a download, and those whose run may be repeated."""
         listed = await self._catalog.listed(self._app.no, self._clock.now_ms())
-        ids = {cohort.cohort_id for cohort in listed if cohort.standing == "active"}
-        self._manual &= {cohort.cohort_id for cohort in listed}
-        self._errors = {id_: error for id_, error in self._errors.items() if id_ in ids}
+        active = {cohort.cohort_id for cohort in listed if cohort.standing == "active"}
+        self._attempts.keep({cohort.cohort_id for cohort in listed}, active)
         return [
             cohort
             for cohort in listed
             if cohort.no not in self._under_way
             and (
-                cohort.cohort_id in self._manual
-                or (cohort.no not in self._tried and self._is_wanted(cohort))
-                or (cohort.no not in self._tried and cohort.no in self._failed)
+                self._attempts.is_wished(cohort.cohort_id)
+                or (not self._attempts.was_tried(cohort.no) and self._is_due_for_work(cohort))
             )
         ]
 
-    def _is_wanted(self, cohort: ListedCohort) -> bool:
-        return (
-            cohort.standing == "active"
-            and cohort.cohort_id in self._policy.selected
-            and needs_refresh(
-                cohort.listed, applied=cohort.applied, rejected=cohort.rejected, held=cohort.held
-            )
-        )
+    def _is_due_for_work(self, cohort: ListedCohort) -> bool:
+        """Return whether a selected, active cohort has changed, or its last run failed."""
+        is_kept = cohort.standing == "active" and cohort.cohort_id in self._policy.selected
+        return is_kept and (self._attempts.has_failed(cohort.no) or _has_changed(cohort))
 
     async def _begin_due(self, group: TaskGroup, cohorts: Sequence[ListedCohort]) -> None:
         now_ms = self._clock.now_ms()
@@ -222,27 +218,27 @@ class Poller:
         return Candidate(
             cohort_id=cohort.cohort_id,
             is_first=cohort.applied is None,
-            is_manual=cohort.cohort_id in self._manual,
+            is_manual=self._attempts.is_wished(cohort.cohort_id),
             stale_since=max(cohort.stale_since or now_ms, cohort.last_requested_at or 0),
             last_downloaded_at=cohort.last_requested_at,
             changes=cohort.changes,
         )
 
-    async def _begin(self, group: TaskGroup, cohort: ListedCohort, reused: str | None) -> None:
-        """Begin a download if there is a place for it; a later turn does if not."""
+    async def _begin(self, group: TaskGroup, cohort: ListedCohort, reused: str | None) -> bool:
+        """Begin a download; False if there is no place for it now."""
         is_held_off = reused is None and self._clock.now_ms() < self._busy_until
         if is_held_off or len(self._under_way) >= PARALLEL_DOWNLOADS:
-            return
-        self._manual.discard(cohort.cohort_id)
+            return False
+        self._attempts.begin(cohort.no, cohort.cohort_id)
         self._dues.pop(cohort.cohort_id, None)
         try:
             download = await self._app.downloads.begin(cohort, reused)
         except StoreFull as error:
-            self._note_error(cohort.cohort_id, str(error))
-            self._tried.add(cohort.no)
-            return
+            self._attempts.fail(cohort.no, cohort.cohort_id, str(error))
+            return True
         await self._spending.count()
         self._start(group, download, is_resumed=False)
+        return True
 
     async def _resume(self, group: TaskGroup) -> None:
         """Go on with the runs that a former process left."""
@@ -254,32 +250,29 @@ class Poller:
 
     def _start(self, group: TaskGroup, download: Download, *, is_resumed: bool) -> None:
         self._under_way.add(download.cohort)
-        self._tried.add(download.cohort)
         name = f"download of cohort {download.cohort}"
         group.start_soon(self._carry_out, download, is_resumed, name=name)
 
     async def _carry_out(self, download: Download, is_resumed: bool) -> None:  # noqa: FBT001  # a task's argument
+        reason = None
         try:
             outcome = await self._app.downloads.carry_out(download, is_resumed=is_resumed)
-            is_failed = outcome.state is RunState.FAILED
-            self._note_error(download.cohort_id, outcome.reason if is_failed else None)
+            if outcome.state is RunState.FAILED:
+                reason = outcome.reason
         except UpstreamBusy as error:
-            is_failed = True
-            self._note_error(download.cohort_id, str(error))
+            reason = str(error)
             pause_s = error.retry_after_s or min(BUSY_S, self._policy.interval_s)
-            self._busy_until = self._clock.now_ms() + round(pause_s * 1000)
+            pause_until = self._clock.now_ms() + round(pause_s * 1000)
+            self._busy_until = max(self._busy_until, pause_until)
         except (UpstreamError, StoreFull) as error:
-            is_failed = True
-            self._note_error(download.cohort_id, str(error))
+            reason = str(error)
         finally:
             self._under_way.discard(download.cohort)
             self._wakeup.set()
-        (self._failed.add if is_failed else self._failed.discard)(download.cohort)
-
-    def _note_error(self, cohort_id: str, reason: str | None) -> None:
-        self._errors.pop(cohort_id, None)
-        if reason:
-            self._errors[cohort_id] = f"cohort {cohort_id}: {reason}"
+        if reason is None:
+            self._attempts.succeed(download.cohort, download.cohort_id)
+        else:
+            self._attempts.fail(download.cohort, download.cohort_id, reason)
 
     async def _rest(self) -> None:
         """Wait for the next list, the next download due, or a wake-up."""
@@ -295,3 +288,9 @@ class Poller:
                     await self._wakeup.wait()
                     break
         self._wakeup = anyio.Event()
+
+
+def _has_changed(cohort: ListedCohort) -> bool:
+    return needs_refresh(
+        cohort.listed, applied=cohort.applied, rejected=cohort.rejected, held=cohort.held
+    )

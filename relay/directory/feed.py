@@ -55,6 +55,7 @@ class Feed:
         self.pulse = Pulse(clock)
         self._waiting: dict[Key, Told] = {}
         self._confirmed: dict[tuple[str, str], tuple[str, bool | None]] = {}
+        self._spoken: set[tuple[str, str]] = set()  # of whom more came since the last flush began
         self._version = directory.version
         self._wakeup = anyio.Event()
 
@@ -92,6 +93,8 @@ class Feed:
         key = (app, record.subscription_id, record.external_id, record.kind)
         if len(self._waiting) < MAX_WAITING or key in self._waiting:
             self._waiting[key] = (record, received_at)
+            self._spoken.add(key[:2])
+            self._confirmed.pop(key[:2], None)  # the next event may say again what it said
             self._wakeup.set()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -109,6 +112,7 @@ class Feed:
     async def flush(self) -> None:
         """Write what is gathered so far."""
         waiting, self._waiting = self._waiting, {}
+        self._spoken.clear()
         if len(self._confirmed) > MAX_CONFIRMED:
             self._begin_anew()
         items = list(waiting.items())
@@ -142,7 +146,7 @@ class Feed:
             return  # somebody else changed it since it was asked
         for place, evidence in enumerate(told):
             key = (app, evidence.subscription_id)
-            if place in news:
+            if place in news or key in self._spoken:
                 self._confirmed.pop(key, None)
             elif evidence.external_id is not None and evidence.is_proof_of_flag:
                 self._confirmed[key] = (evidence.external_id, evidence.flag)

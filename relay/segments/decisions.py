@@ -3,6 +3,7 @@
 import sqlite3
 from functools import partial
 
+import anyio
 import orjson
 
 from relay.database.database import Database
@@ -39,6 +40,7 @@ class Decisions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._approvals = anyio.Lock()
 
     async def approve(self, run_id: int, at: int) -> None:
         """Apply a held run as it was downloaded or told, with its additions.
@@ -47,7 +49,11 @@ class Decisions:
             UnknownRun: If there is none of that id.
             NotPossible: If it is not held.
         """
-        run = await self._held(run_id)
+        async with self._approvals:  # two comparisons of one list would meddle with each other
+            await self._approve(await self._held(run_id), at)
+
+    async def _approve(self, run: RunRow, at: int) -> None:
+        run_id = run.run_id
         await self._database.execute(SQL["approve_run"], {"run": run_id})
         if run.source == RunSource.WEBHOOK:
             await self._database.write(partial(_approve_messages, run_id, at))

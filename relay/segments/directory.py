@@ -123,8 +123,13 @@ class Directory:
         ]
         rows = await self._database.fetch(SQL["news"], {"app": app, "evidence": _json(told)})
         places = {place for (place,) in rows}
-        new = [evidence[place] for place in sorted(places)]
-        wanted = [item for item in new if (app, item.external_id or "") not in self._forgotten]
+        moved = {evidence[place].subscription_id for place in places}
+        wanted = [
+            item
+            for item in evidence
+            if item.subscription_id in moved  # with all that is told of it, in order
+            and (app, item.external_id or "") not in self._forgotten
+        ]
         if wanted:
             await self._database.write(partial(_heed, app, wanted, now_ms))
         return places

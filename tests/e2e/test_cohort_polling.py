@@ -373,3 +373,54 @@ async def test_a_failed_wish_of_a_person_is_repeated_and_shown(tmp_path: Path) -
         await it.run("unchanged")
         assert requested(it) == 2
         assert (await it.segments())["last_error"] is None
+
+
+async def test_several_approvals_at_once_are_one(tmp_path: Path) -> None:
+    """A double click approves once; the others are told that the run is not held any more."""
+    async with world(tmp_path) as it:
+        it.exports.put([(user, f"s-{user}", 1, True) for user in MANY])
+        assert (await it.relay.api("POST", "/directory/shop/sync")).status == 200
+        it.cohorts.put(StandInCohort(id="buyers", user_ids=MANY))
+        await it.until("SELECT count(*) FROM segment_members", lambda rows: rows == [(200,)])
+        it.cohorts.change("buyers", remove=MANY[:100])
+        ((run, *_),) = await it.run("held")
+        statuses: list[int] = []
+
+        async def approve() -> None:
+            statuses.append((await it.relay.api("POST", f"/cohort-runs/{run}/approve")).status)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(approve)
+        assert sorted(statuses) == [200, 409, 409]
+
+
+async def test_a_failed_run_of_a_missing_cohort_is_not_repeated(tmp_path: Path) -> None:
+    """A segment whose cohort is gone from the list keeps its members, whatever was under way."""
+    async with world(tmp_path) as it:
+        await it.know(u1=[True], u2=[True])
+        it.cohorts.put(StandInCohort(id="buyers", user_ids=["u1"]))
+        await members(it, "u1")
+        it.cohorts.mishaps.add("503", operation="file")
+        it.cohorts.put(StandInCohort(id="buyers", user_ids=["u2"]))
+        await it.run("failed")
+        it.cohorts.remove("buyers")
+        await it.until("SELECT state FROM segments", lambda rows: rows == [("stale",)])
+        it.cohorts.mishaps.clear()
+        lists = len(it.cohorts.requests)
+        await it.until("SELECT 1", lambda _: len(it.cohorts.requests) > lists + 4)
+        assert it.look("SELECT external_id FROM segment_members") == [("u1",)]
+
+
+async def test_an_export_whose_state_is_not_told_is_not_paid_for_again(tmp_path: Path) -> None:
+    """As long as Amplitude does not say how it stands, no other is asked for."""
+    async with world(tmp_path, {"RELAY_COHORTS__EXPORT_TIMEOUT_S": "0.2"}) as it:
+        await it.know(u1=[True])
+        it.cohorts.mishaps.add("503", operation="status")
+        it.cohorts.put(BUYERS)
+        await it.run("failed")
+        lists = len(it.cohorts.requests)
+        await it.until("SELECT 1", lambda _: len(it.cohorts.requests) > lists + 6)
+        assert requested(it) == 1
+        it.cohorts.mishaps.clear()
+        await members(it, "u1")

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.cohort_relays import World, world
 from tests.support.relays import event
 
@@ -11,8 +13,12 @@ NOW = "2030-01-01T00:00:00Z"
 
 async def sent(it: World, number: int, kind: str = "message.push.sent") -> None:
     """Post an event of one subscription."""
-    body = event(number, kind=kind, subscription_id="s-1", external_id="anna", datetime=NOW)
-    assert (await it.relay.post(body)).json["accepted"] == 1
+    assert (await it.relay.post(told(number, kind, NOW))).json["accepted"] == 1
+
+
+def told(number: int, kind: str, at: str, user: str = "anna") -> object:
+    """Return an event of one subscription."""
+    return event(number, kind=kind, subscription_id="s-1", external_id=user, datetime=at)
 
 
 async def test_what_was_confirmed_counts_again_after_another_s_word(tmp_path: Path) -> None:
@@ -22,8 +28,8 @@ async def test_what_was_confirmed_counts_again_after_another_s_word(tmp_path: Pa
         await it.until(SUBSCRIPTION, lambda rows: rows == [(1,)])
         await sent(it, 2)
         await sent(it, 3)
-        told = {"subscriptions": [{"id": "s-1", "type": "iOSPush", "subscribed": False}]}
-        assert (await it.relay.api("PUT", "/directory/shop/anna", told)).status == 204
+        word = {"subscriptions": [{"id": "s-1", "type": "iOSPush", "subscribed": False}]}
+        assert (await it.relay.api("PUT", "/directory/shop/anna", word)).status == 204
         await it.until(SUBSCRIPTION, lambda rows: rows == [(0,)])
         await sent(it, 4)
         await it.until(SUBSCRIPTION, lambda rows: rows == [(1,)])
@@ -37,3 +43,25 @@ async def test_a_flag_follows_the_events_back_and_forth(tmp_path: Path) -> None:
             await it.until(SUBSCRIPTION, lambda rows: rows == [(1,)])
             await sent(it, 2 * number + 1, "message.push.unsubscribed")
             await it.until(SUBSCRIPTION, lambda rows: rows == [(0,)])
+
+
+@pytest.mark.parametrize(
+    ("other", "user"),
+    [("message.push.unsubscribed", "anna"), ("message.push.sent", "ben")],
+)
+async def test_of_events_that_come_together_the_newest_counts(
+    tmp_path: Path, other: str, user: str
+) -> None:
+    """What was so before, was otherwise, and is so again within one body is so."""
+    async with world(tmp_path) as it:
+        await it.relay.post(told(1, "message.push.sent", "2026-01-01T00:00:01Z"))
+        await it.until(SUBSCRIPTION, lambda rows: rows == [(1,)])
+        await it.relay.post(told(2, "message.push.sent", "2026-01-01T00:00:02Z"))
+        both = [
+            told(3, other, "2026-01-01T00:00:03Z", user),
+            told(4, "message.push.sent", "2026-01-01T00:00:04Z"),
+        ]
+        await it.relay.post(both)
+        newest = "SELECT count(*) FROM subscriptions WHERE as_of = 1767225604000"
+        await it.until(newest, lambda rows: rows == [(1,)])
+        assert it.look("SELECT external_id, is_subscribed FROM subscriptions") == [("anna", 1)]
