@@ -6,8 +6,8 @@ Each step is on disk before the next begins: a restart goes on with the export i
 Whatever goes wrong ends the run with a reason and leaves the segment as it was.
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -154,6 +154,14 @@ class Downloads:
         """Take over a run that a former process left; what it had staged begins anew."""
         await self._polls.restart(run.run_id)
         return Download(run.run_id, run.cohort, cohort_id, run.request_id, run.is_complete)
+
+    async def write_off(self, under_way: Collection[int]) -> None:
+        """End the runs that nobody is at: the disk was too full to write down that they failed."""
+        reason = "the disk was too full to write down how it ended"
+        for run in await self._polls.open_runs(self._app):
+            if run.cohort not in under_way:
+                with suppress(StoreFull):  # it still is; the next round tries again
+                    await self._fail(run.run_id, reason)
 
     async def carry_out(self, download: Download, *, is_resumed: bool = False) -> Outcome:
         """Bring a run to its end; return how it ended.

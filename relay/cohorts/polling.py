@@ -133,6 +133,7 @@ class Poller:
         if self._clock.monotonic_s() >= self._next_list_s:
             await self._read_list()
             self._attempts.list_was_read()
+            await self._app.downloads.write_off(self._under_way)
             await self._repeat_failed(group)
         await self._spending.count()
         waiting = await self._waiting()

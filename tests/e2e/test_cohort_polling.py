@@ -1,5 +1,7 @@
 """Cohorts come in by polling: relay between the stand-ins, seen from outside."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 
 from relay.sandbox.cohort_files import FileShape
 from relay.sandbox.cohorts import StandInCohort
+from relay.segments.segments import DATABASE_NAME
 from tests.support.cohort_relays import World, world
 from tests.support.relays import DEADLINE_S, Answered
 
@@ -27,6 +30,17 @@ async def sync(it: World) -> Answered:
     answer = await it.relay.api("POST", "/segments/shop/buyers/sync")
     assert answer.status == 200
     return answer
+
+
+async def held_shrink(it: World) -> tuple[int, str]:
+    """Have a segment of 200 lose half of them; return the run that is held, and why."""
+    it.exports.put([(user, f"s-{user}", 1, True) for user in MANY])
+    assert (await it.relay.api("POST", "/directory/shop/sync")).status == 200
+    it.cohorts.put(StandInCohort(id="buyers", user_ids=MANY))
+    await it.until("SELECT count(*) FROM segment_members", lambda rows: rows == [(200,)])
+    it.cohorts.change("buyers", remove=MANY[:100])
+    ((run, *_, reason),) = await it.run("held")
+    return run, reason
 
 
 async def members(it: World, *wanted: str) -> None:
@@ -102,12 +116,7 @@ async def test_a_cohort_that_empties_empties_its_segment_below_the_guard(tmp_pat
 async def test_a_large_shrink_is_held_and_can_be_approved(tmp_path: Path) -> None:
     """Nobody leaves by the hundred without a person having seen it."""
     async with world(tmp_path) as it:
-        it.exports.put([(user, f"s-{user}", 1, True) for user in MANY])
-        assert (await it.relay.api("POST", "/directory/shop/sync")).status == 200
-        it.cohorts.put(StandInCohort(id="buyers", user_ids=MANY))
-        await it.until("SELECT count(*) FROM segment_members", lambda rows: rows == [(200,)])
-        it.cohorts.change("buyers", remove=MANY[:100])
-        ((run, *_, reason),) = await it.run("held")
+        run, reason = await held_shrink(it)
         assert "100 of 200" in reason
         assert it.look("SELECT state, matched_users FROM segments") == [("held", 200)]
         asked = requested(it)
@@ -120,12 +129,7 @@ async def test_a_large_shrink_is_held_and_can_be_approved(tmp_path: Path) -> Non
 async def test_a_rejected_computation_is_not_downloaded_again(tmp_path: Path) -> None:
     """What a person has judged is not asked for or held once more."""
     async with world(tmp_path) as it:
-        it.exports.put([(user, f"s-{user}", 1, True) for user in MANY])
-        assert (await it.relay.api("POST", "/directory/shop/sync")).status == 200
-        it.cohorts.put(StandInCohort(id="buyers", user_ids=MANY))
-        await it.until("SELECT count(*) FROM segment_members", lambda rows: rows == [(200,)])
-        it.cohorts.change("buyers", remove=MANY[:100])
-        ((run, *_),) = await it.run("held")
+        run, _ = await held_shrink(it)
         assert (await it.relay.api("POST", f"/cohort-runs/{run}/reject")).status == 200
         asked = requested(it)
         lists = len(it.cohorts.requests)
@@ -378,12 +382,7 @@ async def test_a_failed_wish_of_a_person_is_repeated_and_shown(tmp_path: Path) -
 async def test_several_approvals_at_once_are_one(tmp_path: Path) -> None:
     """A double click approves once; the others are told that the run is not held any more."""
     async with world(tmp_path) as it:
-        it.exports.put([(user, f"s-{user}", 1, True) for user in MANY])
-        assert (await it.relay.api("POST", "/directory/shop/sync")).status == 200
-        it.cohorts.put(StandInCohort(id="buyers", user_ids=MANY))
-        await it.until("SELECT count(*) FROM segment_members", lambda rows: rows == [(200,)])
-        it.cohorts.change("buyers", remove=MANY[:100])
-        ((run, *_),) = await it.run("held")
+        run, _ = await held_shrink(it)
         statuses: list[int] = []
 
         async def approve() -> None:
@@ -424,3 +423,18 @@ async def test_an_export_whose_state_is_not_told_is_not_paid_for_again(tmp_path:
         assert requested(it) == 1
         it.cohorts.mishaps.clear()
         await members(it, "u1")
+
+
+async def test_a_run_nobody_is_at_is_written_off(tmp_path: Path) -> None:
+    """A disk too full to write down a failure leaves a run behind; no restart is needed."""
+    async with world(tmp_path) as it:
+        await it.know(u1=[True])
+        it.cohorts.put(BUYERS)
+        await members(it, "u1")
+        with closing(sqlite3.connect(it.folder / DATABASE_NAME)) as raw, raw:
+            raw.execute(
+                "INSERT INTO runs (cohort, source, state, started_at)"
+                " VALUES (1, 'poll', 'running', 1)"
+            )
+        ((*_, reason),) = await it.run("failed")
+        assert "too full" in reason
