@@ -46,6 +46,7 @@ relay.amplitude.verdicts
 relay.amplitude.judgement
 relay.delivery
 relay.delivery.backoff
+relay.delivery.concurrency
 relay.delivery.refusals
 relay.delivery.batching
 relay.outbox

@@ -8,6 +8,7 @@ from anyio.abc import TaskStatus
 
 from relay.clock import Clock
 from relay.delivery.batching import BatchLimits, LearnedLimits
+from relay.delivery.concurrency import Concurrency
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.gate import Gate
 from relay.delivery.line import DeliveryMeter, DeliveryPolicy, Line, Uploader
@@ -25,7 +26,7 @@ class DeliverySetup:
     Attributes:
         app: The app's name.
         no: Its number in the outbox.
-        senders: How many uploads may be under way at once.
+        senders: How many uploads may be under way at once, at most.
         limits: Of one upload.
         linger_s: The longest a lone event waits for company.
         halt_probe_s: How often a halted app is tried.
@@ -65,7 +66,11 @@ class Delivery:
         self._stop = Stop()
         limits = LearnedLimits(setup.limits)
         self.gate = Gate(
-            setup.policy.backoff, halt_probe_s=setup.halt_probe_s, clock=clock, rng=rng
+            setup.policy.backoff,
+            Concurrency(setup.senders),
+            halt_probe_s=setup.halt_probe_s,
+            clock=clock,
+            rng=rng,
         )
         self.gate.is_paused = setup.is_paused
         self.dispatcher = Dispatcher(

@@ -2,8 +2,9 @@
 
 After a failed upload the whole app waits (exponential backoff, full jitter), then one sender
 alone tries; its success lets all go again. So an outage costs one request per wait, however
-many senders there are. A halted app is tried again at a fixed interval; a paused one not at
-all. The state machine is pure but for the event that wakes those who wait.
+many senders there are. How many then go at once follows what Amplitude takes. A halted app is
+tried again at a fixed interval; a paused one not at all. The state machine is pure but for the
+event that wakes those who wait.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import anyio
 
 from relay.clock import Clock
 from relay.delivery.backoff import BackoffPolicy
+from relay.delivery.concurrency import Concurrency
 
 
 class GateState(StrEnum):
@@ -25,9 +27,9 @@ class GateState(StrEnum):
     PAUSED = "paused"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pass:
-    """Permission for one upload.
+    """Permission for one upload; each is one of its own.
 
     Attributes:
         is_trial: Whether it is the only one, to find out whether uploads work again.
@@ -46,12 +48,20 @@ class Gate:
         last_error: Why uploads fail, for people; None while they work.
         is_paused: Whether a person stopped the app's delivery.
         halt_probe_s: How often a halted app is tried.
+        concurrency: How many uploads may be under way at once.
     """
 
     def __init__(
-        self, policy: BackoffPolicy, *, halt_probe_s: float, clock: Clock, rng: Random
+        self,
+        policy: BackoffPolicy,
+        concurrency: Concurrency,
+        *,
+        halt_probe_s: float,
+        clock: Clock,
+        rng: Random,
     ) -> None:
         self._policy = policy
+        self.concurrency = concurrency
         self.halt_probe_s = halt_probe_s
         self._clock = clock
         self._rng = rng
@@ -59,6 +69,7 @@ class Gate:
         self._failures_ever = 0
         self._opens_at_s = 0.0
         self._trial: Pass | None = None
+        self._under_way: set[Pass] = set()
         self._is_halted = False
         self._changed = anyio.Event()
         self.is_paused = False
@@ -92,16 +103,21 @@ class Gate:
         given = Pass(is_trial=bool(self._failures or self._is_halted), began=self._failures_ever)
         if given.is_trial:
             self._trial = given
+        self._under_way.add(given)
         return given
 
     def leave(self, given: Pass) -> None:
         """Give a pass back without saying how the upload ended."""
+        if given not in self._under_way:
+            return
+        self._under_way.discard(given)
         if self._trial is given:
             self._trial = None
-            self._wake()
+        self._wake()
 
     def succeed(self, given: Pass) -> None:
-        """Amplitude took an upload: everybody may go, unless another has failed since it began."""
+        """Amplitude took an upload: others may go too, unless one has failed since it began."""
+        self.concurrency.note_taken(len(self._under_way))
         if given.began == self._failures_ever:
             self._failures = 0
             self._is_halted = False
@@ -117,6 +133,7 @@ class Gate:
         if given.began == self._failures_ever:  # not one of several that failed together
             self._failures += 1
             self._failures_ever += 1
+            self.concurrency.fall()
             wait_s = self._policy.delay_s(self._failures, rng=self._rng)
             self._opens_at_s = now_s + (self.halt_probe_s if self._is_halted else wait_s)
         self._opens_at_s = max(self._opens_at_s, now_s + (retry_after_s or 0.0))
@@ -140,16 +157,19 @@ class Gate:
     def is_open(self) -> bool:
         """Whether an upload could begin now."""
         return (
-            not self.is_paused
-            and self._trial is None
-            and self._clock.monotonic_s() >= self._opens_at_s
+            not self.is_paused and self._has_place and self._clock.monotonic_s() >= self._opens_at_s
         )
+
+    @property
+    def _has_place(self) -> bool:
+        """Whether one upload more may be under way."""
+        return self._trial is None and len(self._under_way) < self.concurrency.limit
 
     async def _wait(self) -> None:
         """Wait until the state changes or its time is over."""
         changed = self._changed
         wait_s = self._opens_at_s - self._clock.monotonic_s()
-        timed = not self.is_paused and self._trial is None
+        timed = not self.is_paused and self._has_place
         with anyio.move_on_after(max(wait_s, 0.0) if timed else None):
             await changed.wait()
 

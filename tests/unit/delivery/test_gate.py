@@ -9,11 +9,13 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from relay.delivery.backoff import BackoffPolicy
+from relay.delivery.concurrency import Concurrency
 from relay.delivery.gate import Gate, GateState, Pass
 from tests.support.clocks import FakeClock
 
 CAP_S = 64.0
 PROBE_S = 300.0
+SENDERS = 8
 
 
 class _NoChance(Random):
@@ -33,7 +35,8 @@ def clock() -> FakeClock:
 @pytest.fixture
 def gate(clock: FakeClock) -> Gate:
     """A gate that doubles its wait from one second up."""
-    return Gate(BackoffPolicy(1.0, CAP_S), halt_probe_s=PROBE_S, clock=clock, rng=_NoChance())
+    policy, concurrency = BackoffPolicy(1.0, CAP_S), Concurrency(SENDERS)
+    return Gate(policy, concurrency, halt_probe_s=PROBE_S, clock=clock, rng=_NoChance())
 
 
 async def _enter(gate: Gate) -> Pass:
@@ -104,6 +107,20 @@ async def test_a_trial_that_succeeds_lets_all_go(gate: Gate, clock: FakeClock) -
         assert not any(given.is_trial for given in passes)
     assert gate.state is GateState.RUNNING
     assert gate.last_error is None
+
+
+async def test_a_failure_halves_what_may_be_under_way(gate: Gate, clock: FakeClock) -> None:
+    """Amplitude was asked too much: when it takes events again, half as many go at once."""
+    gate.fail(await _enter(gate), "status 429", None)
+    clock.advance(1.0)
+    trial = await _enter(gate)
+    async with _waiting(gate, SENDERS) as passes:
+        gate.succeed(trial)
+        await wait_all_tasks_blocked()
+        assert len(passes) == SENDERS // 2
+        gate.succeed(passes[0])
+        await wait_all_tasks_blocked()
+        assert len(passes) == SENDERS // 2 + 1
 
 
 async def test_waits_double_up_to_the_cap(gate: Gate, clock: FakeClock) -> None:
@@ -242,6 +259,7 @@ async def test_the_gate_opens_by_itself_when_its_time_is_over() -> None:
             return anyio.current_time()
 
     policy = BackoffPolicy(0.01, 0.01)
-    gate = Gate(policy, halt_probe_s=PROBE_S, clock=Ticking(), rng=_NoChance())
+    concurrency = Concurrency(SENDERS)
+    gate = Gate(policy, concurrency, halt_probe_s=PROBE_S, clock=Ticking(), rng=_NoChance())
     gate.fail(await _enter(gate), "reset", None)
     assert (await _enter(gate)).is_trial
