@@ -28,6 +28,7 @@ class Admission:
     """Watches the disk and the outbox's size.
 
     Attributes:
+        max_events: Stored events past which no new one is taken.
         is_stopping: Whether the daemon is about to end.
     """
 
@@ -35,7 +36,7 @@ class Admission:
         self._reserve = reserve
         self._ledger = ledger
         self._pulse = pulse
-        self._max_events = max_events
+        self.max_events = max_events
         self.is_stopping = False
 
     @property
@@ -50,7 +51,7 @@ class Admission:
         """Why no new event is taken now; None if they are."""
         if refusal := self.refusal:
             return refusal
-        if self._ledger.pending >= self._max_events:
+        if self._ledger.pending >= self.max_events:
             return Closed.OUTBOX_FULL
         return None
 

@@ -1,6 +1,7 @@
 """From settings to parts: the only place that knows both."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import aiohttp
 from pydantic import SecretStr
@@ -19,11 +20,14 @@ from relay.delivery.delivery import DeliverySetup
 from relay.delivery.line import DeliveryPolicy
 from relay.directory.imports import Imports
 from relay.directory.sync import DirectorySync, SyncedApp, SyncPolicy
+from relay.doors.certificate import Certificate, Certificates
 from relay.doors.hook import Hook
 from relay.doors.tokens import Tokens
+from relay.doors.uploads import Project
 from relay.events.mapping import MappingPolicy
+from relay.names import Names
 from relay.onesignal.export_api import ExportApi, ExportTarget
-from relay.outbox.ledger import AppState, Ledger
+from relay.outbox.ledger import Ledger
 from relay.reception import Source
 from relay.segments.catalog import AppRules
 from relay.segments.polls import Polls
@@ -65,6 +69,14 @@ def hooks(settings: Settings, sources: Mapping[str, Source]) -> dict[str, Hook]:
     }
 
 
+def upload_projects(settings: Settings, sources: Mapping[str, Source]) -> dict[str, Project]:
+    """Return whose uploads are taken: of who presents an app's own Amplitude key."""
+    return {
+        app: Project(Tokens([plain(settings.apps[app].amplitude_api_key)]), source)
+        for app, source in sources.items()
+    }
+
+
 def upload_target(app: AppSettings, delivery: DeliverySettings) -> UploadTarget:
     """Return where and how an app's events are uploaded."""
     return UploadTarget(
@@ -77,18 +89,20 @@ def upload_target(app: AppSettings, delivery: DeliverySettings) -> UploadTarget:
 
 
 def delivery_setup(
-    state: AppState, delivery: DeliverySettings, overhead_bytes: int
+    app: str, no: int, delivery: DeliverySettings, overhead_bytes: int, *, is_paused: bool = False
 ) -> DeliverySetup:
     """Return how an app's events are delivered.
 
     Args:
-        state: What the outbox knows of the app.
+        app: The app's name.
+        no: Its number in the outbox.
         delivery: The settings.
         overhead_bytes: Of an upload, besides its events.
+        is_paused: Whether a person has paused it.
     """
     return DeliverySetup(
-        app=state.app,
-        no=state.no,
+        app=app,
+        no=no,
         senders=delivery.senders,
         limits=BatchLimits(delivery.max_batch_events, delivery.max_batch_bytes, overhead_bytes),
         linger_s=delivery.linger_s,
@@ -99,7 +113,7 @@ def delivery_setup(
             max_age_ms=round(delivery.max_age_s * 1000),
             timeout_s=delivery.request_timeout_s,
         ),
-        is_paused=state.is_paused,
+        is_paused=is_paused,
     )
 
 
@@ -223,6 +237,22 @@ def sync_policy(name: str, app: AppSettings, settings: Settings) -> SyncPolicy:
     )
 
 
+def certificates(settings: Settings) -> Certificates:
+    """Return what the doors prove their names with.
+
+    Raises:
+        ConfigError: If a file does not serve.
+    """
+    return Certificates(
+        _certificate("RELAY_TLS", settings.tls_cert_file, settings.tls_key_file),
+        _certificate("RELAY_ADMIN_TLS", settings.admin_tls_cert_file, settings.admin_tls_key_file),
+    )
+
+
+def _certificate(variables: str, cert: Path | None, key: Path | None) -> Certificate | None:
+    return Certificate(variables, cert, key) if cert and key else None
+
+
 def open_session(*, keeps_alive: bool = True) -> aiohttp.ClientSession:
     """Return a client session of every app; it never makes one app wait for another.
 
@@ -230,7 +260,7 @@ def open_session(*, keeps_alive: bool = True) -> aiohttp.ClientSession:
     when a kept connection turns out to be closed: that would ask for two exports.
     """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, force_close=not keeps_alive),
+        connector=aiohttp.TCPConnector(limit=0, force_close=not keeps_alive, resolver=Names()),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": LIBRARY},
     )

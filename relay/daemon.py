@@ -11,33 +11,32 @@ from dataclasses import dataclass
 from math import inf
 from random import Random
 
-import aiohttp
 import anyio
 import structlog
 from anyio.abc import TaskStatus
 
 from relay import __version__
 from relay.admission import Admission
-from relay.amplitude.events_api import EventsApi
-from relay.assembly import (
-    app_rules,
-    delivery_setup,
-    open_session,
-    upload_target,
-)
+from relay.assembly import app_rules, certificates, open_session
 from relay.clock import Clock, SystemClock
 from relay.cohort_side import CohortSide, Surroundings, build_cohort_side
 from relay.delivery.delivery import Delivery
-from relay.door_assembly import EventSide, Running, admin_door, public_door
+from relay.descriptors import descriptor_limit
+from relay.door_assembly import Access, Running, admin_door, public_door
+from relay.doors.attempts import Attempts
 from relay.doors.bodies import Bodies
+from relay.doors.connections import Connections, share_descriptors
 from relay.doors.door import app_runner, open_door, plain_runner
 from relay.doors.public import PublicDoor
+from relay.doors.tokens import Tokens
 from relay.doors.under_way import UnderWay
+from relay.event_side import EventSide, Outside, build_event_side
 from relay.health import Health
 from relay.housekeeping import Housekeeper
 from relay.metrics import Metrics
-from relay.outbox.outbox import Outbox, lock_folder, open_outbox
+from relay.outbox.outbox import lock_folder, open_outbox
 from relay.pulse import SLACK_S, Pulse
+from relay.reloading import Reloader, Rereading
 from relay.reserve import Reserve
 from relay.segments.segments import open_segments
 from relay.settings import Settings
@@ -90,24 +89,39 @@ class Daemon:
         settings: Settings,
         supervision: Supervision,
         *,
+        rereading: Rereading | None = None,
         clock: Clock | None = None,
         rng: Random | None = None,
     ) -> None:
+        """Make a daemon.
+
+        Raises:
+            ConfigError: If a door's certificate cannot be used.
+        """
         self._settings = settings
+        self._certificates = certificates(settings)
         self._supervision = supervision
+        self._rereading = rereading or Rereading.none(settings)
         self._clock = clock or SystemClock()
         self._rng = rng or Random()  # noqa: S311  # jitter
         self._metrics = Metrics()
         self._bodies = Bodies()
         self._admin_bodies = Bodies(invites=False)
         self._admin_requests = UnderWay()
+        self._attempts = Attempts()
+        self._public_limit, self._admin_limit = share_descriptors(descriptor_limit())
         self._ends_s = inf
         self._stop = anyio.Event()
+        self._wish = anyio.Event()
         self.pulses: dict[str, Pulse] = {}
 
     def stop(self) -> None:
         """Ask the daemon to end in order."""
         self._stop.set()
+
+    def reload(self) -> None:
+        """Ask the daemon to read its settings again."""
+        self._wish.set()
 
     async def run(self, *, task_status: TaskStatus[Doors] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until `stop` is called; report the doors once events are taken.
@@ -128,6 +142,7 @@ class Daemon:
                     max_events=settings.outbox.max_events,
                     pulse=self._pulse("outbox"),
                     make_room=reserve.make_room,
+                    clock=self._clock,
                 )
             )
             segments = await stack.enter_async_context(
@@ -143,8 +158,9 @@ class Daemon:
             around = Surroundings(fresh, self._clock, reserve.check_room, self._pulse)
             cohorts = build_cohort_side(settings, outbox, segments, around)
             self.pulses |= cohorts.pulses
-            deliveries = await self._deliveries(outbox, session)
-            events = EventSide(outbox, reserve, deliveries)
+            outside = Outside(session, self._metrics.meter, self._clock, self._rng)
+            events = await build_event_side(settings, outbox, reserve, outside)
+            self.pulses |= events.pulses
             await self._serve(events, cohorts, task_status)
         log.info("relay.stopped")
 
@@ -156,18 +172,25 @@ class Daemon:
         max_events = settings.outbox.max_events
         admission = Admission(events.reserve, outbox.ledger, pulse, max_events=max_events)
         health = Health(self.pulses, admission)
-        running = Running(events, cohorts, admission, health, self._metrics, self._clock)
+        access = Access({}, {}, Tokens([]), self._attempts)
+        access.follow(settings, outbox.ledger)
+        running = Running(events, cohorts, admission, health, self._metrics, self._clock, access)
         public = public_door(settings, running, self._bodies)
-        admin = admin_door(settings, running, self._admin_bodies, self._admin_requests)
+        admin = admin_door(running, self._admin_bodies, self._admin_requests)
+        notifier = self._supervision.notifier
+        reloader = Reloader(settings, self._rereading, running, self._certificates, notifier)
         async with anyio.create_task_group() as services:
             await services.start(admission.run, name="admission")
             housekeeper = Housekeeper(outbox.retention, self._clock, self._pulse("housekeeping"))
             await services.start(housekeeper.run, name="housekeeping")
             await cohorts.start(services)
             services.start_soon(self._watch, health, name="watchdog")
-            runner = app_runner(admin)
-            listen = settings.admin_listen
-            async with open_door(runner, listen, settle=self._settle_admin) as admin_port:
+            services.start_soon(self._reload, reloader, name="reloading")
+            services.start_soon(self._attempts.run, name="attempts")
+            runner = app_runner(admin, Connections(self._admin_limit))
+            listen, tls = settings.admin_listen, self._certificates.admin_tls
+            settle = self._settle_admin
+            async with open_door(runner, listen, tls=tls, settle=settle) as admin_port:
                 await self._deliver(events.deliveries, public, admin_port, admission, task_status)
             await cohorts.feed.flush()
             services.cancel_scope.cancel()
@@ -184,15 +207,16 @@ class Daemon:
         async with anyio.create_task_group() as delivering:
             for app, delivery in deliveries.items():
                 await delivering.start(delivery.run, name=f"delivery of {app}")
-            listen = self._settings.listen
-            runner = plain_runner(public.answer)
-            async with open_door(runner, listen, settle=public.settle) as public_port:
+            listen, tls = self._settings.listen, self._certificates.public_tls
+            runner = plain_runner(public.answer, Connections(self._public_limit))
+            async with open_door(runner, listen, tls=tls, settle=public.settle) as public_port:
                 self._report_ready(Doors(public_port, admin_port), task_status)
                 await self._stop.wait()
                 log.info("relay.stopping")
                 self._supervision.notifier.stopping()
                 admission.is_stopping = True
                 self._admin_bodies.stop()
+                self._attempts.stop()
                 self._ends_s = anyio.current_time() + STOP_S
                 for delivery in deliveries.values():
                     delivery.drain()
@@ -219,22 +243,12 @@ class Daemon:
         pulse = self.pulses[name] = Pulse(self._clock, slack_s)
         return pulse
 
-    async def _deliveries(
-        self, outbox: Outbox, session: aiohttp.ClientSession
-    ) -> dict[str, Delivery]:
-        states = await outbox.ledger.states()
-        deliveries = {}
-        for app, settings in self._settings.apps.items():
-            api = EventsApi(session, upload_target(settings, self._settings.delivery), self._clock)
-            setup = delivery_setup(states[app], self._settings.delivery, api.overhead_bytes)
-            delivery = Delivery(
-                setup, outbox.claims, api, self._metrics.meter(app), self._clock, self._rng
-            )
-            outbox.intakes.listen(setup.no, delivery.dispatcher.arrived)
-            for number, pulse in enumerate(delivery.pulses, start=1):
-                self.pulses[f"sender.{app}.{number}"] = pulse
-            deliveries[app] = delivery
-        return deliveries
+    async def _reload(self, reloader: Reloader) -> None:
+        """Read the settings again whenever somebody asked for it."""
+        while True:
+            await self._wish.wait()
+            self._wish = anyio.Event()
+            await reloader.reload()
 
     async def _watch(self, health: Health) -> None:
         """Tell the service manager that every loop makes progress, as long as it is so."""
@@ -244,6 +258,13 @@ class Daemon:
             if health.live().is_ok:
                 self._supervision.notifier.watchdog()
             await anyio.sleep(self._supervision.watchdog_s)
+
+
+async def reload_on_signal(reload: Callable[[], None]) -> None:
+    """Call `reload` at every SIGHUP."""
+    with anyio.open_signal_receiver(signal.SIGHUP) as signals:
+        async for _ in signals:
+            reload()
 
 
 async def stop_on_signal(stop: Callable[[], None]) -> None:

@@ -1,39 +1,59 @@
 """The two doors, built from the parts of a running daemon."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
 from relay.admission import Admission
-from relay.assembly import event_sources, hooks, plain
+from relay.amplitude.upload_reception import UploadReception
+from relay.amplitude.upload_request import BATCH, HTTP_V2
+from relay.assembly import event_sources, hooks, plain, upload_projects
 from relay.clock import Clock
 from relay.cohort_side import CohortSide
-from relay.delivery.delivery import Delivery
 from relay.doors.admin.app import AdminParts, admin_app
+from relay.doors.attempts import Attempts
 from relay.doors.bodies import Bodies
 from relay.doors.cohorts_hook import CohortsHook
 from relay.doors.events_hook import EventsHook
 from relay.doors.health_routes import HealthAnswers
-from relay.doors.hook import AppHook, HookCalls
-from relay.doors.public import PublicDoor
+from relay.doors.hook import AppHook, Hook, HookCalls
+from relay.doors.public import Handler, PublicDoor
+from relay.doors.tokens import Tokens
 from relay.doors.under_way import UnderWay
+from relay.doors.uploads import Project, Uploads
+from relay.event_side import EventSide
 from relay.health import Health
 from relay.metrics import Metrics
-from relay.outbox.outbox import Outbox
-from relay.reception import Reception
-from relay.reserve import Reserve
+from relay.outbox.ledger import Ledger
+from relay.reception import Reception, Source
 from relay.settings import Settings
 from relay.status import Status
 
 
 @dataclass(frozen=True, slots=True)
-class EventSide:
-    """What takes events out: the outbox, its reserve of disk, every app's delivery."""
+class Access:
+    """Who may come in, and as whom; it follows the settings while the doors are open.
 
-    outbox: Outbox
-    reserve: Reserve
-    deliveries: Mapping[str, Delivery]
+    Attributes:
+        sources: Every app as its events hook sees it.
+        hooks: Every app's hooks.
+        admin: The admin door's tokens; none if whoever is on this machine may come in.
+        attempts: Slows who guesses.
+        projects: Every app's Amplitude project, to which SDKs upload.
+    """
+
+    sources: dict[str, Source]
+    hooks: dict[str, Hook]
+    admin: Tokens
+    attempts: Attempts
+    projects: dict[str, Project] = field(default_factory=dict)
+
+    def follow(self, settings: Settings, ledger: Ledger) -> None:
+        """Let in, from now on, whom the settings name; the apps stay the same."""
+        self.sources.update(event_sources(settings, ledger))
+        self.hooks.update(hooks(settings, self.sources))
+        self.projects.update(upload_projects(settings, self.sources))
+        self.admin.renew([plain(settings.admin_token)] if settings.admin_token else [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +66,7 @@ class Running:
     health: Health
     metrics: Metrics
     clock: Clock
+    access: Access
 
     @property
     def reception(self) -> Reception:
@@ -56,19 +77,33 @@ class Running:
 
 def public_door(settings: Settings, running: Running, bodies: Bodies) -> PublicDoor:
     """Return what answers at the public door."""
-    sources = event_sources(settings, running.events.outbox.ledger)
-    calls = HookCalls(hooks(settings, sources), running.admission, bodies)
+    access = running.access
+    calls = HookCalls(access.hooks, running.admission, bodies, running.access.attempts)
     app_hooks: dict[str, AppHook] = {
         "events": EventsHook(calls, running.reception),
         "cohorts": CohortsHook(calls, running.cohorts.reception),
     }
-    health = HealthAnswers(running.health)
-    return PublicDoor(settings.apps, app_hooks, health, bodies, running.metrics, running.clock)
+    reception = UploadReception(running.events.outbox.intakes, running.clock, running.cohorts.feed)
+    uploads = Uploads(access.projects, reception, running.admission, bodies, access.attempts)
+    fixed = _health_routes(HealthAnswers(running.health)) | _upload_routes(uploads)
+    return PublicDoor(settings.apps, app_hooks, fixed, bodies, running.metrics, running.clock)
 
 
-def admin_door(
-    settings: Settings, running: Running, bodies: Bodies, under_way: UnderWay
-) -> web.Application:
+def _health_routes(health: HealthAnswers) -> dict[str, dict[str, Handler]]:
+    return {
+        path: {"GET": handler, "HEAD": handler}
+        for path, handler in (("/healthz", health.healthz), ("/readyz", health.readyz))
+    }
+
+
+def _upload_routes(uploads: Uploads) -> dict[str, dict[str, Handler]]:
+    return {
+        HTTP_V2.path: {"POST": uploads.post_http_v2, "OPTIONS": uploads.preflight},
+        BATCH.path: {"POST": uploads.post_batch, "OPTIONS": uploads.preflight},
+    }
+
+
+def admin_door(running: Running, bodies: Bodies, under_way: UnderWay) -> web.Application:
     """Return what answers at the admin door."""
     events, cohorts = running.events, running.cohorts
     status = Status(
@@ -79,7 +114,7 @@ def admin_door(
         deliveries=events.deliveries,
         status=status,
         reception=running.reception,
-        sources=event_sources(settings, events.outbox.ledger),
+        sources=running.access.sources,
         health=running.health,
         metrics=running.metrics,
         clock=running.clock,
@@ -90,5 +125,4 @@ def admin_door(
         syncs=cohorts.syncs,
         forgetter=cohorts.forgetter,
     )
-    token = plain(settings.admin_token) if settings.admin_token else None
-    return admin_app(parts, bodies, under_way, token=token)
+    return admin_app(parts, bodies, under_way, running.access.attempts, tokens=running.access.admin)

@@ -15,6 +15,7 @@
         ├── StoreFull           it can take nothing now; try again later
         │   └── StoreLocked     another process is writing
         ├── StoreFailed         a write or sync failed; nothing since is to be trusted
+        │   └── StoreDamaged    what is on disk is not what was written; the next start mends it
         └── SchemaTooNew        a later relay wrote it
 
 A class says who can act on the error; attributes, not texts, carry what code needs.
@@ -119,6 +120,10 @@ class StoreLocked(StoreFull):
 
 class StoreFailed(StoreError):
     """A write or sync failed; nothing written since may be acknowledged."""
+
+
+class StoreDamaged(StoreFailed):
+    """What is on disk is not what was written; the next start saves what can be saved."""
 
 
 class SchemaTooNew(StoreError):

@@ -1,21 +1,25 @@
 """Keeps the databases small: folds keys, prunes rows, forgets what is past its days.
 
 Each step is a short transaction that shares a sync with whatever else is written, so that
-accepting events never waits long for it.
+accepting events never waits long for it. What is past its days is forgotten on the word of a
+clock that is believed: by a leap of it everything is.
 """
 
 from contextlib import suppress
 from dataclasses import dataclass
 
 import anyio
+import structlog
 from anyio.abc import TaskStatus
 
-from relay.clock import Clock
+from relay.clock import Clock, ClockWatch
 from relay.errors import StoreFull
 from relay.outbox.intake import DAY_MS
 from relay.outbox.retention import Retention
 from relay.pulse import Pulse
 from relay.segments.retention import Retention as SegmentsRetention
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Housekeeper:
         self._clock = clock
         self._pulse = pulse
         self._policy = policy
+        self._watch = ClockWatch(clock)
         self._folded_at_s = float("-inf")  # a daemon that restarts often must fold too
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -70,7 +75,11 @@ class Housekeeper:
             self._folded_at_s = self._clock.monotonic_s()
         while await self._retention.prune():
             await self._rest()
-        while await self._retention.expire(self._clock.now_ms() // DAY_MS):
+        if leapt_s := await self._retention.note_clock():
+            log.warning("clock.leapt", seconds=round(leapt_s))
+        while self._watch.is_believed() and await self._retention.expire(
+            self._clock.now_ms() // DAY_MS
+        ):
             await self._rest()
         await self._retention.vacuum(self._policy.vacuum_pages)
 
@@ -100,6 +109,7 @@ class SegmentsHousekeeper:
         self._clock = clock
         self._pulse = pulse
         self._policy = policy
+        self._watch = ClockWatch(clock)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Tidy up until cancelled."""
@@ -112,7 +122,11 @@ class SegmentsHousekeeper:
 
     async def tidy(self) -> None:
         """Do all there is to do now."""
-        while await self._retention.step(self._clock.now_ms()):
+        while await self._retention.step(self._present_ms()):
             self._pulse.beat()
             await anyio.sleep(self._policy.step_s)
         await self._retention.vacuum(self._policy.vacuum_pages)
+
+    def _present_ms(self) -> int:
+        """Return what ages are counted to: nothing is old for a clock that is not believed."""
+        return self._clock.now_ms() if self._watch.is_believed() else 0

@@ -4,7 +4,6 @@ Nothing that comes in is lost: what cannot be understood goes into quarantine as
 the same transaction as the events beside it.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from relay.errors import PayloadError
 from relay.events.mapping import Filtered, MappedEvent, MappingPolicy, map_record
 from relay.events.payload import parse_body, read_record
 from relay.events.records import Record, fill_blank
+from relay.events.texts import json_of
 from relay.outbox.intake import DAY_MS, Intake, QuarantinedBody, Taken
 from relay.outbox.intakes import Intakes
 from relay.outbox.messages import Messages
@@ -85,7 +85,7 @@ class Reception:
                 if self._feed and self._feed.speaks_of_forgotten(source.app, element):
                     intake.filtered += 1
                     continue
-                body = raw if is_whole_body else _text_of(element)
+                body = raw if is_whole_body else json_of(element)
                 intake.quarantined.append(_quarantined(error, body))
             if place % TURN_EVENTS == 0:
                 await anyio.lowlevel.checkpoint()
@@ -190,8 +190,3 @@ class Reception:
 
 def _quarantined(error: PayloadError, body: bytes) -> QuarantinedBody:
     return QuarantinedBody(HOOK, error.reason, error.detail, body)
-
-
-def _text_of(element: object) -> bytes:
-    """Return the JSON of one member of an array, to be kept by itself."""
-    return json.dumps(element, ensure_ascii=False).encode(errors="replace")

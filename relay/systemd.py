@@ -36,6 +36,10 @@ class Notifier:
         """Say that the service runs, and how, in words."""
         return self._send("READY=1", status)
 
+    def reloading(self) -> bool:
+        """Say that the settings are read again; `ready` says that it is over."""
+        return self._send("RELOADING=1")
+
     def stopping(self, status: str = "") -> bool:
         """Say that the service ends."""
         return self._send("STOPPING=1", status)

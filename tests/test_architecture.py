@@ -44,6 +44,9 @@ relay.onesignal
 relay.amplitude
 relay.amplitude.verdicts
 relay.amplitude.judgement
+relay.amplitude.upload_answers
+relay.amplitude.upload_request
+relay.amplitude.upload_events
 relay.delivery
 relay.delivery.backoff
 relay.delivery.concurrency
@@ -61,13 +64,24 @@ relay.database
 relay.database.connection
 relay.database.migrations
 relay.database.queries
+relay.database.space
+relay.database.failures
+relay.database.folder
+relay.database.tally
 relay.database.ticket
 relay.database.database
 relay.database.scratch
-relay.database.space
+relay.database.records
+relay.database.log_file
+relay.database.pages
+relay.database.salvage
+relay.database.set_aside
+relay.database.mending
+relay.database.copying
 
 # Edges: the outbox's tables, Amplitude's wire.
 relay.outbox.sql
+relay.outbox.timeline
 relay.outbox.ledger
 relay.outbox.messages
 relay.outbox.quarantine
@@ -78,6 +92,7 @@ relay.outbox.retention
 relay.outbox.claims
 relay.outbox.dead_letters
 relay.outbox.forgetting
+relay.outbox.mending
 relay.outbox.outbox
 relay.reserve
 relay.segments.sql
@@ -95,7 +110,9 @@ relay.segments.forgetting
 relay.segments.directory
 relay.segments.reading
 relay.segments.retention
+relay.segments.mending
 relay.segments.segments
+relay.names
 relay.amplitude.events_api
 relay.files.upstream
 relay.amplitude.cohorts_api
@@ -123,6 +140,7 @@ relay.cohorts.polling
 relay.cohorts.reception
 relay.forgetting
 relay.reception
+relay.amplitude.upload_reception
 relay.admission
 relay.housekeeping
 relay.health
@@ -135,9 +153,13 @@ relay.doors.admin.*
 relay.settings.*
 relay.logs
 relay.systemd
+relay.memory
+relay.descriptors
 relay.assembly
+relay.event_side
 relay.cohort_side
 relay.door_assembly
+relay.reloading
 relay.daemon
 relay.sandbox.*
 relay.cli.*

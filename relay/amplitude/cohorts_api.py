@@ -81,7 +81,9 @@ class CohortsApi:
         self._clock = clock
         self._slots = anyio.Semaphore(MAX_AT_ONCE)
         pair = f"{target.api_key}:{target.secret_key}".encode()
-        self._headers = {"Authorization": f"Basic {b64encode(pair).decode()}"}
+        encoded = b64encode(pair).decode()
+        self._headers = {"Authorization": f"Basic {encoded}"}
+        self._secrets = (encoded, target.secret_key, target.api_key)
 
     async def list_cohorts(self) -> list[Cohort]:
         """Return every cohort the keys can see.
@@ -133,7 +135,8 @@ class CohortsApi:
         fields = answer.fields()
         if not fields:
             raise UpstreamUnavailable(f"{doing}: its answer is not the documented JSON.")
-        return "INPROGRESS" not in str(fields.get("async_status")).upper().replace(" ", "")
+        word = text_of(fields.get("async_status")) or ""
+        return "INPROGRESS" not in word.upper().replace(" ", "")
 
     @asynccontextmanager
     async def open_file(self, request_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -232,7 +235,7 @@ class CohortsApi:
     def _error(self, doing: str, answer: Answer) -> UpstreamError:
         """Return what an answer that is no success means."""
         status = answer.status
-        said = words(_error_texts(answer.fields()), (self._target.secret_key, self._target.api_key))
+        said = words(_error_texts(answer.fields()), self._secrets)
         heard = f"{status}, {said}" if said else f"{status}"
         match status:
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:

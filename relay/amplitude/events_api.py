@@ -4,11 +4,13 @@ This module knows URLs, headers and compression; it neither retries nor judges.
 """
 
 import email.utils
+import os
 import zlib
 from dataclasses import dataclass
 from datetime import UTC
 from http import HTTPStatus
 from io import BytesIO
+from typing import Final
 
 import aiohttp
 import anyio.to_thread
@@ -65,14 +67,17 @@ class UploadTarget:
 
 
 class EventsApi:
-    """Uploads batches of one app."""
+    """Uploads batches of one app.
+
+    Attributes:
+        target: How it does so; its timeout and compression may be replaced at any time.
+    """
 
     def __init__(self, session: aiohttp.ClientSession, target: UploadTarget, clock: Clock) -> None:
         self._session = session
         self._clock = clock
-        self._target = target
+        self.target = target
         self._url = target.url + PATHS[target.upload]
-        self._timeout = aiohttp.ClientTimeout(total=target.timeout_s)
         self._head = b'{"api_key":%b,"options":{"min_id_length":1},"events":[' % orjson.dumps(
             target.api_key
         )
@@ -91,7 +96,7 @@ class EventsApi:
         """
         data = b"%b%b]}" % (self._head, events)
         headers = {"Content-Type": "application/json"}
-        if self._target.gzip and len(data) >= GZIP_FROM_BYTES:
+        if self.target.gzip and len(data) >= GZIP_FROM_BYTES:
             data = await anyio.to_thread.run_sync(_compress, data)
             headers["Content-Encoding"] = "gzip"
         try:
@@ -99,12 +104,12 @@ class EventsApi:
                 self._url,
                 data=data if len(data) < STREAM_FROM_BYTES else BytesIO(data),
                 headers=headers,
-                timeout=self._timeout,
+                timeout=aiohttp.ClientTimeout(total=self.target.timeout_s),
                 allow_redirects=False,
             ) as response:
                 body = await _read(response)
                 if response.status != HTTPStatus.OK:
-                    body = without_key(body, self._target.api_key)
+                    body = without_key(body, self.target.api_key)
                 wait_s = parse_retry_after(
                     response.headers.get("Retry-After"),
                     response.headers.get("Date"),
@@ -112,9 +117,9 @@ class EventsApi:
                 )
                 return UploadReply(response.status, body, wait_s)
         except TimeoutError:
-            return UploadReply(None, failure=f"no answer within {self._target.timeout_s:g} s")
+            return UploadReply(None, failure=f"no answer within {self.target.timeout_s:g} s")
         except (aiohttp.ClientError, OSError) as error:
-            return UploadReply(None, failure=_explain(error))
+            return UploadReply(None, failure=explain(error))
 
 
 def without_key(body: bytes, api_key: str) -> bytes:
@@ -131,7 +136,10 @@ def without_key(body: bytes, api_key: str) -> bytes:
     error: str = answer["error"]
     prefix, separator, rest = error.partition(":")
     answer["error"] = prefix if separator and api_key in rest else error.replace(api_key, CUT)
-    return orjson.dumps(answer)
+    try:
+        return orjson.dumps(answer)
+    except orjson.JSONEncodeError:  # nested deeper than anything of Amplitude's
+        return orjson.dumps({"error": answer["error"]})
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -149,10 +157,25 @@ def _compress(data: bytes) -> bytes:
     return squeezer.compress(data) + squeezer.flush()
 
 
-def _explain(error: BaseException) -> str:
-    """Name a failed exchange without its path or payload."""
-    reason = getattr(error, "strerror", None)
-    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+_FAILURES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (aiohttp.ClientConnectorDNSError, "the name of its host is not found"),
+    (aiohttp.ClientConnectorCertificateError, "its certificate is not accepted"),
+    (aiohttp.ClientSSLError, "it does not speak TLS as it should"),
+    (aiohttp.ServerDisconnectedError, "the connection ended without an answer"),
+    (aiohttp.ClientPayloadError, "the answer was cut or is damaged"),
+    (aiohttp.ClientResponseError, "what came is no answer of HTTP"),
+)
+
+
+def explain(error: BaseException) -> str:
+    """Return why an exchange failed below HTTP, without its path or payload."""
+    certificate = getattr(error, "certificate_error", None)
+    fault = getattr(certificate, "verify_message", None)
+    for kind, text in _FAILURES:
+        if isinstance(error, kind):
+            return f"{text}: {fault}" if fault else text
+    name, number = type(error).__name__, getattr(error, "errno", None)
+    return f"{name}: {os.strerror(number)}" if isinstance(number, int) else name
 
 
 def parse_retry_after(value: str | None, date: str | None, *, now_s: float) -> float | None:

@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
+from ssl import SSLContext
 from typing import Final, TypeAlias, TypeVar
 from urllib.parse import quote
 
@@ -13,6 +15,7 @@ from yarl import URL
 from relay.cli.failure import CommandFailed
 from relay.doors.admin.models import ErrorAnswer
 from relay.doors.admin.operations import PREFIX
+from relay.doors.certificate import trusting
 from relay.settings import Address, Settings
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -47,10 +50,13 @@ class NotThere(CommandFailed):
 class AdminApi:
     """The JSON API of a running daemon."""
 
-    def __init__(self, session: aiohttp.ClientSession, address: Address) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, address: Address, tls: SSLContext | None = None
+    ) -> None:
         self._session = session
         self._address = address
-        self._base = dial(address)
+        self._tls = tls or True
+        self._base = dial(address, is_tls=tls is not None)
 
     async def get(
         self, path: str, shape: type[Answer], query: Mapping[str, str] | None = None
@@ -138,10 +144,16 @@ class AdminApi:
                 data=data,
                 headers={"Accept": accept},
                 allow_redirects=False,
+                ssl=self._tls,
             ) as response:
                 if response.status not in GOOD:
                     raise _refusal(response.status, await response.read(), self._address)
                 yield response
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise CommandFailed(
+                f"what answers on {self._address} does not hold the certificate of "
+                "RELAY_ADMIN_TLS_CERT_FILE: after a renewal, have relay reload it (SIGHUP)"
+            ) from error
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise NoDaemon(f"no relay is running on {self._address}") from error
         except TimeoutError as error:
@@ -161,13 +173,18 @@ async def open_admin_api(settings: Settings) -> AsyncIterator[AdminApi]:
         total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=ANSWER_TIMEOUT_S
     )
     async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
-        yield AdminApi(session, settings.admin_listen)
+        yield AdminApi(session, settings.admin_listen, tls_of(settings.admin_tls_cert_file))
 
 
-def dial(address: Address) -> URL:
+def tls_of(cert_file: Path | None) -> SSLContext | None:
+    """Return how to reach a door with this certificate; None for one that speaks plain HTTP."""
+    return trusting(cert_file) if cert_file else None
+
+
+def dial(address: Address, *, is_tls: bool) -> URL:
     """Return the URL at which this machine reaches a door."""
     host = LOOPBACK.get(address.host, address.host)
-    return URL.build(scheme="http", host=host, port=address.port)
+    return URL.build(scheme="https" if is_tls else "http", host=host, port=address.port)
 
 
 def path_of(*parts: str) -> str:

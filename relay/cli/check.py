@@ -6,6 +6,8 @@ from typing import Annotated, Final
 import typer
 from rich.text import Text
 
+from relay.cli.access_check import check_access
+from relay.cli.certificate_check import check_certificates
 from relay.cli.data_check import check_database, check_folder, check_sqlite
 from relay.cli.door_check import check_door
 from relay.cli.failure import CommandFailed, run
@@ -13,6 +15,7 @@ from relay.cli.findings import Finding, good
 from relay.cli.online_check import check_keys
 from relay.cli.options import EnvFile, read_settings
 from relay.cli.output import print_aligned
+from relay.clock import SystemClock
 from relay.outbox.outbox import DATABASE_NAME as OUTBOX_NAME
 from relay.outbox.sql import MIGRATIONS as OUTBOX_MIGRATIONS
 from relay.segments.segments import DATABASE_NAME as SEGMENTS_NAME
@@ -39,10 +42,11 @@ def check(
     """Check the configuration, the databases and the doors, and the keys if asked to."""
     settings = read_settings(env_file)
     findings = [good("configuration", f"apps: {', '.join(sorted(settings.apps))}")]
-    findings += [check_folder(settings.data_dir)]
+    findings += [check_folder(settings.data_dir), check_access(settings.data_dir)]
     for name, schema in SCHEMAS.items():
         findings += [check_database(settings.data_dir / name, schema)]
     findings += [check_sqlite()]
+    findings += check_certificates(settings, SystemClock())
     findings += run(partial(_check_network, settings, online=online))
     _show(findings)
     if failed := [finding.name for finding in findings if not finding.is_ok]:
@@ -51,8 +55,8 @@ def check(
 
 async def _check_network(settings: Settings, *, online: bool) -> list[Finding]:
     findings = [
-        await check_door("public door", settings.listen),
-        await check_door("admin door", settings.admin_listen),
+        await check_door("public door", settings.listen, settings.tls_cert_file),
+        await check_door("admin door", settings.admin_listen, settings.admin_tls_cert_file),
     ]
     return findings + await check_keys(settings) if online else findings
 

@@ -2,26 +2,33 @@
 
 import errno
 import socket
+from pathlib import Path
 from typing import Final
 
 import aiohttp
 
-from relay.cli.admin_api import dial
+from relay.cli.admin_api import dial, tls_of
 from relay.cli.findings import Finding, bad, good
 from relay.settings import Address
 
 ANSWER_TIMEOUT_S: Final = 3.0
 
 
-async def check_door(name: str, address: Address) -> Finding:
-    """Say whether an address is free, held by a relay, or not to be had."""
+async def check_door(name: str, address: Address, cert_file: Path | None = None) -> Finding:
+    """Say whether an address is free, held by a relay, or not to be had.
+
+    Args:
+        name: What a person calls the door.
+        address: Where it listens.
+        cert_file: Its certificate, if it has one.
+    """
     try:
         _try_address(address)
     except socket.gaierror as error:
         return bad(name, f"{address} is no address of this machine: {error.strerror}")
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            if await _is_relay(address):
+            if await _is_relay(address, cert_file):
                 return good(name, f"{address}, held by a relay that runs")
             return bad(name, f"{address} is in use by another program")
         return bad(name, f"{address} cannot be listened on: {error.strerror}")
@@ -45,12 +52,14 @@ def _try_address(address: Address) -> None:
             door.bind(place)
 
 
-async def _is_relay(address: Address) -> bool:
+async def _is_relay(address: Address, cert_file: Path | None) -> bool:
+    tls = tls_of(cert_file)
+    url = dial(address, is_tls=tls is not None) / "healthz"
     timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(dial(address) / "healthz", allow_redirects=False) as response,
+            session.get(url, allow_redirects=False, ssl=tls or True) as response,
         ):
             answer = await response.json(content_type=None)
     except (aiohttp.ClientError, OSError, ValueError, TimeoutError):

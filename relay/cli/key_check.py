@@ -12,11 +12,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
+from http import HTTPStatus
 from typing import Final
 
 import aiohttp
 import orjson
 
+from relay.amplitude.events_api import explain
 from relay.amplitude.judgement import BAD_KEY
 
 TIMEOUT_S: Final = 10.0
@@ -38,7 +40,7 @@ class KeyAnswer:
 
     Attributes:
         knowledge: Whether it knows the key.
-        detail: Why it did not say, if it did not.
+        detail: Why it did not say, if it did not; of an unknown key, what else is known.
     """
 
     knowledge: Knowledge
@@ -104,8 +106,29 @@ async def ask_for_key(session: aiohttp.ClientSession, api_key: str, url: str) ->
     except TimeoutError:
         return KeyAnswer(Knowledge.UNSAID, f"no answer within {TIMEOUT_S:g} s")
     except (aiohttp.ClientError, OSError) as error:
-        return KeyAnswer(Knowledge.UNSAID, f"not reached: {error}")
+        return KeyAnswer(Knowledge.UNSAID, f"not reached: {explain(error)}")
     return answer
+
+
+def without_a_word(status: int, kind: str = "without a word on the key") -> KeyAnswer:
+    """Return what is to be told of an answer that is about something else than the key.
+
+    Args:
+        status: The answer's status.
+        kind: What is wrong with an answer whose status does not tell.
+    """
+    match status:
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            detail = f"takes no more requests now ({status}); ask again later"
+        case _ if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            detail = f"cannot answer now ({status}); ask again later"
+        case _ if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+            detail = f"sends us elsewhere ({status}); is the address right?"
+        case HTTPStatus.NOT_FOUND:
+            detail = f"does not know what was asked for ({status}); is the address right?"
+        case _:
+            detail = f"answered {status} {kind}"
+    return KeyAnswer(Knowledge.UNSAID, detail)
 
 
 def judge_answer(status: int, raw: bytes) -> KeyAnswer:
@@ -115,11 +138,11 @@ def judge_answer(status: int, raw: bytes) -> KeyAnswer:
     except orjson.JSONDecodeError:
         body = None
     if not isinstance(body, dict):
-        return KeyAnswer(Knowledge.UNSAID, f"answered {status} without JSON")
+        return without_a_word(status, "without JSON")
     if status == 400 and str(body.get("error")).startswith(BAD_KEY):  # noqa: PLR2004
         return KeyAnswer(Knowledge.UNKNOWN)
     if status == 400 and body.get("missing_field") == "events":  # noqa: PLR2004
         return ASKS_FOR_EVENTS
     if status not in (200, 400) or body.get("code") != status:
-        return KeyAnswer(Knowledge.UNSAID, f"answered {status} without a word on the key")
+        return without_a_word(status)
     return KeyAnswer(Knowledge.KNOWN)

@@ -31,6 +31,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "forget": "relay.cli.forget:forget",
     "pause": "relay.cli.delivery:pause",
     "resume": "relay.cli.delivery:resume",
+    "backup": "relay.cli.backup:backup",
     "template": "relay.cli.template:template",
     "demo": "relay.demo.command:demo",
     "sandbox": "relay.sandbox.command:sandbox",

@@ -11,7 +11,8 @@ from typing import Final
 import aiohttp
 import orjson
 
-from relay.cli.key_check import TIMEOUT_S, KeyAnswer, Knowledge
+from relay.amplitude.events_api import explain
+from relay.cli.key_check import TIMEOUT_S, KeyAnswer, Knowledge, without_a_word
 
 NEW_KEY: Final = "os_v2_"
 
@@ -36,7 +37,7 @@ async def ask_for_onesignal_key(
     except TimeoutError:
         return KeyAnswer(Knowledge.UNSAID, f"no answer within {TIMEOUT_S:g} s")
     except (aiohttp.ClientError, OSError) as error:
-        return KeyAnswer(Knowledge.UNSAID, f"not reached: {error}")
+        return KeyAnswer(Knowledge.UNSAID, f"not reached: {explain(error)}")
 
 
 def judge_answer(status: int, raw: bytes) -> KeyAnswer:
@@ -44,9 +45,9 @@ def judge_answer(status: int, raw: bytes) -> KeyAnswer:
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return KeyAnswer(Knowledge.UNSAID, f"answered {status} without JSON")
+        return without_a_word(status, "without JSON")
     if not isinstance(body, dict):
-        return KeyAnswer(Knowledge.UNSAID, f"answered {status} without a word on the key")
+        return without_a_word(status)
     if status in (HTTPStatus.OK, HTTPStatus.CREATED) and "segments" in body:
         return KeyAnswer(Knowledge.KNOWN)
     complaint = orjson.dumps(body.get("errors")).decode()  # a text, a list or an object
@@ -54,4 +55,4 @@ def judge_answer(status: int, raw: bytes) -> KeyAnswer:
         return KeyAnswer(Knowledge.UNKNOWN)
     if status == HTTPStatus.FORBIDDEN and NOT_IN_PLAN in complaint:
         return KeyAnswer(Knowledge.KNOWN)
-    return KeyAnswer(Knowledge.UNSAID, f"answered {status} without a word on the key")
+    return without_a_word(status)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import aiohttp
 import anyio
@@ -24,6 +24,8 @@ from relay.cli.onesignal_check import ask_for_onesignal_key
 from relay.clock import SystemClock
 from relay.errors import UpstreamError, UpstreamRefused
 from relay.settings import AppSettings, Region, Settings
+
+EXCHANGED: Final = "API key and secret key stand in each other's place"
 
 Ask: TypeAlias = Callable[[str], Awaitable[KeyAnswer]]
 
@@ -58,7 +60,12 @@ async def check_keys(settings: Settings) -> list[Finding]:
         host = own.amplitude_region if is_default else question.here
         found = describe_key(name, app, where, host, _other(own.amplitude_region))
         is_unknown = where.here.knowledge is Knowledge.UNKNOWN
-        if is_unknown and question.wanted and not _is_known_elsewhere(where):
+        if (
+            is_unknown
+            and question.wanted
+            and not where.here.detail
+            and not _is_known_elsewhere(where)
+        ):
             found = bad(found.name, f"{found.text}; {question.wanted}")
         findings[name] = found
 
@@ -88,6 +95,8 @@ def describe_key(name: str, app: str, where: Whereabouts, host: str, other: Regi
             return bad(name, f"{host}: {where.here.detail}")
         case Knowledge.UNKNOWN:
             text = f"unknown ({host})"
+            if where.here.detail:
+                return bad(name, f"{text}; {where.here.detail}")
     if where.elsewhere is None:
         return bad(name, text)
     match where.elsewhere.knowledge:
@@ -103,14 +112,28 @@ def describe_key(name: str, app: str, where: Whereabouts, host: str, other: Regi
 async def ask_for_pair(
     session: aiohttp.ClientSession, api_key: str, secret_key: str, origin: str
 ) -> KeyAnswer:
-    """Ask a host whether a secret key fits its API key: only then it lists cohorts."""
+    """Ask a host whether a secret key fits its API key: only then it lists cohorts.
+
+    A pair that it does not know is tried the other way round, as people paste it so.
+    """
+    answer = await _ask_for_list(session, api_key, secret_key, origin)
+    if answer.knowledge is Knowledge.UNKNOWN:
+        exchanged = await _ask_for_list(session, secret_key, api_key, origin)
+        if exchanged.knowledge is Knowledge.KNOWN:
+            return KeyAnswer(Knowledge.UNKNOWN, EXCHANGED)
+    return answer
+
+
+async def _ask_for_list(
+    session: aiohttp.ClientSession, api_key: str, secret_key: str, origin: str
+) -> KeyAnswer:
     target = CohortsTarget(url=origin, api_key=api_key, secret_key=secret_key, timeout_s=TIMEOUT_S)
     try:
         await CohortsApi(session, target, SystemClock()).list_cohorts()
     except UpstreamRefused:
         return KeyAnswer(Knowledge.UNKNOWN)
     except UpstreamError as error:
-        return KeyAnswer(Knowledge.UNSAID, str(error))
+        return KeyAnswer(Knowledge.UNSAID, str(error).rstrip("."))
     return KeyAnswer(Knowledge.KNOWN)
 
 

@@ -2,6 +2,7 @@
 
 import gc
 from functools import partial
+from pathlib import Path
 
 import anyio
 import structlog
@@ -9,10 +10,13 @@ import typer
 
 from relay.cli.failure import FAILED, run
 from relay.cli.options import EnvFile, read_settings
-from relay.daemon import Daemon, Supervision, stop_on_signal
+from relay.daemon import Daemon, Supervision, reload_on_signal, stop_on_signal
+from relay.descriptors import raise_descriptor_limit
 from relay.errors import RelayError
 from relay.logs import configure_logging
-from relay.settings import process_environment
+from relay.memory import keep_memory_private
+from relay.reloading import Rereading
+from relay.settings import Settings, process_environment
 from relay.systemd import Notifier, watchdog_interval_s
 
 log = structlog.get_logger(__name__)
@@ -23,10 +27,16 @@ COLLECT_AFTER = 50_000
 
 def serve(*, env_file: EnvFile = None) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
+    keep_memory_private()
     settings = read_settings(env_file)
     configure_logging(settings.log_level, settings.log_format, secrets=settings.secret_values())
+    raise_descriptor_limit()
     environ = process_environment()
-    daemon = Daemon(settings, Supervision(Notifier(environ), watchdog_interval_s(environ)))
+    daemon = Daemon(
+        settings,
+        Supervision(Notifier(environ), watchdog_interval_s(environ)),
+        rereading=_rereading(settings, env_file),
+    )
     _spare_collections()
     try:
         run(partial(_serve, daemon), use_uvloop=True)
@@ -48,8 +58,20 @@ def _spare_collections() -> None:
     gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
 
 
+def _rereading(settings: Settings, env_file: Path | None) -> Rereading:
+    """Return where settings are read again; a secret once known never reaches the log."""
+    secrets = set(settings.secret_values())
+
+    def adopt(new: Settings) -> None:
+        secrets.update(new.secret_values())
+        configure_logging(new.log_level, new.log_format, secrets=secrets)
+
+    return Rereading(partial(read_settings, env_file), adopt)
+
+
 async def _serve(daemon: Daemon) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(stop_on_signal, daemon.stop, name="signals")
+        group.start_soon(reload_on_signal, daemon.reload, name="reload signal")
         await daemon.run()
         group.cancel_scope.cancel()

@@ -100,7 +100,11 @@ class Download(NamedTuple):
 
 
 class Downloads:
-    """Downloads cohorts of one app."""
+    """Downloads cohorts of one app.
+
+    Attributes:
+        policy: How exports are waited for; it may be replaced at any time.
+    """
 
     def __init__(
         self,
@@ -115,7 +119,7 @@ class Downloads:
         self._source = source
         self._polls = polls
         self._forgotten = forgotten
-        self._policy = policy
+        self.policy = policy
         self._clock = clock
 
     async def reusable_export(self, cohort: ListedCohort) -> str | None:
@@ -144,7 +148,7 @@ class Downloads:
         Raises:
             StoreFull: If there is no room; nothing is asked for.
         """
-        self._policy.check_room()
+        self.policy.check_room()
         now_ms = self._clock.now_ms()
         export = Export(reused, is_complete=True) if reused else Export(requested_at=now_ms)
         run = await self._polls.begin(cohort.no, cohort.listed, export, now_ms)
@@ -183,16 +187,16 @@ class Downloads:
             await self._fail(download.run, str(error))
             raise
         except TimeoutError:
-            reason = f"the export was not there within {self._policy.timeout_s:g} s"
+            reason = f"the export was not there within {self.policy.timeout_s:g} s"
             return await self._fail(download.run, reason)
         log.info("cohort.published", run=download.run, **_counts(outcome))
         return outcome
 
     async def _take_over(self, download: Download) -> Outcome:
-        path = sorting_path(self._policy.scratch, f"run-{download.run}")
+        path = sorting_path(self.policy.scratch, f"run-{download.run}")
         async with open_sorting(path) as scratch:
             ids = SortedIds(scratch)
-            with anyio.fail_after(self._policy.timeout_s):
+            with anyio.fail_after(self.policy.timeout_s):
                 file = await self._read_file(ids, await self._obtain(download))
             members = await ids.sort()
             listed = await self._polls.listed_size(download.cohort)
@@ -201,7 +205,7 @@ class Downloads:
             compared = await self._stage(staging, ids)
             await staging.note_members(members, file.empty_ids)
         at = self._clock.now_ms()
-        return await self._polls.publish(staging, compared, self._policy.guard, at)
+        return await self._polls.publish(staging, compared, self.policy.guard, at)
 
     async def _obtain(self, download: Download) -> str:
         """Return the name of the run's export once it is complete."""
@@ -221,7 +225,7 @@ class Downloads:
     async def _await_export(self, request_id: str) -> None:
         """Return once an export is complete; the caller sets the deadline."""
         while True:
-            wait_s = self._policy.poll_s
+            wait_s = self.policy.poll_s
             try:
                 if await self._source.is_export_ready(request_id):
                     return
@@ -233,7 +237,7 @@ class Downloads:
         file = MembersFile()
         async with self._source.open_file(request_id) as chunks:
             async for chunk in chunks:
-                self._policy.check_room()
+                self.policy.check_room()
                 for some in file.feed(chunk):
                     await ids.add(some)
         await ids.add(file.finish())
@@ -243,7 +247,7 @@ class Downloads:
         """Stage the sorted ids; return what they were compared with."""
         compared = await staging.begin()
         async for piece in ids.pieces(RANGE_IDS):
-            self._policy.check_room()
+            self.policy.check_room()
             await staging.add(self._without_forgotten(piece))
         return compared
 

@@ -6,7 +6,9 @@ from typing import NamedTuple, Protocol
 
 from relay.cohorts.catalog import Cohort, Usage
 from relay.cohorts.download import Downloads
+from relay.cohorts.staleness import needs_refresh
 from relay.errors import RelayError
+from relay.segments.catalog import ListedCohort
 
 
 class CohortList(Protocol):
@@ -52,6 +54,13 @@ class PolledApp:
     no: int
     source: CohortList
     downloads: Downloads
+
+
+def has_changed(cohort: ListedCohort) -> bool:
+    """Return whether Amplitude lists a computation of a cohort that is not known here."""
+    return needs_refresh(
+        cohort.listed, applied=cohort.applied, rejected=cohort.rejected, held=cohort.held
+    )
 
 
 class UnknownCohort(RelayError):

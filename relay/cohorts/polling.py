@@ -13,16 +13,16 @@ from anyio.abc import TaskGroup, TaskStatus
 from relay.clock import Clock
 from relay.cohorts.attempts import Attempts
 from relay.cohorts.budget import Candidate, Due, plan
-from relay.cohorts.download import Download
+from relay.cohorts.download import Download, DownloadPolicy
 from relay.cohorts.polled_app import (
     PolledApp,
     PollingOff,
     PollPolicy,
     PollStatus,
     UnknownCohort,
+    has_changed,
 )
 from relay.cohorts.spending import Spending
-from relay.cohorts.staleness import needs_refresh
 from relay.errors import (
     StoreFull,
     UpstreamBusy,
@@ -72,7 +72,7 @@ class Poller:
         self._spending = Spending(app.no, polls, policy.monthly, clock)
         self._dues: dict[str, Due] = {}
         self._list_error: str | None = None
-        self._busy_until = 0  # Amplitude asked for a pause before the next export
+        self._busy_until_s = 0.0  # Amplitude asked for a pause before the next export
         self._next_list_s = 0.0
 
     def status(self) -> PollStatus:
@@ -88,6 +88,14 @@ class Poller:
     def due_of(self, cohort_id: str) -> Due | None:
         """Return when a waiting cohort is due, None if it does not wait."""
         return self._dues.get(cohort_id)
+
+    def adjust(self, policy: PollPolicy, downloading: DownloadPolicy) -> None:
+        """Go on as other policies say, and look at Amplitude's list again."""
+        self._policy = policy
+        self._spending.monthly = policy.monthly
+        self._app.downloads.policy = downloading
+        self._next_list_s = 0.0
+        self._wakeup.set()
 
     async def request_sync(self, cohort_id: str) -> bool:
         """Have a cohort downloaded soon, whether it changed or not; False if it is under way.
@@ -123,7 +131,7 @@ class Poller:
         """Only keep the count of the month; what a former process left cannot go on."""
         for run in await self._polls.open_runs(self._app.no):
             await self._polls.fail(run.run_id, str(self._policy.off), self._clock.now_ms())
-        while True:
+        while self._policy.off:
             self.pulse.beat(BEAT_S)
             await anyio.sleep(BEAT_S)
             await self._spending.count()
@@ -155,7 +163,7 @@ class Poller:
 
     def _is_paid_for(self, cohort: ListedCohort) -> bool:
         """Return whether a new export of a cohort is worth its price."""
-        return self._attempts.is_wished(cohort.cohort_id) or _has_changed(cohort)
+        return self._attempts.is_wished(cohort.cohort_id) or has_changed(cohort)
 
     async def _read_list(self) -> None:
         wait_s = self._policy.interval_s
@@ -195,10 +203,10 @@ class Poller:
     def _is_due_for_work(self, cohort: ListedCohort) -> bool:
         """Return whether a selected, active cohort has changed, or its last run failed."""
         is_kept = cohort.standing == "active" and cohort.cohort_id in self._policy.selected
-        return is_kept and (self._attempts.has_failed(cohort.no) or _has_changed(cohort))
+        return is_kept and (self._attempts.has_failed(cohort.no) or has_changed(cohort))
 
     async def _begin_due(self, group: TaskGroup, cohorts: Sequence[ListedCohort]) -> None:
-        now_ms = self._clock.now_ms()
+        now_ms = self._spending.now_ms()
         candidates = [self._candidate(cohort, now_ms) for cohort in cohorts]
         recent = await self._spending.recent()
         planned = plan(candidates, self._spending.allowance, recent, now_ms)
@@ -211,9 +219,10 @@ class Poller:
 
     def _after_pause(self, due: Due, now_ms: int) -> Due:
         """Return a due time that heeds the pause Amplitude asked for."""
-        if self._busy_until <= max(now_ms, due.due_at):
+        free_at = now_ms + round((self._busy_until_s - self._clock.monotonic_s()) * 1000)
+        if free_at <= max(now_ms, due.due_at):
             return due
-        return Due(due.cohort_id, self._busy_until, "Amplitude takes no more exports for a while")
+        return Due(due.cohort_id, free_at, "Amplitude takes no more exports for a while")
 
     def _candidate(self, cohort: ListedCohort, now_ms: int) -> Candidate:
         return Candidate(
@@ -227,7 +236,7 @@ class Poller:
 
     async def _begin(self, group: TaskGroup, cohort: ListedCohort, reused: str | None) -> bool:
         """Begin a download; False if there is no place for it now."""
-        is_held_off = reused is None and self._clock.now_ms() < self._busy_until
+        is_held_off = reused is None and self._clock.monotonic_s() < self._busy_until_s
         if is_held_off or len(self._under_way) >= PARALLEL_DOWNLOADS:
             return False
         self._attempts.begin(cohort.no, cohort.cohort_id)
@@ -263,8 +272,8 @@ class Poller:
         except UpstreamBusy as error:
             reason = str(error)
             pause_s = error.retry_after_s or min(BUSY_S, self._policy.interval_s)
-            pause_until = self._clock.now_ms() + round(pause_s * 1000)
-            self._busy_until = max(self._busy_until, pause_until)
+            until_s = self._clock.monotonic_s() + pause_s
+            self._busy_until_s = max(self._busy_until_s, until_s)
         except (UpstreamError, StoreFull) as error:
             reason = str(error)
         finally:
@@ -277,7 +286,7 @@ class Poller:
 
     async def _rest(self) -> None:
         """Wait for the next list, the next download due, or a wake-up."""
-        now_ms = self._clock.now_ms()
+        now_ms = self._spending.now_ms()
         wait_s = self._next_list_s - self._clock.monotonic_s()
         if not self._list_error and len(self._under_way) < PARALLEL_DOWNLOADS:
             for due in self._dues.values():
@@ -289,9 +298,3 @@ class Poller:
                     await self._wakeup.wait()
                     break
         self._wakeup = anyio.Event()
-
-
-def _has_changed(cohort: ListedCohort) -> bool:
-    return needs_refresh(
-        cohort.listed, applied=cohort.applied, rejected=cohort.rejected, held=cohort.held
-    )

@@ -21,7 +21,11 @@ HOOK = "cohorts"
 
 
 class CohortReception:
-    """Takes the bodies of the cohorts hook."""
+    """Takes the bodies of the cohorts hook.
+
+    Attributes:
+        guard: How many leavers are held; it may be replaced at any time.
+    """
 
     def __init__(
         self,
@@ -43,7 +47,7 @@ class CohortReception:
         self._segments = segments
         self._intakes = intakes
         self._numbers = numbers
-        self._guard = guard
+        self.guard = guard
         self._clock = clock
 
     async def receive(self, app: str, body: bytes) -> MessageAnswer:
@@ -97,7 +101,7 @@ class CohortReception:
         wanted = message._replace(user_ids=tuple(kept))
         at = self._clock.now_ms()
         return await self._segments.database.write(
-            lambda raw: take_message(raw, number, wanted, self._guard, at)
+            lambda raw: take_message(raw, number, wanted, self.guard, at)
         )
 
     async def refuse(self, app: str, body: bytes, error: PayloadError) -> None:

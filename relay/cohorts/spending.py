@@ -1,6 +1,9 @@
-"""How much of the month's downloads is gone: relay's own count, corrected by Amplitude's."""
+"""How much of the month's downloads is gone: relay's own count, corrected by Amplitude's.
 
-from relay.clock import Clock
+A clock that leaps ahead brings no new month until it is believed.
+"""
+
+from relay.clock import Clock, SoberClock
 from relay.cohorts.budget import (
     WINDOW_MS,
     Allowance,
@@ -16,16 +19,21 @@ class Spending:
     """Counts the downloads of one app.
 
     Attributes:
+        monthly: Downloads allowed per month.
         allowance: What the month allowed and what of it is gone, as last counted.
     """
 
     def __init__(self, app: int, polls: Polls, monthly: int, clock: Clock) -> None:
         self._app = app
         self._polls = polls
-        self._monthly = monthly
-        self._clock = clock
+        self.monthly = monthly
+        self._clock = SoberClock(clock)
         self._usage: tuple[str, Usage] | None = None  # and the month it is of
         self.allowance = Allowance(monthly, 0)
+
+    def now_ms(self) -> int:
+        """Return the present, as downloads are planned by it."""
+        return self._clock.now_ms()
 
     def correct(self, usage: Usage | None) -> None:
         """Take over what Amplitude counted, if it told."""
@@ -35,12 +43,14 @@ class Spending:
         """Count anew."""
         now_ms = self._clock.now_ms()
         requests = await self._polls.requests_since(self._app, month_start(now_ms))
-        used = sum(at < next_month_start(now_ms) for at in requests)  # not of a clock gone wrong
+        if not self._clock.is_behind():
+            end_at = next_month_start(now_ms)
+            requests = [at for at in requests if at < end_at]  # not of a clock gone wrong
         upstream = None
         if self._usage and self._usage[0] == month_of(now_ms):
             upstream = (self._usage[1].limit, self._usage[1].used)
-        self.allowance = Allowance(self._monthly, used, upstream)
+        self.allowance = Allowance(self.monthly, len(requests), upstream)
 
     async def recent(self) -> list[int]:
         """Return the instants of the requests that Amplitude's window still counts."""
-        return await self._polls.requests_since(self._app, self._clock.now_ms() - WINDOW_MS)
+        return await self._polls.requests_since(self._app, self.now_ms() - WINDOW_MS)

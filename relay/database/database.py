@@ -5,21 +5,23 @@ transaction and answers all of it after the sync. So one slow sync is paid once 
 everybody, and a change waits for at most the group before its own.
 """
 
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import anyio
 from anyio.abc import TaskStatus
 
-from relay.database.connection import Connection, open_connection
+from relay.database.connection import open_connection
+from relay.database.failures import translate
+from relay.database.folder import sync_folder
 from relay.database.migrations import migrate
+from relay.database.tally import Tally
 from relay.database.ticket import Change, Ticket
-from relay.errors import StoreFailed, StoreFull, StoreLocked
+from relay.errors import StoreDamaged, StoreFailed, StoreFull, StoreLocked
 from relay.pulse import Pulse
 
 Result = TypeVar("Result")
@@ -36,19 +38,16 @@ PAGES_PER_COMMIT = 4
 ROWS_PER_PAGE = 4
 """How a log of so many commits and rows is estimated; SQLite does not tell its length."""
 
-_PRIMARY_CODE = 0xFF
-"""SQLite's extended result codes carry the primary code in the low byte."""
 
-_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_TOOBIG})
-_BROKEN = frozenset(
-    {
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_NOTADB,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_CANTOPEN,
-    }
-)
+class Executor(Protocol):
+    """What the engine needs of a connection: it runs whole functions, one after the other."""
+
+    @property
+    def total_changes(self) -> int:
+        """Rows changed since it was opened."""
+
+    async def run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Run `work`; cancelling the caller does not stop it."""
 
 
 class Database:
@@ -56,13 +55,17 @@ class Database:
 
     def __init__(
         self,
-        writer: Connection,
-        reader: Connection,
+        writer: Executor,
+        reader: Executor,
         pulse: Pulse,
         make_room: Callable[[], None] = lambda: None,
+        tally: Tally | None = None,
+        folder: Path | None = None,
     ) -> None:
+        self._folder = folder
         self._pulse = pulse
         self._make_room = make_room
+        self._tally = tally
         self._writer = writer
         self._reader = reader
         self._line: list[Ticket[object]] = []
@@ -75,12 +78,17 @@ class Database:
         """Run `query` on the reading connection and return what it returns.
 
         Raises:
-            StoreFailed: If the file cannot be read.
+            StoreFailed: If the file cannot be read. Damage ends the process, so that the next
+                start mends it.
         """
         try:
             return await self._reader.run(query)
         except sqlite3.Error as error:
-            raise translate(error) from error
+            failure = translate(error)
+            if isinstance(failure, StoreDamaged):
+                self._fail(failure)
+                self._wakeup.set()
+            raise failure from error
 
     def submit(
         self, change: Change[Result], *, on_commit: Callable[[Result], None] | None = None
@@ -148,7 +156,7 @@ class Database:
     async def _commit(self, group: Sequence[Ticket[object]], *, is_retry: bool = False) -> None:
         """Commit `group` together; if that fails, each member alone."""
         try:
-            results = await self._writer.run(partial(_apply, group))
+            results = await self._writer.run(partial(_apply, group, self._tally, self._folder))
         except Exception as error:  # noqa: BLE001  # answered to whoever submitted it
             is_full = isinstance(error, StoreFull) and not isinstance(error, StoreLocked)
             if is_full and not is_retry:
@@ -189,7 +197,7 @@ class Database:
                 lambda raw: raw.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
             )
         except sqlite3.Error as error:
-            failure = translate(error)
+            failure = translate(error, self._folder)
             if isinstance(failure, StoreFailed):
                 self._fail(failure)
             elif not isinstance(failure, StoreFull):
@@ -203,18 +211,26 @@ class Database:
         self._line.clear()
 
 
-def _apply(group: Sequence[Ticket[object]], raw: sqlite3.Connection) -> list[object]:
+def _apply(
+    group: Sequence[Ticket[object]],
+    tally: Tally | None,
+    folder: Path | None,
+    raw: sqlite3.Connection,
+) -> list[object]:
     """Run the changes of a group in one transaction, on the writer's thread."""
     try:
         raw.execute("BEGIN IMMEDIATE")
         results = [ticket.apply(raw) for ticket in group]
+        note = tally.take(raw) if tally else b""
         raw.execute("COMMIT")
     except sqlite3.Error as error:
         _roll_back(raw)
-        raise translate(error) from error
+        raise translate(error, folder) from error
     except BaseException:
         _roll_back(raw)
         raise
+    if tally:
+        tally.keep(note)
     return results
 
 
@@ -225,26 +241,22 @@ def _roll_back(raw: sqlite3.Connection) -> None:
             raw.execute("ROLLBACK")
 
 
-def translate(error: sqlite3.Error) -> Exception:
-    """Return relay's error for SQLite's, or `error` itself when it is a mistake of ours."""
-    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
-    if code == sqlite3.SQLITE_BUSY:
-        return StoreLocked("another process holds the database")
-    if code in _FULL:
-        return StoreFull(f"the database takes nothing now: {error}")
-    if code in _BROKEN:
-        return StoreFailed(f"the database failed: {error}")
-    return error
-
-
 @asynccontextmanager
 async def open_database(
     path: Path,
     migrations: Sequence[str],
     pulse: Pulse,
     make_room: Callable[[], None] = lambda: None,
+    tally: Tally | None = None,
 ) -> AsyncIterator[Database]:
     """Open `path`, migrated to the newest schema; `Database.run` must then be started.
+
+    Args:
+        path: The file.
+        migrations: Its schema.
+        pulse: The writer's sign of life.
+        make_room: Called when the disk is full; may give up space.
+        tally: The second book, written after each commit.
 
     Raises:
         SchemaTooNew: If a later relay wrote the file.
@@ -257,14 +269,7 @@ async def open_database(
             reader = await stack.enter_async_context(open_connection(path, writable=False))
         except sqlite3.Error as error:
             raise StoreFailed(f"{path.name} cannot be opened: {error}") from error
-        _sync_folder(path.parent)
-        yield Database(writer, reader, pulse, make_room)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names of new files durable; syncing a file does not sync its name."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync_folder(path.parent)
+        if tally:
+            stack.callback(tally.close)
+        yield Database(writer, reader, pulse, make_room, tally, path.parent)

@@ -14,7 +14,7 @@ from typing import TypeVar
 import anyio
 
 from relay.database.connection import CLOSE_S, Connection
-from relay.database.database import translate
+from relay.database.failures import translate
 
 CACHE_KIB = 8_192
 
@@ -26,8 +26,9 @@ Result = TypeVar("Result")
 class Scratch:
     """An open throw-away database."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, folder: Path) -> None:
         self._connection = connection
+        self._folder = folder
 
     async def run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """Run `work` with the raw connection on a thread of its own.
@@ -39,7 +40,7 @@ class Scratch:
         try:
             return await self._connection.run(work)
         except sqlite3.Error as error:
-            raise translate(error) from error
+            raise translate(error, self._folder) from error
 
 
 @asynccontextmanager
@@ -54,7 +55,7 @@ async def open_scratch(path: Path, schema: str) -> AsyncIterator[Scratch]:
     connection = Connection(lambda: sqlite3.connect(path, isolation_level=None), iter_chunk_size=64)
     await connection
     try:
-        scratch = Scratch(connection)
+        scratch = Scratch(connection, path.parent)
         await scratch.run(partial(_prepare, schema))
         yield scratch
     finally:

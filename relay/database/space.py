@@ -1,6 +1,18 @@
-"""Giving free pages back to the file system, a few at a time."""
+"""Room on the disk: giving free pages back, and finding out whether there is any.
 
+The figures of a file system do not know of quotas and limits; only trying tells.
+"""
+
+import errno
+import os
 import sqlite3
+from pathlib import Path
+from tempfile import TemporaryFile
+
+PROBE_BYTES = 8 * 1024 * 1024
+"""With less than this a failed write is taken for one that had no room."""
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def vacuum(raw: sqlite3.Connection, pages: int) -> None:
@@ -9,3 +21,18 @@ def vacuum(raw: sqlite3.Connection, pages: int) -> None:
     if free > pages:
         for _ in range(pages):  # Python steps the statement once, and a step frees one page
             raw.execute("PRAGMA incremental_vacuum(1)").fetchall()
+
+
+def has_room(folder: Path, size_bytes: int = PROBE_BYTES) -> bool:
+    """Tell whether the largest file of `folder` could grow by `size_bytes`, by trying it.
+
+    False if the disk, a quota or the limit of a file's size forbids it; true also where it
+    cannot be tried.
+    """
+    try:
+        largest_bytes = max((entry.stat().st_size for entry in os.scandir(folder)), default=0)
+        with TemporaryFile(dir=folder, buffering=0) as probe:
+            os.posix_fallocate(probe.fileno(), largest_bytes, max(1, size_bytes))
+    except OSError as error:
+        return error.errno not in _NO_ROOM
+    return True

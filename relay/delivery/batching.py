@@ -45,6 +45,11 @@ class LearnedLimits:
         self._uploads_left = 0
         self.current = configured
 
+    def configure(self, limits: BatchLimits) -> None:
+        """Go on with other limits, and forget what was learned about the former."""
+        if limits != self._configured:
+            self._configured = self.current = limits
+
     def learn(self, events: int, body_bytes: int) -> None:
         """Remember the largest upload that was taken after a larger one was refused."""
         self._uploads_left = RECOVERY_UPLOADS

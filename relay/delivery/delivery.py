@@ -64,7 +64,7 @@ class Delivery:
     ) -> None:
         self._setup = setup
         self._stop = Stop()
-        limits = LearnedLimits(setup.limits)
+        self._limits = LearnedLimits(setup.limits)
         self.gate = Gate(
             setup.policy.backoff,
             Concurrency(setup.senders),
@@ -74,7 +74,7 @@ class Delivery:
         )
         self.gate.is_paused = setup.is_paused
         self.dispatcher = Dispatcher(
-            claims, setup.no, self.gate, limits, linger_s=setup.linger_s, clock=clock
+            claims, setup.no, self.gate, self._limits, linger_s=setup.linger_s, clock=clock
         )
         self.pulses = [Pulse(clock) for _ in range(setup.senders)]
         self._line = Line(
@@ -83,7 +83,7 @@ class Delivery:
             dispatcher=self.dispatcher,
             uploader=uploader,
             gate=self.gate,
-            limits=limits,
+            limits=self._limits,
             refusals=Refusals(),
             policy=setup.policy,
             meter=meter,
@@ -99,6 +99,14 @@ class Delivery:
                 name = f"sender {number} of {self._setup.app}"
                 await group.start(Sender(self._line, pulse).run, name=name)
             task_status.started()
+
+    def adjust(self, setup: DeliverySetup) -> None:
+        """Go on as another setup says; its app, its senders and a pause stay as they are."""
+        self.gate.policy = setup.policy.backoff
+        self.gate.halt_probe_s = setup.halt_probe_s
+        self.dispatcher.linger_s = setup.linger_s
+        self._limits.configure(setup.limits)
+        self._line.policy = setup.policy
 
     def drain(self) -> None:
         """Claim nothing more; settle what is under way."""

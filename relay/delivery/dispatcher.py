@@ -21,7 +21,11 @@ IDLE_S = 5.0
 
 
 class Dispatcher:
-    """The line of one app, seen by its senders."""
+    """The line of one app, seen by its senders.
+
+    Attributes:
+        linger_s: The longest a lone event waits for company.
+    """
 
     def __init__(
         self,
@@ -37,7 +41,7 @@ class Dispatcher:
         self._app = app
         self._gate = gate
         self._limits = limits
-        self._linger_s = linger_s
+        self.linger_s = linger_s
         self._clock = clock
         self._window = Window()
         self._turn = anyio.Lock()
@@ -151,7 +155,7 @@ class Dispatcher:
         if is_full or self._window.ready_count > len(ready):
             return 0.0
         waited_s = (self._clock.now_ms() - ready[0].accepted_at) / 1000
-        return self._linger_s - waited_s if waited_s >= 0 else 0.0  # the clock was set back
+        return self.linger_s - waited_s if waited_s >= 0 else 0.0  # the clock was set back
 
     async def _fill(self, wanted: int) -> None:
         """Have up to `wanted` events ready, if there are so many."""

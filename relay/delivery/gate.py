@@ -45,6 +45,7 @@ class Gate:
     """The one place all senders of an app pass.
 
     Attributes:
+        policy: How long everybody waits after a failure.
         last_error: Why uploads fail, for people; None while they work.
         is_paused: Whether a person stopped the app's delivery.
         halt_probe_s: How often a halted app is tried.
@@ -60,7 +61,7 @@ class Gate:
         clock: Clock,
         rng: Random,
     ) -> None:
-        self._policy = policy
+        self.policy = policy
         self.concurrency = concurrency
         self.halt_probe_s = halt_probe_s
         self._clock = clock
@@ -134,7 +135,7 @@ class Gate:
             self._failures += 1
             self._failures_ever += 1
             self.concurrency.fall()
-            wait_s = self._policy.delay_s(self._failures, rng=self._rng)
+            wait_s = self.policy.delay_s(self._failures, rng=self._rng)
             self._opens_at_s = now_s + (self.halt_probe_s if self._is_halted else wait_s)
         self._opens_at_s = max(self._opens_at_s, now_s + (retry_after_s or 0.0))
         self.leave(given)

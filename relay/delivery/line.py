@@ -46,9 +46,9 @@ class DeliveryPolicy:
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Line:
-    """One app's delivery, shared by its senders."""
+    """One app's delivery, shared by its senders; its policy may be replaced at any time."""
 
     app: str
     claims: Claims

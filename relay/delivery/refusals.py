@@ -35,12 +35,23 @@ class Refusals:
     def __init__(self) -> None:
         self.takes = 0
         self._alone = 0
+        self._shut = 0
         self._suspects: OrderedDict[int, int] = OrderedDict()
 
     def taken(self) -> None:
         """Note an upload that Amplitude took."""
         self.takes += 1
         self._alone = 0
+        self._shut = 0
+
+    def shut(self) -> int:
+        """Note that the door is taken for shut; return for how many tries the refused must rest.
+
+        They rest longer every time, until something is taken. Otherwise two uploads' worth of
+        refused events would take turns for ever, and the good ones behind them never get one.
+        """
+        self._shut += 1
+        return 1 + self._shut
 
     def is_proven(self, seq: int) -> bool:
         """Return whether something was taken since this event was refused by itself."""

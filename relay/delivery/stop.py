@@ -14,7 +14,7 @@ class Stop:
     """
 
     def __init__(self) -> None:
-        self._scopes: set[anyio.CancelScope] = set()
+        self._scopes: dict[anyio.CancelScope, None] = {}  # in order: a run can be repeated
         self.is_requested = False
 
     def request(self) -> None:
@@ -27,10 +27,10 @@ class Stop:
     def interruptible(self) -> Iterator[None]:
         """Run the body until it ends or a stop is requested; see `is_requested` after it."""
         with anyio.CancelScope() as scope:
-            self._scopes.add(scope)
+            self._scopes[scope] = None
             if self.is_requested:
                 scope.cancel()
             try:
                 yield
             finally:
-                self._scopes.discard(scope)
+                self._scopes.pop(scope, None)

@@ -87,7 +87,7 @@ class Trip:
             bodies = await line.claims.read_bodies([event.seq for event in load.events])
             if bodies is None:
                 return await self._without_vanished(load)
-            load = load.counted(line.clock.now_ms())
+            load = load.counted(line.claims.timeline.now_ms())
             if load.attempts > 1:
                 await self._write(lambda: line.claims.count_attempt(self._claim))
             began_s = line.clock.monotonic_s()
@@ -195,16 +195,14 @@ class Trip:
         return ()
 
     async def _give_up(self, refused: Refused, given: Pass) -> None:
-        """Put all that is left back in line; halt the app if nothing was taken meanwhile.
-
-        Where others wait, those put back rest, so that the next to go are the others.
-        """
+        """Put all that is left back in line, behind others; halt the app if nothing was taken."""
         line = self._line
         wait_s = line.policy.hold_s
         if line.refusals.takes == self._takes_before:
             words = f"Amplitude refuses this app's uploads: {refused.detail}"
             self._halt(given, words, refused.reason)
-            wait_s = 2 * line.gate.halt_probe_s if line.dispatcher.has_others else 0.0
+            tries = line.refusals.shut()
+            wait_s = tries * line.gate.halt_probe_s if line.dispatcher.has_others else 0.0
         left = [load.tried(event) for load in self._loads for event in load.events]
         self._loads.clear()
         for event in left:
@@ -241,7 +239,7 @@ class Trip:
     async def _without_expired(self, load: Load) -> Load:
         """Bury events first tried too long ago for Amplitude to recognise a repetition."""
         policy = self._line.policy
-        oldest_at = self._line.clock.now_ms() - policy.max_age_ms
+        oldest_at = self._line.claims.timeline.now_ms() - policy.max_age_ms
         expired = [
             load.tried(event)
             for event in load.events

@@ -36,7 +36,7 @@ class _Hold:
     """
 
     until_s: float
-    lanes: set[str] = field(default_factory=set)
+    lanes: dict[str, None] = field(default_factory=dict)
 
 
 class Window:
@@ -55,7 +55,7 @@ class Window:
         self._holds: dict[str, _Hold] = {}
         self._expiries: list[tuple[float, str]] = []
         self._held_lanes: dict[str, int] = {}
-        self._revivable: set[str] = set()
+        self._revivable: dict[str, None] = {}
         self._reviving: list[tuple[str, int]] = []
 
     @property
@@ -93,7 +93,7 @@ class Window:
                 self._reviving.append((lane, seqs[-1]))
             if not parked:
                 del self._parked[lane]
-                self._revivable.discard(lane)
+                del self._revivable[lane]
         self._parked_count -= len(seqs)
         return seqs
 
@@ -106,7 +106,7 @@ class Window:
         """Undo the last `revive`: its events could not be read."""
         for lane, seq in self._reviving:
             heappush(self._parked.setdefault(lane, []), seq)
-            self._revivable.add(lane)
+            self._revivable[lane] = None
         self._parked_count += len(self._reviving)
         self._reviving.clear()
 
@@ -138,7 +138,7 @@ class Window:
         for event in chosen:
             self._ready.popleft()
             in_hand[event.lane] = in_hand.get(event.lane, 0) + 1
-            self._revivable.discard(event.lane)
+            self._revivable.pop(event.lane, None)
 
     def _may_go(self, event: Waiting, now_s: float) -> bool:
         lane = event.lane
@@ -152,7 +152,7 @@ class Window:
             hold = self._holds.get(name)
             if hold and hold.until_s > now_s:
                 self._tie(event.lane, hold)
-                self._revivable.discard(event.lane)
+                self._revivable.pop(event.lane, None)
                 return True
         return False
 
@@ -171,7 +171,7 @@ class Window:
             if left:
                 self._in_hand[lane] = left
             elif lane in self._parked and lane not in self._held_lanes:
-                self._revivable.add(lane)
+                self._revivable[lane] = None
 
     def put_back(self, events: Iterable[Waiting]) -> None:
         """Park events that are in hand and must go again later."""
@@ -198,7 +198,7 @@ class Window:
     def _tie(self, lane: str, hold: _Hold) -> None:
         """Have a lane wait for a hold."""
         if lane not in hold.lanes:
-            hold.lanes.add(lane)
+            hold.lanes[lane] = None
             self._held_lanes[lane] = self._held_lanes.get(lane, 0) + 1
 
     def expire_holds(self, now_s: float) -> None:
@@ -216,7 +216,7 @@ class Window:
         if left:
             self._held_lanes[lane] = left
         elif lane in self._parked and lane not in self._in_hand:
-            self._revivable.add(lane)
+            self._revivable[lane] = None
 
     @property
     def next_expiry_s(self) -> float | None:

@@ -9,7 +9,7 @@ import anyio
 import structlog
 from anyio.abc import TaskStatus
 
-from relay.clock import Clock
+from relay.clock import Clock, SoberClock
 from relay.directory.imports import ImportBusy, Imports
 from relay.errors import (
     FileRejected,
@@ -104,15 +104,28 @@ class DirectorySync:
         self._directory = directory
         self._policy = policy
         self._clock = clock
+        self._sober = SoberClock(clock)  # an export of 2099 would outdo every later one
         self.pulse = Pulse(clock)
         self._wanted = anyio.Event()
         self._is_running = False
         self._last_error: str | None = None
-        self._next_at: int | None = None
+        self._next_s: float | None = None
 
     def status(self) -> SyncStatus:
         """Return how the refreshing stands."""
-        return SyncStatus(self._is_running, self._last_error, self._next_at)
+        next_at = None
+        if self._next_s is not None:
+            next_at = self._clock.now_ms() + round(self._left_s(self._next_s) * 1000)
+        return SyncStatus(self._is_running, self._last_error, next_at)
+
+    def adjust(self, policy: SyncPolicy) -> None:
+        """Go on as another policy says."""
+        if policy.off or not policy.interval_s:
+            self._next_s = None
+        elif policy != self._policy:
+            due_s = self._clock.elapsed_s() + policy.interval_s
+            self._next_s = due_s if self._next_s is None else min(self._next_s, due_s)
+        self._policy = policy
 
     async def request_sync(self) -> bool:
         """Have an export begun soon; False if one is under way.
@@ -129,7 +142,7 @@ class DirectorySync:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Refresh the directory until cancelled."""
-        self._next_at = await self._first_at()
+        self._next_s = await self._first_s()
         task_status.started()
         while True:
             await self._rest()
@@ -141,22 +154,24 @@ class DirectorySync:
                 group.cancel_scope.cancel()
             self._is_running = False
 
-    async def _first_at(self) -> int | None:
+    async def _first_s(self) -> float | None:
         """Return when the first export is due: now, unless a former process just had one."""
         if self._policy.off or not self._policy.interval_s:
             return None
         synced_at = (await self._directory.counts(self._app.no)).synced_at
-        now_ms = self._clock.now_ms()
-        return max(now_ms, (synced_at or 0) + round(self._policy.interval_s * 1000))
+        age_s = (self._clock.now_ms() - (synced_at or 0)) / 1000
+        is_known = age_s >= 0  # if not, it was synced by a clock that was set back since
+        left_s = self._policy.interval_s - age_s if is_known else 0.0
+        return self._clock.elapsed_s() + max(0.0, left_s)
+
+    def _left_s(self, until_s: float) -> float:
+        return max(0.0, until_s - self._clock.elapsed_s())
 
     async def _rest(self) -> None:
         """Wait until the next export is due, or wanted."""
-        while self._next_at is None or self._clock.now_ms() < self._next_at:
+        while (left_s := BEAT_S if self._next_s is None else self._left_s(self._next_s)) > 0:
             self.pulse.beat(BEAT_S)
-            left_s = BEAT_S
-            if self._next_at is not None:
-                left_s = min(left_s, (self._next_at - self._clock.now_ms()) / 1000)
-            with anyio.move_on_after(max(left_s, 0)):
+            with anyio.move_on_after(min(left_s, BEAT_S)):
                 await self._wanted.wait()
                 return
 
@@ -186,11 +201,11 @@ class DirectorySync:
         if self._last_error:
             log.warning("directory.unsynced", app=self._app.name, reason=self._last_error)
         has_schedule = self._policy.interval_s > 0
-        self._next_at = self._clock.now_ms() + round(wait_s * 1000) if has_schedule else None
+        self._next_s = self._clock.elapsed_s() + wait_s if has_schedule else None
 
     async def _refresh(self) -> None:
         """Ask for an export, wait for its file, take it over."""
-        at = self._clock.now_ms()
+        at = self._sober.now_ms()
         with anyio.fail_after(self._policy.timeout_s) as deadline:
             url = await self._begin()
             while True:

@@ -5,7 +5,7 @@ without our limit; the doors switch that off.
 """
 
 import zlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 
@@ -16,7 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from relay.errors import PayloadError
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
-"""Of one body, before and after decompression."""
+"""Of one body, before and after decompression, unless its reader says otherwise."""
 
 MAX_GZIP_MEMBERS = 100
 """A sender writes one; each further one costs a copy of what follows it."""
@@ -50,8 +50,19 @@ class Bodies:
         for scope in self._incoming:
             scope.deadline = min(scope.deadline, self._ends_s)
 
-    async def read(self, request: web.BaseRequest) -> bytes:
+    async def read(
+        self,
+        request: web.BaseRequest,
+        *,
+        limit_bytes: int = MAX_BODY_BYTES,
+        hold: Callable[[int], None] | None = None,
+    ) -> bytes:
         """Return the body as it came, still compressed.
+
+        Args:
+            request: The request.
+            limit_bytes: How long it may be.
+            hold: Told the length of every piece that comes; may refuse to hold it.
 
         Raises:
             web.HTTPRequestEntityTooLarge: Past the limit.
@@ -59,16 +70,18 @@ class Bodies:
             web.HTTPServiceUnavailable: If the daemon stops before it is here.
             web.HTTPBadRequest: If it breaks off.
         """
-        if (request.content_length or 0) > MAX_BODY_BYTES:
-            raise _too_large()
+        _check_size(request.content_length or 0, limit_bytes)
         if self._invites and request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0  # the answer itself has not begun
         content = request.content
         first = await content.readany() if content.is_eof() else b""
+        if hold:
+            hold(len(first))
         if content.at_eof():
+            _check_size(len(first), limit_bytes)
             return first
-        return await self._read_rest(request, bytearray(first))
+        return await self._read_rest(request, bytearray(first), limit_bytes, hold)
 
     async def chunks(self, request: web.BaseRequest) -> AsyncGenerator[bytes]:
         """Yield a body of any length piece by piece, still compressed.
@@ -86,12 +99,19 @@ class Bodies:
             if chunk:
                 yield chunk
 
-    async def _read_rest(self, request: web.BaseRequest, body: bytearray) -> bytes:
+    async def _read_rest(
+        self,
+        request: web.BaseRequest,
+        body: bytearray,
+        limit_bytes: int,
+        hold: Callable[[int], None] | None,
+    ) -> bytes:
         with self._waiting(BODY_TIMEOUT_S):
             async for chunk in request.content.iter_any():
                 body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise _too_large()
+                _check_size(len(body), limit_bytes)
+                if hold:
+                    hold(len(chunk))
         return bytes(body)
 
     @contextmanager
@@ -126,7 +146,7 @@ def check_encoding(request: web.BaseRequest) -> bool:
     raise web.HTTPUnsupportedMediaType(text="send the body plain or as gzip")
 
 
-def decompress(body: bytes) -> bytes:
+def decompress(body: bytes, limit_bytes: int = MAX_BODY_BYTES) -> bytes:
     """Return the content of a gzip body of one member or several.
 
     Raises:
@@ -140,11 +160,12 @@ def decompress(body: bytes) -> bytes:
             break
         gunzip = zlib.decompressobj(_GZIP_WINDOW)
         try:
-            content += gunzip.decompress(rest, MAX_BODY_BYTES + 1 - len(content))
+            content += gunzip.decompress(rest, limit_bytes + 1 - len(content))
         except zlib.error as error:
             raise PayloadError("broken_gzip", "the body is not valid gzip") from error
-        if len(content) > MAX_BODY_BYTES:
-            raise _too_large()
+        if len(content) > limit_bytes:
+            content.clear()  # an error may live on for a while, and its frames with it
+            raise _too_large(limit_bytes)
         if not gunzip.eof:
             raise PayloadError("broken_gzip", "the gzip body ends too early")
         rest = gunzip.unused_data
@@ -153,9 +174,14 @@ def decompress(body: bytes) -> bytes:
     return bytes(content)
 
 
-def _too_large() -> web.HTTPRequestEntityTooLarge:
+def _check_size(size_bytes: int, limit_bytes: int) -> None:
+    if size_bytes > limit_bytes:
+        raise _too_large(limit_bytes)
+
+
+def _too_large(limit_bytes: int) -> web.HTTPRequestEntityTooLarge:
     return web.HTTPRequestEntityTooLarge(
-        max_size=MAX_BODY_BYTES,
-        actual_size=MAX_BODY_BYTES + 1,
-        text=f"a body may have {MAX_BODY_BYTES} bytes, decompressed",
+        max_size=limit_bytes,
+        actual_size=limit_bytes + 1,
+        text=f"a body may have {limit_bytes} bytes, decompressed",
     )

@@ -25,11 +25,12 @@ class CohortsHook:
 
     async def post(self, app: str, request: web.BaseRequest) -> web.Response:
         """Apply a message; 200 says that the segment has changed, on disk and for readers."""
-        call = await self._calls.take(app, request)
-        try:
-            taken = await self._receive(call)
-        except PayloadError as error:
-            raise web.HTTPUnprocessableEntity(text=error.detail) from error
+        with self._calls.holding() as hold:
+            call = await self._calls.take(app, request, hold)
+            try:
+                taken = await self._receive(call)
+            except PayloadError as error:
+                raise web.HTTPUnprocessableEntity(text=error.detail) from error
         return json_response(
             {
                 "added": taken.added,

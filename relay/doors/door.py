@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from ssl import SSLContext
 from typing import Protocol
 
 import anyio
@@ -14,7 +15,8 @@ from aiohttp.web_runner import BaseRunner
 
 from relay.clock import Clock
 from relay.doors.bodies import STOP_GRACE_S
-from relay.doors.protocol import PlainServer
+from relay.doors.connections import Connections
+from relay.doors.protocol import Answer, DoorServer
 from relay.errors import DoorBlocked, StoreError
 from relay.metrics import Metrics
 
@@ -30,6 +32,9 @@ CLOSE_GRACE_S = STOP_GRACE_S + 0.2
 CUT_S = 0.5
 """For what is still under way after that."""
 
+BACKLOG = 512
+"""Connections the system holds for a door until it takes them in."""
+
 
 class Listen(Protocol):
     """Where a door listens."""
@@ -43,23 +48,43 @@ class Listen(Protocol):
         """TCP port; 0 lets the kernel choose."""
 
 
-# Both without an access log, which would be a log of payloads' paths, and without aiohttp's own
+# Neither has an access log, which would be a log of payloads' paths, nor aiohttp's own
 # decompression: `relay.doors.bodies` does it, within limits.
 
 
-def app_runner(app: web.Application) -> BaseRunner:
-    """Return what serves an application."""
-    return web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=CUT_S)
+class _AppRunner(web.AppRunner):
+    """Serves an application as every door is served."""
+
+    __slots__ = ("_guests",)
+
+    def __init__(self, app: web.Application, guests: Connections) -> None:
+        super().__init__(app, shutdown_timeout=CUT_S)
+        self._guests = guests
+
+    async def _make_server(self) -> web.Server:
+        usual = await super()._make_server()
+        server = DoorServer(usual.request_handler, self._guests)
+        server.request_factory = usual.request_factory
+        return server
 
 
-def plain_runner(answer: Callable[[web.BaseRequest], Awaitable[web.Response]]) -> BaseRunner:
-    """Return what serves one function that answers every request."""
-    return web.ServerRunner(PlainServer(answer), shutdown_timeout=CUT_S)
+def app_runner(app: web.Application, guests: Connections | None = None) -> BaseRunner:
+    """Return what serves an application to `guests`."""
+    return _AppRunner(app, Connections() if guests is None else guests)
 
 
-async def _listen(runner: BaseRunner, address: Listen) -> None:
+def plain_runner(answer: Answer, guests: Connections | None = None) -> BaseRunner:
+    """Return what serves one function that answers every request of `guests`."""
+    server = DoorServer(answer, Connections() if guests is None else guests)
+    return web.ServerRunner(server, shutdown_timeout=CUT_S)
+
+
+async def _listen(runner: BaseRunner, address: Listen, tls: SSLContext | None) -> None:
+    site = web.TCPSite(
+        runner, address.host, address.port, ssl_context=tls, reuse_address=True, backlog=BACKLOG
+    )
     try:
-        await web.TCPSite(runner, address.host, address.port, reuse_address=True).start()
+        await site.start()
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise DoorBlocked(f"cannot listen on {address}: {reason}") from error
@@ -67,7 +92,11 @@ async def _listen(runner: BaseRunner, address: Listen) -> None:
 
 @asynccontextmanager
 async def open_door(
-    runner: BaseRunner, address: Listen, *, settle: Callable[[], Awaitable[None]] | None = None
+    runner: BaseRunner,
+    address: Listen,
+    *,
+    tls: SSLContext | None = None,
+    settle: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncIterator[int]:
     """Serve at `address` and yield the port (the one chosen, if it asks for 0).
 
@@ -79,7 +108,7 @@ async def open_door(
     """
     await runner.setup()
     try:
-        await _listen(runner, address)
+        await _listen(runner, address, tls)
         yield runner.addresses[0][1]
     finally:
         with anyio.CancelScope(shield=True):

@@ -22,7 +22,8 @@ class EventsHook:
 
     async def post(self, app: str, request: web.BaseRequest) -> web.Response:
         """Store the events of a request; 200 says that they are on disk."""
-        return _answer(await self._receive(await self._calls.take(app, request)))
+        with self._calls.holding() as hold:
+            return _answer(await self._receive(await self._calls.take(app, request, hold)))
 
     async def _receive(self, call: HookCall) -> Received:
         try:

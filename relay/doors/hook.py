@@ -7,8 +7,10 @@ from typing import NamedTuple, Protocol
 from aiohttp import web
 
 from relay.admission import Admission
+from relay.doors.attempts import Attempts
 from relay.doors.bodies import Bodies, check_encoding, decompress
 from relay.doors.door import unavailable
+from relay.doors.held import HeldBytes, Hold
 from relay.doors.tokens import NOBODY, Tokens, presented_tokens
 from relay.reception import Source
 
@@ -56,34 +58,54 @@ class HookCall(NamedTuple):
 class HookCalls:
     """Lets in who presents one of an app's tokens, and only then reads the body."""
 
-    def __init__(self, hooks: Mapping[str, Hook], admission: Admission, bodies: Bodies) -> None:
+    def __init__(
+        self,
+        hooks: Mapping[str, Hook],
+        admission: Admission,
+        bodies: Bodies,
+        attempts: Attempts,
+    ) -> None:
         self._hooks = hooks
         self._admission = admission
         self._bodies = bodies
+        self._attempts = attempts
+        self._held = HeldBytes()
 
     @property
     def apps(self) -> Collection[str]:
         """The apps that have hooks."""
         return self._hooks.keys()
 
-    async def take(self, app: str, request: web.BaseRequest) -> HookCall:
+    def holding(self) -> Hold:
+        """Return what holds the body of one request: a `with` block around its answer."""
+        return self._held.holding()
+
+    async def take(self, app: str, request: web.BaseRequest, hold: Hold) -> HookCall:
         """Return what a request brings.
+
+        Args:
+            app: The app it is for, as it says.
+            request: The request.
+            hold: Holds its body.
 
         Raises:
             web.HTTPUnauthorized: For a wrong token and an unknown app alike.
-            web.HTTPServiceUnavailable: While nothing is taken.
+            web.HTTPServiceUnavailable: While nothing is taken, or too much at once.
             web.HTTPException: If the body cannot be read.
         """
-        source = self._authenticate(app, request)
+        source = await self._authenticate(app, request)
         if closed := self._admission.refusal:
             raise unavailable(closed)
         is_compressed = check_encoding(request)
-        return HookCall(source, await self._bodies.read(request), is_compressed)
+        return HookCall(source, await self._bodies.read(request, hold=hold), is_compressed)
 
-    def _authenticate(self, app: str, request: web.BaseRequest) -> Source:
+    async def _authenticate(self, app: str, request: web.BaseRequest) -> Source:
         hook = self._hooks.get(app)
         tokens = hook.tokens if hook else NOBODY
-        is_admitted = tokens.admit(presented_tokens(request, TOKEN_HEADER))
-        if not hook or not is_admitted:
-            raise web.HTTPUnauthorized(text="wrong or missing token")
-        return hook.source
+        presented = presented_tokens(request, TOKEN_HEADER)
+        is_admitted = tokens.admit(presented)
+        if hook and is_admitted:
+            return hook.source
+        if presented:
+            await self._attempts.slow(request.remote)
+        raise web.HTTPUnauthorized(text="wrong or missing token")

@@ -1,4 +1,4 @@
-"""The public door: hooks and health, nothing else.
+"""The public door: hooks, uploads and health, nothing else.
 
 It answers far more requests than everything else together and has a handful of paths, so it
 is served by aiohttp's low-level server; a router and middleware would cost a hook as much as
@@ -15,7 +15,6 @@ from aiohttp import web
 from relay.clock import Clock
 from relay.doors.bodies import Bodies
 from relay.doors.door import error_response, unavailable
-from relay.doors.health_routes import HealthAnswers
 from relay.doors.hook import AppHook
 from relay.doors.under_way import UnderWay
 from relay.errors import StoreError
@@ -40,7 +39,7 @@ class PublicDoor:
         self,
         apps: Collection[str],
         hooks: Mapping[str, AppHook],
-        health: HealthAnswers,
+        fixed: Mapping[str, Mapping[str, Handler]],
         bodies: Bodies,
         metrics: Metrics,
         clock: Clock,
@@ -50,7 +49,7 @@ class PublicDoor:
         Args:
             apps: The apps that have hooks.
             hooks: Who answers an app's hook of that name, the last word of its path.
-            health: Who answers questions of health.
+            fixed: Who answers each method at the other paths.
             bodies: Who reads this door's bodies.
             metrics: Where answers are counted.
             clock: Measures how long they take.
@@ -64,8 +63,7 @@ class PublicDoor:
         self._routes = {
             f"/v1/apps/{app}/{name}": self._hook(app, name) for app in apps for name in hooks
         }
-        for path, handler in (("/healthz", health.healthz), ("/readyz", health.readyz)):
-            self._routes[path] = Route(path, {"GET": handler, "HEAD": handler})
+        self._routes |= {path: Route(path, handlers) for path, handlers in fixed.items()}
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """Answer one request; errors are JSON, and everything is counted."""

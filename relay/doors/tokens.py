@@ -21,7 +21,16 @@ class Tokens:
     """
 
     def __init__(self, tokens: Iterable[str]) -> None:
+        self.renew(tokens)
+
+    def renew(self, tokens: Iterable[str]) -> None:
+        """Take others from now on."""
         self._digests = [_digest(token) for token in tokens]
+
+    @property
+    def are_none(self) -> bool:
+        """Whether there is no secret at all, so that nobody can present one."""
+        return not self._digests
 
     def admit(self, presented: Iterable[str]) -> bool:
         """Return whether one of the presented tokens is one of these."""

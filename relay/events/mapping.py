@@ -73,6 +73,7 @@ class MappedEvent(NamedTuple):
         event_type: Amplitude's name of the event.
         time_ms: When it happened, in UTC epoch milliseconds.
         body: The JSON object of the event, exactly as it is uploaded.
+        scope: Whose events the insert id tells apart; None: all that come from OneSignal.
     """
 
     insert_id: str
@@ -81,6 +82,7 @@ class MappedEvent(NamedTuple):
     event_type: str
     time_ms: int
     body: bytes
+    scope: str | None = None
 
 
 class Filtered(Enum):
@@ -164,9 +166,14 @@ def _present(texts: Mapping[str, str | None]) -> dict[str, str]:
     return {name: text[:_MAX_CHARACTERS] for name, text in texts.items() if text}
 
 
+def is_refused_id(text: str) -> bool:
+    """Return whether Amplitude takes a text for nobody's id."""
+    return text.strip().lower() in _REFUSED_IDS
+
+
 def _usable_id(text: str | None) -> str | None:
     """Return an id as it is, or None if Amplitude would refuse it."""
-    if text is None or len(text) > _MAX_CHARACTERS or text.strip().lower() in _REFUSED_IDS:
+    if text is None or len(text) > _MAX_CHARACTERS or is_refused_id(text):
         return None
     return text
 

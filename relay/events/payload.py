@@ -35,8 +35,20 @@ def parse_body(raw: bytes) -> list[object]:
     Raises:
         PayloadError: `broken_json`, if it is not one JSON document.
     """
-    document = _parse(raw.removeprefix(codecs.BOM_UTF8))
+    document = parse_document(raw)
     return document if isinstance(document, list) else [document]
+
+
+def parse_document(raw: bytes) -> object:
+    """Return the one value that a JSON body is, all digits of its numbers kept.
+
+    Args:
+        raw: The decompressed body, in UTF-8.
+
+    Raises:
+        PayloadError: `broken_json`, if it is not one JSON document.
+    """
+    return _parse(raw.removeprefix(codecs.BOM_UTF8))
 
 
 def read_record(element: object) -> Record:

@@ -1,6 +1,13 @@
 """The text a JSON value stands for; what says nothing is treated as if it were not there."""
 
+import json
 from collections.abc import Iterator
+
+
+class _Written(str):
+    """A piece that is JSON already."""
+
+    __slots__ = ()
 
 
 def text_of(value: object) -> str | None:
@@ -33,3 +40,33 @@ def texts_in(document: object) -> Iterator[str]:
             rest += value
         elif value is not None:
             yield str(value)
+
+
+def json_of(document: object) -> bytes:
+    """Return a JSON document as JSON, however deeply it is nested."""
+    try:
+        text = json.dumps(document, ensure_ascii=False)
+    except RecursionError:  # the parser goes deeper than the encoder
+        text = "".join(_pieces_of(document))
+    return text.encode(errors="replace")
+
+
+def _pieces_of(document: object) -> Iterator[str]:
+    rest = [document]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, _Written):
+            yield value
+        elif isinstance(value, dict):
+            rest.append(_Written("}"))
+            for place, (name, inner) in enumerate(reversed(value.items()), start=1):
+                comma = "," if place < len(value) else ""
+                rest += (inner, _Written(f"{comma}{json.dumps(name, ensure_ascii=False)}:"))
+            yield "{"
+        elif isinstance(value, list):
+            rest.append(_Written("]"))
+            for place, inner in enumerate(reversed(value), start=1):
+                rest += (inner, _Written("," if place < len(value) else ""))
+            yield "["
+        else:
+            yield json.dumps(value, ensure_ascii=False)

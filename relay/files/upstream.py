@@ -11,9 +11,11 @@ from http import HTTPStatus
 from typing import Final, NamedTuple
 
 import aiohttp
+import anyio
 import orjson
 from yarl import URL
 
+from relay.amplitude.events_api import explain
 from relay.errors import FileRejected, UpstreamUnavailable
 from relay.files.unpack import PIECE_BYTES
 
@@ -76,10 +78,7 @@ def transport_failures(doing: str, timeout_s: float) -> Iterator[None]:
     except TimeoutError as error:
         raise UpstreamUnavailable(f"{doing}: it took longer than {timeout_s:g} s.") from error
     except (aiohttp.ClientError, OSError) as error:
-        reason = getattr(error, "strerror", None)
-        name = type(error).__name__
-        detail = f"{doing}: {f'{name}: {reason}' if reason else name}."
-        raise UpstreamUnavailable(detail) from error
+        raise UpstreamUnavailable(f"{doing}: {explain(error)}.") from error
 
 
 async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
@@ -110,13 +109,14 @@ async def start_download(
         session: Carries the request; it must not have credentials of its own.
         url: Where the file is.
         doing: What the service did not do if this fails, as the beginning of a sentence.
-        idle_s: How long nothing may come, now and between the parts of the body.
+        idle_s: How long the head may take, and how long nothing may come of the body.
         headers: Sent along.
 
     Raises:
         UpstreamUnavailable: If no answer comes.
     """
-    with transport_failures(doing, idle_s):
+    # The time between two bytes is no measure: a head that drips would never be late.
+    with transport_failures(doing, idle_s), anyio.fail_after(idle_s):
         return await session.get(
             url,
             headers={**(headers or {}), "Accept-Encoding": "gzip"},

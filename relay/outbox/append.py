@@ -62,7 +62,7 @@ class Append:
         known, fresh, seqs = self._keys.days, self.fresh, self._seqs
         for place, intake in enumerate(self.intakes):
             for event in intake.events:
-                key = event_key(intake.app, event.insert_id)
+                key = event_key(intake.app, event.insert_id, event.scope)
                 if key in known or key in fresh:
                     continue
                 fresh[key] = intake.received_at // DAY_MS

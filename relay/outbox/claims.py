@@ -17,6 +17,7 @@ from relay.database.database import Database
 from relay.outbox.ledger import Counts, Ledger
 from relay.outbox.spans import decode_spans, encode_spans
 from relay.outbox.sql import SQL
+from relay.outbox.timeline import Timeline
 
 
 class Waiting(NamedTuple):
@@ -29,7 +30,7 @@ class Waiting(NamedTuple):
         user_id: Its user, None if anonymous.
         size_bytes: Length of its body.
         accepted_at: Epoch milliseconds.
-        first_tried_at: Epoch milliseconds of its first upload, None if untried.
+        first_tried_at: Instant of its first upload in the outbox's own time, None if untried.
         attempts: Uploads so far.
     """
 
@@ -104,15 +105,22 @@ class Claims:
     """Reads what waits, and records claims and their settlement.
 
     Attributes:
+        timeline: The time that instants of tries are of.
         has_gaps: Whether events were removed that a sender may have in hand; their settlement
             must not count them.
     """
 
     def __init__(
-        self, database: Database, ledger: Ledger, last_id: int, unpruned: Collection[int]
+        self,
+        database: Database,
+        ledger: Ledger,
+        timeline: Timeline,
+        last_id: int,
+        unpruned: Collection[int],
     ) -> None:
         self._database = database
         self._ledger = ledger
+        self.timeline = timeline
         self._ids = count(last_id + 1)
         self._unpruned = frozenset(unpruned)
         self.has_gaps = False
@@ -164,7 +172,8 @@ class Claims:
         """
         claim = Claim(next(self._ids), app, events)
         spans = encode_spans(event.seq for event in events)
-        row = {"id": claim.id, "app": app, "started_at": now_ms, "spans": spans}
+        started_at = self.timeline.place(now_ms)
+        row = {"id": claim.id, "app": app, "started_at": started_at, "spans": spans}
         await self._database.execute(SQL["open_claim"], row)
         return claim
 
@@ -181,7 +190,9 @@ class Claims:
 
         def change(raw: sqlite3.Connection) -> int:
             left = _present(raw, settlement) if self.has_gaps else settlement
-            _settle(raw, claim, left, now_ms)
+            _settle(raw, claim, left)
+            if left.dead:
+                _bury(raw, left.dead, self.timeline, now_ms)
             return len(left.delivered) + len(left.dead)
 
         await self._database.submit(change, on_commit=self._ledger.settled).wait()
@@ -202,13 +213,11 @@ def _present(raw: sqlite3.Connection, settlement: Settlement) -> Settlement:
     )
 
 
-def _settle(raw: sqlite3.Connection, claim: Claim, settlement: Settlement, now_ms: int) -> None:
+def _settle(raw: sqlite3.Connection, claim: Claim, settlement: Settlement) -> None:
     if settlement.delivered:
         spans = encode_spans(event.seq for event in settlement.delivered)
         last_seq = max(event.seq for event in settlement.delivered)
         raw.execute(SQL["add_receipt"], {"last_seq": last_seq, "spans": spans})
-    if settlement.dead:
-        _bury(raw, settlement.dead, now_ms)
     if settlement.released:
         tries = [(event.seq, event.first_tried_at, event.attempts) for event in settlement.released]
         raw.execute(SQL["keep_tries"], {"tries": _json(tries)})
@@ -218,7 +227,9 @@ def _settle(raw: sqlite3.Connection, claim: Claim, settlement: Settlement, now_m
     step.move(raw, claim.app)
 
 
-def _bury(raw: sqlite3.Connection, deaths: Sequence[Death], now_ms: int) -> None:
+def _bury(
+    raw: sqlite3.Connection, deaths: Sequence[Death], timeline: Timeline, now_ms: int
+) -> None:
     """Move events to the dead letters, their keys to the remembered ones."""
     rows = _json(
         [
@@ -227,7 +238,7 @@ def _bury(raw: sqlite3.Connection, deaths: Sequence[Death], now_ms: int) -> None
                 death.reason,
                 death.detail,
                 death.event.attempts,
-                death.event.first_tried_at,
+                timeline.show(death.event.first_tried_at),
             )
             for death in deaths
         ]

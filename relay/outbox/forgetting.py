@@ -100,6 +100,7 @@ def _remove_events(app: int, seqs: Sequence[int], raw: sqlite3.Connection) -> in
     pending = [seq for seq in seqs if seq not in delivered]
     named = orjson.dumps(pending).decode()
     discarded = raw.execute(SQL["drop_named"], {"seqs": named}).rowcount
+    raw.execute(SQL["drop_named_tries"], {"seqs": named})
     rest = orjson.dumps([seq for seq in seqs if seq in delivered]).decode()
     raw.execute(SQL["drop_named"], {"seqs": rest})
     Counts(discarded=discarded).move(raw, app)

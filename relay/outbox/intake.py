@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import NamedTuple
 
+import orjson
+
 from relay.events.mapping import MappedEvent
 
 DAY_MS = 86_400_000
 KEY_BYTES = 16
+_SCOPED = b"scoped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,12 @@ class Keys:
         return len(self.days)
 
 
-def event_key(app: int, insert_id: str) -> bytes:
-    """Return the 16 bytes that stand for an event of an app, now and in 30 days."""
-    return blake2b(b"%d:%b" % (app, insert_id.encode()), digest_size=KEY_BYTES).digest()
+def event_key(app: int, insert_id: str, scope: str | None = None) -> bytes:
+    """Return the 16 bytes that stand for an event of an app, now and in 30 days.
+
+    An insert id within a scope is never taken for the same one in another scope or in none.
+    """
+    if scope is None:
+        return blake2b(b"%d:%b" % (app, insert_id.encode()), digest_size=KEY_BYTES).digest()
+    named = orjson.dumps([app, scope, insert_id])
+    return blake2b(named, digest_size=KEY_BYTES, person=_SCOPED).digest()

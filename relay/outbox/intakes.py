@@ -21,6 +21,7 @@ class Intakes:
     """The way into the outbox.
 
     Attributes:
+        max_events: Pending events past which new ones are refused.
         waiting_bytes: Bodies in memory that wait for their sync.
         waiting_events: Events in memory that wait for their sync.
     """
@@ -32,7 +33,7 @@ class Intakes:
         self._ledger = ledger
         self._keys = keys
         self._seqs = seqs
-        self._max_events = max_events
+        self.max_events = max_events
         self._listeners: dict[int, Callable[[int], None]] = {}
         self._open: Append | None = None
         self._ticket: Ticket[list[Taken]] | None = None
@@ -50,7 +51,7 @@ class Intakes:
         events, size_bytes = len(intake.events), intake.size_bytes()
         if self.waiting_bytes and self.waiting_bytes + size_bytes > MAX_WAITING_BYTES:
             raise StoreFull("too much waits for the disk")
-        if events and self._ledger.pending + self.waiting_events + events > self._max_events:
+        if events and self._ledger.pending + self.waiting_events + events > self.max_events:
             await self._refuse_new_events(intake)
         if self._open is None or self._ticket is None or self._ticket.is_taken:
             self._open = Append(self._keys, self._seqs)
@@ -74,7 +75,7 @@ class Intakes:
 
     async def _refuse_new_events(self, intake: Intake) -> None:
         """Raise unless the outbox has room for those events of a body that are new."""
-        keys = {event_key(intake.app, event.insert_id) for event in intake.events}
+        keys = {event_key(intake.app, event.insert_id, event.scope) for event in intake.events}
         unknown = [key for key in keys if key not in self._keys.days]
 
         def count(raw: sqlite3.Connection) -> int:
@@ -83,11 +84,13 @@ class Intakes:
             )
 
         new = await self._database.read(count)
-        if new and self._ledger.pending + self.waiting_events + new > self._max_events:
-            raise StoreFull(f"the outbox holds its {self._max_events} events")
+        if new and self._ledger.pending + self.waiting_events + new > self.max_events:
+            raise StoreFull(f"the outbox holds its {self.max_events} events")
 
     def _committed(self, append: Append, taken: Sequence[Taken]) -> None:
         """Let memory follow the disk, then wake whoever delivers."""
+        if self._open is append:
+            self._open = self._ticket = None  # its bodies need not stay until the next ones come
         self._keys.days.update(append.fresh)
         self._keys.last_seq = max(self._keys.last_seq, append.last_seq)
         self._ledger.pending += sum(answer.accepted for answer in taken)

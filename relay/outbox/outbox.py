@@ -6,12 +6,16 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import anyio
 
+from relay.clock import Clock, SystemClock
 from relay.database.database import Database, open_database
+from relay.database.mending import distrust, mend
+from relay.database.tally import Tally, tally_path
 from relay.errors import StoreBusy, StoreFailed
 from relay.outbox.claims import Claims, rescue
 from relay.outbox.dead_letters import DeadLetters
@@ -19,10 +23,12 @@ from relay.outbox.forgetting import OutboxForgetting
 from relay.outbox.intake import DAY_MS, Keys
 from relay.outbox.intakes import Intakes
 from relay.outbox.ledger import Ledger
+from relay.outbox.mending import outbox_keeping, read_note
 from relay.outbox.messages import Messages
 from relay.outbox.quarantine import Quarantine
 from relay.outbox.retention import Retention
 from relay.outbox.sql import MIGRATIONS, SQL
+from relay.outbox.timeline import Timeline
 from relay.pulse import Pulse
 
 DATABASE_NAME = "outbox.db"
@@ -99,10 +105,12 @@ async def open_outbox(
     max_events: int,
     pulse: Pulse,
     make_room: Callable[[], None] = lambda: None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Outbox]:
     """Open the outbox of a folder this process has locked, with its writer running.
 
-    Events that a former process had in hand are pending again.
+    Events that a former process had in hand are pending again. A damaged database is set aside
+    first, and what can be read of it is saved.
 
     Args:
         folder: The data directory.
@@ -110,25 +118,47 @@ async def open_outbox(
         max_events: Pending events past which new ones are refused.
         pulse: The writer's sign of life.
         make_room: Called when the disk is full; may give up space.
+        clock: The time; the machine's if there is none.
 
     Raises:
         StoreError: If the database does not serve.
     """
-    async with (
-        open_database(folder / DATABASE_NAME, MIGRATIONS, pulse, make_room) as database,
-        anyio.create_task_group() as group,
-    ):
+    path, clock = folder / DATABASE_NAME, clock or SystemClock()
+    mending = partial(mend, path, outbox_keeping(apps), clock.now_ms())
+    await anyio.to_thread.run_sync(mending)
+    tally = Tally(tally_path(path), read_note)
+    with distrust(path):
+        async with (
+            open_database(path, MIGRATIONS, pulse, make_room, tally) as database,
+            begin_outbox(database, apps, max_events=max_events, clock=clock) as outbox,
+        ):
+            yield outbox
+
+
+@asynccontextmanager
+async def begin_outbox(
+    database: Database,
+    apps: Collection[str],
+    *,
+    max_events: int,
+    clock: Clock | None = None,
+) -> AsyncIterator[Outbox]:
+    """Run the writer of an open database, as `open_outbox` does; commit all at the end."""
+    async with anyio.create_task_group() as group:
         await group.start(database.run, name="outbox writer")
-        yield await _assemble(database, apps, max_events)
+        yield await _assemble(database, apps, clock or SystemClock(), max_events)
         await database.flush()
         group.cancel_scope.cancel()
 
 
-async def _assemble(database: Database, apps: Collection[str], max_events: int) -> Outbox:
+async def _assemble(
+    database: Database, apps: Collection[str], clock: Clock, max_events: int
+) -> Outbox:
     found = await database.write(_recover)
+    timeline = await Timeline.load(database, clock)
     ledger = await Ledger.load(database, apps)
     seqs = count(found.last_seq + 1)
-    claims = Claims(database, ledger, found.last_claim, found.unpruned)
+    claims = Claims(database, ledger, timeline, found.last_claim, found.unpruned)
     dead_letters = DeadLetters(database, ledger, seqs)
     quarantine = Quarantine(database, ledger)
     return Outbox(
@@ -139,7 +169,7 @@ async def _assemble(database: Database, apps: Collection[str], max_events: int) 
         dead_letters=dead_letters,
         quarantine=quarantine,
         messages=Messages(database),
-        retention=Retention(database, found.keys),
+        retention=Retention(database, found.keys, timeline),
         forgetting=OutboxForgetting(database, ledger, claims, dead_letters, quarantine),
     )
 

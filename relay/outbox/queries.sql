@@ -44,8 +44,11 @@ SELECT 1 FROM seen_days CROSS JOIN seen ON seen.day = seen_days.day AND seen.key
 SELECT seq FROM events WHERE seq BETWEEN :first AND :last;
 
 -- name: last_seq
+-- The highest sequence number ever given that anything still speaks of; a forgotten user's events
+-- leave no row, but the receipts of the delivered ones stand.
 SELECT max(
     coalesce((SELECT max(seq) FROM events), 0),
+    coalesce((SELECT max(last_seq) FROM receipts), 0),
     coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'dead_letters'), 0),
     (SELECT folded_seq FROM marks)
 );
@@ -120,6 +123,17 @@ SELECT e.seq FROM json_each(:seqs) AS j CROSS JOIN events AS e ON e.seq = j.valu
 
 -- name: accepted_at
 SELECT accepted_at FROM events WHERE seq = :seq;
+
+-- name: clock
+-- How far the wall clock has leapt, and the newest instant of the outbox's own time.
+SELECT clock_ahead_ms, (
+    SELECT max(at) FROM (
+        SELECT max(started_at) AS at FROM claims UNION ALL SELECT max(first_tried_at) FROM tries
+    )
+) FROM marks;
+
+-- name: note_clock
+UPDATE marks SET clock_ahead_ms = :ahead_ms;
 
 -- name: open_claim
 INSERT INTO claims (id, app, started_at, attempts, spans)
@@ -315,3 +329,6 @@ WHERE app = :app AND (
 
 -- name: drop_named
 DELETE FROM events WHERE seq IN (SELECT value FROM json_each(:seqs));
+
+-- name: drop_named_tries
+DELETE FROM tries WHERE seq IN (SELECT value FROM json_each(:seqs));

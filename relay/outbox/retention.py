@@ -18,6 +18,7 @@ from relay.database.database import Database
 from relay.database.space import vacuum
 from relay.outbox.intake import Keys
 from relay.outbox.sql import SQL
+from relay.outbox.timeline import Timeline
 
 SEEN_DAYS = 31
 """Days a key is remembered: 30 whole ones after the day of acceptance."""
@@ -38,9 +39,10 @@ EXPIRE_CHUNK = 2_000
 class Retention:
     """Keeps the outbox from growing without bound."""
 
-    def __init__(self, database: Database, keys: Keys) -> None:
+    def __init__(self, database: Database, keys: Keys, timeline: Timeline) -> None:
         self._database = database
         self._keys = keys
+        self._timeline = timeline
 
     @property
     def unfolded(self) -> int:
@@ -84,6 +86,10 @@ class Retention:
             today: UTC days since 1970.
         """
         return await self._database.write(partial(_expire, today))
+
+    async def note_clock(self) -> float:
+        """Write down how far the wall clock leapt since the last call; return the seconds."""
+        return await self._timeline.keep()
 
     async def vacuum(self, pages: int) -> None:
         """Give up to `pages` free pages back to the file system."""

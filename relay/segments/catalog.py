@@ -63,17 +63,26 @@ class ListedCohort(NamedTuple):
 class Catalog:
     """The apps and their cohorts."""
 
-    def __init__(self, database: Database, numbers: Mapping[str, int]) -> None:
+    def __init__(self, database: Database, numbers: dict[str, int]) -> None:
         self._database = database
         self._numbers = numbers
 
     @classmethod
     async def load(cls, database: Database, apps: Mapping[str, AppRules], now_ms: int) -> "Catalog":
         """Give each app a number, if it has none, and let its segments follow its settings."""
-        numbers: dict[str, int] = {}
+        catalog = cls(database, {})
+        await catalog.follow(apps, now_ms)
+        return catalog
+
+    async def follow(self, apps: Mapping[str, AppRules], now_ms: int) -> None:
+        """Let the segments of these apps follow their settings, from now on.
+
+        Raises:
+            StoreFull: If there is no room for it now.
+            StoreFailed: If the disk failed.
+        """
         for app, rules in apps.items():
-            numbers[app] = await database.write(partial(_set_app, app, rules, now_ms))
-        return cls(database, numbers)
+            self._numbers[app] = await self._database.write(partial(_set_app, app, rules, now_ms))
 
     @property
     def apps(self) -> Collection[str]:

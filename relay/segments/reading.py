@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 from anyio import CapacityLimiter, move_on_after
 
 from relay.database.connection import Connection, open_connection
-from relay.database.database import Database, Row, translate
+from relay.database.database import Database, Row
+from relay.database.failures import translate
 from relay.errors import StoreFull
 from relay.segments.decisions import UNDOABLE_RUNS
 from relay.segments.sql import SQL

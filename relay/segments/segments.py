@@ -3,16 +3,20 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import anyio
 
 from relay.database.database import Database, open_database
+from relay.database.mending import distrust, mend
+from relay.database.tally import Tally, tally_path
 from relay.pulse import Pulse
 from relay.segments.catalog import AppRules, Catalog
 from relay.segments.decisions import Decisions
 from relay.segments.directory import Directory
 from relay.segments.forgetting import Forgetting, Forgotten
+from relay.segments.mending import KEEPING, NoteReader
 from relay.segments.reading import Reading
 from relay.segments.retention import Retention
 from relay.segments.sorting import remove_leftovers
@@ -56,6 +60,8 @@ async def open_segments(
 ) -> AsyncIterator[Segments]:
     """Open the segment table of a folder this process has locked, with its writer running.
 
+    A damaged database is set aside first, and what can be read of it is saved.
+
     Args:
         folder: The data directory.
         apps: What the settings say of each app's segments.
@@ -68,14 +74,17 @@ async def open_segments(
     """
     path = folder / DATABASE_NAME
     remove_leftovers(folder)
-    async with (
-        open_database(path, MIGRATIONS, pulse) as database,
-        anyio.create_task_group() as group,
-    ):
-        await group.start(database.run, name="segments writer")
-        yield await _assemble(database, path, apps, now_ms)
-        await database.flush()
-        group.cancel_scope.cancel()
+    await anyio.to_thread.run_sync(partial(mend, path, KEEPING, now_ms))
+    tally = Tally(tally_path(path), NoteReader())
+    with distrust(path):
+        async with (
+            open_database(path, MIGRATIONS, pulse, tally=tally) as database,
+            anyio.create_task_group() as group,
+        ):
+            await group.start(database.run, name="segments writer")
+            yield await _assemble(database, path, apps, now_ms)
+            await database.flush()
+            group.cancel_scope.cancel()
 
 
 async def _assemble(

@@ -33,6 +33,7 @@ def from_text(parse: Callable[[str], object]) -> BeforeValidator:
 
 LOWER_CASE = from_text(str.lower)
 ADDRESS = (from_text(parse_address), Hint("host:port, such as 127.0.0.1:8080 or [::1]:8080"))
+FILE = Hint("the path of a file")
 SECRET = (from_text(parse_secret), Hint("one line of text", is_secret=True))
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 Ratio = Annotated[float, Field(allow_inf_nan=False)]

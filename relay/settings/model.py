@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from relay.settings.app import AppSettings
-from relay.settings.fields import ADDRESS, LOWER_CASE, SECRET, Hint
+from relay.settings.fields import ADDRESS, FILE, LOWER_CASE, SECRET, Hint
 from relay.settings.sections import (
     MAX_UPLOAD_BYTES,
     CohortSettings,
@@ -55,6 +55,18 @@ class Settings(BaseSettings):
         None,
         validate_default=True,
         description="Bearer token of the admin door; required unless that door is on loopback.",
+    )
+    tls_cert_file: Annotated[Path | None, FILE] = Field(
+        None, description="The public door's certificate chain in PEM: the door then speaks TLS."
+    )
+    tls_key_file: Annotated[Path | None, FILE] = Field(
+        None, validate_default=True, description="Its private key in PEM, not encrypted."
+    )
+    admin_tls_cert_file: Annotated[Path | None, FILE] = Field(
+        None, description="The admin door's certificate chain in PEM: the door then speaks TLS."
+    )
+    admin_tls_key_file: Annotated[Path | None, FILE] = Field(
+        None, validate_default=True, description="Its private key in PEM, not encrypted."
     )
     log_level: Annotated[LogLevel, LOWER_CASE] = Field(
         "info", description="The least important lines to log."
@@ -105,6 +117,14 @@ class Settings(BaseSettings):
         if token is None and door is not None and not door.is_loopback:
             raise ValueError(f"a token, as RELAY_ADMIN_LISTEN ({door}) is not on loopback")
         return token
+
+    @field_validator("tls_key_file", "admin_tls_key_file")
+    @classmethod
+    def _key_goes_with_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        name = (info.field_name or "").replace("key", "cert")
+        if (key is None) != (info.data.get(name) is None):
+            raise ValueError(f"both it and RELAY_{name.upper()}, or neither")
+        return key
 
     @field_validator("apps")
     @classmethod

@@ -1,8 +1,7 @@
 """Reads a trace of system calls and says which answers were given before a sync.
 
-Pure. `strace` writes a line per call in the order in which calls begin and end: a call that
-another thread overtakes is written in two parts. An event is durable once an `fdatasync` of
-the log that began after the event was written has ended; a 200 must not begin before.
+Pure. An event is durable once an `fdatasync` of the log that began after the event was written
+has ended; a 200 must not begin before.
 """
 
 import re
@@ -10,19 +9,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from tests.crash.tracing import Begun, Call, follow
+
 CALLS: Final = "read,recvfrom,write,writev,sendto,sendmsg,pwrite64,fdatasync,fsync"
 LOG_NAME: Final = "outbox.db-wal"
 
-_CALL: Final = re.compile(r"(?:\[pid +)?(?P<pid>\d+)?\]? ?(?P<name>\w+)\((?P<file>\d+<[^>]*>)")
-_RESUMED: Final = re.compile(r"(?:\[pid +)?(?P<pid>\d+)?\]? ?<\.\.\. (?P<name>\w+) resumed>")
 _ID: Final = re.compile(
     r'\\"(?:insert_)?id\\": ?\\"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\\"'
 )
 _RECEIVING: Final = frozenset({"read", "recvfrom"})
 _SENDING: Final = frozenset({"write", "writev", "sendto", "sendmsg"})
-_UNFINISHED: Final = "<unfinished ...>"
 _OK_HEAD: Final = '"HTTP/1.1 200 OK'
-_DONE: Final = " = 0"
 
 
 @dataclass(slots=True)
@@ -40,46 +37,20 @@ class Verdict:
     early: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Call:
-    pid: str
-    name: str
-    file: str
-    text: str
-    covers: frozenset[str] = frozenset()
-
-
 class _Reader:
-    """Follows a trace line by line."""
+    """Follows a trace call by call."""
 
     def __init__(self) -> None:
         self.verdict = Verdict()
-        self._open: dict[str, _Call] = {}
         self._asked: dict[str, list[str]] = {}
         self._written: set[str] = set()
+        self._covered: dict[int, set[str]] = {}
         self._durable: set[str] = set()
 
-    def read(self, line: str) -> None:
-        """Take one line in."""
-        resumed = _RESUMED.match(line)
-        if resumed:
-            call = self._open.pop(resumed["pid"] or "", None)
-            if call is not None:
-                self._end(call, line)
-            return
-        begun = _CALL.match(line)
-        if begun is None:
-            return
-        call = _Call(begun["pid"] or "", begun["name"], begun["file"], line)
-        self._begin(call)
-        if line.endswith(_UNFINISHED):
-            self._open[call.pid] = call
-        else:
-            self._end(call, line)
-
-    def _begin(self, call: _Call) -> None:
+    def begin(self, call: Call) -> None:
+        """Take the beginning of a call in."""
         if call.name == "fdatasync":
-            call.covers = frozenset(self._written)
+            self._covered[id(call)] = set(self._written)
         elif call.name in _SENDING and _OK_HEAD in call.text:
             self._answer(call.file)
 
@@ -89,22 +60,28 @@ class _Reader:
             if name not in self._durable:
                 self.verdict.early.append(name)
 
-    def _end(self, call: _Call, line: str) -> None:
+    def end(self, call: Call) -> None:
+        """Take the end of a call in."""
         is_log = LOG_NAME in call.file
         if call.name in _RECEIVING:
-            ids = _ID.findall(call.text) or _ID.findall(line)
+            ids = _ID.findall(call.text)
             if ids:
                 self._asked.setdefault(call.file, []).append(ids[0])
         elif call.name == "pwrite64" and is_log:
             self._written.update(_ID.findall(call.text))
-        elif call.name == "fdatasync" and is_log and line.rstrip().endswith(_DONE):
-            self.verdict.syncs += 1
-            self._durable |= call.covers
+        elif call.name == "fdatasync":
+            covered = self._covered.pop(id(call), set())
+            if is_log and call.result == 0:
+                self.verdict.syncs += 1
+                self._durable |= covered
 
 
 def judge_trace(lines: Iterable[str]) -> Verdict:
     """Return which answers a trace shows to have come too early."""
     reader = _Reader()
-    for line in lines:
-        reader.read(line)
+    for step in follow(lines):
+        if isinstance(step, Begun):
+            reader.begin(step.call)
+        else:
+            reader.end(step.call)
     return reader.verdict

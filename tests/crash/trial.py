@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from pathlib import Path
 from random import Random
 from time import monotonic
+from typing import TypeAlias
 
 import anyio
 
@@ -37,6 +39,9 @@ STUBBORN = StreamOptions(
     shuffle=5,
 )
 """A stream that repeats, mixes and spoils events, and that never gives one up."""
+
+Tracer: TypeAlias = Sequence[str]
+"""A command that runs the daemon, with its options."""
 
 MISFORTUNES = ("503", "stored_500", "stored_reset", "429", "200_cut", "stored_504", "200_html")
 
@@ -137,12 +142,20 @@ class Trial:
         """Ids of all events answered with 200."""
         return self.own | self.stream.oracle.acknowledged.keys()
 
-    async def run(self, ends: Iterable[Callable[[Life], Awaitable[None]]]) -> Outcome:
-        """Bring the daemon to each of its ends under traffic; return what is left at last."""
+    async def run(
+        self, ends: Iterable[Callable[[Life], Awaitable[None]]], *, tracers: Iterable[Tracer] = ()
+    ) -> Outcome:
+        """Bring the daemon to each of its ends under traffic; return what is left at last.
+
+        Args:
+            ends: What is done with each life.
+            tracers: What each life runs under; those beyond run by themselves.
+        """
+        under = chain(tracers, repeat(()))
         async with anyio.create_task_group() as traffic:
             traffic.start_soon(self._send, name="traffic")
             for end in ends:
-                async with living(self.relay) as life:
+                async with living(self.relay, under=next(under)) as life:
                     await end(life)
             self.amplitude.faults.clear()
             async with living(self.relay) as life:

@@ -131,6 +131,16 @@ async def test_what_is_no_event_is_kept_raw_and_answered_200(
             assert items[0]["body"].encode() == body
 
 
+async def test_the_deepest_members_of_an_array_are_kept_beside_its_events(tmp_path: Path) -> None:
+    """What is nested deeper than Python's encoder goes is still no reason for an error answer."""
+    deep = b"[" * 1_010 + b"]" * 1_010
+    async with running_relay(tmp_path, offline()) as relay:
+        answer = await relay.post(b"[%b,%b]" % (deep, orjson.dumps(event(1))))
+        assert (answer.status, answer.json) == (200, counts(accepted=1, quarantined=1))
+        (item,) = (await relay.api("GET", "/quarantine")).json["items"]
+        assert item["body"].encode() == deep
+
+
 async def test_gzip_is_read_and_broken_gzip_is_kept(tmp_path: Path) -> None:
     """Compressed bodies are events too; what cannot be unpacked goes raw into quarantine."""
     async with running_relay(tmp_path, offline()) as relay:

@@ -14,7 +14,7 @@ from relay.cli.key_check import KeyAnswer, Knowledge, Whereabouts, locate
 from relay.cli.online_check import ask_for_pair
 from relay.sandbox.amplitude import AmplitudeStandIn, running
 from relay.sandbox.cohorts import CohortsStandIn
-from tests.support.command_line import API_KEY, APP_ID, SECRETS, CommandLine
+from tests.support.command_line import API_KEY, APP_ID, SECRETS, CommandLine, free_port
 from tests.unit.cli.filled import fill
 
 SECRET_KEY = "secret-key-of-the-test"
@@ -240,3 +240,44 @@ async def test_a_secret_key_is_found_in_its_region(
         ask = partial(ask_for_pair, session, API_KEY, SECRET_KEY)
         where = await locate(ask, str(one).rstrip("/"), str(two).rstrip("/"))
     assert where == expected
+
+
+async def test_keys_in_each_others_place_are_told(tmp_path: Path) -> None:
+    """They look alike, and stand side by side in Amplitude's settings."""
+    async with (
+        running(AmplitudeStandIn([API_KEY]).app()) as ingest,
+        running(CohortsStandIn({API_KEY: SECRET_KEY}).app()) as cohorts,
+    ):
+        relay = CommandLine(
+            tmp_path,
+            RELAY_APPS__SHOP__AMPLITUDE_INGEST_URL=str(ingest).rstrip("/"),
+            RELAY_APPS__SHOP__AMPLITUDE_COHORTS_URL=str(cohorts).rstrip("/"),
+            RELAY_APPS__SHOP__AMPLITUDE_API_KEY=SECRET_KEY,
+            RELAY_APPS__SHOP__AMPLITUDE_SECRET_KEY=API_KEY,
+        )
+        done = await relay.run("check", "--online")
+    assert done.code == 1
+    assert "API key and secret key stand in each other's place" in done.out
+    assert not any(key in done.out + done.err for key in (API_KEY, SECRET_KEY))
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        ("http://nowhere.invalid", "not reached: the name of its host is not found"),
+        ("http://127.0.0.1:{}", "not reached: Connection refused"),
+    ],
+)
+async def test_a_host_that_is_not_reached_is_told_in_words(
+    tmp_path: Path, host: str, told: str
+) -> None:
+    """Not in those of the libraries."""
+    origin = host.format(free_port())
+    done = await CommandLine(
+        tmp_path,
+        RELAY_APPS__SHOP__AMPLITUDE_INGEST_URL=origin,
+        RELAY_APPS__SHOP__ONESIGNAL_API_URL=origin,
+        RELAY_APPS__SHOP__ONESIGNAL_API_KEY=ONESIGNAL_KEY,
+    ).run("check", "--online")
+    assert done.code == 1
+    assert done.out.count(f"{origin}: {told}") == 2

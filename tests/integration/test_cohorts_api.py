@@ -185,6 +185,7 @@ async def test_ids_are_escaped_in_paths() -> None:
         (200, b'{"request_id":"r1"}', True),
         (200, b'{"async_status":"JOB INPROGRESS"}', False),
         (200, b'{"async_status":"Job In Progress"}', False),
+        (200, b'{"async_status":' + b"[" * 1_000 + b"]" * 1_000 + b"}", True),
     ],
 )
 async def test_the_status_decides_whether_an_export_is_done(

@@ -11,8 +11,9 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from relay.database.connection import open_connection
-from relay.database.database import Database, open_database, translate
-from relay.errors import SchemaTooNew, StoreFailed, StoreFull
+from relay.database.database import Database, open_database
+from relay.database.failures import translate
+from relay.errors import SchemaTooNew, StoreDamaged, StoreFailed, StoreFull
 from relay.pulse import Pulse
 from tests.support.clocks import FakeClock
 
@@ -249,7 +250,7 @@ async def _answers(path: Path, *changes: Callable[[sqlite3.Connection], str]) ->
     "code",
     [
         *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_WRITE),
-        *(sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN),
+        *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN),
     ],
 )
 async def test_a_failing_disk_ends_the_writer_and_refuses_everything(
@@ -257,6 +258,21 @@ async def test_a_failing_disk_ends_the_writer_and_refuses_everything(
 ) -> None:
     """After a failed sync nothing is believed until the next start."""
     assert await _answers(tmp_path / "a.db", _failing(code)) == [StoreFailed, StoreFailed]
+
+
+async def test_damage_ends_the_writer_too(tmp_path: Path) -> None:
+    """The next start mends it; until then nothing is believed."""
+    answers = await _answers(tmp_path / "a.db", _failing(sqlite3.SQLITE_CORRUPT))
+    assert answers == [StoreDamaged, StoreFailed]
+
+
+async def test_damage_met_by_a_reader_ends_the_writer(tmp_path: Path) -> None:
+    """Whoever meets it: only a start can mend it."""
+    with pytest.RaisesGroup(StoreDamaged, flatten_subgroups=True):
+        async with _database(tmp_path / "a.db") as database:
+            with pytest.raises(StoreDamaged):
+                await database.read(_failing(sqlite3.SQLITE_CORRUPT))
+            await anyio.sleep_forever()
 
 
 async def test_a_failed_write_fails_its_whole_group(tmp_path: Path) -> None:

@@ -196,6 +196,14 @@ async def test_a_key_in_an_error_is_cut_out() -> None:
     assert isinstance(judge_upload(reply, []), Halt)
 
 
+async def test_a_key_in_an_answer_of_absurd_depth_is_cut_out() -> None:
+    """No answer whatsoever may end the sender, or tell the key."""
+    depth = 500
+    body = b'{"error":"Invalid API key: %b","a":%b%b}' % (KEY.encode(), b"[" * depth, b"]" * depth)
+    reply = await _upload(_answering(400, body))
+    assert reply == UploadReply(400, b'{"error":"Invalid API key"}')
+
+
 @pytest.mark.parametrize("key", ["key", "API", "a", "e", "400", "error", '"', "Invalid API key"])
 async def test_cutting_a_short_key_leaves_the_meaning_of_a_bad_key(key: str) -> None:
     """A key that is a word of the answer must not turn a halt into dead letters."""

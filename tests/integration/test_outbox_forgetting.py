@@ -118,6 +118,34 @@ async def test_delivered_rows_that_still_stand_go_too(tmp_path: Path) -> None:
         assert await _sums(outbox) == (0, 2, 0, 0)
 
 
+async def test_a_number_of_a_forgotten_event_is_never_given_again(tmp_path: Path) -> None:
+    """The receipt of what was delivered stands until it is pruned, and speaks of its numbers."""
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, _of("a"))
+        claim = await _claim(outbox)
+        await outbox.claims.settle(claim, Settlement(delivered=claim.events), START_MS)
+        assert await _forget(outbox) == 1
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, mapped("b", user_id="ben"))
+        assert len(await waiting(outbox)) == 1
+        await outbox.retention.fold()
+        while await outbox.retention.prune():
+            pass
+        assert census(tmp_path).pending == ["b"]
+        assert await _sums(outbox) == (1, 1, 0, 0)
+
+
+async def test_nothing_is_left_of_a_forgotten_event_s_tries(tmp_path: Path) -> None:
+    """They would be taken for those of another event."""
+    async with running_outbox(tmp_path) as outbox:
+        await append(outbox, _of("a"))
+        claim = await _claim(outbox)
+        tried = [event._replace(first_tried_at=START_MS, attempts=1) for event in claim.events]
+        await outbox.claims.settle(claim, Settlement(released=tried), START_MS)
+        assert await _forget(outbox) == 1
+        assert _rows(tmp_path, "tries") == 0
+
+
 @pytest.mark.parametrize("user", ["none", "NA", "0", "x" * 1_025, WHO])
 async def test_an_id_that_amplitude_refuses_is_found_in_the_properties(
     tmp_path: Path, user: str

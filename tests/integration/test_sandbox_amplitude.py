@@ -33,6 +33,10 @@ class StillClock:
         """Return the same in seconds."""
         return self.at_ms / 1000
 
+    def elapsed_s(self) -> float:
+        """Return the same in seconds."""
+        return self.at_ms / 1000
+
 
 @dataclass
 class Bench:

@@ -11,6 +11,7 @@ class FakeClock:
     def __init__(self, at_ms: int = START_MS) -> None:
         self._at_ms = at_ms
         self._at_s = 1000.0
+        self._suspended_s = 0.0
 
     def now_ms(self) -> int:
         """Return the set wall time."""
@@ -20,10 +21,19 @@ class FakeClock:
         """Return the set monotonic time."""
         return self._at_s
 
+    def elapsed_s(self) -> float:
+        """Return the same, with suspensions."""
+        return self._at_s + self._suspended_s
+
     def advance(self, seconds: float) -> None:
-        """Let both times pass."""
+        """Let all times pass."""
         self._at_ms += round(seconds * 1000)
         self._at_s += seconds
+
+    def suspend(self, seconds: float) -> None:
+        """Let time pass while the machine is suspended."""
+        self._at_ms += round(seconds * 1000)
+        self._suspended_s += seconds
 
     def set_wall(self, at_ms: int) -> None:
         """Correct the wall time, as a person or a time server does."""
@@ -35,15 +45,30 @@ class LeapingClock(SystemClock):
 
     def __init__(self) -> None:
         self._ahead_s = 0.0
+        self._suspended_s = 0.0
+        self._wrong_s = 0.0
 
     def now_ms(self) -> int:
         """Return the wall time and what was leapt."""
-        return super().now_ms() + round(self._ahead_s * 1000)
+        leapt_s = self._ahead_s + self._suspended_s + self._wrong_s
+        return super().now_ms() + round(leapt_s * 1000)
 
     def monotonic_s(self) -> float:
         """Return the monotonic time and what was leapt."""
         return super().monotonic_s() + self._ahead_s
 
+    def elapsed_s(self) -> float:
+        """Return the same, with suspensions."""
+        return super().elapsed_s() + self._ahead_s + self._suspended_s
+
     def leap(self, seconds: float) -> None:
         """Let time pass at once."""
         self._ahead_s += seconds
+
+    def suspend(self, seconds: float) -> None:
+        """Let time pass while the machine is suspended."""
+        self._suspended_s += seconds
+
+    def go_wrong(self, seconds: float) -> None:
+        """Set the wall clock wrong by so much, and nothing else; 0 puts it right."""
+        self._wrong_s = seconds

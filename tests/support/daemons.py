@@ -59,6 +59,15 @@ class Life:
                 await self._changed.wait()
         return lines[count - 1]
 
+    async def comes_to(self, event: str) -> bool:
+        """Return whether a line of a kind is written before its end."""
+        with anyio.fail_after(BOOT_S):
+            while not self.logged(event):
+                if self._is_silent:
+                    return False
+                await self._changed.wait()
+        return True
+
     def kill(self) -> None:
         """End it as a power cut would."""
         if self.process.returncode is None:
@@ -96,16 +105,21 @@ class Life:
 
 
 @asynccontextmanager
-async def living(relay: CommandLine, *, under: Sequence[str] = ()) -> AsyncIterator[Life]:
+async def living(
+    relay: CommandLine, *, under: Sequence[str] = (), words: Sequence[str] = ()
+) -> AsyncIterator[Life]:
     """Start the daemon; whatever is left of it when the block ends is killed.
 
     Args:
         relay: Its configuration.
         under: A command that runs it, a tracer for example.
+        words: Further words of its command line.
     """
     failure: Exception | None = None
     process = await anyio.open_process(
-        [*under, sys.executable, "-m", "relay", "serve"], env=relay.env, stdin=subprocess.DEVNULL
+        [*under, sys.executable, "-m", "relay", "serve", *words],
+        env=relay.env,
+        stdin=subprocess.DEVNULL,
     )
     assert process.stdout is not None
     assert process.stderr is not None

@@ -141,11 +141,14 @@ class Bench:
 
 @asynccontextmanager
 async def running_delivery(
-    folder: Path, amplitude: ScriptedAmplitude, setup: DeliverySetup = SETUP
+    folder: Path,
+    amplitude: ScriptedAmplitude,
+    setup: DeliverySetup = SETUP,
+    clock: LeapingClock | None = None,
 ) -> AsyncIterator[Bench]:
     """Deliver the outbox of `folder` to `amplitude` until the body ends."""
-    clock = LeapingClock()
-    async with running_outbox(folder) as outbox:
+    clock = clock or LeapingClock()
+    async with running_outbox(folder, clock=clock) as outbox:
         meter = Meter()
         delivery = make_delivery(outbox, amplitude, meter, clock, setup)
         async with anyio.create_task_group() as group:

@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import orjson
 
+from relay.clock import Clock
 from relay.events.mapping import MappedEvent
 from relay.outbox.claims import Waiting
 from relay.outbox.intake import Intake, Taken
@@ -47,7 +48,11 @@ def mapped(
 
 @asynccontextmanager
 async def running_outbox(
-    folder: Path, apps: Collection[str] = (APP, OTHER), *, max_events: int = 1_000_000
+    folder: Path,
+    apps: Collection[str] = (APP, OTHER),
+    *,
+    max_events: int = 1_000_000,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Outbox]:
     """Open the outbox of `folder` with its writer running, on a disk with a reserve."""
     await anyio.Path(folder).mkdir(exist_ok=True)
@@ -59,6 +64,7 @@ async def running_outbox(
         max_events=max_events,
         pulse=Pulse(FakeClock()),
         make_room=reserve.make_room,
+        clock=clock,
     ) as outbox:
         yield outbox
 

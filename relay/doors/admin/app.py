@@ -14,9 +14,11 @@ from relay.doors.admin.parts import AdminParts
 from relay.doors.admin.runs import RunOperations
 from relay.doors.admin.segments import SegmentOperations
 from relay.doors.admin.users import UserOperations
+from relay.doors.attempts import Attempts
 from relay.doors.bodies import Bodies
 from relay.doors.door import answering
 from relay.doors.health_routes import HealthAnswers
+from relay.doors.tokens import Tokens
 from relay.doors.under_way import UnderWay, counting
 from relay.metrics import CONTENT_TYPE
 
@@ -24,7 +26,12 @@ __all__ = ["AdminParts", "admin_app"]
 
 
 def admin_app(
-    parts: AdminParts, bodies: Bodies, under_way: UnderWay, *, token: str | None
+    parts: AdminParts,
+    bodies: Bodies,
+    under_way: UnderWay,
+    attempts: Attempts,
+    *,
+    tokens: Tokens,
 ) -> web.Application:
     """Return the application of the door at which the operator knocks.
 
@@ -32,15 +39,11 @@ def admin_app(
         parts: The running daemon.
         bodies: Who reads this door's bodies; aiohttp's own server invites them.
         under_way: Counts the requests until each is answered.
-        token: Who presents it may come in; None lets in whoever is on this machine.
+        attempts: Slows who guesses the token.
+        tokens: Who presents one may come in; none at all let in whoever is on this machine.
     """
-    app = web.Application(
-        middlewares=[
-            counting(under_way),
-            answering(parts.metrics, parts.clock),
-            guarding(token),
-        ]
-    )
+    answer, guard = answering(parts.metrics, parts.clock), guarding(tokens, attempts)
+    app = web.Application(middlewares=[counting(under_way), answer, guard])
     app.on_response_prepare.append(add_security_headers)
     groups = (Apps, Letters, SegmentOperations, RunOperations, UserOperations, DirectoryOperations)
     operations = [operation for group in groups for operation in group(parts).operations()]

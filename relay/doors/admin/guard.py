@@ -1,7 +1,8 @@
 """Who may come in: the bearer of the token; without one, only somebody on this machine.
 
-A browser can be made to call loopback by any page it shows, so a foreign `Origin` is turned
-away, and on a door without a token a `Host` that is not loopback too (DNS rebinding).
+A browser can be made to call loopback by any page it shows. So what another site has a browser
+send is turned away, and on a door without a token a `Host` that is not loopback too (DNS
+rebinding): such a page is of the same origin, but under its own name.
 """
 
 from collections.abc import Mapping
@@ -11,25 +12,33 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from relay.doors.attempts import Attempts
 from relay.doors.tokens import Tokens, presented_tokens
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+
+FOREIGN_SITES = frozenset({"cross-site", "same-site"})
+"""Source: W3C, Fetch Metadata Request Headers. A port makes no site: what else this machine serves
+is of the same site."""
 
 SECURITY_HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 
 
-def guarding(token: str | None) -> Middleware:
-    """Return the middleware that lets in or turns away."""
-    tokens = Tokens([token]) if token else None
+def guarding(tokens: Tokens, attempts: Attempts) -> Middleware:
+    """Return the middleware that lets in or turns away; without tokens, the door is open."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        _admit(request, tokens)
+        if request.path not in OPEN_PATHS:
+            _check_place(request, is_open=tokens.are_none)
+            if not tokens.are_none:
+                await _check_token(request, tokens, attempts)
         return await handler(request)
 
     return guard
@@ -40,24 +49,47 @@ async def add_security_headers(_: web.Request, response: web.StreamResponse) -> 
     response.headers.update(SECURITY_HEADERS)
 
 
-def _admit(request: web.Request, tokens: Tokens | None) -> None:
-    """Raise an HTTP error unless the request may come in."""
-    if request.path in OPEN_PATHS:
-        return
-    if tokens is None and not _is_loopback(request.host):
+def _check_place(request: web.Request, *, is_open: bool) -> None:
+    """Raise an HTTP error if a page of another site is behind the request.
+
+    Args:
+        request: The request.
+        is_open: Whether the door has no token.
+    """
+    host = request.headers.get("Host", "").lower()
+    target = request.raw_path
+    if not target.startswith("/") and _netloc(target) != host:
+        raise web.HTTPBadRequest(text="the request names two hosts")
+    if is_open and not _is_loopback(host):
         raise web.HTTPForbidden(text="this door answers to loopback names only")
-    origin = request.headers.get("Origin")
-    if origin is not None and _netloc(origin) != request.host:
+    origins = request.headers.getall("Origin", ())
+    if any(_netloc(origin) != host for origin in origins) or _is_foreign(request):
         raise web.HTTPForbidden(text="requests from other sites are refused")
-    if tokens is not None and not tokens.admit(presented_tokens(request)):
-        raise web.HTTPUnauthorized(
-            text="wrong or missing token", headers={"WWW-Authenticate": "Bearer"}
-        )
 
 
-def _netloc(origin: str) -> str | None:
+async def _check_token(request: web.Request, tokens: Tokens, attempts: Attempts) -> None:
+    presented = presented_tokens(request)
+    if tokens.admit(presented):
+        return
+    if presented:
+        await attempts.slow(request.remote)
+    raise web.HTTPUnauthorized(
+        text="wrong or missing token", headers={"WWW-Authenticate": "Bearer"}
+    )
+
+
+def _is_foreign(request: web.Request) -> bool:
+    """Return whether a browser says that another site sends this, and not a link to this door."""
+    if request.headers.get("Sec-Fetch-Site", "").lower() not in FOREIGN_SITES:
+        return False
+    is_link = request.headers.get("Sec-Fetch-Mode", "").lower() == "navigate"
+    return not is_link or request.method not in {"GET", "HEAD"}
+
+
+def _netloc(url: str) -> str | None:
+    """Return what a URL has of host and port, None if it has neither."""
     try:
-        return urlsplit(origin).netloc
+        return urlsplit(url).netloc.lower() or None
     except ValueError:
         return None
 
@@ -65,7 +97,9 @@ def _netloc(origin: str) -> str | None:
 def _is_loopback(host: str) -> bool:
     """Return whether a `Host` header names this machine by a loopback name or address."""
     try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ip_address(name).is_loopback
+        parts = urlsplit(f"//{host}")
+        is_plain = parts.netloc == host and "@" not in host and parts.port != 0
+        name = parts.hostname or ""
+        return is_plain and (name == "localhost" or ip_address(name).is_loopback)
     except ValueError:
         return False

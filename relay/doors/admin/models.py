@@ -2,7 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 MAX_LIMIT = 1_000
 DEFAULT_LIMIT = 50
@@ -20,8 +27,17 @@ def _refuse_nul(text: str) -> str:
     return text
 
 
-Id = Annotated[int, Field(ge=0, le=MAX_ID)]
-TextId = Annotated[str, AfterValidator(_refuse_nul)]
+def _take_whole(value: object) -> object:
+    """Take 7.0 for 7, as JSON does."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Id = Annotated[int, Field(ge=0, le=MAX_ID), BeforeValidator(_take_whole)]
+TextId = Annotated[
+    str,
+    AfterValidator(_refuse_nul),
+    Field(json_schema_extra={"pattern": r"^[^\x00]*$"}),
+]
 App = Annotated[str, Field(description="The app's name.")]
 Instant = Annotated[int, Field(description="UTC epoch milliseconds.")]
 
@@ -49,6 +65,15 @@ class Listing(Question):
 
 class Choice(Question):
     """Which items an action concerns: these ids, or those of an app (with a reason)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["ids"], "properties": {"ids": {"type": "array"}}},
+                {"required": ["app"], "properties": {"app": {"type": "string"}}},
+            ]
+        }
+    )
 
     ids: list[Id] | None = Field(None, max_length=100_000)
     app: App | None = None

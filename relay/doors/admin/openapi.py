@@ -1,7 +1,9 @@
 """The OpenAPI document of the admin API, made from the operations themselves."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import orjson
 from openapi_pydantic import (
     Components,
     Info,
@@ -19,12 +21,13 @@ from pydantic import BaseModel
 
 from relay import __version__
 from relay.doors.admin.lines import NDJSON
-from relay.doors.admin.models import ErrorAnswer
+from relay.doors.admin.models import MAX_ID, ErrorAnswer
 from relay.doors.admin.operations import PREFIX, VARIABLE, AnyOperation, Nothing
 
 _JSON = "application/json"
 _FILE = "text/csv"
 _BEARER = "bearer"
+_BOUNDS = frozenset({"minimum", "maximum"})
 
 
 def describe(operations: Sequence[AnyOperation]) -> bytes:
@@ -43,7 +46,25 @@ def describe(operations: Sequence[AnyOperation]) -> bytes:
         security=[{_BEARER: []}],
     )
     whole = construct_open_api_with_schema_class(document)
-    return whole.model_dump_json(by_alias=True, exclude_none=True, exclude_unset=True).encode()
+    described = whole.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+    return orjson.dumps(_with_whole_bounds(described))
+
+
+def _with_whole_bounds(described: Any) -> Any:  # noqa: ANN401  # any part of the document
+    """Return a part of the document with its bounds as they were.
+
+    The library keeps them as floats, which rounds the largest id to one more than that.
+    """
+    if isinstance(described, list):
+        return [_with_whole_bounds(part) for part in described]
+    if not isinstance(described, dict):
+        return described
+    return {
+        name: min(int(part), MAX_ID)
+        if name in _BOUNDS and isinstance(part, float)
+        else _with_whole_bounds(part)
+        for name, part in described.items()
+    }
 
 
 def _document(operation: AnyOperation) -> DocumentedOperation:
@@ -96,7 +117,13 @@ def _query(shape: type[BaseModel]) -> list[Parameter]:
     required = schema.get("required", [])
     return [
         Parameter.model_validate(
-            {"name": name, "in": "query", "required": name in required, "schema": described}
+            {
+                "name": name,
+                "in": "query",
+                "required": name in required,
+                "allowEmptyValue": True,
+                "schema": described,
+            }
         )
         for name, described in schema["properties"].items()
     ]

@@ -94,7 +94,7 @@ def _serve(
     operation: AnyOperation, bodies: Bodies
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def serve(request: web.Request) -> web.StreamResponse:
-        path = _read_path(operation, request)
+        path = read_path(operation.path, request.rel_url.raw_path)
         asked = await _ask(operation, request, bodies)
         async with aclosing(bodies.chunks(request)) as file:
             call: Call[BaseModel] = Call(path, asked, wants_lines(request), file)
@@ -109,14 +109,14 @@ def _serve(
     return serve
 
 
-def _read_path(operation: AnyOperation, request: web.Request) -> dict[str, str]:
-    """Return the values of the path's variables, taken from the path as it came.
+def read_path(path: str, raw_path: str) -> dict[str, str]:
+    """Return the values of an operation's variables in a path as it came.
 
     Raises:
         web.HTTPBadRequest: If one of them is not text that can be kept.
     """
-    names = (PREFIX + operation.path).split("/")
-    texts = request.rel_url.raw_path.split("/")
+    names = (PREFIX + path).split("/")
+    texts = raw_path.split("/")
     try:
         values = {
             name[1:-1]: unquote(text, errors="strict")
@@ -144,12 +144,12 @@ async def _ask(operation: AnyOperation, request: web.Request, bodies: Bodies) ->
         if operation.has_query:
             given = {name: text for name, text in request.query.items() if text}
             return shape.model_validate(given)
-        return shape.model_validate_json(await bodies.read(request))
+        return shape.model_validate_json(await bodies.read(request), strict=True)
     except ValidationError as error:
-        raise web.HTTPBadRequest(text=_explain(error)) from error
+        raise web.HTTPBadRequest(text=explain(error)) from error
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
     """Return every mistake in a sentence each."""
     sentences = []
     for detail in error.errors(include_url=False, include_input=False):

@@ -68,9 +68,7 @@ class GroupChoice(Question):
 class RollbackOrder(Question):
     """How far a segment is to go back."""
 
-    revision: int | None = Field(
-        None, ge=0, le=MAX_ID, description="Undo every run after it; absent: the last run."
-    )
+    revision: Id | None = Field(None, description="Undo every run after it; absent: the last run.")
 
 
 class ToldSubscription(Question):

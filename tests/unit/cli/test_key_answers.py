@@ -50,10 +50,26 @@ def test_answers_that_say_nothing(status: int, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (403, "answered 403 without JSON"),
+        (404, "does not know what was asked for (404); is the address right?"),
+        (302, "sends us elsewhere (302); is the address right?"),
+        (429, "takes no more requests now (429); ask again later"),
+        (502, "cannot answer now (502); ask again later"),
+    ],
+)
+def test_why_nothing_was_said_is_told_with_what_to_do(status: int, told: str) -> None:
+    """A person has no table of statuses at hand."""
+    assert judge_answer(status, b"") == KeyAnswer(Knowledge.UNSAID, told)
+
+
+@pytest.mark.parametrize(
     ("where", "is_ok", "text"),
     [
         (Whereabouts(KNOWN), True, "known (us)"),
         (Whereabouts(UNKNOWN), False, "unknown (us)"),
+        (Whereabouts(KeyAnswer(Knowledge.UNKNOWN, "why")), False, "unknown (us); why"),
         (Whereabouts(UNSAID), False, "us: answered 503 without JSON"),
         (
             Whereabouts(UNKNOWN, KNOWN),

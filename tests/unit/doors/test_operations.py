@@ -17,7 +17,7 @@ from openapi_spec_validator import validate
 from pydantic import BaseModel
 from yarl import URL
 
-from relay.doors.admin.models import Affected, Question
+from relay.doors.admin.models import MAX_ID, Affected, Choice, Question
 from relay.doors.admin.openapi import describe
 from relay.doors.admin.operations import AnyOperation, Call, Nothing, Operation, operation_routes
 from relay.doors.admin.segment_models import Group
@@ -54,6 +54,12 @@ async def measure(call: Call[Order]) -> Affected:
     return Affected(affected=-length if call.asked.replace else length)
 
 
+async def count(call: Call[Choice]) -> Affected:
+    """Answer how many are chosen, below 0 if nothing is to change."""
+    number = len(call.asked.ids or [])
+    return Affected(affected=-number if call.asked.dry_run else number)
+
+
 async def refuse(_: Call[BaseModel]) -> Affected:
     """Refuse."""
     raise NotPossible("run 7 is applied, not held")
@@ -65,6 +71,7 @@ OPERATIONS: Sequence[AnyOperation] = [
     Operation("DELETE", "/things/{app}/{name}", "Delete.", Nothing, None, nothing),
     Operation("POST", "/things/{app}", "Measure.", Order, Affected, measure, takes_file=True),
     Operation("POST", "/refuse", "Refuse.", Nothing, Affected, refuse, conflict="Not now"),
+    Operation("POST", "/choose", "Choose.", Choice, Affected, count),
     Operation("GET", "/lines", "Lines.", Nothing, None, nothing, lines=Affected),
 ]
 
@@ -161,6 +168,31 @@ async def test_a_file_may_be_longer_than_a_body() -> None:
         assert (status, orjson.loads(body)) == (200, {"affected": -len(file)})
         status, body = await ask(base, "POST", "things/shop?colour=red", file[:9])
         assert (status, "colour" in orjson.loads(body)["error"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"ids":[1,2.0],"dry_run":true}', (200, b'{"affected":-2}')),
+        (b'{"ids":[9223372036854775807]}', (200, b'{"affected":1}')),
+        *((b'{"ids":[1],"dry_run":%b}' % word, None) for word in (b"1", b'"true"', b'"no"')),
+        *((b'{"ids":[%b]}' % word, None) for word in (b'"1"', b"true", b"1.5", b"1e999", b"-1")),
+        *((b'{"ids":[%b]}' % word, None) for word in (b"9223372036854775808", b"1e300")),
+    ],
+)
+async def test_a_body_means_what_it_says(body: bytes, expected: tuple[int, bytes] | None) -> None:
+    """What destroys guesses at nothing: no word or number stands for a truth value."""
+    async with serving() as base:
+        answered = await ask(base, "POST", "choose", body)
+        assert answered == expected or (expected is None and answered[0] == 400)
+
+
+def test_the_document_allows_just_the_ids_there_can_be() -> None:
+    """Neither is the largest number rounded up, nor may a choice name nothing."""
+    choice = orjson.loads(describe(OPERATIONS))["components"]["schemas"]["Choice"]
+    (ids, _) = choice["properties"]["ids"]["anyOf"]
+    assert ids["items"] == {"type": "integer", "minimum": 0, "maximum": MAX_ID}
+    assert [way["required"] for way in choice["anyOf"]] == [["ids"], ["app"]]
 
 
 async def test_a_refusal_is_answered_with_its_reason() -> None:

@@ -1,0 +1,191 @@
+"""`relay backup`: both databases as they are at one moment, beside a running daemon or without."""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from relay.cli.check import SCHEMAS
+from relay.cli.failure import CommandFailed
+from relay.cli.options import EnvFile, read_settings
+from relay.cli.output import instant, output, print_fields
+from relay.clock import SystemClock
+from relay.database.copying import (
+    Snapshot,
+    check_copy,
+    open_snapshot,
+    publish_copies,
+    remove_copy,
+)
+from relay.errors import StoreFull
+from relay.settings import Settings
+
+GENTLENESS: Final = 10
+"""The daemon's turn comes first."""
+
+UNFINISHED: Final = ".partial"
+"""Ends the name of a copy until it is whole."""
+
+Proceed = Callable[[int], None]
+
+
+def backup(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Made if it is missing.")],
+    *,
+    env_file: EnvFile = None,
+) -> None:
+    """Copy the databases into a folder, whole and of one moment, while the daemon goes on.
+
+    To restore, put the files into an empty data directory and start the daemon.
+    """
+    settings = read_settings(env_file)
+    os.nice(GENTLENESS)
+    # The segment table first: who is forgotten in it is then gone from the outbox, or is not
+    # forgotten in either.
+    names = [name for name in reversed(SCHEMAS) if (settings.data_dir / name).exists()]
+    if not names:
+        raise CommandFailed(
+            f"there is nothing to back up: {settings.data_dir} holds no {' and no '.join(SCHEMAS)}"
+        )
+    with _prepared(folder, settings.data_dir), ExitStack() as stack:
+        sources = [settings.data_dir / name for name in names]
+        snapshots = [stack.enter_context(open_snapshot(source)) for source in sources]
+        snapshots.reverse()  # the busier log is held for the shorter time
+        taken_at = SystemClock().now_ms()
+        total_bytes = sum(snapshot.size_bytes for snapshot in snapshots)
+        room = Room(folder, settings)
+        room.check(total_bytes)
+        _copy(folder, snapshots, total_bytes, room)
+    sizes = {snapshot.name: decimal(snapshot.size_bytes) for snapshot in snapshots}
+    print_fields(dict(sorted(sizes.items())))
+    output().print(f"whole, as of {instant(taken_at)}, in {folder}", soft_wrap=True)
+
+
+class Room:
+    """The room on two disks: the copy needs some, and the daemon must keep some.
+
+    While a snapshot is held, the daemon's log only grows. A backup is given up before events
+    would be refused for it.
+    """
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self._folder = folder
+        self._data_dir = settings.data_dir
+        kept_bytes = settings.outbox.min_free_bytes
+        self._kept_bytes = min(kept_bytes, _free_bytes(settings.data_dir) // 2)
+        self._is_shared = folder.stat().st_dev == settings.data_dir.stat().st_dev
+
+    def check(self, needed_bytes: int) -> None:
+        """Make sure that a copy fits.
+
+        Raises:
+            CommandFailed: If it does not, or not without taking the daemon's room.
+        """
+        kept_bytes = self._kept_bytes if self._is_shared else 0
+        free_bytes = _free_bytes(self._folder)
+        if free_bytes < needed_bytes + kept_bytes:
+            kept = f" beside the {decimal(kept_bytes)} kept for events" if kept_bytes else ""
+            raise CommandFailed(
+                f"no room in {self._folder}: the backup takes {decimal(needed_bytes)}{kept}, "
+                f"{decimal(free_bytes)} are free"
+            )
+
+    def watch(self) -> None:
+        """Give the backup up while the daemon still has room.
+
+        Raises:
+            CommandFailed: If the data directory's disk has become short of it.
+        """
+        if _free_bytes(self._data_dir) < self._kept_bytes:
+            raise CommandFailed(
+                f"given up, and nothing was kept: the daemon's log grows while a backup is made, "
+                f"and less than {decimal(self._kept_bytes)} are free in {self._data_dir}; make "
+                "room there, or name a folder on a faster disk"
+            )
+
+
+def _copy(folder: Path, snapshots: list[Snapshot], total_bytes: int, room: Room) -> None:
+    copies = {found: folder / f"{found.name}{UNFINISHED}" for found in snapshots}
+    with ExitStack() as undo, _progress(total_bytes) as proceed:
+        copied_bytes = 0
+        for snapshot, file in copies.items():
+            undo.callback(remove_copy, file)
+            remove_copy(file)  # one that a killed backup left
+            try:
+                snapshot.copy_to(file, _with_watch(room, proceed, copied_bytes))
+            except StoreFull as error:
+                raise CommandFailed(f"no room is left in {folder}; nothing was kept") from error
+            copied_bytes += snapshot.size_bytes
+        for snapshot, file in copies.items():
+            check_copy(file, snapshot.name)
+        publish_copies({file: folder / snapshot.name for snapshot, file in copies.items()})
+
+
+def _with_watch(room: Room, proceed: Proceed, before_bytes: int) -> Proceed:
+    def report(copied_bytes: int) -> None:
+        room.watch()
+        proceed(before_bytes + copied_bytes)
+
+    return report
+
+
+@contextmanager
+def _prepared(folder: Path, data_dir: Path) -> Iterator[None]:
+    """Have a folder that can take a backup, for this process alone while the block runs.
+
+    One that is made here is removed again if the block fails.
+    """
+    if folder.resolve() == data_dir.resolve():
+        raise CommandFailed(f"{folder} is the data directory; name another folder")
+    is_new = not os.path.lexists(folder)
+    if not is_new and not folder.is_dir():
+        raise CommandFailed(f"{folder} is no folder")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in SCHEMAS:
+        if os.path.lexists(folder / name):
+            raise CommandFailed(f"{folder / name} exists already; name an empty folder")
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CommandFailed(f"another backup is being written into {folder}") from error
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # somebody else has put something there
+                folder.rmdir()
+        raise
+    finally:
+        os.close(handle)
+
+
+def _free_bytes(folder: Path) -> int:
+    space = os.statvfs(folder)
+    return space.f_bavail * space.f_frsize
+
+
+@contextmanager
+def _progress(total_bytes: int) -> Iterator[Proceed]:
+    """Yield what moves a progress bar on standard error; silent where that is no terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("copying", total=total_bytes)
+
+        def proceed(copied_bytes: int) -> None:
+            progress.update(task, completed=copied_bytes)
+
+        yield proceed

@@ -1,0 +1,262 @@
+"""Makes sure, before a database is opened, that it is whole; if it is not, saves what can be saved.
+
+Every start looks at the header, the log and the schema, and holds the counts against the second
+book (`relay.database.tally`). A small database is read whole, a large one only after an end that
+damage may have caused: damage met while running ends the process, and the next start sees to it.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import structlog
+
+from relay.database.connection import BUSY_TIMEOUT_MS
+from relay.database.failures import translate
+from relay.database.migrations import migrate
+from relay.database.pages import Pages, open_pages
+from relay.database.records import PAGE_BYTES
+from relay.database.salvage import (
+    SQL,
+    Check,
+    Salvage,
+    copy_rows,
+    read_rows,
+    read_schema,
+    read_tables,
+)
+from relay.database.set_aside import (
+    SetAside,
+    clear_suspicion,
+    finish_interrupted,
+    is_suspect,
+    make_stamp,
+    put_in_place,
+    rescuing_path,
+    suspect,
+)
+from relay.database.tally import Note, load_note
+from relay.errors import RelayError, SchemaTooNew, StoreDamaged, StoreError, StoreFailed
+
+log = structlog.get_logger(__name__)
+
+SMALL_BYTES: Final = 16 * 1024 * 1024
+"""A database up to this size is read whole at every start."""
+
+HIGHEST_SCHEMA: Final = 9_999
+"""Migrations have four digits; a larger number was never written by any relay."""
+
+MOST_FAULTS: Final = 3
+
+
+class FindFaults(Protocol):
+    """Says what does not fit together in a database whose every page may be sound."""
+
+    def __call__(self, raw: sqlite3.Connection, note: Note, *, whole: bool) -> list[str]:
+        """Hold it against the last note of it; look at every row only if `whole`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What mending needs to know of a store.
+
+    Attributes:
+        migrations: Its scripts.
+        checks: By table, what a row must fulfil to make sense.
+        find_faults: Says what does not fit together in it.
+        settle: Brings what was saved to rest, and returns what is known to be lost.
+    """
+
+    migrations: Sequence[str]
+    checks: Mapping[str, Check]
+    find_faults: FindFaults
+    settle: Callable[[sqlite3.Connection, Salvage, Note], Mapping[str, int]]
+
+
+def mend(database: Path, keeping: Keeping, now_ms: int) -> SetAside | None:
+    """Make sure that a database is whole; return what had to be set aside.
+
+    Args:
+        database: The file, which nobody has open.
+        keeping: The store's knowledge.
+        now_ms: Names what is set aside.
+
+    Raises:
+        SchemaTooNew: If a later relay wrote it; nothing is changed.
+        StoreFull: If there is no room for what can be saved.
+        StoreFailed: If the disk failed.
+    """
+    try:
+        finish_interrupted(database)
+        note = load_note(database)
+        is_whole = is_suspect(database)
+        faults = examine(database, keeping, note, whole=is_whole)
+        if not faults:
+            if is_whole:
+                clear_suspicion(database)
+            return None
+        return _rescue(database, keeping, "; ".join(faults[:MOST_FAULTS]), note, now_ms)
+    except OSError as error:
+        raise StoreFailed(f"{database.name} cannot be opened: {error.strerror}") from error
+
+
+def examine(database: Path, keeping: Keeping, note: Note, *, whole: bool) -> list[str]:
+    """Return what is wrong with a database, in sentences without anything of its content.
+
+    Raises:
+        SchemaTooNew: If a later relay wrote it.
+        StoreFailed: If it cannot be read for another reason.
+    """
+    with open_pages(database) as pages:
+        if not pages.count:
+            return ["it is missing, but it was there"] if note else []
+        faults = _examine_pages(pages, keeping)
+        if not faults and whole:
+            faults = _examine_rows(pages, keeping)
+        is_small = pages.count * PAGE_BYTES <= SMALL_BYTES
+    if faults:
+        return faults
+    try:
+        with closing(_open(database)) as raw:
+            return _examine_content(raw, keeping, note, whole=whole or is_small)
+    except sqlite3.Error as error:
+        failure = translate(error)
+        if isinstance(failure, StoreError) and not isinstance(failure, StoreDamaged):
+            raise StoreFailed(f"{database.name} cannot be opened: {error}") from error
+        return [f"SQLite says: {error}"]
+
+
+def _examine_pages(pages: Pages, keeping: Keeping) -> list[str]:
+    if not pages.in_file:
+        return ["it is missing, and its write-ahead log is there"]  # SQLite would remove that
+    if not pages.is_database:
+        return ["it is no SQLite database"]
+    if pages.log.is_damaged:
+        return ["its write-ahead log is damaged before the end"]
+    schema = read_schema(pages)
+    if schema is None:
+        return ["its schema cannot be read"]
+    newest, version = len(keeping.migrations), pages.version
+    expected = _schema_of(keeping.migrations[: version or newest])
+    tables = {name for kind, name, *_ in expected if kind == "table"}
+    there = {name for kind, name, *_ in schema if kind == "table"}
+    if newest < version <= HIGHEST_SCHEMA and (not schema or tables <= there):
+        raise SchemaTooNew(
+            f"the database has schema {version}, this relay knows up to {newest}: "
+            "install the relay that wrote it, or a later one"
+        )
+    if not version and not schema:
+        return []  # a start that was interrupted
+    if 0 < version <= newest and expected <= schema:
+        return []
+    if not tables & there:
+        return ["it is another program's database"]
+    return [f"it says that its schema is {version}, and it is not"]
+
+
+def _schema_of(migrations: Sequence[str]) -> set[tuple[object, ...]]:
+    """Return the objects of a new database's schema."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as raw:
+        raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        migrate(raw, migrations)
+        return set(raw.execute(SQL["schema"]))
+
+
+def _examine_rows(pages: Pages, keeping: Keeping) -> list[str]:
+    """Decode every row, as relay would."""
+    found, nonsense = Salvage(), 0
+    with closing(_open_new(":memory:", keeping.migrations)) as raw:
+        tables = read_tables(raw)
+    for table, values in read_rows(pages, tables, found):
+        check = keeping.checks.get(table.name)
+        if check and not check(dict(zip(table.columns, values, strict=True))):
+            nonsense += 1
+    damages = found.damages + nonsense
+    return [f"{damages} rows or pages are damaged"] if damages else []
+
+
+def _examine_content(
+    raw: sqlite3.Connection, keeping: Keeping, note: Note, *, whole: bool
+) -> list[str]:
+    if whole:
+        rows = raw.execute(f"PRAGMA integrity_check({MOST_FAULTS})").fetchall()
+        faults = [str(text) for (text,) in rows if text != "ok"]
+        if faults:
+            return faults
+    (version,) = raw.execute("PRAGMA user_version").fetchone()
+    if version < len(keeping.migrations):
+        return []  # the queries are of the newest schema; the next start asks them
+    return keeping.find_faults(raw, note, whole=whole)
+
+
+def _rescue(database: Path, keeping: Keeping, why: str, note: Note, now_ms: int) -> SetAside:
+    """Copy what can be read into a new database and put it in the place of the damaged one."""
+    log.warning("database.rescue_started", database=database.name, why=why)
+    stamp = make_stamp(database, now_ms)
+    new = rescuing_path(database)
+    try:
+        with (
+            open_pages(database, remains=True) as pages,
+            closing(_open_new(str(new), keeping.migrations)) as raw,
+        ):
+            found = copy_rows(pages, raw, keeping.checks)
+            raw.execute("BEGIN")
+            lost = keeping.settle(raw, found, note)
+            raw.execute("COMMIT")
+    except sqlite3.Error as error:
+        rescuing_path(database)
+        failure = translate(error)
+        if isinstance(failure, StoreError):
+            reason = f"{database.name} is damaged ({why}) and cannot be rescued: {error}"
+            raise type(failure)(reason) from error
+        raise
+    told = SetAside(database, why, found.saved, lost)
+    told = told._replace(path=put_in_place(database, stamp, told))
+    log.error(
+        "database.rescued",
+        database=database.name,
+        why=why,
+        kept_as=told.path.name,
+        saved=dict(found.saved),
+        spoilt_rows=dict(found.spoilt),
+        spoilt_pages={**found.blank, "of any table": found.adrift},
+        lost=dict(lost),
+    )
+    return told
+
+
+def _open(database: Path) -> sqlite3.Connection:
+    raw = sqlite3.connect(database, isolation_level=None)
+    raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    return raw
+
+
+def _open_new(place: str, migrations: Sequence[str]) -> sqlite3.Connection:
+    """Open a new database that nothing depends on until it is whole and synced."""
+    raw = sqlite3.connect(place, isolation_level=None)
+    for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=MEMORY", "synchronous=OFF"):
+        raw.execute(f"PRAGMA {pragma}").fetchall()
+    migrate(raw, migrations)
+    return raw
+
+
+@contextmanager
+def distrust(database: Path) -> Iterator[None]:
+    """Have the next start read all of a database if the block ends in a way damage may cause."""
+    try:
+        yield
+    except BaseException as error:
+        if _may_be_damage(error):
+            suspect(database)
+        raise
+
+
+def _may_be_damage(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(_may_be_damage(part) for part in error.exceptions)
+    if isinstance(error, RelayError):
+        return isinstance(error, StoreFailed)
+    return isinstance(error, Exception) and not isinstance(error, OSError)

@@ -1,0 +1,179 @@
+"""Backups under traffic, and on disks that are nearly full."""
+
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+import anyio
+import pytest
+
+from relay.cli.backup import Room
+from relay.cli.failure import CommandFailed
+from relay.database.copying import open_snapshot
+from relay.errors import StoreFull
+from relay.settings import load_settings
+from tests.crash.accounting import Books, breaks, imbalances
+from tests.crash.trial import AGAIN_EVENTS, SETTLE_S, Trial, option, prepared
+from tests.support.command_line import API_KEY, CommandLine
+from tests.support.daemons import POLL_S, Life, living, open_doors
+from tests.support.disks import fill, small_disk
+
+pytestmark = pytest.mark.slow
+
+NAMES = ("outbox.db", "segments.db")
+BEFORE = 300
+"""Events that are answered before each backup."""
+
+KEPT_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A backup, and what was known of it from outside.
+
+    Attributes:
+        folder: Where it is.
+        acknowledged: Ids answered with 200 before it was asked for.
+        meanwhile: How many were answered while it was made.
+        took_s: How long it took, the command's start included.
+    """
+
+    folder: Path
+    acknowledged: frozenset[str]
+    meanwhile: int
+    took_s: float
+
+
+@dataclass
+class Keeper:
+    """Makes a backup in each life of a daemon, and kills the daemon as soon as it is made."""
+
+    trial: Trial
+    root: Path
+    taken: list[Taken] = field(default_factory=list)
+
+    async def make_one(self, life: Life) -> None:
+        """Make a backup while some events wait and others leave."""
+        await self.trial.inspect(life)
+        self.trial.amplitude.faults.add("503", count=2)
+        known = len(self.trial.acknowledged)
+        with anyio.fail_after(SETTLE_S):
+            while len(self.trial.acknowledged) < known + BEFORE:
+                await anyio.sleep(POLL_S)
+        before, began_s = frozenset(self.trial.acknowledged), monotonic()
+        folder = self.root / f"backup-{len(self.taken)}"
+        done = await self.trial.relay.run("backup", str(folder))
+        assert (done.code, done.err) == (0, "")
+        meanwhile = len(self.trial.acknowledged) - len(before)
+        self.taken.append(Taken(folder, before, meanwhile, monotonic() - began_s))
+        life.kill()
+        await life.ended()
+
+
+async def restored(trial: Trial, taken: Taken) -> list[str]:
+    """Start a daemon on a backup and let it drain; return what does not add up."""
+    relay = CommandLine(taken.folder.with_name(f"{taken.folder.name}-restored"))
+    place = {"RELAY_DATA_DIR", "RELAY_LISTEN", "RELAY_ADMIN_LISTEN"}
+    relay.env |= {name: text for name, text in trial.relay.env.items() if name not in place}
+    relay.folder.mkdir(mode=0o700, parents=True)
+    for name in NAMES:
+        shutil.copy(taken.folder / name, relay.folder / name)
+    names = sorted(taken.acknowledged)
+    known = 0
+    async with open_doors(relay) as doors, living(relay) as life:
+        await life.until("relay.ready")
+        standing = await doors.drained()
+        dead = await doors.dead_letters()
+        for first in range(0, len(names), AGAIN_EVENTS):
+            bodies = [trial.campaign.bodies[name] for name in names[first : first + AGAIN_EVENTS]]
+            status, counts = await doors.post(b"[%b]" % b",".join(bodies))
+            assert status == 200
+            known += counts["duplicate"]
+    books = Books(
+        attempted=trial.stream.oracle.attempted,
+        acknowledged=taken.acknowledged,
+        held=trial.amplitude.ledger.account(API_KEY).insert_ids,
+        dead=dead,
+    )
+    unknown = [] if known == len(names) else [f"{len(names) - known} are not recognised"]
+    return breaks(standing) + imbalances(books) + unknown
+
+
+async def test_what_was_answered_before_a_backup_is_in_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under traffic that is answered meanwhile, and with a crash right after it."""
+    times = option("BACKUPS", 3)
+    async with prepared(tmp_path, option("CRASH_SEED", 20261124)) as trial:
+        keeper = Keeper(trial, tmp_path)
+        outcome = await trial.run([keeper.make_one] * times)
+        assert trial.wrong + imbalances(outcome.books) == []
+        for taken in keeper.taken:
+            assert await restored(trial, taken) == []
+        assert trial.amplitude.ledger.violation_counts == {}
+        assert "503" not in trial.stream.oracle.answers
+    meanwhile = [taken.meanwhile for taken in keeper.taken]
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n{times} backups of up to {len(keeper.taken[-1].acknowledged)} events, each restored"
+            f" and drained; {min(meanwhile)} to {max(meanwhile)} events answered while one was "
+            f"made, which took {max(taken.took_s for taken in keeper.taken):.1f} s at most\n"
+        )
+    assert min(meanwhile) > 0
+
+
+async def test_a_backup_that_does_not_fit_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    """Neither where it was to go nor on the daemon's disk, whose room is for events."""
+    relay = CommandLine(tmp_path)
+    assert (await relay.run("forget", "shop", "nobody")).code == 0
+    with small_disk(tmp_path / "disk") as disk:
+        fill(disk)
+        done = await relay.run("backup", str(disk / "backup"))
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith(f"relay: no room in {disk / 'backup'}: the backup takes ")
+        assert [path.name for path in disk.iterdir()] == ["other people's data"]
+    with small_disk(tmp_path / "small") as disk:
+        cramped = CommandLine(disk, RELAY_OUTBOX__MIN_FREE_BYTES=str(64 << 20))
+        assert (await cramped.run("forget", "shop", "nobody")).code == 0
+        (disk / "other people's data").write_bytes(bytes(32 << 20))
+        done = await cramped.run("backup", str(disk / "backup"))
+        assert (done.code, done.err) == (0, "")
+
+
+async def test_a_disk_that_fills_up_under_a_copy_is_said(tmp_path: Path) -> None:
+    """Whoever fills it does so after the room was measured."""
+    relay = CommandLine(tmp_path)
+    async with relay.serving():
+        pass
+    with (
+        small_disk(tmp_path / "disk") as disk,
+        open_snapshot(relay.folder / "segments.db") as snapshot,
+    ):
+        fill(disk)
+        with pytest.raises(StoreFull, match=r"^segments\.db cannot be copied"):
+            snapshot.copy_to(disk / "copy.db", lambda _: None)
+
+
+def test_a_backup_gives_way_when_the_daemons_disk_becomes_short(tmp_path: Path) -> None:
+    """The daemon's log grows while a backup is made; events come before backups."""
+    with small_disk(tmp_path / "disk") as disk:
+        (disk / "data").mkdir()
+        prefix = "RELAY_APPS__SHOP__"
+        settings = load_settings(
+            environ={
+                "RELAY_DATA_DIR": str(disk / "data"),
+                "RELAY_OUTBOX__MIN_FREE_BYTES": str(KEPT_BYTES),
+                f"{prefix}ONESIGNAL_APP_ID": "11111111-2222-4333-8444-555555555555",
+                f"{prefix}WEBHOOK_TOKENS": "a",
+                f"{prefix}AMPLITUDE_API_KEY": "b",
+            }
+        )
+        room = Room(tmp_path, settings)
+        room.watch()
+        filler = fill(disk)
+        with pytest.raises(CommandFailed, match="log grows while a backup is made"):
+            room.watch()
+        filler.unlink()
+        room.watch()

@@ -1,0 +1,204 @@
+"""Damage to the outbox: every acknowledged event is there again or counted as lost.
+
+`DAMAGE_SEEDS` tries so many cases, `DAMAGE_SEED` begins with another one.
+"""
+
+import shutil
+import sqlite3
+from collections.abc import Collection
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import anyio
+import pytest
+
+from relay.database.set_aside import find_set_aside
+from relay.database.tally import tally_path
+from relay.errors import SchemaTooNew
+from relay.outbox.claims import Death, Settlement
+from relay.outbox.intake import Intake, QuarantinedBody
+from relay.outbox.ledger import Counts
+from relay.outbox.outbox import DATABASE_NAME, Outbox
+from relay.outbox.spans import decode_spans
+from tests.crash.damage import DAMAGES, Damage, flip_head, flip_schema, log_of, put_stranger
+from tests.crash.trial import option
+from tests.support.clocks import START_MS
+from tests.support.outboxes import APP, append, counts, mapped, running_outbox, waiting
+
+pytestmark = pytest.mark.slow
+
+EVENTS = 700
+GROUP_EVENTS = 35
+LATER_EVENTS = 90
+SEEDS = 130
+LONG_ID = 6_000
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys of events that wait, and of dead letters."""
+
+    pending: list[bytes]
+    dead: list[bytes]
+
+
+@dataclass(frozen=True)
+class Stock:
+    """An outbox on disk whose content is known.
+
+    Attributes:
+        folder: Where it is.
+        pending: Keys of events that wait.
+        dead: Keys of dead letters.
+        counts: The counts.
+    """
+
+    folder: Path
+    pending: Collection[bytes]
+    dead: Collection[bytes]
+    counts: Counts
+
+
+def copy_outbox(folder: Path, target: Path) -> Path:
+    """Copy an outbox's files as they are on disk; return the database."""
+    target.mkdir(parents=True)
+    database = folder / DATABASE_NAME
+    for file in (database, log_of(database), tally_path(database)):
+        if file.exists():
+            shutil.copy(file, target / file.name)
+    return target / DATABASE_NAME
+
+
+async def _live(outbox: Outbox, first: int, events: int) -> None:
+    """Take events in; deliver some, bury some, leave some in hand, send some back."""
+    number = outbox.ledger.number(APP)
+    for start in range(first, first + events, GROUP_EVENTS):
+        group = [
+            mapped(
+                f"event-{n}",
+                device_id=f"device-{n % 97}" + "x" * (LONG_ID if n % 50 == 0 else 0),
+            )
+            for n in range(start, min(start + GROUP_EVENTS, first + events))
+        ]
+        body = QuarantinedBody("events", "not_json", "it is not JSON", b"{" * 300)
+        message = (f"message-{start}", b'{"Message Name":"offer"}')
+        await outbox.intakes.append(
+            Intake(number, START_MS, group, quarantined=[body], messages=[message], filtered=2)
+        )
+    in_line = [event for event in await waiting(outbox) if event.seq > first]
+    for place in range(0, len(in_line) - 20, 60):
+        claim = await outbox.claims.open(number, in_line[place : place + 20], START_MS)
+        if place % 120:
+            settlement = Settlement(
+                delivered=claim.events[:15],
+                dead=[Death(claim.events[15], "invalid_field", "time is wrong")],
+                released=[
+                    event._replace(first_tried_at=START_MS, attempts=1)
+                    for event in claim.events[16:]
+                ],
+            )
+            await outbox.claims.settle(claim, settlement, START_MS)
+
+
+def _keys(folder: Path) -> Keys:
+    """Return which events stand in the tables, by their keys: what SQLite does not know of a
+    text, nobody can find changed."""
+    with closing(sqlite3.connect(folder / DATABASE_NAME)) as raw:
+        (app,) = raw.execute("SELECT no FROM apps WHERE app = ?", (APP,)).fetchone()
+        spans = raw.execute("SELECT spans FROM receipts").fetchall()
+        covered = {seq for (text,) in spans for seq in decode_spans(text)}
+        rows = raw.execute("SELECT seq, key FROM events WHERE app = ?", (app,)).fetchall()
+        dead = raw.execute("SELECT key FROM dead_letters WHERE app = ?", (app,)).fetchall()
+    return Keys([key for seq, key in rows if seq not in covered], [key for (key,) in dead])
+
+
+async def _take_stock(outbox: Outbox, folder: Path) -> Stock:
+    found = _keys(folder)
+    return Stock(folder, found.pending, found.dead, await counts(outbox))
+
+
+async def _closed(folder: Path) -> Stock:
+    """Make an outbox that was closed in order."""
+    async with running_outbox(folder) as outbox:
+        await _live(outbox, 0, EVENTS)
+        await outbox.retention.fold()
+        while await outbox.retention.prune():
+            pass
+        await _live(outbox, EVENTS, LATER_EVENTS)
+        return await _take_stock(outbox, folder)
+
+
+async def _crashed(folder: Path) -> Stock:
+    """Make an outbox whose process was killed: much of it is in the log."""
+    await _closed(folder / "before")
+    database = copy_outbox(folder / "before", folder / "open")
+    async with running_outbox(database.parent) as outbox:
+        await _live(outbox, EVENTS + LATER_EVENTS, EVENTS)
+        stock = await _take_stock(outbox, database.parent)
+        copy = copy_outbox(database.parent, folder / "killed")
+        return Stock(copy.parent, stock.pending, stock.dead, stock.counts)
+
+
+async def _look(stock: Stock, folder: Path) -> int:
+    """Open a damaged outbox as the daemon does, and hold it against what it was.
+
+    Returns:
+        How many events are counted as lost.
+    """
+    async with running_outbox(folder) as outbox:
+        after = await counts(outbox)
+        found = _keys(folder)
+        await append(outbox, "one more")
+    there = {*found.pending, *found.dead}
+    missing = {*stock.pending, *stock.dead} - there
+    lost = after.discarded - stock.counts.discarded
+    assert after.accepted >= stock.counts.accepted
+    assert after.pending == len(found.pending)
+    assert after.dead == len(found.dead)
+    assert len(there) == len(found.pending) + len(found.dead)
+    assert lost >= len(missing)
+    _is_whole(folder / DATABASE_NAME)
+    return lost
+
+
+def _is_whole(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as raw:
+        assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+async def _try(stock: Stock, damage: Damage, rng: Random, target: Path) -> int:
+    """Damage a copy, open it twice; return how many events are counted as lost."""
+    database = copy_outbox(stock.folder, target)
+    damage(database, rng)
+    before = {file.name: file.read_bytes() for file in target.iterdir()}
+    try:
+        lost = await _look(stock, target)
+    except SchemaTooNew:
+        assert damage in {flip_head, flip_schema}
+        assert {file.name: file.read_bytes() for file in target.iterdir()} == before
+        return 0
+    rescues = list(find_set_aside(database))
+    async with running_outbox(target) as outbox:
+        assert (await counts(outbox)).accepted > stock.counts.accepted
+    assert list(find_set_aside(database)) == rescues
+    return lost
+
+
+@pytest.mark.parametrize("ending", [_closed, _crashed])
+async def test_what_is_damaged_is_saved_or_counted(ending, tmp_path: Path) -> None:
+    """Whatever happened to the files, relay starts again, and hides no loss."""
+    (tmp_path / "stock").mkdir()
+    stock = await ending(tmp_path / "stock")
+    first = option("DAMAGE_SEED", 0)
+    for seed in range(first, first + option("DAMAGE_SEEDS", SEEDS)):
+        damage = DAMAGES[seed % len(DAMAGES)]
+        target = tmp_path / str(seed)
+        try:
+            lost = await _try(stock, damage, Random(seed), target)
+        except Exception as error:
+            error.add_note(f"seed {seed}: {damage.__name__}")
+            raise
+        print(seed, damage.__name__, lost, [(s.why, dict(s.saved), dict(s.lost)) for s in find_set_aside(target / DATABASE_NAME)])
+        await anyio.to_thread.run_sync(shutil.rmtree, target)

@@ -1,0 +1,174 @@
+"""Damage to the segment table: whole segments or none, and nobody forgotten comes back.
+
+`DAMAGE_SEEDS` tries so many cases, `DAMAGE_SEED` begins with another one.
+"""
+
+import shutil
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+import anyio
+import pytest
+
+from relay.database.set_aside import find_set_aside
+from relay.database.tally import tally_path
+from relay.errors import SchemaTooNew
+from relay.segments.segments import DATABASE_NAME, Segments
+from tests.crash.damage import DAMAGES, Damage, flip_head, flip_schema, log_of
+from tests.crash.trial import option
+from tests.support.segment_tables import APP, NOW, forget, know, open_table, poll, send
+
+pytestmark = pytest.mark.slow
+
+SEEDS = 65
+USERS = 400
+COHORTS = 4
+FORGOTTEN = ("user-7", "user-77")
+
+
+@dataclass(frozen=True)
+class Stock:
+    """A segment table on disk whose content is known.
+
+    Attributes:
+        folder: Where it is.
+        revisions: Of each cohort, how many ids were on its list, one whole revision after another.
+        last_change: The number of the last change that followers were told.
+    """
+
+    folder: Path
+    revisions: dict[str, set[int]]
+    last_change: int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a table shows.
+
+    Attributes:
+        lists: Of each segment, how many ids are on its cohort's list.
+        members: Of all segments.
+        last_change: The number of the last change that followers were told.
+    """
+
+    lists: dict[str, int]
+    members: set[str]
+    last_change: int
+
+
+def _copy(folder: Path, target: Path) -> Path:
+    target.mkdir(parents=True)
+    database = folder / DATABASE_NAME
+    for file in (database, log_of(database), tally_path(database)):
+        if file.exists():
+            shutil.copy(file, target / file.name)
+    return target / DATABASE_NAME
+
+
+async def _live(segments: Segments, stock: Stock, at: int) -> Stock:
+    """Bring some revisions of some cohorts about."""
+    folder = stock.folder
+    for number in range(COHORTS):
+        ids = [f"user-{n}" for n in range(number, USERS, number + 1)]
+        ids = segments.forgotten.without(segments.catalog.number(APP), ids)
+        ids += [f"stranger-{n}" for n in range(100)]
+        for place, list_ in enumerate((ids, [*ids[3:], "NA"])):
+            await poll(segments, folder, list_, cohort_id=f"c{number}", at=at + place)
+            stock = _note(stock)
+    await poll(segments, folder, ["user-1"], cohort_id="c0", at=at + 2)  # held
+    await send(segments, f"m{at}", "user-3", "user-4", cohort_id="c9", computed_at=at)
+    return _note(stock)
+
+
+def _read(folder: Path) -> Seen:
+    with closing(sqlite3.connect(folder / DATABASE_NAME)) as raw:
+        lists = raw.execute(
+            "SELECT cohort_id, (SELECT count(*) FROM listed AS l WHERE l.list = c.list)"
+            " FROM cohorts AS c WHERE is_segment"
+        ).fetchall()
+        members = raw.execute("SELECT DISTINCT external_id FROM segment_members").fetchall()
+        (last,) = raw.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").fetchone()
+    return Seen(dict(lists), {user for (user,) in members}, last)
+
+
+def _note(stock: Stock) -> Stock:
+    """Note what a table shows by now."""
+    seen = _read(stock.folder)
+    for cohort_id, ids in seen.lists.items():
+        stock.revisions.setdefault(cohort_id, set()).add(ids)
+    return replace(stock, last_change=seen.last_change)
+
+
+async def _closed(folder: Path) -> Stock:
+    """Make a table that was closed in order."""
+    async with open_table(folder) as segments:
+        await know(segments, {f"user-{n}": [n % 3 > 0] for n in range(USERS)})
+        stock = await _live(segments, Stock(folder, {}, 0), NOW)
+        for user in FORGOTTEN:
+            await forget(segments, user)
+            stock = _note(stock)
+    return stock
+
+
+async def _crashed(folder: Path) -> Stock:
+    """Make a table whose process was killed: much of it is in the log."""
+    (folder / "open").mkdir()
+    stock = await _closed(folder / "open")
+    async with open_table(folder / "open") as segments:
+        stock = await _live(segments, stock, NOW + 10)
+        copy = _copy(folder / "open", folder / "killed").parent
+    return replace(stock, folder=copy)
+
+
+async def _look(stock: Stock, folder: Path) -> None:
+    """Open a damaged table as the daemon does, and hold it against what it was."""
+    async with open_table(folder) as segments:
+        number = segments.catalog.number(APP)
+        assert all((number, user) in segments.forgotten for user in FORGOTTEN)
+        after = _read(folder)
+    assert after.last_change >= stock.last_change
+    for cohort_id, ids in after.lists.items():
+        assert ids in stock.revisions[cohort_id]
+    assert not after.members & set(FORGOTTEN)
+    with closing(sqlite3.connect(folder / DATABASE_NAME)) as raw:
+        assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert raw.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+async def _try(stock: Stock, damage: Damage, rng: Random, target: Path) -> None:
+    database = _copy(stock.folder, target)
+    damage(database, rng)
+    before = {file.name: file.read_bytes() for file in target.iterdir()}
+    try:
+        await _look(stock, target)
+    except SchemaTooNew:
+        assert damage in {flip_head, flip_schema}
+        assert {file.name: file.read_bytes() for file in target.iterdir()} == before
+        return
+    rescues = list(find_set_aside(database))
+    print(damage.__name__, [(s.why,dict(s.lost)) for s in rescues])
+    await _look(stock, target)
+    assert list(find_set_aside(database)) == rescues
+
+
+@pytest.mark.parametrize("ending", [_closed, _crashed])
+async def test_segments_are_whole_or_gone(
+    ending: Callable[[Path], Awaitable[Stock]], tmp_path: Path
+) -> None:
+    """Whatever happened to the files, no reader sees half a segment or a forgotten user."""
+    (tmp_path / "stock").mkdir()
+    stock = await ending(tmp_path / "stock")
+    first = option("DAMAGE_SEED", 0)
+    for seed in range(first, first + option("DAMAGE_SEEDS", SEEDS)):
+        damage = DAMAGES[seed % len(DAMAGES)]
+        target = tmp_path / str(seed)
+        try:
+            await _try(stock, damage, Random(seed), target)
+        except Exception as error:
+            error.add_note(f"seed {seed}: {damage.__name__}")
+            raise
+        await anyio.to_thread.run_sync(shutil.rmtree, target)

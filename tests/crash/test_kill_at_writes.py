@@ -1,0 +1,124 @@
+"""The daemon is killed at the very call that would have written or synced."""
+
+import sqlite3
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import anyio
+import pytest
+
+from relay.outbox.outbox import DATABASE_NAME as OUTBOX
+from relay.outbox.sql import MIGRATIONS as OUTBOX_MIGRATIONS
+from relay.segments.segments import DATABASE_NAME as SEGMENTS
+from relay.segments.sql import MIGRATIONS as SEGMENTS_MIGRATIONS
+from tests.crash.accounting import imbalances, untruths
+from tests.crash.trial import Trial, option, prepared
+from tests.support.command_line import CommandLine
+from tests.support.daemons import Life, hasty, living, open_doors
+
+pytestmark = pytest.mark.slow
+
+TRACER = ("strace", "-D", "-f", "-q")
+"""Traces from beside, so that the daemon is our own child."""
+
+WRITES = "pwrite64,fdatasync,fsync,ftruncate,unlink"
+
+LONGEST_LIFE_S = 6.0
+"""Who has not come to its call by then is killed where it is."""
+
+PLACES = (
+    ("commit, written", "pwrite64", f"{OUTBOX}-wal", 200),
+    ("commit, before the sync", "fdatasync", f"{OUTBOX}-wal", 150),
+    ("checkpoint, written", "pwrite64", OUTBOX, 40),
+    ("checkpoint, before the sync", "fdatasync", OUTBOX, 2),
+    ("space given back", "ftruncate", OUTBOX, 2),
+    ("directory, written", "pwrite64", f"{SEGMENTS}-wal", 40),
+    ("directory, before the sync", "fdatasync", f"{SEGMENTS}-wal", 10),
+)
+"""Where it is killed: a name, a call, a file, and the last of such calls that is chosen."""
+
+FIRST_CALLS = 242
+"""Calls that write while an empty folder becomes a relay's, and a few more."""
+
+
+def killing(calls: str, number: int, path: Path | None = None) -> Sequence[str]:
+    """Return what kills a process when it begins the `number`-th of some calls."""
+    on = ("-P", str(path)) if path else ()
+    return (*TRACER, *on, "-e", f"trace={calls}", "-e", f"inject={calls}:signal=KILL:when={number}")
+
+
+async def test_a_kill_at_any_write_loses_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Between any two calls a power button may be pressed; all counts are true afterwards."""
+    rng = Random(option("CRASH_SEED", 20261125))
+    lives = option("CRASH_WRITES", 21)
+    async with prepared(tmp_path, rng.randrange(1 << 30)) as trial:
+        places = [PLACES[number % len(PLACES)] for number in range(lives)]
+        tracers = [
+            killing(call, rng.randint(1, last), trial.relay.folder / file)
+            for _, call, file, last in places
+        ]
+        met: list[str] = []
+        ends = [partial(_until_killed, trial, name, met) for name, *_ in places]
+        outcome = await trial.run(ends, tracers=tracers)
+    with capsys.disabled():
+        told = ", ".join(f"{name} {met.count(name)}" for name, *_ in PLACES)
+        sys.stdout.write(f"\n{lives} lives ended at: {told}\n")
+    assert imbalances(outcome.books) == []
+    assert untruths(outcome.standing, outcome.books) == []
+    assert trial.wrong == []
+    assert outcome.again["duplicate"] == len(outcome.books.acknowledged)
+    assert len(met) >= lives / 2
+
+
+async def _until_killed(trial: Trial, name: str, met: list[str], life: Life) -> None:
+    """Live under traffic until killed at the chosen call, or for a while."""
+    trial.amplitude.faults.clear()
+    with anyio.move_on_after(LONGEST_LIFE_S):
+        await life.ended()
+        met.append(name)
+    life.kill()
+    await life.ended()
+
+
+def _old(folder: Path) -> None:
+    """Leave databases of the first schema in a folder."""
+    for name, scripts in ((OUTBOX, OUTBOX_MIGRATIONS), (SEGMENTS, SEGMENTS_MIGRATIONS)):
+        with closing(sqlite3.connect(folder / name, isolation_level=None)) as raw:
+            raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            raw.execute("PRAGMA journal_mode=WAL")
+            raw.executescript(f"BEGIN;\n{scripts[0]}\nPRAGMA user_version=1;\nCOMMIT;")
+
+
+@pytest.mark.parametrize("beginning", ["nothing", "first schema"])
+async def test_a_kill_while_the_databases_are_made_is_made_good(
+    tmp_path: Path, beginning: str
+) -> None:
+    """However far a first start or a migration came, the next one ends it."""
+    for number in range(1, FIRST_CALLS, option("CRASH_FIRST_CALLS_STEP", 20)):
+        relay = hasty(tmp_path / str(number), "http://127.0.0.1:9")
+        relay.folder.mkdir(parents=True, mode=0o700)
+        if beginning == "first schema":
+            _old(relay.folder)
+        async with living(relay, under=killing(WRITES, number)) as life:
+            reached_the_end = await life.comes_to("relay.ready")
+        await _starts_well(relay)
+    assert reached_the_end  # so that every call before was among those tried
+
+
+async def _starts_well(relay: CommandLine) -> None:
+    """Assert that a daemon starts on what is there, empty and whole."""
+    async with living(relay) as life, open_doors(relay) as doors:
+        await life.until("relay.ready")
+        standing = await doors.standing()
+        life.terminate()
+        assert await life.ended() == 0
+    assert standing.accepted == 0
+    for name in (OUTBOX, SEGMENTS):
+        with closing(sqlite3.connect(relay.folder / name)) as raw:
+            assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

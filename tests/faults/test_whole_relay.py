@@ -1,0 +1,126 @@
+"""A whole relay outlives what the other side does: one after the other, without a restart."""
+
+from pathlib import Path
+from time import monotonic
+
+import anyio
+import orjson
+import psutil
+import pytest
+
+from relay.sandbox.amplitude import AmplitudeStandIn
+from relay.sandbox.door import running
+from tests.faults.troubles import TROUBLES
+from tests.support.chaos import chaos
+from tests.support.command_line import API_KEY as KEY_OF_CHILD
+from tests.support.daemons import Doors, Life, hasty, living, open_doors
+from tests.support.relays import API_KEY, app_environment, event, insert_id, running_relay
+
+pytestmark = pytest.mark.slow
+
+EVENTS = 4
+ACKNOWLEDGED_S = 2.0
+"""For an answer of the hook on a machine that is busy with other things."""
+
+WAITING = 10_000
+STORM_S = 4.0
+STORM_REQUESTS = 40
+STORM_CPU = 0.35
+FLAT_BYTES = 40 << 20
+
+
+async def test_a_relay_lives_through_every_trouble_in_turn(tmp_path: Path) -> None:
+    """Each stops delivery, in words; none stops the hook; after each all that waited arrives.
+
+    A sender that stayed stuck, or a connection that stayed spoilt, would be missed by the next.
+    """
+    amplitude = AmplitudeStandIn([API_KEY])
+    async with running(amplitude.app()) as url, chaos(url) as proxy:
+        environment = app_environment("shop", str(proxy.url).rstrip("/"))
+        async with running_relay(tmp_path, environment) as relay:
+            for place, (name, trouble) in enumerate(TROUBLES.items()):
+                proxy.set(trouble)
+                began_s = monotonic()
+                numbers = range(place * EVENTS, (place + 1) * EVENTS)
+                assert (await relay.post([event(number) for number in numbers])).status == 200
+                assert monotonic() - began_s < ACKNOWLEDGED_S, name
+                status = await relay.until(lambda found: found["delivery"] == "backing_off")
+                assert status["last_error"], name
+                for secret in (API_KEY, "user-", "http:", "httpapi"):
+                    assert secret not in status["last_error"]
+                proxy.set(None)
+                status = await relay.settled()
+                assert (status["delivered"], status["dead"]) == ((place + 1) * EVENTS, 0), name
+    ids = amplitude.ledger.account(API_KEY).insert_ids
+    assert set(ids) == {insert_id(number) for number in range(len(TROUBLES) * EVENTS)}
+
+
+async def _pile_up(doors: Doors, devices: int) -> None:
+    """Have events of so many devices wait."""
+    for first in range(0, WAITING, 500):
+        bodies = [
+            event(number, subscription_id=f"device-{number % devices}")
+            for number in range(first, first + 500)
+        ]
+        status, counts = await doors.post(orjson.dumps(bodies))
+        assert (status, counts["accepted"]) == (200, 500)
+
+
+@pytest.mark.parametrize("retry_after", [None, 1], ids=["without a word", "Retry-After: 1"])
+async def test_a_storm_of_429_costs_next_to_nothing(
+    tmp_path: Path, retry_after: int | None
+) -> None:
+    """No busy loop, a request now and then, memory flat; afterwards everything arrives."""
+    amplitude = AmplitudeStandIn([KEY_OF_CHILD])
+    async with running(amplitude.app()) as url:
+        slow = {"DELIVERY__BACKOFF_BASE_S": "0.5", "DELIVERY__BACKOFF_CAP_S": "5"}
+        relay = hasty(tmp_path, url, DELIVERY__MAX_BATCH_EVENTS="1000", **slow)
+        async with living(relay) as life, open_doors(relay) as doors:
+            await life.until("relay.ready")
+            amplitude.faults.add("429", retry_after=retry_after)
+            await _pile_up(doors, WAITING)
+            await life.until("batch.uploaded", 1)
+            requests = len(amplitude.ledger.requests)
+            cpu, grown_bytes = await _watch(life, STORM_S)
+            assert len(amplitude.ledger.requests) - requests < STORM_REQUESTS
+            assert cpu < STORM_CPU
+            assert grown_bytes < FLAT_BYTES
+            amplitude.faults.clear()
+            assert (await doors.drained()).delivered == WAITING
+    assert len(set(amplitude.ledger.account(KEY_OF_CHILD).insert_ids)) == WAITING
+
+
+async def test_throttled_devices_hold_up_nobody_else_and_cost_little(tmp_path: Path) -> None:
+    """A fifth of the devices rests, whatever is tried of it; the rest arrives; then all does."""
+    amplitude = AmplitudeStandIn([KEY_OF_CHILD])
+    throttled = {f"device-{number}": 31 for number in range(0, 500, 5)}
+    amplitude.conditions.throttled_devices = throttled
+    async with running(amplitude.app()) as url:
+        relay = hasty(
+            tmp_path, url, DELIVERY__MAX_BATCH_EVENTS="1000", DELIVERY__THROTTLE_HOLD_S="2"
+        )
+        async with living(relay) as life, open_doors(relay) as doors:
+            await life.until("relay.ready")
+            await _pile_up(doors, 500)
+            with anyio.fail_after(60):
+                while (await doors.standing()).delivered < WAITING * 4 // 5:
+                    await anyio.sleep(0.05)
+            requests = len(amplitude.ledger.requests)
+            cpu, grown_bytes = await _watch(life, STORM_S)
+            assert len(amplitude.ledger.requests) - requests < STORM_REQUESTS
+            assert cpu < STORM_CPU
+            assert grown_bytes < FLAT_BYTES
+            standing = await doors.standing()
+            assert (standing.pending, standing.dead) == (WAITING // 5, 0)
+            amplitude.conditions.throttled_devices = {}
+            assert (await doors.drained()).delivered == WAITING
+
+
+async def _watch(life: Life, seconds: float) -> tuple[float, int]:
+    """Return a daemon's share of a processor for some time, and the bytes it grew by."""
+    seen = psutil.Process(life.process.pid)
+    before, before_bytes = seen.cpu_times(), seen.memory_info().rss
+    await anyio.sleep(seconds)
+    after = seen.cpu_times()
+    used_s = after.user + after.system - before.user - before.system
+    return used_s / seconds, seen.memory_info().rss - before_bytes

@@ -1,0 +1,86 @@
+"""What relay stores is for its owner alone, whatever the umask and the folder are."""
+
+import stat
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import orjson
+import pytest
+
+from relay.reserve import RESERVE_NAME
+from tests.support.command_line import CommandLine
+from tests.support.daemons import living, open_doors
+from tests.support.relays import event
+
+GENEROUS = ("sh", "-c", 'umask 0; exec "$0" "$@"')
+"""Runs a command as in a shell that lets everybody read and write."""
+
+ROWS = 20_000
+HEADER = "id,identifier,device_type,invalid_identifier,external_user_id,notification_types"
+
+
+def mode(path: Path) -> int:
+    """Return who may do what with a file."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+async def watch(folder: Path, seen: dict[str, int], is_over: anyio.Event) -> None:
+    """Note the rights of every file that turns up, also of those that go again."""
+    while not is_over.is_set():
+        for path in folder.iterdir():
+            try:
+                seen[path.name] = seen.get(path.name, 0) | mode(path)
+            except FileNotFoundError:
+                continue
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_every_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """Logs, the reserve, what is sorted on the way; a folder that is there keeps its rights."""
+    relay = CommandLine(tmp_path)
+    relay.folder.mkdir(mode=0o755)
+    export = tmp_path / "users.csv"
+    rows = [f"s{number},t,0,f,user-{number},1" for number in range(ROWS)]
+    export.write_text("\n".join([HEADER, *rows, ""]))
+    seen: dict[str, int] = {}
+    is_over = anyio.Event()
+    async with open_doors(relay) as doors, living(relay, under=GENEROUS) as life:
+        await life.until("relay.ready")
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch, relay.folder, seen, is_over)
+            assert (await doors.post(orjson.dumps([event(1), {"no": "event"}])))[0] == 200
+            assert (await relay.run("directory", "import", str(export))).code == 0
+            is_over.set()
+    made = {"outbox.db", "segments.db", "outbox.db-wal", "segments.db-shm", RESERVE_NAME}
+    assert made <= seen.keys()
+    assert any(name.startswith("sorting-") for name in seen)
+    assert seen == dict.fromkeys(seen, 0o600)
+    assert mode(relay.folder) == 0o755
+
+
+@pytest.mark.parametrize(
+    ("folder", "file", "code", "said"),
+    [
+        (0o700, 0o600, 0, "for the owner alone"),
+        (0o700, 0o644, 0, "for the owner alone"),
+        (0o755, 0o600, 0, "for the owner alone"),
+        (0o750, 0o640, 0, "others can read {}/outbox.db"),
+        (0o777, 0o600, 1, "others can change {}: chmod go-w"),
+        (0o755, 0o666, 1, "others can change {}/outbox.db"),
+    ],
+)
+async def test_a_check_says_who_else_may(
+    tmp_path: Path, folder: int, file: int, code: int, said: str
+) -> None:
+    """Reading may be meant; changing never is. Nothing is changed by looking."""
+    relay = CommandLine(tmp_path)
+    assert (await relay.run("forget", "shop", "anna")).code == 0
+    for path in relay.folder.iterdir():
+        path.chmod(file)
+    relay.folder.chmod(folder)
+    done = await relay.run("check")
+    (line,) = [line for line in done.out.splitlines() if line.split()[1] == "access"]
+    assert (done.code, said.format(relay.folder) in line) == (code, True), line
+    assert mode(relay.folder) == folder
+    assert {mode(path) for path in relay.folder.iterdir()} == {file}

@@ -1,0 +1,208 @@
+"""SIGHUP: new settings and certificates in a daemon that goes on."""
+
+import signal
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import anyio
+import pytest
+from anyio.streams.tls import TLSAttribute
+
+from relay.sandbox.amplitude import AmplitudeStandIn, running
+from tests.support.certificates import AUTHORITY, write_pair
+from tests.support.command_line import API_KEY, CommandLine
+from tests.support.daemons import HOOK, POLL_S, Doors, Life, hasty, living, open_doors
+
+APP = "RELAY_APPS__SHOP__"
+NEW_TOKEN = "new-hook-token-of-the-test"
+
+IN_FILE = {
+    f"{APP}WEBHOOK_TOKENS": "old-hook-token-of-the-test",
+    "RELAY_OUTBOX__MIN_FREE_BYTES": "0",
+    "RELAY_DELIVERY__LINGER_S": "0.05",
+}
+"""What does not stand in the environment, which would win."""
+
+CLICK = b'{"event":{"kind":"message.push.clicked","id":"%b","subscription_id":"s-1"}}'
+
+
+class Reloading:
+    """A daemon whose settings stand in a file.
+
+    Attributes:
+        relay: How it was started.
+        life: Its process.
+        doors: A client of it.
+    """
+
+    def __init__(self, relay: CommandLine, life: Life, doors: Doors) -> None:
+        self.relay = relay
+        self.life = life
+        self.doors = doors
+        self._file = relay.folder.parent / "relay.env"
+        self._asked = 0
+
+    async def reload(self, outcome: str, **changes: str) -> dict[str, object]:
+        """Write the file anew and have it read; return the log line that tells the outcome."""
+        write_env(self._file, **changes)
+        already = len(self.life.logged(outcome))
+        self.life.process.send_signal(signal.SIGHUP)
+        return await self.life.until(outcome, already + 1)
+
+    async def knock(self, token: str, name: str = "e-1") -> tuple[int, dict[str, int]]:
+        """Send a click to the hook; return status and answer."""
+        async with (
+            aiohttp.ClientSession() as http,
+            http.post(
+                f"{self.relay.public}{HOOK}",
+                data=CLICK % name.encode(),
+                headers={"X-Relay-Token": token},
+            ) as answer,
+        ):
+            return answer.status, await answer.json()
+
+
+def write_env(file: Path, **changes: str) -> None:
+    """Write the settings file, changed as said."""
+    values = {**IN_FILE, **changes}
+    file.write_text("".join(f"{name}={text}\n" for name, text in values.items()))
+
+
+@asynccontextmanager
+async def reloading(root: Path, **changes: str) -> AsyncIterator[Reloading]:
+    """Run a daemon whose tokens stand in a file, not in its environment."""
+    amplitude = AmplitudeStandIn([API_KEY])
+    async with running(amplitude.app()) as url:
+        relay = hasty(root, str(url).rstrip("/"))
+        for name in IN_FILE:
+            del relay.env[name]
+        relay.env |= changes
+        write_env(root / "relay.env")
+        words = ("--env-file", str(root / "relay.env"))
+        async with living(relay, words=words) as life, open_doors(relay) as doors:
+            await life.until("relay.ready")
+            yield Reloading(relay, life, doors)
+
+
+async def test_tokens_are_rotated_without_a_restart(tmp_path: Path) -> None:
+    """First both serve, then the new one alone; no request is turned away in between."""
+    old = "old-hook-token-of-the-test"
+    async with reloading(tmp_path) as daemon:
+        assert (await daemon.knock(NEW_TOKEN))[0] == 401
+        line = await daemon.reload(
+            "settings.reloaded", **{f"{APP}WEBHOOK_TOKENS": f"{old},{NEW_TOKEN}"}
+        )
+        assert line["taken"] == [f"{APP}WEBHOOK_TOKENS"]
+        assert [(await daemon.knock(each))[0] for each in (old, NEW_TOKEN)] == [200, 200]
+        await daemon.reload("settings.reloaded", **{f"{APP}WEBHOOK_TOKENS": NEW_TOKEN})
+        assert [(await daemon.knock(each))[0] for each in (old, NEW_TOKEN)] == [401, 200]
+        assert NEW_TOKEN not in str(line)
+
+
+async def test_a_selection_holds_for_the_next_event(tmp_path: Path) -> None:
+    """What is not selected any more is filtered, and counted so."""
+    async with reloading(tmp_path) as daemon:
+        token = "old-hook-token-of-the-test"
+        assert (await daemon.knock(token, "e-1"))[1]["accepted"] == 1
+        await daemon.reload("settings.reloaded", **{f"{APP}EVENTS": "message.email.*"})
+        assert (await daemon.knock(token, "e-2"))[1]["filtered"] == 1
+        await daemon.reload("settings.reloaded")
+        assert (await daemon.knock(token, "e-3"))[1]["accepted"] == 1
+
+
+async def test_limits_hold_at_once(tmp_path: Path) -> None:
+    """A limit of the outbox, raised again, and the level of the log."""
+    async with reloading(tmp_path) as daemon:
+        token = "old-hook-token-of-the-test"
+        await daemon.reload("settings.reloaded", RELAY_OUTBOX__MIN_FREE_BYTES=str(1 << 60))
+        with anyio.fail_after(10):
+            while (await daemon.knock(token, "e-1"))[0] != 503:
+                await anyio.sleep(POLL_S)
+        line = await daemon.reload("settings.reloaded", RELAY_OUTBOX__MIN_FREE_BYTES="0")
+        assert line["taken"] == ["RELAY_OUTBOX__MIN_FREE_BYTES"]
+        with anyio.fail_after(10):
+            while (await daemon.knock(token, "e-1"))[0] != 200:
+                await anyio.sleep(POLL_S)
+
+
+async def test_a_bad_file_keeps_the_old_settings_and_says_so(tmp_path: Path) -> None:
+    """A mistake typed at night does no harm; every mistake is named, no value is shown."""
+    async with reloading(tmp_path) as daemon:
+        token = "old-hook-token-of-the-test"
+        line = await daemon.reload(
+            "settings.refused",
+            **{f"{APP}WEBHOOK_TOKENS": f"{NEW_TOKEN},", "RELAY_DELIVERY__LINGER_S": "soon"},
+        )
+        told = str(line["mistakes"])
+        assert f"{APP}WEBHOOK_TOKENS" in told
+        assert "RELAY_DELIVERY__LINGER_S" in told
+        assert NEW_TOKEN not in told
+        assert (await daemon.knock(NEW_TOKEN))[0] == 401
+        assert (await daemon.knock(token))[0] == 200
+
+
+async def test_what_takes_a_restart_is_named_and_waits(tmp_path: Path) -> None:
+    """The rest of the file is taken all the same."""
+    async with reloading(tmp_path) as daemon:
+        line = await daemon.reload(
+            "settings.reloaded",
+            **{f"{APP}WEBHOOK_TOKENS": NEW_TOKEN},
+            RELAY_DELIVERY__SENDERS="7",
+        )
+        assert line["waiting_for_restart"] == ["RELAY_DELIVERY__SENDERS"]
+        assert (await daemon.knock(NEW_TOKEN))[0] == 200
+
+
+async def test_a_renewed_certificate_is_shown_from_the_next_connection_on(tmp_path: Path) -> None:
+    """Certificates live for weeks; a half-written one leaves the former in place."""
+    pair = write_pair(tmp_path)
+    tls = {"RELAY_TLS_CERT_FILE": str(pair.cert), "RELAY_TLS_KEY_FILE": str(pair.key)}
+    async with reloading(tmp_path, **tls) as daemon:
+        door = daemon.relay.public.removeprefix("http://").partition(":")[2]
+        assert await shown_serial(int(door)) == pair.serial
+        renewed = write_pair(tmp_path)
+        assert await shown_serial(int(door)) == pair.serial
+        await daemon.reload("settings.reloaded")
+        assert await shown_serial(int(door)) == renewed.serial
+        pair.cert.write_text("half")
+        await daemon.reload("settings.refused")
+        assert await shown_serial(int(door)) == renewed.serial
+
+
+async def shown_serial(port: int) -> int:
+    """Return the serial number of the certificate that a door shows."""
+    context = ssl.create_default_context()
+    AUTHORITY.configure_trust(context)
+    async with await anyio.connect_tcp(
+        "127.0.0.1", port, tls=True, ssl_context=context, tls_standard_compatible=False
+    ) as stream:
+        shown = stream.extra(TLSAttribute.peer_certificate) or {}
+    return int(str(shown["serialNumber"]), 16)
+
+
+@pytest.mark.parametrize("times", [20])
+async def test_events_go_on_while_settings_are_read_again_and_again(
+    tmp_path: Path, times: int
+) -> None:
+    """A reload turns no request away and loses no event."""
+    async with reloading(tmp_path) as daemon:
+        token = "old-hook-token-of-the-test"
+        statuses: list[int] = []
+
+        async def send() -> None:
+            while True:
+                statuses.append((await daemon.knock(token, f"e-{len(statuses)}"))[0])
+
+        async with anyio.create_task_group() as sending:
+            sending.start_soon(send)
+            for number in range(times):
+                await daemon.reload("settings.reloaded", RELAY_DELIVERY__LINGER_S=str(number))
+            sending.cancel_scope.cancel()
+        assert statuses
+        assert set(statuses) == {200}
+        await daemon.reload("settings.reloaded", RELAY_DELIVERY__LINGER_S="0")
+        standing = await daemon.doors.drained()
+        assert standing.accepted == standing.delivered >= len(statuses)

@@ -1,0 +1,63 @@
+"""One app, from outside: what OneSignal sends, what Amplitude knows, what people asked for."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from relay.outbox.intake import event_key
+from relay.outbox.ledger import Counts
+from tests.simulation.amplitude import Project
+from tests.simulation.source import Source
+
+
+@dataclass
+class App:
+    """One app, from outside.
+
+    Attributes:
+        source: What OneSignal knows.
+        project: What Amplitude knows.
+        discardable: Insert ids that a person asked to throw away.
+        doubtful: Insert ids that a person sends again after relay gave them up as too old.
+        died: Insert ids that were ever seen among the dead letters.
+        first_sent_s: When each insert id was uploaded first since it was accepted or retried.
+    """
+
+    source: Source
+    project: Project
+    discardable: set[str] = field(default_factory=set)
+    doubtful: set[str] = field(default_factory=set)
+    died: set[str] = field(default_factory=set)
+    first_sent_s: dict[str, float] = field(default_factory=dict)
+    _last: Counts = field(default_factory=Counts)
+    _names: dict[bytes, str] = field(default_factory=dict)
+
+    def name(self, no: int, key: bytes) -> str:
+        """Return the insert id that a key in the tables stands for."""
+        if key not in self._names:
+            self._names |= {event_key(no, name): name for name in self.source.fates}
+        return self._names[key]
+
+    def retry(self, name: str, *, is_expired: bool) -> None:
+        """Note that a person sends a dead letter again."""
+        self.died.add(name)
+        self.first_sent_s.pop(name, None)
+        if is_expired:
+            self.doubtful.add(name)
+
+    def discard(self, name: str) -> None:
+        """Note that a person throws an event away."""
+        self.died.add(name)
+        self.discardable.add(name)
+
+    def discard_user(self, user: str) -> None:
+        """Note that a person asked to forget a user."""
+        fates = self.source.fates
+        self.discardable |= {name for name, fate in fates.items() if fate.event.user_id == user}
+
+    def step(self, counts: Counts) -> Iterator[str]:
+        """Yield which counts fell since the last look."""
+        for name in ("accepted", "delivered", "discarded", "duplicate"):
+            before, now = getattr(self._last, name), getattr(counts, name)
+            if now < before:
+                yield f"{name} fell from {before} to {now}"
+        self._last = counts

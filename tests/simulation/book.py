@@ -1,0 +1,50 @@
+"""What one Amplitude project knows: what it counted, in which order, and what it said of the rest."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+from relay.sandbox.answers import JsonObject
+from relay.sandbox.ledger import device_key
+
+
+def name_of(event: JsonObject) -> str:
+    """Return an event's insert id."""
+    return str(event["insert_id"])
+
+
+class Book:
+    """The truth about one project.
+
+    Attributes:
+        counted: How often each insert id was counted as a new event.
+        order: The insert ids of each device, in the order in which they were counted.
+        confirmed: Insert ids that an answer confirmed.
+        offered: Every reason that an answer gave to give an insert id up.
+    """
+
+    def __init__(self, memory_s: float) -> None:
+        self._memory_s = memory_s
+        self._counted_at: dict[tuple[str, str], float] = {}
+        self.counted: Counter[str] = Counter()
+        self.order: defaultdict[str, list[str]] = defaultdict(list)
+        self.confirmed: set[str] = set()
+        self.offered: defaultdict[str, set[str]] = defaultdict(set)
+
+    def take(self, events: Iterable[JsonObject], now_s: float) -> None:
+        """Count what is new; a repetition within Amplitude's memory is none."""
+        for event in events:
+            key = (device_key(event), name_of(event))
+            if now_s - self._counted_at.get(key, float("-inf")) < self._memory_s:
+                continue
+            self._counted_at[key] = now_s
+            self.order[key[0]].append(key[1])
+            self.counted[key[1]] += 1
+
+    def confirm(self, events: Iterable[JsonObject]) -> None:
+        """Note that an answer says that these are taken."""
+        self.confirmed.update(map(name_of, events))
+
+    def offer(self, reason: str, events: Sequence[JsonObject]) -> None:
+        """Note that an answer refuses these; one that names no event speaks of a lone one."""
+        for event in events:
+            self.offered[name_of(event)].add(reason)

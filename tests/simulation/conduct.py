@@ -1,0 +1,100 @@
+"""How relay behaves towards Amplitude: what it may never do, whatever happens."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import orjson
+
+from relay.amplitude.verdicts import UploadReply
+from relay.clock import Clock
+from relay.sandbox.answers import JsonObject
+from relay.sandbox.ledger import device_key
+from tests.simulation.book import name_of
+from tests.simulation.scenario import DAY_S, Scenario
+from tests.simulation.app import App
+
+PATIENCE_S = 60.0
+"""What a disk in trouble may put between the look at an event's age and its upload."""
+
+OVERHEAD_BYTES = 60
+MAX_BATCH_BYTES = 4_000
+
+QUOTA_HOLD_S = 3600.0
+
+
+class Conduct:
+    """The rules for the uploads of one process for one app."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        app: App,
+        blame: Callable[[str], None],
+        clock: Clock,
+    ) -> None:
+        self._scenario = scenario
+        self._app = app
+        self._blame = blame
+        self._clock = clock
+        self._lanes: Counter[str] = Counter()
+        self._resting: dict[str, float] = {}
+        self.under_way = 0
+
+    @contextmanager
+    def sending(self, upload: Sequence[JsonObject], raw: bytes) -> Iterator[None]:
+        """Watch one upload, from its beginning to its end as relay sees it."""
+        lanes = {device_key(event): None for event in upload}
+        self._check_shape(upload, raw)
+        self._check_times(upload)
+        for lane in lanes:
+            if self._lanes[lane]:
+                self._blame(f"two uploads of {lane} are under way at once")
+            self._lanes[lane] += 1
+        self.under_way += 1
+        if self.under_way > self._scenario.senders:
+            self._blame(f"{self.under_way} uploads are under way, more than there are senders")
+        try:
+            yield
+        finally:
+            self.under_way -= 1
+            for lane in lanes:
+                self._lanes[lane] -= 1
+
+    def _check_shape(self, upload: Sequence[JsonObject], raw: bytes) -> None:
+        known = [self._app.source.fates.get(name_of(event)) for event in upload]
+        if raw != b",".join(fate.event.body if fate else b"?" for fate in known):
+            self._blame("an upload holds other bytes than were accepted")
+        size_bytes = OVERHEAD_BYTES + len(raw)
+        if len(upload) > self._scenario.max_batch_events:
+            self._blame(f"an upload holds {len(upload)} events")
+        if size_bytes > MAX_BATCH_BYTES and len(upload) > 1:
+            self._blame(f"an upload holds {size_bytes} bytes")
+        if len(set(map(name_of, upload))) < len(upload):
+            self._blame("an upload holds an event twice")
+
+    def _check_times(self, upload: Sequence[JsonObject]) -> None:
+        now_s = self._clock.monotonic_s()
+        for event in upload:
+            is_suspect = len(upload) == 1 and name_of(event) in self._app.project.book.offered
+            if now_s < self._resting.get(device_key(event), 0.0) and not is_suspect:
+                self._blame(f"{device_key(event)} was to rest")
+            first_s = self._app.first_sent_s.setdefault(name_of(event), now_s)
+            is_watched = self._scenario.max_age_s < DAY_S
+            if is_watched and now_s - first_s > self._scenario.max_age_s + PATIENCE_S:
+                self._blame(f"{name_of(event)} is uploaded {now_s - first_s:.0f} s after its first")
+
+    def answered(self, upload: Sequence[JsonObject], reply: UploadReply) -> None:
+        """Learn from an answer who must rest."""
+        if reply.status != 429 or not reply.body.startswith(b"{"):
+            return
+        said, now_s = orjson.loads(reply.body), self._clock.monotonic_s()
+        devices = {event["device_id"] for event in upload if "device_id" in event}
+        for key, rest_s in (
+            ("throttled_devices", self._scenario.hold_s),
+            ("exceeded_daily_quota_devices", QUOTA_HOLD_S),
+        ):
+            for device in said.get(key, {}):
+                if device in devices:
+                    until_s = now_s + max(rest_s, reply.retry_after_s or 0.0) - 0.001
+                    self._resting[device] = max(until_s, self._resting.get(device, 0.0))

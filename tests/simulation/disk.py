@@ -1,0 +1,217 @@
+"""The disk: real SQLite in memory, which outlives every process, with seeded misfortunes.
+
+What is committed stays, what is not is gone, whenever the process ends; a commit that is done
+may still be unknown to the process when it ends.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable
+from functools import partial
+from random import Random
+from typing import Any, TypeVar
+
+from relay.database.migrations import migrate
+from relay.outbox.sql import MIGRATIONS
+from tests.simulation.journal import Journal
+from tests.simulation.scenario import Scenario
+
+Result = TypeVar("Result")
+
+STALL_RATE = 0.1
+FAILURE_RATE = 0.3
+SYNC_FAILURE_RATE = 0.1
+READ_FAILURE_RATE = 0.05
+ROOM_MADE = 3
+"""Transactions that find room after relay gave up some of its reserve."""
+
+
+class _Raw(sqlite3.Connection):
+    """SQLite, whose statements can be made to fail."""
+
+    before: Callable[[str], None]
+    after: Callable[[str], None]
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:  # noqa: ANN401  # sqlite3's own
+        self.before(sql)
+        cursor = super().execute(sql, parameters)
+        self.after(sql)
+        return cursor
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> sqlite3.Cursor:
+        self.before(sql)
+        return super().executemany(sql, parameters)
+
+    def silently(self, sql: str) -> None:
+        """Run a statement that cannot fail."""
+        super().execute(sql)
+
+
+def _failure(code: int, words: str) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(words)
+    error.sqlite_errorcode = code
+    return error
+
+
+class Disk:
+    """A database and the weather it stands in.
+
+    Attributes:
+        on_commit: Called after every transaction that changed something, in the same step.
+    """
+
+    def __init__(self, scenario: Scenario, journal: Journal, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._journal = journal
+        self._rng = scenario.rng("disk")
+        self._spells = scenario.spells("disk", scenario.disk)
+        self._life = 0
+        self._statements = 0
+        self._doom: str | None = None
+        self._doomed_at = 0
+        self._room = 0
+        self.on_commit: Callable[[], None] = lambda: None
+        self.raw = sqlite3.connect(
+            ":memory:", isolation_level=None, factory=_Raw, cached_statements=256
+        )
+        self.raw.before = lambda _: None
+        self.raw.after = lambda _: None
+        migrate(self.raw, MIGRATIONS)
+        self.raw.before = self._before
+        self.raw.after = self._after
+
+    def close(self) -> None:
+        """Throw everything away."""
+        self.raw.close()
+
+    def connect(self, name: str) -> "Access":
+        """Return a connection for the process that runs now."""
+        return Access(self, name, self._loop)
+
+    def cut(self) -> None:
+        """End the process that runs now: nothing it does reaches the disk any more."""
+        self._life += 1
+
+    def make_room(self) -> None:
+        """Give some space up, as relay's reserve does."""
+        self._journal.note("room")
+        self._room = ROOM_MADE
+
+    @property
+    def life(self) -> int:
+        """The process that runs now."""
+        return self._life
+
+    def run(self, work: Callable[[sqlite3.Connection], Result], name: str) -> Result:
+        """Run a function over the database, for a process that is alive."""
+        self._journal.note(name)
+        if name == "read" and self._is("read") and self._rng.random() < READ_FAILURE_RATE:
+            raise _failure(sqlite3.SQLITE_IOERR, "disk I/O error")
+        return work(self.raw)
+
+    def delay_s(self) -> float:
+        """Return how long the next half of an operation takes."""
+        if self._is("stall") and self._rng.random() < STALL_RATE:
+            return self._rng.uniform(0.5, 6.0)
+        return self._rng.uniform(0.0001, 0.004)
+
+    def _is(self, kind: str) -> bool:
+        now_s = self._loop.time()
+        return any(s.kind == kind and s.begins_s <= now_s < s.ends_s for s in self._spells)
+
+    # Statements.
+
+    def _before(self, sql: str) -> None:
+        if sql == "BEGIN IMMEDIATE":
+            self._begin()
+        elif sql == "COMMIT":
+            self._commit()
+        elif sql != "ROLLBACK" and self.raw.in_transaction:
+            self._statements += 1
+            if self._doom == "full" and self._statements == self._doomed_at:
+                self._fail_full()
+
+    def _begin(self) -> None:
+        self._statements, self._doom = 0, None
+        if self._is("locked") and self._rng.random() < FAILURE_RATE:
+            self._journal.note("locked")
+            raise _failure(sqlite3.SQLITE_BUSY, "database is locked")
+        if self._is("sync") and self._rng.random() < SYNC_FAILURE_RATE:
+            self._doom = "sync"
+        elif self._room:
+            self._room -= 1
+        elif self._is("full") and self._rng.random() < FAILURE_RATE:
+            self._doom, self._doomed_at = "full", self._rng.randint(1, 6)
+
+    def _commit(self) -> None:
+        if not self._statements or self._doom is None:
+            return
+        if self._doom == "full":
+            self._fail_full()
+        is_kept = self._rng.random() < 0.5  # a failed sync says nothing of what the disk holds
+        self._journal.note("sync failed", is_kept)
+        self.raw.silently("COMMIT" if is_kept else "ROLLBACK")
+        raise _failure(sqlite3.SQLITE_IOERR_FSYNC, "disk I/O error")
+
+    def _fail_full(self) -> None:
+        self._journal.note("full")
+        self._doom = None
+        if self._rng.random() < 0.5:  # SQLite itself may have rolled back, or not
+            self.raw.silently("ROLLBACK")
+        raise _failure(sqlite3.SQLITE_FULL, "database or disk is full")
+
+    def _after(self, sql: str) -> None:
+        if sql == "COMMIT" and self._statements:
+            self._journal.note("commit", self._statements)
+            self.on_commit()
+
+
+class Access:
+    """A connection as the engine sees it: one thing after the other, each taking its time."""
+
+    def __init__(self, disk: Disk, name: str, loop: asyncio.AbstractEventLoop) -> None:
+        self._disk = disk
+        self._name = name
+        self._loop = loop
+        self._life = disk.life
+        self._free_s = 0.0
+
+    @property
+    def total_changes(self) -> int:
+        """Rows changed, ever."""
+        return self._disk.raw.total_changes
+
+    async def run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Run `work` in its turn; cancelling the caller does not stop it, a kill does."""
+        done: asyncio.Future[Result] = self._loop.create_future()
+        begins_s = max(self._loop.time(), self._free_s) + self._disk.delay_s()
+        self._free_s = begins_s + self._disk.delay_s()
+        self._loop.call_at(begins_s, self._work, work, done, self._free_s)
+        return await done
+
+    def _work(
+        self,
+        work: Callable[[sqlite3.Connection], Result],
+        done: "asyncio.Future[Result]",
+        ends_s: float,
+    ) -> None:
+        if self._life != self._disk.life:
+            return
+        try:
+            answer = partial(_succeed, done, self._disk.run(work, self._name))
+        except Exception as error:  # noqa: BLE001  # raised where it is awaited
+            answer = partial(_fail, done, error)
+        if self._life == self._disk.life:  # it may have ended just now
+            self._loop.call_at(ends_s, answer)
+
+
+def _succeed(done: "asyncio.Future[Result]", result: Result) -> None:
+    if not done.done():
+        done.set_result(result)
+
+
+def _fail(done: "asyncio.Future[Result]", error: Exception) -> None:
+    if not done.done():
+        done.set_exception(error)
+
+

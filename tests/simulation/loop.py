@@ -1,0 +1,101 @@
+"""An event loop whose time is virtual: when nothing is ready, it jumps to the next timer.
+
+No threads, no sockets, no real clock: what runs on it depends on its inputs alone, and an hour
+of waiting costs nothing.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from itertools import count
+from typing import Any, NoReturn, TypeVar
+
+Result = TypeVar("Result")
+
+MAX_STEPS_AT_ONCE = 200_000
+"""Rounds of the loop at one instant; more are tasks that wake each other for ever."""
+
+
+class Stuck(Exception):
+    """Nothing is ready and no timer runs, or time stands still: the program hangs."""
+
+
+class _Task(asyncio.Task[Any]):
+    """A task whose place in a set depends on when it began, not on where it lies in memory."""
+
+    def __init__(self, number: int, coro: Coroutine[Any, Any, Any], **options: Any) -> None:  # noqa: ANN401  # asyncio's own
+        self._number = number
+        super().__init__(coro, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """An asyncio loop without a world outside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now_s = 0.0
+        self._steps_at_once = 0
+        self._selector = self  # asked by the base class for what happened outside
+        numbers = count(1)
+        self.set_task_factory(
+            lambda loop, coro, **options: _Task(next(numbers), coro, loop=loop, **options)  # type: ignore[arg-type]  # a coroutine, always
+        )
+
+    def time(self) -> float:
+        """Return the virtual time in seconds since the beginning."""
+        return self._now_s
+
+    def select(self, timeout: float | None) -> list[NoReturn]:
+        """Let `timeout` seconds pass at once; nothing ever happens outside.
+
+        Raises:
+            Stuck: If there is nothing to wait for, or time does not pass any more.
+        """
+        if timeout is None:
+            raise Stuck(f"nothing is ready and no timer runs at {self._now_s:.3f} s")
+        self._steps_at_once = 0 if timeout else self._steps_at_once + 1
+        if self._steps_at_once > MAX_STEPS_AT_ONCE:
+            raise Stuck(f"time stands still at {self._now_s:.3f} s")
+        self._now_s += timeout
+        return []
+
+    def run_in_executor(self, *_: object) -> NoReturn:
+        """Refuse: a thread would bring back chance.
+
+        Raises:
+            RuntimeError: Always.
+        """
+        raise RuntimeError("a simulation has no threads")
+
+    def _process_events(self, events: list[NoReturn]) -> None:
+        assert not events
+
+    def _write_to_self(self) -> None:
+        """Need no waking: nobody else is there."""
+
+
+def run_virtually(main: Coroutine[Any, Any, Result]) -> Result:
+    """Run `main` to its end on a loop of its own.
+
+    Raises:
+        Stuck: If it hangs.
+    """
+    loop = VirtualLoop()
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        _abandon(loop)
+
+
+def _abandon(loop: VirtualLoop) -> None:
+    """End what still runs after a failure, so that nothing complains when it is collected."""
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.call_later(1.0, loop.stop)
+    loop.run_forever()
+    loop.close()

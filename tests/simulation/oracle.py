@@ -1,0 +1,190 @@
+"""Who knows the truth: holds what relay's tables say against what was answered and what Amplitude has.
+
+Every departure is a sentence; one is enough to fail a run.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from relay.outbox.ledger import Counts
+from relay.outbox.spans import decode_spans
+from tests.simulation.amplitude import Project
+from tests.simulation.app import App
+from tests.simulation.scenario import Scenario, Spell
+
+# Source: the outbox's schema. The tables are read without relay's own queries.
+APPS = "SELECT no, app, accepted, delivered, dead, discarded, duplicate FROM apps"
+EVENTS = "SELECT seq, app, key FROM events"
+LETTERS = "SELECT app, key, reason, first_tried_at, died_at FROM dead_letters"
+LEFT = (
+    "SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM claims),"
+    " (SELECT count(*) FROM receipts), (SELECT count(*) FROM tries)"
+)
+
+OUTAGES = frozenset({"refused", "lost", "500", "502", "503", "504", "200_html", "200_cut", "429"})
+"""Spells in which no upload is ever confirmed, refused or judged."""
+
+
+@dataclass
+class Rows:
+    """What the tables hold of one app.
+
+    Attributes:
+        counts: As the app's row says.
+        pending: Insert ids of events that no receipt covers.
+        delivered: Insert ids of events that a receipt covers.
+        dead: The reason of each dead letter, by insert id.
+        ages_ms: From the first try of each dead letter to its death.
+    """
+
+    counts: Counts
+    pending: set[str] = field(default_factory=set)
+    delivered: set[str] = field(default_factory=set)
+    dead: dict[str, str] = field(default_factory=dict)
+    ages_ms: dict[str, int] = field(default_factory=dict)
+
+
+class Oracle:
+    """Judges a run.
+
+    Attributes:
+        wrong: What was found, in sentences.
+    """
+
+    def __init__(self, scenario: Scenario, apps: Mapping[str, App], raw: sqlite3.Connection) -> None:
+        self._scenario = scenario
+        self._apps = apps
+        self._raw = raw
+        self.wrong: list[str] = []
+
+    def blame(self, sentence: str) -> None:
+        """Note a departure."""
+        self.wrong.append(sentence)
+
+    # At any moment.
+
+    def observe(self) -> dict[str, Rows]:
+        """Hold the tables against everything known, between two transactions."""
+        found = self._read()
+        for name, rows in found.items():
+            for sentence in self._departures(self._apps[name], rows):
+                self.blame(f"{name}: {sentence}")
+        return found
+
+    def _read(self) -> dict[str, Rows]:
+        cursor = self._raw.cursor()
+        found, of = {}, {}
+        for no, name, accepted, delivered, dead, discarded, duplicate in cursor.execute(APPS):
+            counts = Counts(accepted, delivered, dead, discarded, duplicate)
+            of[no] = found[name] = Rows(counts)
+        names = {no: self._apps[name] for name, rows in found.items() for no in of if of[no] is rows}
+        receipts = cursor.execute("SELECT spans FROM receipts").fetchall()
+        covered = {seq for (spans,) in receipts for seq in decode_spans(spans)}
+        for seq, no, key in cursor.execute(EVENTS):
+            where = of[no].delivered if seq in covered else of[no].pending
+            name = names[no].name(no, key)
+            if name in of[no].pending or name in of[no].delivered:
+                self.blame(f"{name} is stored twice")
+            where.add(name)
+        for no, key, reason, first_tried_at, died_at in cursor.execute(LETTERS):
+            name = names[no].name(no, key)
+            of[no].dead[name] = reason
+            of[no].ages_ms[name] = died_at - (first_tried_at or died_at)
+            names[no].died.add(name)
+        return found
+
+    def _departures(self, app: App, rows: Rows) -> Iterator[str]:
+        counts, book = rows.counts, app.project.book
+        yield from app.step(counts)
+        if counts.pending != len(rows.pending):
+            yield f"{counts.pending} are said to be pending, {len(rows.pending)} are"
+        if counts.dead != len(rows.dead):
+            yield f"{counts.dead} are said to be dead, {len(rows.dead)} are"
+        acked = app.source.acked
+        if not len(acked) <= counts.accepted <= len(app.source.fates):
+            yield f"{len(acked)} were answered, {counts.accepted} are said to be accepted"
+        kept = rows.pending | rows.delivered | rows.dead.keys()
+        yield from _named("lost", acked - kept - book.confirmed - app.discardable)
+        yield from _named("not confirmed but delivered", rows.delivered - book.confirmed)
+        yield from _named("dead and waiting", (rows.pending | rows.delivered) & rows.dead.keys())
+        for name, reason in rows.dead.items():
+            if reason == "expired":
+                if rows.ages_ms[name] < self._scenario.max_age_s * 1000:
+                    yield f"{name} expired after {rows.ages_ms[name]} ms"
+            elif reason not in book.offered[name]:
+                yield f"{name} died of {reason}, which Amplitude never said"
+
+    # At the end.
+
+    def judge(self) -> None:
+        """Hold everything against everything, once all is through."""
+        for name, rows in self.observe().items():
+            for sentence in self._imbalances(self._apps[name], rows):
+                self.blame(f"{name}: {sentence}")
+        left = self._raw.cursor().execute(LEFT).fetchone()
+        for table, count in zip(("events", "claims", "receipts", "tries"), left, strict=True):
+            if count:
+                self.blame(f"{count} rows are left in {table}")
+
+    def _imbalances(self, app: App, rows: Rows) -> Iterator[str]:
+        counts, book = rows.counts, app.project.book
+        yield from _named("still pending", rows.pending)
+        unanswered = set(app.source.fates) - app.source.acked - app.discardable
+        yield from _named("never answered", unanswered)
+        often = {name for name, times in book.counted.items() if times > 1}
+        yield from _named("counted more than once", often - app.doubtful)
+        yield from _named("out of nowhere", book.counted.keys() - app.source.fates.keys())
+        gone = set(app.source.fates) - rows.dead.keys() - app.discardable
+        yield from _named("lost at last", gone - book.counted.keys())
+        if counts.delivered > len(book.confirmed):
+            yield f"{counts.delivered} are said to be delivered, {len(book.confirmed)} are"
+        if counts.delivered < len(gone):
+            yield f"{counts.delivered} are said to be delivered, {len(gone)} must be"
+        yield from self._disorder(app)
+        yield from self._storms(app.project)
+
+    def _disorder(self, app: App) -> Iterator[str]:
+        """Yield events that came before others of their device that were answered earlier.
+
+        An event that was refused by itself may be overtaken: what follows it is to prove that
+        Amplitude refuses it and not everything.
+        """
+        fates, offered = app.source.fates, app.project.book.offered
+        for lane, names in app.project.book.order.items():
+            last_sent, later = -1, ""
+            for name in names:
+                fate = fates[name]
+                is_regular = name not in app.died and name not in offered
+                if is_regular and fate.acked_step is not None and fate.acked_step < last_sent:
+                    yield f"{later} of {lane} came before {name}, which was answered before it came"
+                if is_regular and fate.sent_step > last_sent:
+                    last_sent, later = fate.sent_step, name
+
+    def _storms(self, project: Project) -> Iterator[str]:
+        """Yield outages that relay made worse."""
+        for place, spell in enumerate(project.spells):
+            bound = self._most_uploads(spell, project.helped[place])
+            if bound is not None and project.sent[place] > bound:
+                yield f"{project.sent[place]} uploads in {spell}, where {bound:.0f} are plenty"
+
+    def _most_uploads(self, spell: Spell, begins: int) -> float | None:
+        """Return how many uploads an outage may see, None if its kind has no bound.
+
+        Args:
+            spell: The outage.
+            begins: Processes that began in it and people who said to go on.
+        """
+        scenario, length_s = self._scenario, spell.ends_s - spell.begins_s
+        if spell.kind in OUTAGES:
+            again = 4 * length_s / scenario.backoff_cap_s
+        elif spell.kind == "wrong_key":
+            again = length_s / scenario.halt_probe_s
+        else:
+            return None
+        return again + (1 + begins) * (scenario.senders + 16)
+
+
+def _named(fate: str, names: "set[str] | Sequence[str]") -> Iterator[str]:
+    for name in sorted(names)[:3]:
+        yield f"{name} is {fate}"

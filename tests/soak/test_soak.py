@@ -1,0 +1,31 @@
+"""Under load and faults nothing grows but what must; the long form is `tests/soak/soak.py`."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.crash.trial import option
+from tests.soak.soak import MB, SEEN_BYTES, soak
+
+pytestmark = pytest.mark.slow
+
+RATE = 1_000
+
+SENDERS_SLACK = 20
+"""Connections that come and go."""
+
+
+async def test_nothing_grows_under_load_and_faults(tmp_path: Path) -> None:
+    """Memory, descriptors and logs stay where they were; space of what is delivered comes back."""
+    report = await soak(tmp_path, option("SOAK_SECONDS", 30), option("SOAK_RATE", RATE))
+    growth = {name: (earlier, later, most) for name, earlier, later, most in report.growth()}
+    assert report.sent > 0
+    assert (report.lost, report.crashes, report.load.refused) == (0, 0, 0)
+    earlier, later, most = growth["resident"]
+    assert later < earlier * 1.25 + 10
+    assert most < 250
+    earlier, later, _ = growth["descriptors"]
+    assert later < earlier + SENDERS_SLACK
+    assert growth["outbox_log"][2] < 64
+    assert growth["segments_log"][2] < 64
+    assert report.after.outbox < 5 + report.sent * SEEN_BYTES / MB
