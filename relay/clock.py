@@ -18,6 +18,9 @@ BELIEF_S: Final = 6 * 3600.0
 """A clock that leapt is believed once it has gone on for so long; by then a time server or a
 person has had the time to put it right."""
 
+PLAUSIBLE_FROM_MS: Final = 1_735_689_600_000
+"""2025-01-01: relay is younger, so an earlier clock is wrong, and its leap ahead puts it right."""
+
 
 class Clock(Protocol):
     """Where services learn what time it is."""
@@ -70,7 +73,7 @@ class ClockWatch:
 
 
 class SoberClock:
-    """A wall clock that follows a leap ahead only once it is believed; one back, at once."""
+    """A wall clock that follows a leap ahead only once it is believed; any other, at once."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -88,7 +91,7 @@ class SoberClock:
         wall_ms, now_s = self._clock.now_ms(), self._clock.elapsed_s()
         sober_ms = self._at_ms + round((now_s - self._at_s) * 1000)
         leap_s = (wall_ms - sober_ms) / 1000
-        if leap_s > LEAP_S:
+        if leap_s > LEAP_S and sober_ms >= PLAUSIBLE_FROM_MS:
             if self._leap is None or abs(leap_s - self._leap[1]) > LEAP_S:
                 self._leap = (now_s, leap_s)
             if now_s - self._leap[0] < BELIEF_S:

@@ -23,7 +23,7 @@ from relay.cohort_side import CohortSide, Surroundings, build_cohort_side
 from relay.delivery.delivery import Delivery
 from relay.descriptors import descriptor_limit
 from relay.door_assembly import Access, Running, admin_door, public_door
-from relay.doors.attempts import Attempts
+from relay.doors.attempts import Attempts, slowness_for
 from relay.doors.bodies import Bodies
 from relay.doors.connections import Connections, share_descriptors
 from relay.doors.door import app_runner, open_door, plain_runner
@@ -50,6 +50,9 @@ DRAIN_S = 6.0
 REVISION_S = 300.0
 """The writer of the segment table may be silent so long: a revision of a very large segment is
 one transaction, on a slow disk too."""
+
+FOLD_S = 300.0
+"""So long may housekeeping: a fold waits for many syncs, one after the other."""
 
 STOP_S = 8.0
 """For the doors and the uploads together; closing the database comes on top, and systemd waits
@@ -108,8 +111,8 @@ class Daemon:
         self._bodies = Bodies()
         self._admin_bodies = Bodies(invites=False)
         self._admin_requests = UnderWay()
-        self._attempts = Attempts()
         self._public_limit, self._admin_limit = share_descriptors(descriptor_limit())
+        self._attempts = Attempts(slowness_for(self._public_limit))
         self._ends_s = inf
         self._stop = anyio.Event()
         self._wish = anyio.Event()
@@ -181,7 +184,8 @@ class Daemon:
         reloader = Reloader(settings, self._rereading, running, self._certificates, notifier)
         async with anyio.create_task_group() as services:
             await services.start(admission.run, name="admission")
-            housekeeper = Housekeeper(outbox.retention, self._clock, self._pulse("housekeeping"))
+            pulse = self._pulse("housekeeping", FOLD_S)
+            housekeeper = Housekeeper(outbox.retention, self._clock, pulse)
             await services.start(housekeeper.run, name="housekeeping")
             await cohorts.start(services)
             services.start_soon(self._watch, health, name="watchdog")

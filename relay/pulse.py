@@ -2,8 +2,9 @@
 
 from relay.clock import Clock
 
-SLACK_S = 10.0
-"""Silence allowed beyond what a loop announces: a busy machine, a slow disk."""
+SLACK_S = 45.0
+"""Silence allowed beyond what a loop announces: a busy machine, or a disk that takes 10 s for a
+sync, of which a change may have to wait for two and a checkpoint."""
 
 
 class Pulse:

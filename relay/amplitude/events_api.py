@@ -174,8 +174,8 @@ def explain(error: BaseException) -> str:
     for kind, text in _FAILURES:
         if isinstance(error, kind):
             return f"{text}: {fault}" if fault else text
-    name, number = type(error).__name__, getattr(error, "errno", None)
-    return f"{name}: {os.strerror(number)}" if isinstance(number, int) else name
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if isinstance(number, int) else type(error).__name__
 
 
 def parse_retry_after(value: str | None, date: str | None, *, now_s: float) -> float | None:

@@ -24,7 +24,7 @@ from relay.amplitude.upload_answers import (
 )
 from relay.amplitude.upload_request import JsonObject, Upload
 from relay.errors import PayloadError
-from relay.events.mapping import MappedEvent, is_refused_id
+from relay.events.mapping import MappedEvent, is_refused_id, scope_of
 
 MAX_ID_LENGTH: Final = 1_024
 REMOTE: Final = "$remote"
@@ -139,7 +139,7 @@ def _mapped(event: JsonObject) -> MappedEvent:
         event_type=str(event["event_type"]),
         time_ms=time_ms if isinstance(time_ms, int) else 0,
         body=_encode(event),
-        scope=f"u:{user_id}" if device_id is None else f"d:{device_id}",
+        scope=scope_of(device_id, user_id),
     )
 
 

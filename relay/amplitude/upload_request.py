@@ -31,9 +31,9 @@ DEFAULT_MIN_ID_LENGTH: Final = 5
 STRANGER_BYTES: Final = 65_536
 """A body up to this size is parsed whoever sent it."""
 
-MAX_VALUES: Final = 1_500_000
-"""JSON values of one body, each of which costs some 60 bytes of memory. Real events need ten
-times as many bytes for them as a large body has."""
+MAX_VALUES: Final = 1_000_000
+"""JSON values of one body. Each costs up to some 300 bytes of memory; the largest body has room for
+a million of 20 bytes, and an SDK cuts a request with more of them in two."""
 
 END_BYTES: Final = 65_536
 """Where the key of a long body is looked for: at either end, as only the events are long."""

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from relay.cli.check import SCHEMAS
+from relay.cli.check import DATABASES
 from relay.cli.failure import CommandFailed
 from relay.cli.options import EnvFile, read_settings
 from relay.cli.output import instant, output, print_fields
@@ -49,11 +49,10 @@ def backup(
     os.nice(GENTLENESS)
     # The segment table first: who is forgotten in it is then gone from the outbox, or is not
     # forgotten in either.
-    names = [name for name in reversed(SCHEMAS) if (settings.data_dir / name).exists()]
+    names = [name for name in reversed(DATABASES) if (settings.data_dir / name).exists()]
     if not names:
-        raise CommandFailed(
-            f"there is nothing to back up: {settings.data_dir} holds no {' and no '.join(SCHEMAS)}"
-        )
+        missing = " and no ".join(DATABASES)
+        raise CommandFailed(f"there is nothing to back up: {settings.data_dir} holds no {missing}")
     with _prepared(folder, settings.data_dir), ExitStack() as stack:
         sources = [settings.data_dir / name for name in names]
         snapshots = [stack.enter_context(open_snapshot(source)) for source in sources]
@@ -148,7 +147,7 @@ def _prepared(folder: Path, data_dir: Path) -> Iterator[None]:
     if not is_new and not folder.is_dir():
         raise CommandFailed(f"{folder} is no folder")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in SCHEMAS:
+    for name in DATABASES:
         if os.path.lexists(folder / name):
             raise CommandFailed(f"{folder / name} exists already; name an empty folder")
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

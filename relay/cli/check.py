@@ -8,7 +8,7 @@ from rich.text import Text
 
 from relay.cli.access_check import check_access
 from relay.cli.certificate_check import check_certificates
-from relay.cli.data_check import check_database, check_folder, check_sqlite
+from relay.cli.data_check import check_database, check_folder, check_set_aside, check_sqlite
 from relay.cli.door_check import check_door
 from relay.cli.failure import CommandFailed, run
 from relay.cli.findings import Finding, good
@@ -16,17 +16,13 @@ from relay.cli.online_check import check_keys
 from relay.cli.options import EnvFile, read_settings
 from relay.cli.output import print_aligned
 from relay.clock import SystemClock
+from relay.outbox.mending import outbox_keeping
 from relay.outbox.outbox import DATABASE_NAME as OUTBOX_NAME
-from relay.outbox.sql import MIGRATIONS as OUTBOX_MIGRATIONS
+from relay.segments.mending import KEEPING as SEGMENTS_KEEPING
 from relay.segments.segments import DATABASE_NAME as SEGMENTS_NAME
-from relay.segments.sql import MIGRATIONS as SEGMENTS_MIGRATIONS
 from relay.settings import Settings
 
-SCHEMAS: Final = {
-    OUTBOX_NAME: len(OUTBOX_MIGRATIONS),
-    SEGMENTS_NAME: len(SEGMENTS_MIGRATIONS),
-}
-"""The databases, and the newest schema this relay knows of each."""
+DATABASES: Final = (OUTBOX_NAME, SEGMENTS_NAME)
 
 
 def check(
@@ -43,8 +39,10 @@ def check(
     settings = read_settings(env_file)
     findings = [good("configuration", f"apps: {', '.join(sorted(settings.apps))}")]
     findings += [check_folder(settings.data_dir), check_access(settings.data_dir)]
-    for name, schema in SCHEMAS.items():
-        findings += [check_database(settings.data_dir / name, schema)]
+    keepings = {OUTBOX_NAME: outbox_keeping(settings.apps), SEGMENTS_NAME: SEGMENTS_KEEPING}
+    for name, keeping in keepings.items():
+        path = settings.data_dir / name
+        findings += [check_database(path, keeping), *check_set_aside(path)]
     findings += [check_sqlite()]
     findings += check_certificates(settings, SystemClock())
     findings += run(partial(_check_network, settings, online=online))

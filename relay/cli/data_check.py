@@ -6,11 +6,17 @@ database that lies there without its log is read as immutable; one with a log ha
 
 import os
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from relay.cli.findings import Finding, bad, good
+from relay.database.mending import Keeping, examine_content, examine_pages
+from relay.database.pages import open_pages
+from relay.database.set_aside import find_set_aside
+from relay.database.tally import Note, load_note
+from relay.errors import SchemaTooNew
 
 FOLDER: Final = "data directory"
 SQLITE: Final = "SQLite"
@@ -20,7 +26,7 @@ SOUND_SINCE: Final = (3, 51, 3)
 
 BUSY_TIMEOUT_S: Final = 5.0
 
-MOST_DAMAGES_SHOWN: Final = 3
+_MENDED: Final = "the next start sets it aside, saves what can be read and counts what is lost"
 
 
 def check_folder(folder: Path) -> Finding:
@@ -40,34 +46,74 @@ def nearest_of(folder: Path) -> Path:
     return folder
 
 
-def check_database(path: Path, newest_schema: int) -> Finding:
+def check_database(path: Path, keeping: Keeping) -> Finding:
     """Say whether a database is whole and of a schema this relay knows.
 
     Args:
         path: The file; it need not be there.
-        newest_schema: The schema this relay would bring it to.
+        keeping: What mending knows of it.
     """
     name = path.name
+    note = load_note(path)  # before the database: it may be older, and never is newer
     if not os.path.lexists(path):
+        if note or path.with_name(f"{name}-wal").exists():
+            return bad(name, f"{path} is missing, but it was there; {_MENDED}")
         return good(name, "not there yet, made at the first start")
     if not os.access(path, os.R_OK | os.W_OK):
         return bad(name, f"{path} cannot be read and written by this user")
     has_log, has_index = (path.with_name(name + tail).exists() for tail in ("-wal", "-shm"))
-    if has_log and not has_index:
-        return good(name, "has a log without its index: the next start reads it, a check cannot")
     try:
-        with closing(_open_unchanging(path, has_log=has_log)) as raw:
-            (schema,) = raw.execute("PRAGMA user_version").fetchone()
-            damages = [row[0] for row in raw.execute(f"PRAGMA quick_check({MOST_DAMAGES_SHOWN})")]
-    except sqlite3.Error as error:
-        return bad(name, f"{path} cannot be read: {error}")
-    if damages != ["ok"]:
-        return bad(name, f"{path} is damaged: {'; '.join(damages)}")
-    if schema > newest_schema:
-        return bad(name, f"has schema {schema}, this relay knows up to {newest_schema}")
-    if schema < newest_schema:
-        return good(name, f"whole; schema {schema}, brought to {newest_schema} at the next start")
-    return good(name, f"whole; schema {schema}")
+        faults = [] if has_index else _examine_at_rest(path, keeping)
+        if faults:
+            return bad(name, f"{path} is damaged: {'; '.join(faults)}; {_MENDED}")
+        if has_log and not has_index:
+            return good(
+                name, "has a log without its index: the next start reads it, a check cannot"
+            )
+        return _check_content(path, keeping, note, has_log=has_log)
+    except SchemaTooNew as error:
+        return bad(name, str(error))
+    except (sqlite3.Error, OSError) as error:
+        return bad(name, f"{path} cannot be read: {error}; {_MENDED}")
+
+
+def _examine_at_rest(path: Path, keeping: Keeping) -> list[str]:
+    """Look at the files themselves, which nobody changes."""
+    with open_pages(path) as pages:
+        return examine_pages(pages, keeping) if pages.count else []
+
+
+def _check_content(path: Path, keeping: Keeping, note: Note, *, has_log: bool) -> Finding:
+    newest = len(keeping.migrations)
+    with closing(_open_unchanging(path, has_log=has_log)) as raw:
+        raw.execute("BEGIN")
+        (schema,) = raw.execute("PRAGMA user_version").fetchone()
+        if schema > newest:
+            return bad(path.name, f"has schema {schema}, this relay knows up to {newest}")
+        faults = examine_content(raw, keeping, note, whole=True)
+    if faults:
+        return bad(path.name, f"{path} is damaged: {'; '.join(faults)}; {_MENDED}")
+    if schema < newest:
+        return good(path.name, f"whole; schema {schema}, brought to {newest} at the next start")
+    return good(path.name, f"whole; schema {schema}")
+
+
+def check_set_aside(path: Path) -> list[Finding]:
+    """Name what was set aside of a database, what was saved of it and what is lost."""
+    if not path.parent.is_dir():
+        return []
+    return [
+        good(
+            f"{path.name}, damaged",
+            f"set aside as {aside.path.name}: {aside.why}; saved {_amounts(aside.saved)}, "
+            f"lost {_amounts(aside.lost)}; nothing needs it, a person may look at it and remove it",
+        )
+        for aside in find_set_aside(path)
+    ]
+
+
+def _amounts(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in numbers.items()) or "nothing"
 
 
 def check_sqlite() -> Finding:

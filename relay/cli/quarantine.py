@@ -46,7 +46,7 @@ def show(body: QuarantinedAnswer) -> None:
     )
     try:
         print_json(orjson.loads(body.body))
-    except orjson.JSONDecodeError:
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # the latter if nested absurdly deep
         print_text(body.body)
 
 

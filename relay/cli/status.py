@@ -105,7 +105,20 @@ def picture(answer: StatusAnswer) -> RenderableType:
     word, style = ("ready", "green") if answer.ready else ("not ready", "bold red")
     head = Text(f"relay {clean(answer.version)}, up for {span(answer.uptime_s)}, ")
     head.append(word, style=style)
-    return Group(head, _events_table(answer), _segments_table(answer))
+    return Group(head, _events_table(answer), *_losses(answer), _segments_table(answer))
+
+
+def _losses(answer: StatusAnswer) -> list[Text]:
+    """Return a line for every app that lost events to damage."""
+    return [
+        Text(
+            f"{clean(app)}: {own.lost:,} of the discarded events were lost to damage of the disk; "
+            "`relay check` names what was set aside",
+            style="bold red",
+        )
+        for app, own in answer.apps.items()
+        if own.lost
+    ]
 
 
 def _events_table(answer: StatusAnswer) -> Table:

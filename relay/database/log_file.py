@@ -11,7 +11,7 @@ from pathlib import Path
 from struct import Struct, error
 from typing import BinaryIO, Final, NamedTuple
 
-from relay.database.records import PAGE_BYTES
+from relay.database.records import PAGE_BYTES, page_kind
 
 _MAGIC: Final = 0x377F0682
 _HEADER: Final = Struct(">8I")
@@ -45,6 +45,7 @@ class Log:
         places: Where in the file the newest version of each page is.
         pages: Pages of the database after the last commit, 0 if unknown.
         unread: Pages whose newest version is lost.
+        doubtful: Pages whose newest version is damaged, and taken over nevertheless.
         is_damaged: Whether commits were lost that no power cut can have spoilt.
         has_remains: Whether anything can be read behind the place where SQLite stops.
     """
@@ -52,6 +53,7 @@ class Log:
     places: dict[int, int] = field(default_factory=dict)
     pages: int = 0
     unread: set[int] = field(default_factory=set)
+    doubtful: set[int] = field(default_factory=set)
     is_damaged: bool = False
     has_remains: bool = False
 
@@ -138,7 +140,7 @@ def _take_remains(  # one step of reading
     log: Log,
     words: Struct,
 ) -> None:
-    """Take over every later frame that is whole by itself, up to the last commit."""
+    """Take over every later frame up to the last commit, if it is whole by itself or has rows."""
     ends = [frame.place for frame in tail if frame.size_after]
     before = {frame.place: frames[n - 1].sum for n, frame in enumerate(frames) if n}
     for frame in tail:
@@ -148,7 +150,13 @@ def _take_remains(  # one step of reading
         if summed == frame.sum:
             log.places[frame.page] = frame.place
             log.unread.discard(frame.page)
+            log.doubtful.discard(frame.page)
             log.pages = frame.size_after or log.pages
+            continue
+        file.seek(frame.place)
+        if page_kind(file.read(PAGE_BYTES)):  # most of its rows may be sound
+            log.places[frame.page] = frame.place
+            log.doubtful.add(frame.page)
         else:
             log.unread.add(frame.page)
 

@@ -51,6 +51,9 @@ HIGHEST_SCHEMA: Final = 9_999
 
 MOST_FAULTS: Final = 3
 
+_HEADING: Final = "***"
+"""Begins the line with which SQLite names the database whose faults follow."""
+
 
 class FindFaults(Protocol):
     """Says what does not fit together in a database whose every page may be sound."""
@@ -113,7 +116,7 @@ def examine(database: Path, keeping: Keeping, note: Note, *, whole: bool) -> lis
     with open_pages(database) as pages:
         if not pages.count:
             return ["it is missing, but it was there"] if note else []
-        faults = _examine_pages(pages, keeping)
+        faults = examine_pages(pages, keeping)
         if not faults and whole:
             faults = _examine_rows(pages, keeping)
         is_small = pages.count * PAGE_BYTES <= SMALL_BYTES
@@ -121,7 +124,7 @@ def examine(database: Path, keeping: Keeping, note: Note, *, whole: bool) -> lis
         return faults
     try:
         with closing(_open(database)) as raw:
-            return _examine_content(raw, keeping, note, whole=whole or is_small)
+            return examine_content(raw, keeping, note, whole=whole or is_small)
     except sqlite3.Error as error:
         failure = translate(error)
         if isinstance(failure, StoreError) and not isinstance(failure, StoreDamaged):
@@ -129,7 +132,12 @@ def examine(database: Path, keeping: Keeping, note: Note, *, whole: bool) -> lis
         return [f"SQLite says: {error}"]
 
 
-def _examine_pages(pages: Pages, keeping: Keeping) -> list[str]:
+def examine_pages(pages: Pages, keeping: Keeping) -> list[str]:
+    """Return what is wrong with a database's header, log and schema, without SQLite.
+
+    Raises:
+        SchemaTooNew: If a later relay wrote it.
+    """
     if not pages.in_file:
         return ["it is missing, and its write-ahead log is there"]  # SQLite would remove that
     if not pages.is_database:
@@ -178,14 +186,15 @@ def _examine_rows(pages: Pages, keeping: Keeping) -> list[str]:
     return [f"{damages} rows or pages are damaged"] if damages else []
 
 
-def _examine_content(
+def examine_content(
     raw: sqlite3.Connection, keeping: Keeping, note: Note, *, whole: bool
 ) -> list[str]:
+    """Return what SQLite finds wrong, and what does not fit together."""
     if whole:
         rows = raw.execute(f"PRAGMA integrity_check({MOST_FAULTS})").fetchall()
-        faults = [str(text) for (text,) in rows if text != "ok"]
-        if faults:
-            return faults
+        faults = [line for (text,) in rows for line in str(text).splitlines()]
+        if faults != ["ok"]:
+            return [line for line in faults if not line.startswith(_HEADING)]
     (version,) = raw.execute("PRAGMA user_version").fetchone()
     if version < len(keeping.migrations):
         return []  # the queries are of the newest schema; the next start asks them

@@ -39,6 +39,9 @@ _LOCK_PAGE: Final = 0x40000000 // PAGE_BYTES + 1
 
 _DEEPEST: Final = 40
 
+_MOST_MISSING: Final = 1_000_000
+"""A larger number in a damaged header is none."""
+
 
 class Use(IntEnum):
     """What the pointer map says a page is for."""
@@ -63,7 +66,7 @@ class Pages:
 
     Attributes:
         log: What its write-ahead log holds.
-        count: How many there are.
+        count: How many there are, or should be.
         in_file: How many of them the file has.
     """
 
@@ -74,21 +77,20 @@ class Pages:
         size_bytes = os.fstat(file).st_size if file is not None else 0
         self.in_file = -(-size_bytes // PAGE_BYTES)
         self.count = log.pages or max(self.in_file, max(log.places, default=0))
+        self.count = max(self.count, self._said()) if self.count else 0
 
     @property
     def is_database(self) -> bool:
         """Whether it begins as every SQLite database does."""
         return self.read(1).startswith(MAGIC)
 
-    @property
-    def missing(self) -> int:
-        """How many pages should be there and are not."""
+    def _said(self) -> int:
+        """Return how many pages there should be, as far as that can be believed."""
         page = self.read(1)
-        said = self.log.pages
-        if not said and self.is_database and len(page) >= SCHEMA_START:
-            (said,) = _NUMBER.unpack_from(page, _COUNT_PLACE)
-        beyond = sum(number > self.in_file for number in self.log.places)
-        return int(max(0, said - self.in_file - beyond))
+        if self.log.pages or not self.is_database or len(page) < SCHEMA_START:
+            return self.log.pages
+        said: int = _NUMBER.unpack_from(page, _COUNT_PLACE)[0]
+        return said if said <= self.count + _MOST_MISSING else 0
 
     @property
     def version(self) -> int:
@@ -133,7 +135,8 @@ class Pages:
                 continue
             root = number if number in roots else self._climb(number, known)
             root = walked.get(number) if root is None else root
-            if root is not None or page_kind(self.read(number)):
+            page = self.read(number)
+            if root is not None or page_kind(page) or not page:
                 yield number, root
 
     def _climb(self, number: int, known: dict[int, int | None]) -> int | None:

@@ -83,6 +83,7 @@ class Salvage:
         spoilt: Rows by table that could not be read.
         blank: Pages by table that could not be read.
         pages: Pages by table that could.
+        doubtful: Tables with pages that are damaged, whatever could be read of them.
         adrift: Pages that may have held rows of any table.
         sequences: The last number that each table gave.
     """
@@ -91,6 +92,7 @@ class Salvage:
     spoilt: Counter[str] = field(default_factory=Counter)
     blank: Counter[str] = field(default_factory=Counter)
     pages: Counter[str] = field(default_factory=Counter)
+    doubtful: set[str] = field(default_factory=set)
     adrift: int = 0
     sequences: Counter[str] = field(default_factory=Counter)
 
@@ -102,7 +104,7 @@ class Salvage:
     def is_whole(self, *tables: str) -> bool:
         """Tell whether nothing of some tables is known to be lost."""
         return not self.adrift and not any(
-            self.spoilt[table] or self.blank[table] for table in tables
+            self.spoilt[table] or self.blank[table] or table in self.doubtful for table in tables
         )
 
     def most_lost(self, table: str) -> int:
@@ -141,15 +143,20 @@ def read_rows(
     pages: Pages, tables: Mapping[int, Table], found: Salvage
 ) -> Iterator[tuple[Table, list[Value]]]:
     """Yield every row that can be read; count in `found` what cannot."""
-    found.adrift += pages.missing + len(pages.log.unread)
     for number, root in pages.owners(tables):
         page = pages.read(number)
         kind = page_kind(page)
         if root is None:
-            found.adrift += kind in {TABLE_LEAF, INDEX_LEAF, INDEX_INTERIOR}
+            found.adrift += kind in {TABLE_LEAF, INDEX_LEAF, INDEX_INTERIOR} or not page
             continue
         table = tables.get(root)
-        if table is None or kind == TABLE_INTERIOR:
+        if table is None:
+            continue
+        if number in pages.log.doubtful:
+            found.doubtful.add(table.name)
+        if number in pages.log.unread and page:
+            found.blank[table.name] += 1
+        if kind == TABLE_INTERIOR:
             continue
         if kind not in _ROW_KINDS[table.is_keyed]:
             found.blank[table.name] += 1

@@ -171,6 +171,7 @@ class DirectorySync:
         """Wait until the next export is due, or wanted."""
         while (left_s := BEAT_S if self._next_s is None else self._left_s(self._next_s)) > 0:
             self.pulse.beat(BEAT_S)
+            self._sober.now_ms()  # a leap counts from when it is noticed
             with anyio.move_on_after(min(left_s, BEAT_S)):
                 await self._wanted.wait()
                 return

@@ -6,7 +6,7 @@ locked out, by others who do not.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
@@ -51,6 +51,12 @@ class Slowness:
             return 0
         doublings = min(count - self.free - 1, 30)  # past all sense, and far from overflow
         return min(self.first_s * 2.0**doublings, self.longest_s)
+
+
+def slowness_for(connections: int) -> Slowness:
+    """Return what suits a door of so many connections: few of them are kept waiting."""
+    usual = Slowness()
+    return replace(usual, most_waiting=max(1, min(usual.most_waiting, connections // 4)))
 
 
 @dataclass(slots=True)

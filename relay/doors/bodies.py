@@ -91,6 +91,7 @@ class Bodies:
             web.HTTPServiceUnavailable: If the daemon stops before all is here.
             web.HTTPBadRequest: If it breaks off.
         """
+        _check_there(request)
         is_whole = False
         while not is_whole:
             with self._waiting(CHUNK_TIMEOUT_S):
@@ -106,6 +107,7 @@ class Bodies:
         limit_bytes: int,
         hold: Callable[[int], None] | None,
     ) -> bytes:
+        _check_there(request)
         with self._waiting(BODY_TIMEOUT_S):
             async for chunk in request.content.iter_any():
                 body += chunk
@@ -172,6 +174,12 @@ def decompress(body: bytes, limit_bytes: int = MAX_BODY_BYTES) -> bytes:
     if rest or not body:
         raise PayloadError("broken_gzip", "the gzip body is empty or a mass of tiny members")
     return bytes(content)
+
+
+def _check_there(request: web.BaseRequest) -> None:
+    """Raise an HTTP error if the sender left before anything was read; aiohttp would not say so."""
+    if request.transport is None:
+        raise web.HTTPBadRequest(text="the body broke off")
 
 
 def _check_size(size_bytes: int, limit_bytes: int) -> None:

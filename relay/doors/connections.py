@@ -1,9 +1,9 @@
 """The connections of a door: how many there may be, and how long each may keep relay waiting.
 
 A connection costs its opener nothing. So a door holds a bounded number of them, and when it is
-full room is made for a newcomer: first goes who never asked anything, then who asked longest ago.
-Whoever is being answered stays. Those who ask without taking an answer first wait in one line, so
-that they keep nobody but each other waiting.
+full room is made for a newcomer: first goes who never asked anything, then who asked longest ago,
+then whose body has been coming for longest. Whoever is being answered stays. Those who ask without
+taking an answer first wait in one line, so that they keep nobody but each other waiting.
 """
 
 from collections import OrderedDict
@@ -18,7 +18,7 @@ MOST_CONNECTIONS = 4096
 FEWEST_CONNECTIONS = 4
 
 RESERVED_DESCRIPTORS = 64
-"""For the databases, the uploads and what else is no door."""
+"""For the databases, the uploads and what else is no door; at least, and a quarter of all."""
 
 ABREAST = 8
 """Of those who wait in line, answered at a time: enough to share a sync, too few to be noticed."""
@@ -52,6 +52,10 @@ class Connection(Protocol):
     @property
     def is_busy(self) -> bool:
         """Whether a request of it is being answered."""
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether the body of its last request is still coming."""
 
     def cut(self) -> None:
         """Close it at once, whatever is under way."""
@@ -103,7 +107,8 @@ class Connections:
         stranger = next(iter(self._strangers), None)
         if stranger is not None:
             return stranger
-        return next((caller for caller in self._callers if not caller.is_busy), None)
+        idle = next((caller for caller in self._callers if not caller.is_busy), None)
+        return idle or next((caller for caller in self._callers if caller.is_sending), None)
 
 
 def share_descriptors(limit: int) -> tuple[int, int]:
@@ -112,7 +117,7 @@ def share_descriptors(limit: int) -> tuple[int, int]:
     Args:
         limit: File descriptors the process may have.
     """
-    spare = max(limit - RESERVED_DESCRIPTORS, limit // 3)
+    spare = max(limit - max(RESERVED_DESCRIPTORS, limit // 4), limit // 3)
     admin = max(FEWEST_CONNECTIONS, min(MOST_CONNECTIONS // 16, spare // 8))
     public = max(FEWEST_CONNECTIONS, min(MOST_CONNECTIONS, spare - admin))
     return public, admin

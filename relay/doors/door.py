@@ -1,6 +1,7 @@
 """A listening socket with an aiohttp application behind it, opened and closed in order."""
 
 import os
+from asyncio import Server, get_running_loop
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from ssl import SSLContext
@@ -31,6 +32,9 @@ CLOSE_GRACE_S = STOP_GRACE_S + 0.2
 
 CUT_S = 0.5
 """For what is still under way after that."""
+
+HANDSHAKE_S = 10.0
+"""For that of TLS; until it is over a door does not know that somebody is there."""
 
 BACKLOG = 512
 """Connections the system holds for a door until it takes them in."""
@@ -79,12 +83,18 @@ def plain_runner(answer: Answer, guests: Connections | None = None) -> BaseRunne
     return web.ServerRunner(server, shutdown_timeout=CUT_S)
 
 
-async def _listen(runner: BaseRunner, address: Listen, tls: SSLContext | None) -> None:
-    site = web.TCPSite(
-        runner, address.host, address.port, ssl_context=tls, reuse_address=True, backlog=BACKLOG
-    )
+async def _listen(runner: BaseRunner, address: Listen, tls: SSLContext | None) -> Server:
+    assert runner.server is not None  # noqa: S101  # it is, since the runner was set up
     try:
-        await site.start()
+        return await get_running_loop().create_server(
+            runner.server,
+            address.host,
+            address.port,
+            ssl=tls,
+            ssl_handshake_timeout=HANDSHAKE_S if tls else None,
+            backlog=BACKLOG,
+            reuse_address=True,
+        )
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise DoorBlocked(f"cannot listen on {address}: {reason}") from error
@@ -108,12 +118,13 @@ async def open_door(
     """
     await runner.setup()
     try:
-        await _listen(runner, address, tls)
-        yield runner.addresses[0][1]
+        listening = await _listen(runner, address, tls)
+        try:
+            yield listening.sockets[0].getsockname()[1]
+        finally:
+            listening.close()
     finally:
         with anyio.CancelScope(shield=True):
-            for site in list(runner.sites):
-                await site.stop()
             with anyio.move_on_after(CLOSE_GRACE_S):
                 if settle:
                     await settle()

@@ -81,6 +81,11 @@ class DoorProtocol(RequestHandler):
         """Whether a request is being answered."""
         return self._current_request is not None
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether the body of the last request is still coming."""
+        return not self._body.is_eof()
+
     def cut(self) -> None:
         """Close the connection at once, whatever is under way."""
         if self._wire is not None:
@@ -104,7 +109,7 @@ class DoorProtocol(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take what came, and keep account of what is still to come."""
-        asked, is_head = self._request_count, self._body.is_eof()
+        asked, is_head = self._request_count, not self.is_sending
         super().data_received(data)
         if self._request_count != asked:
             self._note_request()
@@ -174,7 +179,7 @@ class DoorProtocol(RequestHandler):
             self._connections.asked(self)
             if message.version < HttpVersion10:
                 self.cut()  # an answer to HTTP/0.9 has no head, so whose it is cannot be told
-        elif not self._body.is_eof():
+        elif self.is_sending:
             # What is not valid is no further request but the body of the last one, whose reader
             # would wait for the rest; and of one request's two answers the second is another's.
             self._messages.pop()

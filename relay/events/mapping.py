@@ -85,6 +85,11 @@ class MappedEvent(NamedTuple):
     scope: str | None = None
 
 
+def scope_of(device_id: str | None, user_id: str | None) -> str:
+    """Return the scope of an event that an SDK sends: Amplitude compares insert ids by device."""
+    return f"u:{user_id}" if device_id is None else f"d:{device_id}"
+
+
 class Filtered(Enum):
     """Why an event that was understood is not wanted."""
 

@@ -165,7 +165,10 @@ def parse_link(text: str | None, *, base: URL) -> URL | None:
 
 def words(texts: Iterable[object], secrets: Iterable[str]) -> str:
     """Return what a service says as one line that is fit for a log: short, and without secrets."""
-    line = " ".join(" ".join(text for text in texts if isinstance(text, str)).split())
+    said = " ".join(text for text in texts if isinstance(text, str))
+    if not said.isprintable():
+        said = "".join(sign if sign.isprintable() else " " for sign in said)
+    line = " ".join(said.split())
     for secret in filter(None, secrets):
         line = line.replace(secret, CUT)
     return line if len(line) <= MAX_WORDS else f"{line[:MAX_WORDS]}…"

@@ -1,13 +1,13 @@
 """What comes in: one request's events, and the keys by which repetitions are recognised."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import NamedTuple
 
 import orjson
 
-from relay.events.mapping import MappedEvent
+from relay.events.mapping import MappedEvent, scope_of
 
 DAY_MS = 86_400_000
 KEY_BYTES = 16
@@ -102,3 +102,17 @@ def event_key(app: int, insert_id: str, scope: str | None = None) -> bytes:
         return blake2b(b"%d:%b" % (app, insert_id.encode()), digest_size=KEY_BYTES).digest()
     named = orjson.dumps([app, scope, insert_id])
     return blake2b(named, digest_size=KEY_BYTES, person=_SCOPED).digest()
+
+
+def keys_of(app: int, event: Mapping[str, object]) -> tuple[bytes, bytes]:
+    """Return the two keys that an event may have: as one of OneSignal's, and as an SDK's.
+
+    Raises:
+        KeyError: If it has no insert id.
+    """
+    insert_id = str(event["insert_id"])
+    device_id, user_id = (
+        id_ if isinstance(id_, str) else None for id_ in map(event.get, ("device_id", "user_id"))
+    )
+    scope = scope_of(device_id, user_id)
+    return event_key(app, insert_id), event_key(app, insert_id, scope)

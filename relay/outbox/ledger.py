@@ -24,6 +24,7 @@ class Counts:
         duplicate: Repeated deliveries recognised.
         filtered: Events the configuration leaves out.
         quarantined: Bodies ever put into quarantine.
+        lost: Part of what is discarded: events that damage to the disk took.
     """
 
     accepted: int = 0
@@ -33,6 +34,7 @@ class Counts:
     duplicate: int = 0
     filtered: int = 0
     quarantined: int = 0
+    lost: int = 0
 
     @property
     def pending(self) -> int:

@@ -18,7 +18,7 @@ from relay.database.queries import load_queries
 from relay.database.records import Value
 from relay.database.salvage import Row, Salvage, raise_sequence
 from relay.database.tally import Note
-from relay.outbox.intake import event_key
+from relay.outbox.intake import keys_of
 from relay.outbox.sql import MIGRATIONS
 
 _SQL: Final = load_queries(files("relay.outbox").joinpath("mending.sql"))
@@ -78,8 +78,8 @@ def _fits(app: Value, key: Value, body: Value) -> bool:
     if not isinstance(app, int) or not isinstance(body, bytes):
         return False
     try:
-        return event_key(app, str(orjson.loads(body)["insert_id"])) == key
-    except (ValueError, KeyError, TypeError):
+        return key in keys_of(app, orjson.loads(body))
+    except (ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

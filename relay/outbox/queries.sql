@@ -2,7 +2,7 @@
 INSERT INTO apps (app) VALUES (:app) ON CONFLICT (app) DO NOTHING;
 
 -- name: apps
-SELECT no, app, paused, accepted, delivered, dead, discarded, duplicate, filtered, quarantined
+SELECT no, app, paused, accepted, delivered, dead, discarded, duplicate, filtered, quarantined, lost
 FROM apps;
 
 -- name: pause

@@ -28,10 +28,13 @@ class Timeline:
     @classmethod
     async def load(cls, database: Database, clock: Clock) -> "Timeline":
         """Return the timeline that goes on where the tables end."""
-        ahead_ms, newest_at = await database.read(_read)
-        if newest_at is None:  # nothing is of the old time
-            return cls(database, clock, 0)
-        return cls(database, clock, min(ahead_ms, clock.now_ms() - newest_at))
+        kept_ms, newest_at = await database.read(_read)
+        ahead_ms = 0  # as nothing is of the old time
+        if newest_at is not None:
+            ahead_ms = min(kept_ms, clock.now_ms() - newest_at)
+        if ahead_ms != kept_ms:
+            await database.execute(SQL["note_clock"], {"ahead_ms": ahead_ms})
+        return cls(database, clock, ahead_ms)
 
     def now_ms(self) -> int:
         """Return the present."""
@@ -44,8 +47,10 @@ class Timeline:
         return wall_ms - self._ahead_ms
 
     def show(self, at: int | None) -> int | None:
-        """Return what the wall clock would have shown at an instant, were it as it is now."""
-        self._follow()
+        """Return what the wall clock would have shown at an instant, were it as it is now.
+
+        Only reads, as the writer's thread asks it too.
+        """
         return None if at is None else at + self._ahead_ms
 
     async def keep(self) -> float:

@@ -22,7 +22,7 @@ from tests.bench.acknowledgements import free_port, process, relay_environment
 
 CHUNK = 1_000
 SETTLE_S = 5
-BODY = b'{"event_type":"[OneSignal] Push Clicked","event_properties":{"text":"%b"}}' % (b"x" * 700)
+BODY = b'{"insert_id":"id-%%d","event_type":"[OneSignal] Push Clicked","text":"%b"}' % (b"x" * 720)
 
 
 async def fill(folder: Path, events: int) -> None:
@@ -34,7 +34,7 @@ async def fill(folder: Path, events: int) -> None:
             for first in range(0, events, CHUNK):
                 intake = Intake(app, SystemClock().now_ms())
                 intake.events += [
-                    MappedEvent(f"id-{n}", f"device-{n % 50_000}", None, "", 0, BODY)
+                    MappedEvent(f"id-{n}", f"device-{n % 50_000}", None, "", 0, BODY % n)
                     for n in range(first, first + CHUNK)
                 ]
                 await outbox.intakes.append(intake)

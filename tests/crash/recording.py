@@ -62,7 +62,7 @@ class Recording:
         disk: As it is now.
     """
 
-    def __init__(self, folder: Path, *, blind_to: str | None = None) -> None:
+    def __init__(self, folder: Path, blind_to: str | None = None) -> None:
         """Make a player of what happened in `folder`, blind to the syncs of one file."""
         self.disk = Disk()
         self._folder = str(folder)

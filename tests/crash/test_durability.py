@@ -8,7 +8,7 @@ from aiohttp import ClientError
 
 from relay.sandbox.amplitude import AmplitudeStandIn, running
 from tests.crash.syscalls import CALLS, LOG_NAME, judge_trace
-from tests.crash.trial import Campaign
+from tests.crash.trial import Campaign, option
 from tests.support.command_line import API_KEY
 from tests.support.daemons import Doors, hasty, living, open_doors
 
@@ -21,7 +21,7 @@ FAILING = ["strace", "-D", "-f", "-q", "-e", "trace=fdatasync"]
 """Makes every sync fail from one on."""
 
 SENDERS = 8
-EVENTS = 60
+EVENTS = option("TRACED_EVENTS", 60)
 """Of each sender."""
 
 

@@ -9,7 +9,7 @@ import pytest
 from relay.sandbox.amplitude import AmplitudeStandIn, running
 from tests.support.command_line import CommandLine
 from tests.support.daemons import living, open_doors
-from tests.support.disks import fill, small_disk
+from tests.support.disks import DISKS, Disk, fill, small_disk
 from tests.support.relays import (
     API_KEY,
     DEADLINE_S,
@@ -60,10 +60,13 @@ async def test_a_full_disk_takes_nothing_and_drains_all_the_same(tmp_path: Path)
                         await anyio.sleep(0.05)
 
 
-async def test_a_relay_killed_on_a_full_disk_starts_there_and_drains(tmp_path: Path) -> None:
+@pytest.mark.parametrize("disk_of_its_own", DISKS)
+async def test_a_relay_killed_on_a_full_disk_starts_there_and_drains(
+    tmp_path: Path, disk_of_its_own: Disk
+) -> None:
     """The reserve is given up before the database is opened."""
     amplitude = AmplitudeStandIn([API_KEY])
-    with small_disk(tmp_path / "disk") as disk:
+    with disk_of_its_own(tmp_path / "disk") as disk:
         async with running(amplitude.app()) as url:
             command = CommandLine(
                 disk,

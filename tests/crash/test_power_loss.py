@@ -3,7 +3,7 @@
 import sqlite3
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -55,7 +55,7 @@ BULKS, BULK_EVENTS = 9, 1_000
 """Enough for the log to be written back while events come in, and pages to be given back."""
 
 CONTROL = 80
-"""After so many answers of the first life the power is cut as though the log's syncs did nothing."""
+"""After so many answers the power is cut as though the syncs of a log did nothing."""
 
 LIVES = 3
 LONGEST_TEXT = 4_000_000
@@ -364,8 +364,8 @@ async def test_no_power_cut_loses_what_was_answered(
         cuts = Cuts(story, memory / "data", rng)
         await _cut(story, cuts, Recording(story.folder), course.places(rng, number))
         for log in (f"{DATABASE_NAME}-wal", f"{SEGMENTS_NAME}-wal"):
-            blind = Cuts(story, memory / "data", rng)
-            await _cut(story, blind, Recording(story.folder, blind_to=log), [course.answers[CONTROL]] * 2)
+            blind, recording = Cuts(story, memory / "data", rng), Recording(story.folder, log)
+            await _cut(story, blind, recording, [course.answers[CONTROL]] * 2)
             assert any("are lost" in wrong for wrong in blind.wrongs)
     with capsys.disabled():
         sys.stdout.write(f"\n{number} power cuts: {dict(cuts.kinds)}\n")

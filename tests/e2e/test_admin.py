@@ -154,7 +154,7 @@ async def test_the_status_has_every_field_of_the_contract(tmp_path: Path) -> Non
         assert {"version", "ready", "uptime_s", "apps", "segments"} == set(whole)
         assert set(whole["apps"]["shop"]) == {
             "accepted", "pending", "in_flight", "delivered", "dead", "discarded", "duplicate",
-            "filtered", "quarantined", "oldest_pending_age_s", "delivery", "last_error",
+            "filtered", "quarantined", "lost", "oldest_pending_age_s", "delivery", "last_error",
         }  # fmt: skip
 
 

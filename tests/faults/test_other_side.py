@@ -118,10 +118,7 @@ async def test_an_upload_goes_again_when_the_other_side(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("door", "words"),
-    [
-        (refusing, "ClientConnectorError: Connection refused"),
-        (unanswered, f"no answer within {TIMEOUT_S:g} s"),
-    ],
+    [(refusing, "Connection refused"), (unanswered, f"no answer within {TIMEOUT_S:g} s")],
     ids=["takes connections", "answers the first packet"],
 )
 async def test_an_upload_goes_again_where_nobody(

@@ -1,5 +1,6 @@
 """A whole relay outlives what the other side does: one after the other, without a restart."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 
@@ -9,12 +10,21 @@ import psutil
 import pytest
 
 from relay.sandbox.amplitude import AmplitudeStandIn
+from relay.sandbox.cohorts import CohortsStandIn, StandInCohort
 from relay.sandbox.door import running
 from tests.faults.troubles import TROUBLES
 from tests.support.chaos import chaos
+from tests.support.cohort_relays import SECRET_KEY, World, world
 from tests.support.command_line import API_KEY as KEY_OF_CHILD
 from tests.support.daemons import Doors, Life, hasty, living, open_doors
-from tests.support.relays import API_KEY, app_environment, event, insert_id, running_relay
+from tests.support.relays import (
+    API_KEY,
+    DEADLINE_S,
+    app_environment,
+    event,
+    insert_id,
+    running_relay,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +37,7 @@ STORM_S = 4.0
 STORM_REQUESTS = 40
 STORM_CPU = 0.35
 FLAT_BYTES = 40 << 20
+MEMBERS = "SELECT external_id FROM segment_members"
 
 
 async def test_a_relay_lives_through_every_trouble_in_turn(tmp_path: Path) -> None:
@@ -124,3 +135,40 @@ async def _watch(life: Life, seconds: float) -> tuple[float, int]:
     after = seen.cpu_times()
     used_s = after.user + after.system - before.user - before.system
     return used_s / seconds, seen.memory_info().rss - before_bytes
+
+
+LATE = {
+    "drips its answer", "drips spaces for ever", "takes the request in drips", "accepts and hangs",
+    "reads and says nothing", "says 100 Continue for ever",
+}  # fmt: skip
+"""What only the time of a request ends: a minute, for a question about cohorts."""
+
+
+async def test_a_segment_lives_through_every_quick_trouble_in_turn(tmp_path: Path) -> None:
+    """It keeps its members while Amplitude goes wrong, and follows as soon as it is right."""
+    cohorts = CohortsStandIn({API_KEY: SECRET_KEY})
+    cohorts.put(StandInCohort(id="buyers", user_ids=["u0"]))
+    async with running(cohorts.app()) as url, chaos(url) as proxy:
+        changes = {"RELAY_APPS__SHOP__AMPLITUDE_COHORTS_URL": str(proxy.url).rstrip("/")}
+        async with world(tmp_path, changes, cohorts=cohorts) as it:
+            await it.know(**{f"u{place}": [True] for place in range(len(TROUBLES) + 1)})
+            wanted = ["u0"]
+            await _members(it, wanted)
+            for name in (name for name in TROUBLES if name not in LATE):
+                proxy.set(TROUBLES[name])
+                wanted.append(f"u{len(wanted)}")
+                cohorts.change("buyers", add=wanted[-1:])
+                with anyio.fail_after(DEADLINE_S):
+                    while (error := (await it.segments())["last_error"]) is None:
+                        assert len(it.look(MEMBERS)) in (len(wanted) - 1, len(wanted)), name
+                        await anyio.sleep(0.02)
+                for secret in (API_KEY, SECRET_KEY, "http:"):
+                    assert secret not in error
+                proxy.set(None)
+                await _members(it, wanted)
+    used = sum(call.operation == "request" for call in cohorts.requests)
+    assert used <= 2 * len(wanted)  # an export is paid for again only if its name was never told
+
+
+async def _members(it: World, wanted: Sequence[str]) -> None:
+    await it.until(MEMBERS, lambda rows: sorted(name for (name,) in rows) == sorted(wanted))

@@ -11,7 +11,7 @@ from relay.amplitude.judgement import judge_upload
 from relay.amplitude.verdicts import Dead, Hold, Settled, UploadReply, name_outcome
 from relay.cohorts.catalog import MAX_COUNT, read_cohorts, read_usage
 from relay.errors import UpstreamUnavailable
-from relay.files.upstream import MAX_WORDS, Answer, parse_link
+from relay.files.upstream import MAX_WORDS, Answer, parse_link, words
 from tests.fuzz.reasons import known
 
 KEY: Final = "0123456789abcdef0123456789abcdef"
@@ -51,7 +51,10 @@ def check_upload(data: bytes) -> None:
 
 def check_answers(data: bytes) -> None:
     """A list is read or refused, a count read or not; what is read can be kept."""
-    assert isinstance(Answer(200, data, None).fields(), dict)
+    said = words(Answer(400, data, None).fields().values(), (KEY,))
+    assert len(said) <= MAX_WORDS + 1
+    assert KEY not in said
+    assert said.isprintable()
     usage = read_usage(data)
     assert usage is None or (0 <= usage.used <= MAX_COUNT and 0 <= usage.limit <= MAX_COUNT)
     try:

@@ -124,6 +124,15 @@ async def test_a_quarantined_body_is_shown_as_it_came(tmp_path: Path, way: str) 
         )
 
 
+async def test_a_body_of_absurd_depth_is_shown_as_it_came(tmp_path: Path) -> None:
+    """What can be read may still be too deep to be written on several lines."""
+    relay = CommandLine(tmp_path)
+    deep = "[" * 300 + "]" * 300
+    async with running_outbox(relay.folder, ["shop"]) as outbox:
+        await set_aside(outbox, deep.encode(), reason="bad")
+    assert (await relay.run("quarantine", "show", "1")).out.endswith(f"\n{deep}\n")
+
+
 @WAYS
 @NOUNS
 async def test_an_unknown_id_is_named(tmp_path: Path, noun: str, way: str) -> None:

@@ -397,6 +397,22 @@ async def test_refused_content_dies_also_when_probes_are_minutes_apart(tmp_path:
         assert await _reasons(bench) == {"bad": "forbidden"}
 
 
+async def test_refused_uploads_do_not_take_turns_for_ever(tmp_path: Path) -> None:
+    """Several uploads of nothing but refused events keep no good one behind them waiting."""
+
+    def script(upload: Upload) -> UploadReply:
+        return FORBIDDEN if _names(upload, "bad") else TAKEN
+
+    amplitude = ScriptedAmplitude(script)
+    setup = replace(_with_batches_of(1), halt_probe_s=0.05)
+    async with running_delivery(tmp_path, amplitude, setup) as bench:
+        bad = [mapped(f"bad{number}", device_id=f"bad{number}") for number in range(4)]
+        await append(bench.outbox, *bad, *_on("good", "e1"))
+        await bench.settled(5)
+        assert len(await _reasons(bench)) == 4
+        assert amplitude.taken == ["e1"]
+
+
 async def test_a_lane_is_in_one_senders_hands_at_a_time(tmp_path: Path) -> None:
     """However many senders, two uploads under way never hold events of one device."""
     amplitude = ScriptedAmplitude()

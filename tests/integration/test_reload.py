@@ -1,9 +1,10 @@
 """SIGHUP: new settings and certificates in a daemon that goes on."""
 
 import signal
+import sqlite3
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import aiohttp
@@ -12,17 +13,22 @@ import pytest
 from anyio.streams.tls import TLSAttribute
 
 from relay.sandbox.amplitude import AmplitudeStandIn, running
+from relay.sandbox.cohorts import CohortsStandIn, StandInCohort
+from relay.sandbox.cohorts import running as running_cohorts
+from relay.segments.segments import DATABASE_NAME as SEGMENTS
 from tests.support.certificates import AUTHORITY, write_pair
 from tests.support.command_line import API_KEY, CommandLine
-from tests.support.daemons import HOOK, POLL_S, Doors, Life, hasty, living, open_doors
+from tests.support.daemons import BOOT_S, HOOK, POLL_S, Doors, Life, hasty, living, open_doors
 
 APP = "RELAY_APPS__SHOP__"
+SECRET_KEY = "secret-key-of-the-test"
 NEW_TOKEN = "new-hook-token-of-the-test"
 
 IN_FILE = {
     f"{APP}WEBHOOK_TOKENS": "old-hook-token-of-the-test",
     "RELAY_OUTBOX__MIN_FREE_BYTES": "0",
     "RELAY_DELIVERY__LINGER_S": "0.05",
+    f"{APP}COHORTS": "none",
 }
 """What does not stand in the environment, which would win."""
 
@@ -52,6 +58,18 @@ class Reloading:
         self.life.process.send_signal(signal.SIGHUP)
         return await self.life.until(outcome, already + 1)
 
+    def ask_segments(self, query: str) -> int:
+        """Return the number that a query of the segment table gives."""
+        path = f"file:{self.relay.folder / SEGMENTS}?mode=ro"
+        with closing(sqlite3.connect(path, uri=True)) as raw:
+            return int(raw.execute(query).fetchone()[0])
+
+    async def until_segments(self, query: str) -> None:
+        """Return once a query of the segment table gives more than zero."""
+        with anyio.fail_after(BOOT_S):
+            while not self.ask_segments(query):
+                await anyio.sleep(POLL_S)
+
     async def knock(self, token: str, name: str = "e-1") -> tuple[int, dict[str, int]]:
         """Send a click to the hook; return status and answer."""
         async with (
@@ -78,7 +96,7 @@ async def reloading(root: Path, **changes: str) -> AsyncIterator[Reloading]:
     async with running(amplitude.app()) as url:
         relay = hasty(root, str(url).rstrip("/"))
         for name in IN_FILE:
-            del relay.env[name]
+            relay.env.pop(name, None)
         relay.env |= changes
         write_env(root / "relay.env")
         words = ("--env-file", str(root / "relay.env"))
@@ -126,6 +144,28 @@ async def test_limits_hold_at_once(tmp_path: Path) -> None:
         with anyio.fail_after(10):
             while (await daemon.knock(token, "e-1"))[0] != 200:
                 await anyio.sleep(POLL_S)
+
+
+async def test_cohorts_follow_their_settings(tmp_path: Path) -> None:
+    """What is polled, who is a member, how many segments there may be: all without a restart."""
+    cohorts = CohortsStandIn({API_KEY: SECRET_KEY})
+    cohorts.put(StandInCohort(id="fans", user_ids=["ann", "bob"]))
+    async with running_cohorts(cohorts.app()) as url:
+        secret = {
+            f"{APP}AMPLITUDE_SECRET_KEY": SECRET_KEY,
+            f"{APP}AMPLITUDE_COHORTS_URL": str(url).rstrip("/"),
+            "RELAY_COHORTS__EXPORT_POLL_S": "0.1",
+        }
+        async with reloading(tmp_path, **secret) as daemon:
+            polled = {f"{APP}COHORTS": "fans"}
+            known = {**polled, f"{APP}SEGMENT_LIMIT": "0", f"{APP}MEMBERSHIP": "all"}
+            await daemon.reload("settings.reloaded", **known)
+            await daemon.until_segments("SELECT count(*) FROM cohort_runs WHERE state = 'applied'")
+            assert daemon.ask_segments("SELECT count(*) FROM segments") == 0
+            await daemon.reload("settings.reloaded", **polled, **{f"{APP}MEMBERSHIP": "all"})
+            await daemon.until_segments("SELECT count(*) FROM segments WHERE matched_users = 2")
+            await daemon.reload("settings.reloaded", **polled)
+            await daemon.until_segments("SELECT count(*) FROM segments WHERE matched_users = 0")
 
 
 async def test_a_bad_file_keeps_the_old_settings_and_says_so(tmp_path: Path) -> None:

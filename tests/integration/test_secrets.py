@@ -1,6 +1,7 @@
 """No secret leaves the daemon and its commands but to whom it belongs."""
 
 import base64
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -41,11 +42,9 @@ ASKED = ("/2/httpapi", "/api/3/cohorts")
 
 COMMANDS = (
     "check --online",
-    "status",
     "status --json",
     "dead-letters list --json",
     "quarantine list --json",
-    "runs list --json",
     "directory sync",
     "segments sync none",
     "backup {}/backup",
@@ -135,7 +134,7 @@ async def logging_to(file: Path, relay: CommandLine) -> AsyncIterator[int]:
                 await anyio.sleep(0.02)
         yield daemon.pid
     finally:
-        daemon.send_signal(6)
+        daemon.send_signal(signal.SIGABRT)
         await daemon.wait()
 
 

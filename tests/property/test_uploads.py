@@ -18,6 +18,7 @@ from relay.amplitude.upload_request import (
     parse_request,
     read_upload,
 )
+from relay.outbox.intake import event_key, keys_of
 from relay.sandbox import uploads, validation
 from relay.sandbox.answers import Answer
 
@@ -95,7 +96,7 @@ def expected(content: bytes, api: UploadApi) -> Answer | list[JsonObject]:
     return upload if isinstance(upload, Answer) else validation.check_events(upload)
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(REQUESTS, st.sampled_from([HTTP_V2, BATCH]))
 def test_relay_judges_a_request_as_amplitude_does(request: JsonObject, api: UploadApi) -> None:
     """The stand-in's rules were written apart from relay's: what one takes the other takes."""
@@ -111,7 +112,7 @@ def test_relay_judges_a_request_as_amplitude_does(request: JsonObject, api: Uplo
         assert own == other
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60) | REQUESTS.map(orjson.dumps), st.integers(0, 60), st.binary())
 def test_any_bytes_are_answered(content: bytes, place: int, more: bytes) -> None:
     """A spoilt body is refused; it never breaks the door."""
@@ -121,6 +122,7 @@ def test_any_bytes_are_answered(content: bytes, place: int, more: bytes) -> None
         assert isinstance(own, list) or 400 <= own.status < 500
 
 
+@settings(deadline=None)
 @given(st.lists(GOOD, min_size=1, max_size=6), st.integers(0, 2**42))
 def test_what_is_kept_is_what_came(events: list[JsonObject], now_ms: int) -> None:
     """But for three things: the insert id, the time and the address where they were lacking."""
@@ -136,6 +138,17 @@ def test_what_is_kept_is_what_came(events: list[JsonObject], now_ms: int) -> Non
         assert body == changed
 
 
+@settings(deadline=None)
+@given(st.lists(GOOD, min_size=1, max_size=6))
+def test_the_key_of_what_is_kept_can_be_made_from_its_bytes(events: list[JsonObject]) -> None:
+    """So that damage to a kept event is found; and it is no key of an event of OneSignal's."""
+    for kept in map_events(events, Receipt(5, b"1")):
+        key = event_key(7, kept.insert_id, kept.scope)
+        assert keys_of(7, json.loads(kept.body)) == (event_key(7, kept.insert_id), key)
+        assert key != event_key(7, kept.insert_id)
+
+
+@settings(deadline=None)
 @given(st.lists(GOOD, min_size=1, max_size=6))
 def test_a_repeated_request_has_the_same_events(events: list[JsonObject]) -> None:
     """Bytes and ids, but for events that say neither which nor when they are; those are others."""

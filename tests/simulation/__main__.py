@@ -1,7 +1,8 @@
-"""`python -m tests.simulation`: runs seeds, or replays one step by step."""
+"""Runs seeds of the simulation, or shows one step by step."""
 
 import argparse
 import sys
+from itertools import count, takewhile
 from time import monotonic
 
 from tests.simulation.simulation import simulate
@@ -9,21 +10,40 @@ from tests.simulation.simulation import simulate
 
 def main() -> int:
     """Run what is asked for; 1 if anything was wrong."""
+    given = _arguments()
+    listener = print if given.verbose else None
+    began_s = monotonic()
+    failed, lives, events, seed = 0, 0, 0, given.seed
+    for runs in takewhile(lambda done: _goes_on(given, done, monotonic() - began_s), count()):
+        seed = given.seed + runs * given.stride
+        result = simulate(seed, listener=listener)
+        failed, lives = failed + bool(result.wrong), lives + result.lives
+        events += result.events
+        if result.wrong or given.all:
+            print(result.describe())  # noqa: T201  # a command prints
+        done = runs + 1
+    print(  # noqa: T201  # likewise
+        f"{done} runs, seeds {given.seed} to {seed}: {events} events, {lives} lives,"
+        f" {failed} failed, {monotonic() - began_s:.1f} s"
+    )
+    return min(failed, 1)
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
-    parser.add_argument("--runs", type=int, default=1, help="how many seeds from there on")
+    parser.add_argument("--runs", type=int, default=1, help="how many, one seed each")
+    parser.add_argument("--seconds", type=float, help="go on so long instead")
+    parser.add_argument("--stride", type=int, default=1, help="from one seed to the next")
+    parser.add_argument("--all", action="store_true", help="describe runs that went well too")
     parser.add_argument("--verbose", action="store_true", help="print every step")
-    given = parser.parse_args()
-    listener = print if given.verbose else None
-    began_s, failed, events = monotonic(), 0, 0
-    for seed in range(given.seed, given.seed + given.runs):
-        result = simulate(seed, listener=listener)
-        events += result.events
-        failed += bool(result.wrong)
-        if result.wrong or given.runs == 1:
-            print(result.describe())
-    print(f"{given.runs} runs, {events} events, {failed} failed, {monotonic() - began_s:.1f} s")
-    return min(failed, 1)
+    return parser.parse_args()
+
+
+def _goes_on(given: argparse.Namespace, done: int, lasted_s: float) -> bool:
+    if given.seconds is None:
+        return done < int(given.runs)
+    return not done or lasted_s < float(given.seconds)
 
 
 if __name__ == "__main__":

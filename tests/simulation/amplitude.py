@@ -113,12 +113,14 @@ class Project:
         if fate == "late":
             there_s = rng.uniform(1.0, 3.0) * timeout_s
         parcel = Parcel(events, size_bytes, fate, rng.random() < 0.5, back_s)
-        if fate == "refused":
-            self._loop.call_later(there_s, answered, UploadReply(None, failure="connection refused"))
-        elif fate == "reset_before":
-            self._loop.call_later(there_s, answered, UploadReply(None, failure="connection reset"))
+        if fate in {"refused", "reset_before"}:
+            self._loop.call_later(there_s, answered, UploadReply(None, failure=fate))
         elif fate != "lost":
             self._loop.call_later(there_s, self._arrive, parcel, answered)
+
+    def note_answer(self, reply: UploadReply) -> None:
+        """Note that an answer has come to relay."""
+        self._journal.note("answer", self._app, reply.status or reply.failure)
 
     def _draw_fate(self) -> str:
         now_s = self._loop.time()

@@ -1,4 +1,4 @@
-"""What one Amplitude project knows: what it counted, in which order, and what it said of the rest."""
+"""What one Amplitude project knows: what it counted, in which order, what it refused."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -45,6 +45,6 @@ class Book:
         self.confirmed.update(map(name_of, events))
 
     def offer(self, reason: str, events: Sequence[JsonObject]) -> None:
-        """Note that an answer refuses these; one that names no event speaks of a lone one."""
+        """Note that an answer refuses these for a reason."""
         for event in events:
             self.offered[name_of(event)].add(reason)

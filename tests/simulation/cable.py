@@ -26,6 +26,8 @@ class Cable:
 
         def answered(reply: UploadReply) -> None:
             if not done.done():
+                self._project.note_answer(reply)
+            if not done.done():  # the process may have been killed in that very step
                 self._conduct.answered(upload, reply)
                 done.set_result(reply)
 

@@ -10,12 +10,15 @@ from relay.amplitude.verdicts import UploadReply
 from relay.clock import Clock
 from relay.sandbox.answers import JsonObject
 from relay.sandbox.ledger import device_key
+from tests.simulation.app import App
 from tests.simulation.book import name_of
 from tests.simulation.scenario import DAY_S, Scenario
-from tests.simulation.app import App
 
 PATIENCE_S = 60.0
 """What a disk in trouble may put between the look at an event's age and its upload."""
+
+UNDER_WAY_S = 0.1
+"""What was let go before an answer came is sent within so long, on a disk that works."""
 
 OVERHEAD_BYTES = 60
 MAX_BATCH_BYTES = 4_000
@@ -39,6 +42,7 @@ class Conduct:
         self._clock = clock
         self._lanes: Counter[str] = Counter()
         self._resting: dict[str, float] = {}
+        self._shut = (0.0, 0.0)
         self.under_way = 0
 
     @contextmanager
@@ -75,20 +79,28 @@ class Conduct:
 
     def _check_times(self, upload: Sequence[JsonObject]) -> None:
         now_s = self._clock.monotonic_s()
+        if self._shut[0] < now_s < self._shut[1]:
+            self._blame("an upload comes before Amplitude asked for it")
         for event in upload:
             is_suspect = len(upload) == 1 and name_of(event) in self._app.project.book.offered
             if now_s < self._resting.get(device_key(event), 0.0) and not is_suspect:
                 self._blame(f"{device_key(event)} was to rest")
             first_s = self._app.first_sent_s.setdefault(name_of(event), now_s)
-            is_watched = self._scenario.max_age_s < DAY_S
+            is_watched = self._scenario.max_age_s < DAY_S and "clock" not in self._scenario.people
             if is_watched and now_s - first_s > self._scenario.max_age_s + PATIENCE_S:
                 self._blame(f"{name_of(event)} is uploaded {now_s - first_s:.0f} s after its first")
 
     def answered(self, upload: Sequence[JsonObject], reply: UploadReply) -> None:
         """Learn from an answer who must rest."""
-        if reply.status != 429 or not reply.body.startswith(b"{"):
+        if reply.status in {400, 401, 403, 404}:
+            self._shut = (0.0, 0.0)  # a halted app is tried at its own times
+        if reply.status not in {429, 503}:
             return
-        said, now_s = orjson.loads(reply.body), self._clock.monotonic_s()
+        now_s = self._clock.monotonic_s()
+        said = orjson.loads(reply.body) if reply.body.startswith(b"{") else {}
+        is_calm = not self._scenario.disk and "pause" not in self._scenario.people
+        if reply.retry_after_s and is_calm and "throttled_events" not in said:
+            self._shut = (now_s + UNDER_WAY_S, now_s + reply.retry_after_s)
         devices = {event["device_id"] for event in upload if "device_id" in event}
         for key, rest_s in (
             ("throttled_devices", self._scenario.hold_s),

@@ -8,7 +8,6 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable
 from functools import partial
-from random import Random
 from typing import Any, TypeVar
 
 from relay.database.migrations import migrate
@@ -60,7 +59,9 @@ class Disk:
         on_commit: Called after every transaction that changed something, in the same step.
     """
 
-    def __init__(self, scenario: Scenario, journal: Journal, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, scenario: Scenario, journal: Journal, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._loop = loop
         self._journal = journal
         self._rng = scenario.rng("disk")
@@ -213,5 +214,3 @@ def _succeed(done: "asyncio.Future[Result]", result: Result) -> None:
 def _fail(done: "asyncio.Future[Result]", error: Exception) -> None:
     if not done.done():
         done.set_exception(error)
-
-

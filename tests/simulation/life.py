@@ -1,6 +1,6 @@
 """One process of relay, from its start to its end: put together as the daemon does it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import anyio
@@ -14,6 +14,7 @@ from relay.housekeeping import Housekeeper, HousekeepingPolicy
 from relay.outbox.ledger import AppState
 from relay.outbox.outbox import Outbox, begin_outbox
 from relay.pulse import Pulse
+from tests.simulation.alterations import Alteration
 from tests.simulation.app import App
 from tests.simulation.cable import Cable
 from tests.simulation.clock import WallClock
@@ -28,8 +29,6 @@ BACKOFF_BASE_S = 1.0
 TIDY = HousekeepingPolicy(tick_s=8.0, fold_keys=30, fold_s=8.0)
 """So that a run of a minute sees many folds and prunes."""
 
-Alteration = Callable[[Outbox], Outbox]
-
 
 @dataclass(frozen=True)
 class Place:
@@ -42,7 +41,7 @@ class Place:
         apps: What stands around, by app.
         people: Who acts, by app.
         oracle: Who judges.
-        alter: What is wrong with this relay; nothing, as a rule.
+        alteration: What is wrong with this relay; nothing, as a rule.
     """
 
     scenario: Scenario
@@ -51,7 +50,7 @@ class Place:
     apps: Mapping[str, App]
     people: Mapping[str, People]
     oracle: Oracle
-    alter: Alteration
+    alteration: Alteration
 
 
 class Life:
@@ -92,7 +91,7 @@ class Life:
             database, scenario.apps, max_events=scenario.max_events, clock=place.clock
         ) as opened:
             place.oracle.observe()
-            self.outbox = place.alter(opened)
+            self.outbox = place.alteration.outbox(opened)
             await self._serve(self.outbox, await opened.ledger.states())
 
     async def _serve(self, outbox: Outbox, states: Mapping[str, AppState]) -> None:
@@ -128,7 +127,7 @@ class Life:
         app.project.help()
         conduct = Conduct(place.scenario, app, place.oracle.blame, place.clock)
         delivery = Delivery(
-            _setup(place.scenario, state),
+            place.alteration.setup(_setup(place.scenario, state)),
             outbox.claims,
             Cable(app.project, place.scenario.timeout_s, conduct),
             _Silence(),

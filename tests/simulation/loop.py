@@ -34,16 +34,22 @@ class _Task(asyncio.Task[Any]):
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """An asyncio loop without a world outside."""
+    """An asyncio loop without a world outside.
+
+    Attributes:
+        mishaps: Errors that nobody waited for.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._now_s = 0.0
         self._steps_at_once = 0
+        self.mishaps: list[str] = []
+        self.set_exception_handler(self._note_mishap)
         self._selector = self  # asked by the base class for what happened outside
         numbers = count(1)
         self.set_task_factory(
-            lambda loop, coro, **options: _Task(next(numbers), coro, loop=loop, **options)  # type: ignore[arg-type]  # a coroutine, always
+            lambda loop, coro, **options: _Task(next(numbers), coro, loop=loop, **options)
         )
 
     def time(self) -> float:
@@ -64,6 +70,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now_s += timeout
         return []
 
+    def forgive(self) -> None:
+        """Count the rounds at this instant anew."""
+        self._steps_at_once = 0
+
     def run_in_executor(self, *_: object) -> NoReturn:
         """Refuse: a thread would bring back chance.
 
@@ -71,6 +81,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
             RuntimeError: Always.
         """
         raise RuntimeError("a simulation has no threads")
+
+    def _note_mishap(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.mishaps.append(f"{context['message']}: {context.get('exception')!r}")
 
     def _process_events(self, events: list[NoReturn]) -> None:
         assert not events
@@ -84,12 +97,16 @@ def run_virtually(main: Coroutine[Any, Any, Result]) -> Result:
 
     Raises:
         Stuck: If it hangs.
+        RuntimeError: If something failed that nobody waited for.
     """
     loop = VirtualLoop()
     try:
-        return loop.run_until_complete(main)
+        result = loop.run_until_complete(main)
     finally:
         _abandon(loop)
+    if loop.mishaps:
+        raise RuntimeError("; ".join(loop.mishaps))
+    return result
 
 
 def _abandon(loop: VirtualLoop) -> None:
@@ -97,5 +114,8 @@ def _abandon(loop: VirtualLoop) -> None:
     for task in asyncio.all_tasks(loop):
         task.cancel()
     loop.call_later(1.0, loop.stop)
-    loop.run_forever()
-    loop.close()
+    loop.forgive()
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()

@@ -1,4 +1,4 @@
-"""Who knows the truth: holds what relay's tables say against what was answered and what Amplitude has.
+"""Who judges: holds relay's tables against what OneSignal was told and what Amplitude has.
 
 Every departure is a sentence; one is enough to fail a run.
 """
@@ -34,6 +34,7 @@ class Rows:
         counts: As the app's row says.
         pending: Insert ids of events that no receipt covers.
         delivered: Insert ids of events that a receipt covers.
+        untried: Those of the pending ones that no claim covers and of whom no try is kept.
         dead: The reason of each dead letter, by insert id.
         ages_ms: From the first try of each dead letter to its death.
     """
@@ -41,6 +42,7 @@ class Rows:
     counts: Counts
     pending: set[str] = field(default_factory=set)
     delivered: set[str] = field(default_factory=set)
+    untried: set[str] = field(default_factory=set)
     dead: dict[str, str] = field(default_factory=dict)
     ages_ms: dict[str, int] = field(default_factory=dict)
 
@@ -52,7 +54,9 @@ class Oracle:
         wrong: What was found, in sentences.
     """
 
-    def __init__(self, scenario: Scenario, apps: Mapping[str, App], raw: sqlite3.Connection) -> None:
+    def __init__(
+        self, scenario: Scenario, apps: Mapping[str, App], raw: sqlite3.Connection
+    ) -> None:
         self._scenario = scenario
         self._apps = apps
         self._raw = raw
@@ -74,19 +78,22 @@ class Oracle:
 
     def _read(self) -> dict[str, Rows]:
         cursor = self._raw.cursor()
-        found, of = {}, {}
+        found, of, names = {}, {}, {}
         for no, name, accepted, delivered, dead, discarded, duplicate in cursor.execute(APPS):
             counts = Counts(accepted, delivered, dead, discarded, duplicate)
             of[no] = found[name] = Rows(counts)
-        names = {no: self._apps[name] for name, rows in found.items() for no in of if of[no] is rows}
-        receipts = cursor.execute("SELECT spans FROM receipts").fetchall()
-        covered = {seq for (spans,) in receipts for seq in decode_spans(spans)}
+            names[no] = self._apps[name]
+        covered = _covered(cursor, "SELECT spans FROM receipts")
+        tried = _covered(cursor, "SELECT spans FROM claims")
+        tried.update(seq for (seq,) in cursor.execute("SELECT seq FROM tries"))
         for seq, no, key in cursor.execute(EVENTS):
             where = of[no].delivered if seq in covered else of[no].pending
             name = names[no].name(no, key)
             if name in of[no].pending or name in of[no].delivered:
                 self.blame(f"{name} is stored twice")
             where.add(name)
+            if seq not in tried and seq not in covered:
+                of[no].untried.add(name)
         for no, key, reason, first_tried_at, died_at in cursor.execute(LETTERS):
             name = names[no].name(no, key)
             of[no].dead[name] = reason
@@ -107,6 +114,7 @@ class Oracle:
         kept = rows.pending | rows.delivered | rows.dead.keys()
         yield from _named("lost", acked - kept - book.confirmed - app.discardable)
         yield from _named("not confirmed but delivered", rows.delivered - book.confirmed)
+        yield from _named("sent without a trace", rows.untried & app.first_sent_s.keys())
         yield from _named("dead and waiting", (rows.pending | rows.delivered) & rows.dead.keys())
         for name, reason in rows.dead.items():
             if reason == "expired":
@@ -155,7 +163,7 @@ class Oracle:
             last_sent, later = -1, ""
             for name in names:
                 fate = fates[name]
-                is_regular = name not in app.died and name not in offered
+                is_regular = not (name in app.died or name in app.discardable or name in offered)
                 if is_regular and fate.acked_step is not None and fate.acked_step < last_sent:
                     yield f"{later} of {lane} came before {name}, which was answered before it came"
                 if is_regular and fate.sent_step > last_sent:
@@ -183,6 +191,11 @@ class Oracle:
         else:
             return None
         return again + (1 + begins) * (scenario.senders + 16)
+
+
+def _covered(cursor: sqlite3.Cursor, query: str) -> set[int]:
+    rows = cursor.execute(query).fetchall()
+    return {seq for (spans,) in rows for seq in decode_spans(spans)}
 
 
 def _named(fate: str, names: "set[str] | Sequence[str]") -> Iterator[str]:

@@ -8,9 +8,9 @@ from relay.delivery.delivery import Delivery
 from relay.errors import StoreFull
 from relay.outbox.outbox import Outbox
 from relay.outbox.selection import Selection
+from tests.simulation.app import App
 from tests.simulation.clock import WallClock
 from tests.simulation.journal import Journal
-from tests.simulation.app import App
 from tests.simulation.scenario import Scenario
 
 MAX_SWEEPS = 3

@@ -139,9 +139,6 @@ def draw_scenario(seed: int) -> Scenario:
     if rng.random() < 0.7:  # a quota holds for an hour, which takes long even in virtual time
         network = tuple(kind for kind in network if kind != "quota")
     max_age_s = rng.choice((60.0, 90.0)) if is_short_of_time else 6.5 * DAY_S
-    people = _some(rng, PEOPLE)
-    if is_short_of_time:  # a clock that is set wrong makes ages wrong
-        people = tuple(deed for deed in people if deed != "clock")
     return Scenario(
         seed=seed,
         apps=("demo", "other")[: rng.choice((1, 1, 2))],
@@ -164,7 +161,7 @@ def draw_scenario(seed: int) -> Scenario:
         kill_rate=rng.choice((0.0, 0.5, 1.0)),
         network=network,
         disk=_some(rng, DISK) if rng.random() < 0.6 else (),
-        people=people,
+        people=_some(rng, PEOPLE),
     )
 
 

@@ -1,107 +1,25 @@
-"""A whole run: relay lives, dies and lives again under one seed's misfortunes, then is judged."""
+"""A seed in, a judged run out."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import count
 from logging import CRITICAL
-from random import Random
 
-import anyio
 import structlog
 
-from relay.delivery.delivery import Delivery
-from relay.errors import StoreError
-from relay.outbox.outbox import Outbox
-from tests.simulation.amplitude import Project
-from tests.simulation.app import App
-from tests.simulation.clock import WallClock
-from tests.simulation.disk import Disk
-from tests.simulation.journal import Journal, Listener
-from tests.simulation.life import Alteration, Life, Place
+from tests.simulation.alterations import SOUND, Alteration
+from tests.simulation.journal import Listener
 from tests.simulation.loop import Stuck, run_virtually
-from tests.simulation.oracle import Oracle
-from tests.simulation.people import People
+from tests.simulation.result import Result
 from tests.simulation.scenario import Scenario, draw_scenario
-from tests.simulation.source import Source
-
-MOMENTS = ("commit", "write", "read", "send", "arrive", "request", "ack")
-"""Steps at which a process may be killed; at any time too, in between."""
-
-FEW_STEPS = 60
-LOOK_S = 5.0
-FRESH_EVERY = 12
-FRESH_TIMES = 10
-AGAIN_EVENTS = 50
-STOP_BOUND_S = 120.0
-TIDIED_S = 26.0
-DRAIN_BOUND_S = 6 * 3600.0
-"""Virtual time within which everything must be through once all is mended: a daily quota holds
-for an hour, and a door in doubt asks again and again."""
-
-OBSERVED_EVERY = 15
-
-
-@dataclass(frozen=True)
-class Kill:
-    """A moment to kill a process at; if it does not come, the end of its time is.
-
-    Attributes:
-        kind: Of a step.
-        times: How many of them from the process's start.
-    """
-
-    kind: str
-    times: int
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a run ended.
-
-    Attributes:
-        seed: Which run.
-        wrong: What was wrong, in sentences.
-        fingerprint: Of every step.
-        steps: How many there were.
-        lives: Processes that began.
-        events: Events sent to relay.
-        lasted_s: Virtual seconds.
-        tail: The last steps.
-    """
-
-    seed: int
-    wrong: tuple[str, ...]
-    fingerprint: str
-    steps: int
-    lives: int
-    events: int
-    lasted_s: float
-    tail: tuple[str, ...]
-
-    def describe(self) -> str:
-        """Return the run in a few lines, with how to see it again if it failed."""
-        lines = [
-            f"seed {self.seed}: {self.steps} steps, {self.lives} lives, {self.events} events,"
-            f" {self.lasted_s:.0f} virtual seconds, fingerprint {self.fingerprint}"
-        ]
-        if self.wrong:
-            lines += [*self.wrong[:10], f"see it: python -m tests.simulation --seed {self.seed} --verbose"]
-        return "\n".join(lines)
-
-
-def sound(outbox: Outbox) -> Outbox:
-    """Return relay as it is."""
-    return outbox
+from tests.simulation.world import World
 
 
 def simulate(
-    seed: int, *, alter: Alteration = sound, listener: Listener | None = None
+    seed: int, *, alteration: Alteration = SOUND, listener: Listener | None = None
 ) -> Result:
     """Run a seed and judge it."""
     with _quiet():
-        return run_virtually(_simulate(draw_scenario(seed), alter, listener))
+        return run_virtually(_simulate(draw_scenario(seed), alteration, listener))
 
 
 @contextmanager
@@ -115,8 +33,10 @@ def _quiet() -> Iterator[None]:
         structlog.configure(**before)
 
 
-async def _simulate(scenario: Scenario, alter: Alteration, listener: Listener | None) -> Result:
-    world = World(scenario, alter, listener)
+async def _simulate(
+    scenario: Scenario, alteration: Alteration, listener: Listener | None
+) -> Result:
+    world = World(scenario, alteration, listener)
     try:
         await world.run()
     except Stuck as stuck:
@@ -124,169 +44,3 @@ async def _simulate(scenario: Scenario, alter: Alteration, listener: Listener | 
     finally:
         world.disk.close()
     return world.result()
-
-
-class World:
-    """Everything of one run.
-
-    Attributes:
-        disk: The one disk.
-        oracle: Who judges.
-    """
-
-    def __init__(self, scenario: Scenario, alter: Alteration, listener: Listener | None) -> None:
-        loop = asyncio.get_running_loop()
-        self._scenario = scenario
-        self._loop = loop
-        self._rng: Random = scenario.rng("lives")
-        self._journal = journal = Journal(loop.time, listener)
-        self._lives = 0
-        self._commits = 0
-        self.disk = Disk(scenario, journal, loop)
-        self.disk.on_commit = self._observe_now_and_then
-        clock = WallClock(loop)
-        self._clock = clock
-        self._apps = {
-            name: App(Source(name, scenario, journal), Project(name, scenario, journal, loop))
-            for name in scenario.apps
-        }
-        self.oracle = Oracle(scenario, self._apps, self.disk.raw)
-        self._people = {
-            name: People(name, app, scenario, journal, clock) for name, app in self._apps.items()
-        }
-        self._place = Place(
-            scenario, self.disk, clock, self._apps, self._people, self.oracle, alter
-        )
-
-    def result(self) -> Result:
-        """Return what came of it."""
-        return Result(
-            seed=self._scenario.seed,
-            wrong=tuple(self.oracle.wrong),
-            fingerprint=self._journal.fingerprint,
-            steps=self._journal.steps,
-            lives=self._lives,
-            events=sum(len(app.source.fates) for app in self._apps.values()),
-            lasted_s=self._loop.time(),
-            tail=tuple(self._journal.tail),
-        )
-
-    async def run(self) -> None:
-        """Let everything go wrong for a while, mend it, let all come through, and judge."""
-        while anyio.current_time() < self._scenario.span_s and not self.oracle.wrong:
-            await self._live_until_something()
-            await anyio.sleep(self._rng.choice((0.0, 1.0, 5.0, 30.0)))
-        for app in self._apps.values():
-            app.project.mend()
-        self._clock.set_ahead_ms(0)
-        if not self.oracle.wrong:
-            await self._live(self._come_through)
-        if not self.oracle.wrong:
-            self._send_all_again()
-            await self._live(self._come_through)
-            self.oracle.judge()
-
-    def _observe_now_and_then(self) -> None:
-        self._commits += 1
-        if self._commits % OBSERVED_EVERY == 0:
-            self.oracle.observe()
-
-    # Lives.
-
-    async def _live_until_something(self) -> None:
-        """Let one process live until it ends by itself, is stopped or killed."""
-        rng, left_s = self._rng, self._scenario.span_s - anyio.current_time()
-        lasts_s = min(rng.expovariate(4 / self._scenario.span_s), left_s) + 0.01
-        kill = None
-        if rng.random() < self._scenario.kill_rate:
-            kill = Kill(rng.choice(MOMENTS), rng.randint(1, FEW_STEPS))
-
-        async def wait(_: Life) -> None:
-            await anyio.sleep(lasts_s)
-
-        await self._live(wait, kill)
-
-    async def _live(self, ending: Callable[[Life], Awaitable[None]], kill: "Kill | None" = None) -> None:
-        """Let one process live until `ending` returns, then stop it in order; or kill it."""
-        life = Life(self._place)
-        self._lives += 1
-        self._journal.note("life", self._lives)
-        with anyio.CancelScope() as scope:
-
-            def end_at_once() -> None:
-                self._journal.note("kill")
-                self.disk.cut()
-                scope.cancel()
-
-            if kill:
-                self._journal.at(kill.kind, kill.times, end_at_once)
-            try:
-                async with anyio.create_task_group() as group:
-                    group.start_soon(life.run)
-                    await ending(life)
-                    if kill:
-                        end_at_once()
-                    self._journal.note("stop")
-                    life.stop()
-                    scope.deadline = anyio.current_time() + STOP_BOUND_S
-            except* StoreError:
-                self._journal.note("died")
-        if scope.cancelled_caught and not kill:
-            self.oracle.blame(f"life {self._lives} did not end within {STOP_BOUND_S:.0f} s")
-        self._journal.forget()
-        self.disk.cut()
-
-    async def _come_through(self, life: Life) -> None:
-        """Wait until everything is through, with all that is needed for it."""
-        await life.ready.wait()
-        assert life.outbox is not None
-        for name, people in self._people.items():
-            await people.set_paused(life.outbox, life.deliveries[name], paused=False)
-            await people.finish(life.outbox)
-        await self._drain()
-        self._add_fresh()  # what comes next goes through too
-        await self._drain()
-        await anyio.sleep(TIDIED_S)
-        self._look_into(life.outbox, life.deliveries)
-
-    async def _drain(self) -> None:
-        """Wait until nothing waits; now and then something new comes, as it does in earnest."""
-        ends_s = anyio.current_time() + DRAIN_BOUND_S
-        for look in count(1):
-            await anyio.sleep(LOOK_S)
-            rows = self.oracle.observe()
-            pending = sum(found.counts.pending for found in rows.values())
-            if not pending and all(app.source.is_idle for app in self._apps.values()):
-                return
-            if anyio.current_time() > ends_s:
-                self.oracle.blame(f"{pending} events wait for ever")
-                return
-            if look % FRESH_EVERY == 0 and look <= FRESH_EVERY * FRESH_TIMES:
-                self._add_fresh()
-
-    def _add_fresh(self) -> None:
-        for app in self._apps.values():
-            app.source.add_fresh(anyio.current_time())
-
-    def _look_into(self, outbox: Outbox, deliveries: Mapping[str, Delivery]) -> None:
-        """Find what memory still holds when nothing is left to do."""
-        held = {
-            "pending in memory": outbox.ledger.pending,
-            "bytes wait for the disk": outbox.intakes.waiting_bytes,
-            "events wait for the disk": outbox.intakes.waiting_events,
-            "keys wait for a fold": outbox.retention.unfolded,
-            "events in hand": sum(each.dispatcher.in_flight for each in deliveries.values()),
-            "apps that do not run": sum(each.gate.state != "running" for each in deliveries.values()),
-            "apps with others": sum(each.dispatcher.has_others for each in deliveries.values()),
-        }
-        for name, number in held.items():
-            if number:
-                self.oracle.blame(f"{number} {name}")
-
-    def _send_all_again(self) -> None:
-        """Have OneSignal repeat everything that it was ever told is taken."""
-        now_s = anyio.current_time()
-        for app in self._apps.values():
-            events = [app.source.fates[name].event for name in sorted(app.source.acked)]
-            for first in range(0, len(events), AGAIN_EVENTS):
-                app.source.add(now_s, *events[first : first + AGAIN_EVENTS])

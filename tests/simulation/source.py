@@ -175,7 +175,11 @@ class Source:
 
 
 def _event(
-    name: str, device: str | None, user: str | None, flaw: str | None, is_padded: bool  # noqa: FBT001
+    name: str,
+    device: str | None,
+    user: str | None,
+    flaw: str | None,
+    is_padded: bool,  # noqa: FBT001
 ) -> MappedEvent:
     event: dict[str, object] = {"event_type": "Clicked", "time": START_MS, "insert_id": name}
     properties: dict[str, str] = {}

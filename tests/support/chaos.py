@@ -8,7 +8,7 @@ import socket
 import ssl
 import struct
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
@@ -246,24 +246,7 @@ class Certificates:
 
 # Bytes.
 
-_Pump: TypeAlias = Callable[[ByteStream, ByteStream], Awaitable[None]]
-
-
-async def _between(
-    client: ByteStream, target: URL, *, there: "_Pump | None" = None, back: "_Pump | None" = None
-) -> None:
-    """Carry bytes both ways until the service has said all, or `back` has had enough."""
-    assert target.host is not None
-    assert target.port is not None
-    carry_there: _Pump = there or _carry
-    carry_back: _Pump = back or _carry
-    async with (
-        await anyio.connect_tcp(target.host, target.port) as service,
-        anyio.create_task_group() as tasks,
-    ):
-        tasks.start_soon(carry_there, client, service)
-        await carry_back(service, client)
-        tasks.cancel_scope.cancel()
+_Pump: TypeAlias = Callable[[ByteStream, ByteStream], Coroutine[None, None, None]]
 
 
 async def _carry(source: ByteStream, sink: ByteStream) -> None:
@@ -272,6 +255,21 @@ async def _carry(source: ByteStream, sink: ByteStream) -> None:
             await sink.send(piece)
     except _GONE:
         pass
+
+
+async def _between(
+    client: ByteStream, target: URL, *, there: _Pump = _carry, back: _Pump = _carry
+) -> None:
+    """Carry bytes both ways until the service has said all, or `back` has had enough."""
+    assert target.host is not None
+    assert target.port is not None
+    async with (
+        await anyio.connect_tcp(target.host, target.port) as service,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(there, client, service)
+        await back(service, client)
+        tasks.cancel_scope.cancel()
 
 
 def _drip(wait_s: float) -> _Pump:

@@ -1,22 +1,56 @@
-"""A small disk of its own, and somebody who fills it. Mounting needs root."""
+"""Small disks of their own, and somebody who fills or breaks them. Mounting needs root."""
 
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Final, TypeAlias
 
 DISK_MB = 96
 
 
 @contextmanager
 def small_disk(place: Path) -> Iterator[Path]:
-    """Mount a file system that can be filled while the block runs."""
+    """Mount a file system in memory that can be filled while the block runs."""
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(place)]
-    subprocess.run(mount, check=True)
-    try:
+    with _mounted(["-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(place)], place):
         yield place
+
+
+@contextmanager
+def small_ext4(place: Path) -> Iterator[Path]:
+    """Mount a small ext4 while the block runs; what it holds is in a file beside it."""
+    image = place.with_suffix(".ext4")
+    with image.open("wb") as file:
+        file.truncate(DISK_MB << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True)
+    place.mkdir()
+    with mounted_again(place):
+        yield place
+
+
+@contextmanager
+def mounted_again(place: Path) -> Iterator[None]:
+    """Mount a disk that `small_ext4` made, as after a restart of the machine."""
+    with _mounted(["-o", "loop", str(place.with_suffix(".ext4")), str(place)], place):
+        yield
+
+
+def break_off(disk: Path) -> None:
+    """Have ext4 find an error that it can only answer by taking no more writes."""
+    subprocess.run(["mount", "-o", "remount,abort", str(disk)], check=True)
+
+
+Disk: TypeAlias = Callable[[Path], AbstractContextManager[Path]]
+DISKS: Final[tuple[Disk, ...]] = (small_disk, small_ext4)
+
+
+@contextmanager
+def _mounted(arguments: Sequence[str], place: Path) -> Iterator[None]:
+    subprocess.run(["mount", *arguments], check=True)
+    try:
+        yield
     finally:
         subprocess.run(["umount", "--lazy", str(place)], check=True)
 

@@ -167,6 +167,18 @@ async def test_a_killed_daemon_is_started_again(machine: Machine, tmp_path: Path
     assert (standing.accepted, standing.delivered) == (1, 1)
 
 
+async def test_it_reloads_and_goes_on(machine: Machine, tmp_path: Path) -> None:
+    """`systemctl reload` waits until the settings are read again, and restarts nothing."""
+    async with service(machine, tmp_path) as relay:
+        await machine.configure(relay.settings, SECRETS)
+        await relay.start()
+        await machine.systemctl("reload", "relay")
+        now = await machine.show("ActiveState", "NRestarts")
+        assert now == {"ActiveState": "active", "NRestarts": "0"}
+        assert "settings.reloaded" in await relay.journal()
+        await relay.post()
+
+
 async def test_it_stops_in_time_with_an_upload_that_hangs(machine: Machine, tmp_path: Path) -> None:
     """In order and by itself, not by force; the next start goes on with the upload."""
     async with service(machine, tmp_path) as relay:

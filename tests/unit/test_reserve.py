@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from relay.reserve import PARTS, RESERVE_NAME, Reserve
+from tests.support.limits import file_size_limit
 
 
 def held_bytes(folder: Path) -> int:
@@ -56,3 +57,30 @@ def test_an_opening_with_room_costs_nothing(tmp_path: Path) -> None:
     before = held_bytes(tmp_path)
     Reserve(tmp_path, min_free_bytes=0).prepare_opening()
     assert held_bytes(tmp_path) == before > 0
+
+
+def test_a_database_without_room_is_believed(tmp_path: Path) -> None:
+    """The disk's figures know nothing of a quota: closed until room is found by trying."""
+    reserve = Reserve(tmp_path, min_free_bytes=0)
+    reserve.look()
+    whole = held_bytes(tmp_path)
+    reserve.make_room()
+    states = [(reserve.is_short, held_bytes(tmp_path))]
+    with file_size_limit(whole // PARTS):
+        reserve.look()
+    states.append((reserve.is_short, held_bytes(tmp_path)))
+    reserve.look()
+    states.append((reserve.is_short, held_bytes(tmp_path)))
+    less = whole - whole // PARTS
+    assert states == [(True, less), (True, less), (False, whole)]
+
+
+def test_a_part_that_cannot_be_had_leaves_the_others(tmp_path: Path) -> None:
+    """What is held stays held."""
+    reserve = Reserve(tmp_path, min_free_bytes=0)
+    reserve.look()
+    whole = held_bytes(tmp_path)
+    os.truncate(tmp_path / RESERVE_NAME, whole // PARTS)
+    with file_size_limit(whole // PARTS):
+        reserve.look()
+    assert held_bytes(tmp_path) == whole // PARTS

@@ -85,6 +85,7 @@ def _answer(status: AppStatus) -> AppStatusAnswer:
         duplicate=counts.duplicate,
         filtered=counts.filtered,
         quarantined=counts.quarantined,
+        lost=counts.lost,
         oldest_pending_age_s=status.oldest_age_s,
         delivery=status.delivery.value,
         last_error=status.last_error,

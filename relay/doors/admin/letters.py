@@ -1,7 +1,7 @@
 """Dead letters and quarantine: list, retry, discard."""
 
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 import orjson
@@ -20,6 +20,9 @@ from relay.doors.admin.parts import AdminParts
 from relay.outbox.dead_letters import DeadLetter
 from relay.outbox.quarantine import Quarantined
 from relay.outbox.selection import Selection
+
+MAX_SHOWN_LEVELS = 100
+"""Of an event. Amplitude takes 40; what writes answers gives up at 255."""
 
 Item = TypeVar("Item")
 
@@ -137,8 +140,25 @@ def answer_dead_letter(letter: DeadLetter) -> DeadLetterAnswer:
         accepted_at=letter.accepted_at,
         first_tried_at=letter.first_tried_at,
         died_at=letter.died_at,
-        event=orjson.loads(letter.body),
+        event=_shown(letter.body),
     )
+
+
+def _shown(event: bytes) -> object:
+    """Return an event as JSON, or as text if it is nested too deep to be a part of an answer."""
+    document: object = orjson.loads(event)
+    values = [document]
+    for _ in range(MAX_SHOWN_LEVELS):
+        values = [inner for value in values for inner in _values_in(value)]
+        if not values:
+            return document
+    return event.decode()
+
+
+def _values_in(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def answer_quarantined(body: Quarantined) -> QuarantinedAnswer:

@@ -111,6 +111,7 @@ class AppStatusAnswer(Answer):
     duplicate: int
     filtered: int
     quarantined: int = Field(description="Bodies ever put into quarantine.")
+    lost: int = Field(0, description="Part of `discarded`: taken by damage to the disk.")
     oldest_pending_age_s: float | None
     delivery: Literal["running", "backing_off", "halted", "paused"]
     last_error: str | None
@@ -153,7 +154,7 @@ class DeadLetterAnswer(Answer):
     accepted_at: Instant
     first_tried_at: Instant | None
     died_at: Instant
-    event: Any = Field(description="The event as it was sent.")
+    event: Any = Field(description="The event as it was sent; as text if nested absurdly deep.")
 
 
 class DeadLetterPage(Answer):

@@ -86,11 +86,21 @@ def test_one_bad_event_refuses_the_request_and_is_named(
 
 
 @pytest.mark.parametrize(("is_batch", "named"), [(False, [1]), (True, [1, 2])])
-def test_only_the_batch_api_names_all_bad_events(*, is_batch: bool, named: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("over", "key", "field"),
+    [
+        ({"event_type": None}, "events_with_missing_fields", "event_type"),
+        ({"time": "x"}, "events_with_invalid_fields", "time"),
+        ({"user_id": "bob", "device_id": None}, "events_with_invalid_id_lengths", "user_id"),
+    ],
+)
+def test_only_the_batch_api_names_all_bad_events(
+    over: JsonObject, key: str, field: str, *, is_batch: bool, named: list[int]
+) -> None:
     """HTTP V2 names the first of each field."""
-    body = check(given(), given(time="x"), given(time="y"), is_batch=is_batch)
+    body = check(given(), given(**over), given(**over), is_batch=is_batch)
     assert isinstance(body, dict)
-    assert body["events_with_invalid_fields"] == {"time": named}
+    assert body[key] == {field: named}
 
 
 def test_the_batch_api_leaves_a_short_id_out() -> None:

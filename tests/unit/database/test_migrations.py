@@ -1,6 +1,9 @@
 """Migrations: forward, whole, and never past what is known."""
 
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -56,6 +59,31 @@ def test_a_failing_script_leaves_nothing_of_itself(raw: sqlite3.Connection, brok
     assert not raw.in_transaction
     assert _version(raw) == 1
     assert raw.execute("SELECT name FROM sqlite_master").fetchall() == [("one",)]
+
+
+DYING = """
+import os, signal, sqlite3, sys
+from relay.database.migrations import migrate
+raw = sqlite3.connect(sys.argv[1], isolation_level=None)
+raw.execute("PRAGMA journal_mode=WAL")
+raw.create_function("die", 0, lambda: os.kill(os.getpid(), signal.SIGKILL))
+migrate(raw, sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("middle", ["SELECT die();", "INSERT INTO one SELECT die() FROM two;"])
+def test_a_kill_in_the_middle_leaves_nothing_of_a_script(tmp_path: Path, middle: str) -> None:
+    """The version is of the same transaction as the tables: half a migration cannot be."""
+    path = tmp_path / "a.db"
+    large = "CREATE TABLE two (x); INSERT INTO two VALUES (zeroblob(30000000));"
+    scripts = [ONE, f"{large} {middle} CREATE TABLE three (x);"]
+    done = subprocess.run([sys.executable, "-c", DYING, str(path), *scripts], check=False)
+    assert done.returncode == -signal.SIGKILL
+    with closing(sqlite3.connect(path, isolation_level=None)) as raw:
+        assert _version(raw) == 1
+        assert raw.execute("SELECT name FROM sqlite_schema").fetchall() == [("one",)]
+        assert migrate(raw, [ONE, TWO]) == 1
+        assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 def test_files_are_found_in_the_order_of_their_numbers(tmp_path: Path) -> None:

@@ -58,3 +58,11 @@ def test_an_answer_about_the_request_kills_only_a_few_unproven() -> None:
     refusals = Refusals()
     fates = [refusals.judge_alone(seq, dies_alone=True) for seq in range(MAX_ALONE + 1)]
     assert fates == [Refusal.DIES] * MAX_ALONE + [Refusal.DOOR_IN_DOUBT]
+
+
+def test_refused_events_rest_longer_every_time_until_something_is_taken() -> None:
+    """Those of two uploads would take turns for ever if they rested two tries each."""
+    refusals = Refusals()
+    assert [refusals.shut() for _ in range(3)] == [2, 3, 4]
+    refusals.taken()
+    assert refusals.shut() == 2

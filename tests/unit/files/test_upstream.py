@@ -43,6 +43,11 @@ def test_without_encryption_a_link_need_not_have_any() -> None:
     assert parse_link("http://s3.test/x", base=URL("http://127.0.0.1:1/y")) is not None
 
 
+def test_words_do_nothing_to_a_terminal() -> None:
+    """They are shown to people: no escape sequence moves a cursor or hides what follows."""
+    assert words(["no\x1b[2Jth\u202eing\x00 \u2028é"], []) == "no [2Jth ing é"
+
+
 def test_words_are_short_and_hold_no_secret() -> None:
     """A service may repeat what it was sent, at any length."""
     assert words(["Invalid\n  key: s3cret"], ["s3cret", ""]) == f"Invalid key: {CUT}"

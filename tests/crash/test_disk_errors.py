@@ -1,0 +1,218 @@
+"""A disk that fails under the daemon: no 200 on its strength, a clear end, a start that goes on."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import orjson
+import pytest
+from aiohttp import ClientError, ClientSession
+
+from relay.outbox.outbox import DATABASE_NAME
+from relay.sandbox.amplitude import AmplitudeStandIn, running
+from relay.segments.segments import DATABASE_NAME as SEGMENTS_NAME
+from tests.crash.trial import Campaign
+from tests.support.command_line import API_KEY, CommandLine
+from tests.support.daemons import APP, BEARER, Doors, Life, hasty, living, open_doors
+from tests.support.relays import COHORT, cohort_message
+from tests.support.segment_tables import members
+
+pytestmark = pytest.mark.slow
+
+BEFORE = 12
+"""Events that a former life has taken, and left in the log."""
+
+MOST = 400
+BULKS, BULK_EVENTS = 12, 1_000
+"""More than enough to have the log written back."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A system call that fails.
+
+    Attributes:
+        call: Its name.
+        when: From which one on, or which alone, as `strace` counts it in a thread.
+        error: What it says.
+        file: The only file it concerns; none for all.
+        is_first: Whether it meets the very first start.
+    """
+
+    call: str
+    when: str
+    error: str = "EIO"
+    file: str = ""
+    is_first: bool = False
+
+    def __str__(self) -> str:
+        place = f"-of-{self.file}" if self.file else ""
+        return f"{self.call}{place}-{self.when}{'-first-start' * self.is_first}"
+
+    def tracer(self, folder: Path) -> list[str]:
+        """Return the command that makes it fail."""
+        path = ["-P", str(folder / self.file)] if self.file else []
+        inject = f"inject={self.call}:error={self.error}:when={self.when}"
+        return ["strace", "-D", "-f", "-q", *path, "-e", f"trace={self.call}", "-e", inject]
+
+
+STARTS = [
+    Fault("fdatasync", "1", is_first=True),
+    Fault("fsync", "1", is_first=True),
+    Fault("pwrite64", "40", is_first=True),
+    Fault("fsync", "1"),
+    Fault("fsync", "2"),
+    Fault("pread64", "1+", file=DATABASE_NAME),
+    Fault("pwrite64", "1", file=f"{DATABASE_NAME}-wal"),
+    Fault("fdatasync", "1", file=f"{SEGMENTS_NAME}-wal"),
+]
+"""What a start meets: creation, migration, the folder and its parent, recovery."""
+
+RUNS = [
+    Fault("pwrite64", "60", file=f"{DATABASE_NAME}-wal"),
+    Fault("pwrite64", "60", file=f"{DATABASE_NAME}-wal", error="EROFS"),
+    Fault("pwrite64", "1", file=DATABASE_NAME),
+    Fault("fdatasync", "1", file=DATABASE_NAME),
+]
+"""What it meets while events come in: commits, and the log written back."""
+
+
+class Scene:
+    """A relay, OneSignal, and Amplitude's stand-in.
+
+    Attributes:
+        relay: The relay.
+        doors: Its doors.
+        acknowledged: Ids of events answered 200.
+        users: Users of the cohorts hook answered 200.
+    """
+
+    def __init__(self, relay: CommandLine, doors: Doors, http: ClientSession) -> None:
+        self.relay = relay
+        self.doors = doors
+        self.acknowledged: set[str] = set()
+        self.users: set[str] = set()
+        self._http = http
+        self._campaign = Campaign(4)
+
+    async def send(self, events: int) -> bool:
+        """Send a body of so many events; tell whether it was taken."""
+        some = dict(self._campaign.one() for _ in range(events))
+        body = b"[%b]" % b",".join(some.values())
+        status, _ = await self.doors.post(body)
+        if status == 200:
+            self.acknowledged |= some.keys()
+        return status == 200
+
+    async def push(self) -> bool:
+        """Send a message of the cohorts hook; tell whether it was taken."""
+        name, _ = self._campaign.one()
+        url = f"{self.relay.public}/v1/apps/{APP}/cohorts"
+        message = orjson.dumps(cohort_message(UUID(name).int, name))
+        async with self._http.post(url, data=message, headers=BEARER) as answer:
+            if answer.status == 200:
+                self.users.add(name)
+            return answer.status == 200
+
+
+@asynccontextmanager
+async def _scene(folder: Path, amplitude: AmplitudeStandIn) -> AsyncIterator[Scene]:
+    async with running(amplitude.app()) as url:
+        relay = hasty(folder, url, APPS__SHOP__MEMBERSHIP="all", DELIVERY__MAX_BATCH_EVENTS="500")
+        async with open_doors(relay) as doors, ClientSession() as http:
+            yield Scene(relay, doors, http)
+
+
+async def _live_before(scene: Scene) -> None:
+    async with living(scene.relay) as life:
+        await life.until("relay.ready")
+        for _ in range(BEFORE):
+            assert await scene.send(1)
+            assert await scene.push()
+        life.kill()
+        await life.ended()
+
+
+async def _expect_bad_end(life: Life) -> None:
+    """See that it ends by itself, with one line that says why."""
+    assert await life.ended() == 1
+    said = life.errors.decode().splitlines()
+    assert [line for line in said if line.startswith("relay: ")], said
+    assert not any("Traceback" in line for line in said)
+
+
+async def _expect_all_there(scene: Scene, amplitude: AmplitudeStandIn) -> None:
+    """See that the next start goes on with all that was answered."""
+    async with living(scene.relay) as life:
+        await life.until("relay.ready")
+        standing = await scene.doors.drained()
+        assert await scene.send(1)
+        assert await scene.push()
+        assert scene.users <= set(members(scene.relay.folder, COHORT))
+        await scene.doors.drained()
+        life.terminate()
+        assert await life.ended() == 0
+    held = amplitude.ledger.account(API_KEY).insert_ids
+    assert scene.acknowledged <= set(held)
+    assert len(held) == len(set(held))
+    assert standing.accepted == standing.delivered + standing.dead
+    assert not list(scene.relay.folder.glob("*.damaged-*"))
+
+
+@pytest.mark.parametrize("fault", STARTS, ids=str)
+async def test_a_start_that_meets_an_error_says_so_and_harms_nothing(
+    tmp_path: Path, fault: Fault
+) -> None:
+    """It ends before it takes anything, and the next one starts."""
+    amplitude = AmplitudeStandIn([API_KEY])
+    async with _scene(tmp_path, amplitude) as scene:
+        if not fault.is_first:
+            await _live_before(scene)
+        async with living(scene.relay, under=fault.tracer(scene.relay.folder)) as life:
+            await _expect_bad_end(life)
+            assert life.logged("relay.ready") == []
+        await _expect_all_there(scene, amplitude)
+
+
+@pytest.mark.parametrize("fault", RUNS, ids=str)
+async def test_an_error_while_events_come_in_ends_the_daemon(tmp_path: Path, fault: Fault) -> None:
+    """What it could not write or sync is not answered 200."""
+    amplitude = AmplitudeStandIn([API_KEY])
+    async with _scene(tmp_path, amplitude) as scene:
+        await _live_before(scene)
+        async with living(scene.relay, under=fault.tracer(scene.relay.folder)) as life:
+            await life.until("relay.ready")
+            size = BULK_EVENTS if fault.file == DATABASE_NAME else 1
+            await _send_until_refused(scene, [size] * (BULKS if size > 1 else MOST))
+            await _expect_bad_end(life)
+        await _expect_all_there(scene, amplitude)
+
+
+async def test_a_failed_sync_of_the_segments_ends_the_daemon(tmp_path: Path) -> None:
+    """A message of the cohorts hook is answered by the same rule as an event."""
+    fault = Fault("fdatasync", "12+", file=f"{SEGMENTS_NAME}-wal")
+    amplitude = AmplitudeStandIn([API_KEY])
+    async with _scene(tmp_path, amplitude) as scene:
+        await _live_before(scene)
+        before = len(scene.users)
+        async with living(scene.relay, under=fault.tracer(scene.relay.folder)) as life:
+            await life.until("relay.ready")
+            try:
+                while await scene.push():
+                    pass
+            except ClientError:
+                pass
+            await _expect_bad_end(life)
+        assert len(scene.users) > before
+        await _expect_all_there(scene, amplitude)
+
+
+async def _send_until_refused(scene: Scene, sizes: Sequence[int]) -> None:
+    try:
+        for size in sizes:
+            if not await scene.send(size):
+                return
+    except ClientError:
+        pass

@@ -1,0 +1,69 @@
+"""A disk that takes its time: answers wait for it, and nothing else goes wrong."""
+
+from pathlib import Path
+from time import monotonic
+
+import anyio
+import pytest
+from aiohttp import ClientSession
+
+from relay.sandbox.amplitude import AmplitudeStandIn, running
+from tests.crash.trial import Campaign, option
+from tests.support.command_line import API_KEY
+from tests.support.daemons import POLL_S, Doors, hasty, living, open_doors
+
+pytestmark = pytest.mark.slow
+
+SENDERS, EVENTS = 40, 4
+SYNCS = 2
+"""A request waits for the sync that runs when it comes, and for its own."""
+
+WORK_S = 3.0
+"""For what is not the disk's, on a busy machine."""
+
+
+async def test_a_slow_disk_makes_answers_slow_and_nothing_else(tmp_path: Path) -> None:
+    """No answer before its sync, all that wait share the next one, and every loop is alive."""
+    sync_s = option("SLOW_SYNC_MS", 300) / 1000
+    tracer = ["strace", "-D", "-f", "-q", "-e", "trace=fdatasync"]
+    delay = f"inject=fdatasync:delay_exit={round(sync_s * 1e6)}"
+    amplitude, campaign = AmplitudeStandIn([API_KEY]), Campaign(8)
+    waits_s: list[float] = []
+    async with running(amplitude.app()) as url:
+        relay = hasty(tmp_path, url)
+        async with open_doors(relay) as doors:
+            async with living(relay, under=[*tracer, "-e", delay]) as life:
+                await life.until("relay.ready")
+                async with anyio.create_task_group() as watching:
+                    watching.start_soon(_expect_alive, relay.public)
+                    async with anyio.create_task_group() as senders:
+                        for _ in range(SENDERS):
+                            senders.start_soon(_send, doors, campaign, waits_s)
+                    watching.cancel_scope.cancel()
+                life.kill()
+                await life.ended()
+            async with living(relay) as life:
+                await life.until("relay.ready")
+                standing = await doors.drained()
+    held = amplitude.ledger.account(API_KEY).insert_ids
+    assert standing.accepted == len(waits_s) == SENDERS * EVENTS
+    assert len(held) == len(set(held)) == standing.accepted
+    assert min(waits_s) >= sync_s
+    assert max(waits_s) <= SYNCS * sync_s + WORK_S
+
+
+async def _send(doors: Doors, campaign: Campaign, waits_s: list[float]) -> None:
+    for _ in range(EVENTS):
+        _, body = campaign.one()
+        began_s = monotonic()
+        status, _ = await doors.post(body)
+        waits_s.append(monotonic() - began_s)
+        assert status == 200
+
+
+async def _expect_alive(door: str) -> None:
+    async with ClientSession() as http:
+        while True:
+            async with http.get(f"{door}/healthz") as answer:
+                assert answer.status == 200, await answer.text()
+            await anyio.sleep(POLL_S)

@@ -1,0 +1,125 @@
+"""The daemon is killed under an SDK's uploads; whoever sends goes on until it is answered 200."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from random import Random
+
+import aiohttp
+import anyio
+import anyio.lowlevel
+import orjson
+import pytest
+
+from relay.sandbox.amplitude import AmplitudeStandIn, running
+from tests.crash.accounting import breaks
+from tests.crash.trial import option
+from tests.support.command_line import API_KEY
+from tests.support.daemons import POLL_S, hasty, living, open_doors
+
+pytestmark = pytest.mark.slow
+
+SENDERS = 6
+EVENTS = 7
+MOST_TAKEN = 40
+SETTLE_S = 60.0
+FIRST_MS = 1_767_261_906_412
+
+
+class Sender:
+    """Uploads small requests one after the other, each until it is taken.
+
+    Attributes:
+        taken: How many were answered 200.
+        is_last: Whether no further one shall begin.
+        ended: Set once the last one is taken.
+    """
+
+    def __init__(self, number: int, url: str, http: aiohttp.ClientSession) -> None:
+        self._number = number
+        self._path = ("/2/httpapi", "/batch")[number % 2]
+        self._url = url
+        self._http = http
+        self.taken = 0
+        self.is_last = False
+        self.ended = anyio.Event()
+
+    async def run(self) -> None:
+        """Send until told to end, and until the last request is taken."""
+        while not self.is_last:
+            body = self._request()
+            while not await self._is_taken(body):
+                await anyio.sleep(POLL_S)
+            self.taken += 1
+        self.ended.set()
+
+    async def _is_taken(self, body: bytes) -> bool:
+        try:
+            async with self._http.post(f"{self._url}{self._path}", data=body) as answer:
+                content = await answer.read()
+        except aiohttp.ClientError:
+            return False
+        assert answer.status in {200, 503}, content
+        return answer.status == 200
+
+    def _request(self) -> bytes:
+        """Return the next request; half of its events have no insert id of their own."""
+        events = [
+            {
+                "device_id": f"device-{self._number}",
+                "event_type": "Opened",
+                "time": FIRST_MS + self.taken,
+                "event_properties": {"request": self.taken, "place": place},
+                "insert_id": f"insert-{self.taken}-{place}" if place % 2 else None,
+            }
+            for place in range(EVENTS)
+        ]
+        return orjson.dumps({"api_key": API_KEY, "events": events})
+
+
+async def test_every_upload_survives_kill_after_kill(tmp_path: Path) -> None:
+    """What was answered 200 is at Amplitude once, in its order, whatever was sent again for it."""
+    rng = Random(option("CRASH_SEED", 20261124))
+    amplitude = AmplitudeStandIn([API_KEY])
+    async with running(amplitude.app()) as ingest, aiohttp.ClientSession() as http:
+        relay = hasty(tmp_path, str(ingest).rstrip("/"))
+        senders = [Sender(number, relay.public, http) for number in range(SENDERS)]
+        async with anyio.create_task_group() as tasks:
+            for sender in senders:
+                tasks.start_soon(sender.run)
+            for _ in range(option("CRASH_UPLOAD_KILLS", 4)):
+                async with living(relay) as life:
+                    await life.until("relay.ready")
+                    await _until_taken(senders, _taken(senders) + rng.randint(1, MOST_TAKEN))
+                    life.kill()
+                    await life.ended()
+            async with living(relay) as life, open_doors(relay) as doors:
+                await life.until("relay.ready")
+                for sender in senders:
+                    sender.is_last = True
+                with anyio.fail_after(SETTLE_S):
+                    for sender in senders:
+                        await sender.ended.wait()
+                standing = await doors.drained()
+    assert breaks(standing) == []
+    assert standing.accepted == standing.delivered == _taken(senders) * EVENTS
+    account = amplitude.ledger.account(API_KEY)
+    for number, sender in enumerate(senders):
+        assert [
+            event["event_properties"]
+            for event in account.events
+            if event["device_id"] == f"device-{number}"
+        ] == [
+            {"request": request, "place": place}
+            for request in range(sender.taken)
+            for place in range(EVENTS)
+        ]
+
+
+def _taken(senders: Iterable[Sender]) -> int:
+    return sum(sender.taken for sender in senders)
+
+
+async def _until_taken(senders: Sequence[Sender], enough: int) -> None:
+    with anyio.fail_after(SETTLE_S):
+        while _taken(senders) < enough:
+            await anyio.lowlevel.checkpoint()

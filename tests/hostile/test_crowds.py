@@ -1,0 +1,86 @@
+"""Crowds that mean ill: somebody honest is served meanwhile, and the daemon stays its size."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.crash.trial import option
+from tests.hostile.attacker import ATTACKS, UNDER_WAY
+from tests.hostile.bystander import bystander, complaints, most_resident_bytes, quiet
+from tests.hostile.talking import port_of
+from tests.support.command_line import CommandLine
+from tests.support.daemons import living
+
+pytestmark = pytest.mark.slow
+
+MEASURED_S = option("HOSTILE_SECONDS", 2)
+
+WAIT_S = 2.0
+"""For 99 of 100 answers; calm they take some milliseconds. Only who is starved waits so long."""
+
+GROWTH_BYTES = 200 * 1024 * 1024
+
+BEGIN_S = 60.0
+
+CROWDS = [name for name in ATTACKS if name != "idle few"]
+
+FEW_DESCRIPTORS = "64"
+
+
+@asynccontextmanager
+async def attacked(relay: CommandLine, name: str) -> AsyncIterator[None]:
+    """Have a crowd attack the public door while the block runs."""
+    attacker = await anyio.open_process(
+        [sys.executable, "-m", "tests.hostile.attacker", name, str(port_of(relay.public))],
+        cwd=Path(__file__).parents[2],
+        stderr=None,
+    )
+    async with attacker:
+        assert attacker.stdout is not None
+        try:
+            with anyio.fail_after(BEGIN_S):
+                assert await attacker.stdout.receive() == UNDER_WAY
+            yield
+        finally:
+            attacker.kill()
+
+
+@pytest.mark.parametrize("name", CROWDS)
+async def test_a_crowd_does_not_keep_others_from_being_served(tmp_path: Path, name: str) -> None:
+    """Whatever it does, short of taking the whole line or the whole processor."""
+    relay = quiet(tmp_path)
+    async with living(relay) as life:
+        await life.until("relay.ready")
+        before_bytes = most_resident_bytes(life)
+        async with attacked(relay, name), bystander(relay.public) as experience:
+            await anyio.sleep(MEASURED_S)
+            grown_bytes = most_resident_bytes(life) - before_bytes
+        told = life.logged("guessing.begun")
+        assert complaints(life) == []
+    print(f"{name}: {experience}; {grown_bytes >> 20} MiB more")  # noqa: T201  # -s shows it
+    assert set(experience.statuses) == {200}
+    assert experience.wait_s(0.99) < WAIT_S
+    assert grown_bytes < GROWTH_BYTES
+    assert len(told) == (name == "guessing")
+
+
+async def test_with_few_descriptors_it_sheds_and_recovers(tmp_path: Path) -> None:
+    """At `ulimit -n 64`: newcomers take the places of those who want nothing, and nothing ends."""
+    relay = quiet(tmp_path)
+    limited = ["prlimit", f"--nofile={FEW_DESCRIPTORS}:{FEW_DESCRIPTORS}"]
+    async with living(relay, under=limited) as life:
+        await life.until("relay.ready")
+        for name in ("idle few", "coming and going"):
+            async with attacked(relay, name), bystander(relay.public) as experience:
+                await anyio.sleep(MEASURED_S)
+            assert set(experience.statuses) == {200}
+        async with bystander(relay.public) as experience:
+            await anyio.sleep(0.5)
+        assert experience.wait_s(0.99) < WAIT_S
+        assert complaints(life) == []
+        life.terminate()
+        assert await life.ended() == 0

@@ -1,0 +1,314 @@
+"""Peers that keep a door waiting, each for as long as the door's patience lasts and no longer."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from time import monotonic
+
+import anyio
+import pytest
+from aiohttp import web
+from anyio.abc import SocketStream
+
+from relay.doors.connections import Connections, Patience
+from relay.doors.door import app_runner, open_door, plain_runner
+from tests.support.certificates import AUTHORITY
+
+ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+SHORT_S, LONG_S = 0.3, 30.0
+"""A patience that a test waits for, and one that it does not."""
+
+DEADLINE_S = 5.0
+
+ANSWER_BYTES = 16 * 1024 * 1024
+"""More than the system takes in for a reader who does not read."""
+
+
+@dataclass(frozen=True)
+class Loopback:
+    """Where the test's doors listen."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+PATIENT = Patience(head_s=LONG_S, idle_s=LONG_S, stall_s=LONG_S, check_s=0.05)
+
+
+class Door:
+    """A door of the test.
+
+    Attributes:
+        guests: Who is connected.
+        under_way: How many requests are being answered.
+    """
+
+    def __init__(self, guests: Connections) -> None:
+        self.guests = guests
+        self.under_way = 0
+        self._released = anyio.Event()
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        """Answer small, large, or only when released."""
+        self.under_way += 1
+        try:
+            if request.path == "/later":
+                await self._released.wait()
+            size = ANSWER_BYTES if request.path == "/large" else 2
+            return web.Response(body=bytes(size))
+        finally:
+            self.under_way -= 1
+
+    def release(self) -> None:
+        """Have answered what waits."""
+        self._released.set()
+
+    async def answering(self, requests: int) -> None:
+        """Return once so many requests are being answered."""
+        with anyio.fail_after(DEADLINE_S):
+            while self.under_way != requests:
+                await anyio.sleep(0.01)
+
+    async def emptied(self) -> None:
+        """Return once nobody is connected."""
+        await self.until(0)
+
+    async def until(self, guests: int) -> None:
+        """Return once so many are connected."""
+        with anyio.fail_after(DEADLINE_S):
+            while len(self.guests) != guests:
+                await anyio.sleep(0.01)
+
+
+@asynccontextmanager
+async def standing(
+    door: Door, *, is_app: bool = False, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
+    """Serve a door, like the public one or like the admin one; give its port."""
+    if is_app:
+        app = web.Application()
+        app.router.add_get("/{path:.*}", door.answer)
+        runner = app_runner(app, door.guests)
+    else:
+        runner = plain_runner(door.answer, door.guests)
+    async with open_door(runner, Loopback(), tls=tls) as port:
+        yield port
+
+
+async def ended_after(stream: SocketStream) -> float:
+    """Return how long the door took to close a connection."""
+    began_s = monotonic()
+    with anyio.fail_after(DEADLINE_S):
+        try:
+            while True:
+                await stream.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            return monotonic() - began_s
+
+
+async def asked(stream: SocketStream, request: bytes = ASK) -> bytes:
+    """Send a request and return what is answered."""
+    await stream.send(request)
+    with anyio.fail_after(DEADLINE_S):
+        return await stream.receive()
+
+
+@pytest.mark.parametrize("is_app", [False, True])
+@pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
+async def test_a_head_that_does_not_come_is_not_waited_for(start: bytes, *, is_app: bool) -> None:
+    """However steadily it drips: what counts is when it began."""
+    door = Door(Connections(patience=replace(PATIENT, head_s=SHORT_S)))
+    async with (
+        standing(door, is_app=is_app) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as stream,
+        anyio.create_task_group() as dripping,
+    ):
+        dripping.start_soon(_drip, stream, start)
+        assert SHORT_S * 0.8 < await ended_after(stream) < DEADLINE_S
+        dripping.cancel_scope.cancel()
+        await door.emptied()
+
+
+async def _drip(stream: SocketStream, start: bytes) -> None:
+    if not start:
+        return
+    await stream.send(start)
+    while True:
+        await anyio.sleep(0.02)
+        await stream.send(b"x")
+
+
+async def test_a_handshake_that_does_not_come_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The door does not even know yet that somebody is there."""
+    monkeypatch.setattr("relay.doors.door.HANDSHAKE_S", SHORT_S)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    AUTHORITY.issue_cert("localhost").configure_cert(tls)
+    door = Door(Connections(patience=PATIENT))
+    async with (
+        standing(door, tls=tls) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as stream,
+    ):
+        await stream.send(bytes.fromhex("16030100c8010000c40303"))
+        assert await ended_after(stream) > SHORT_S * 0.8
+        assert len(door.guests) == 0
+
+
+async def test_the_second_head_has_its_own_time() -> None:
+    """It begins with its first byte, long after the connection did; the first request's is over."""
+    door = Door(Connections(patience=replace(PATIENT, head_s=SHORT_S)))
+    async with standing(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+        for _ in range(4):
+            assert b" 200 " in await asked(stream)
+            await anyio.sleep(SHORT_S / 2)  # idle: as long as it likes
+        await stream.send(ASK[:20])
+        assert await ended_after(stream) > SHORT_S * 0.8
+
+
+async def test_an_idle_connection_is_closed_after_a_while() -> None:
+    """One that has been served, and then has nothing more to ask."""
+    door = Door(Connections(patience=replace(PATIENT, idle_s=SHORT_S)))
+    async with standing(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+        assert b" 200 " in await asked(stream)
+        assert await ended_after(stream) > SHORT_S * 0.8
+
+
+async def test_a_head_has_a_length_that_is_enough() -> None:
+    """Many lines of the length that each may have are too much together."""
+    door = Door(Connections(patience=replace(PATIENT, head_bytes=8192)))
+    async with standing(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(ASK[:-2])
+        for _ in range(100):
+            await anyio.sleep(0.001)
+            try:
+                await stream.send(b"X-Long: " + b"a" * 1000 + b"\r\n")
+            except anyio.BrokenResourceError:
+                break
+        await ended_after(stream)
+        await door.emptied()
+
+
+@pytest.mark.parametrize("is_app", [False, True])
+async def test_who_does_not_take_an_answer_is_left(*, is_app: bool) -> None:
+    """The answer is held in memory meanwhile."""
+    door = Door(Connections(patience=replace(PATIENT, stall_s=SHORT_S)))
+    async with (
+        standing(door, is_app=is_app) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as stream,
+    ):
+        await stream.send(ASK.replace(b"/", b"/large", 1))
+        await door.until(1)
+        await door.emptied()
+
+
+async def test_who_takes_an_answer_slowly_is_waited_for() -> None:
+    """Longer than anybody is who takes nothing at all."""
+    door = Door(Connections(patience=replace(PATIENT, stall_s=SHORT_S)))
+    async with standing(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(ASK.replace(b"/", b"/large", 1))
+        began_s, taken = monotonic(), 0
+        with anyio.fail_after(DEADLINE_S * 4):
+            while taken < ANSWER_BYTES:
+                taken += len(await stream.receive(1 << 18))
+                await anyio.sleep(SHORT_S / 20)
+        assert monotonic() - began_s > SHORT_S * 2
+
+
+async def test_a_closed_connection_does_not_wait_for_its_reader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After `Connection: close` nothing but the rest of the answer is to come."""
+    monkeypatch.setattr("relay.doors.protocol.FLUSH_S", SHORT_S)
+    door = Door(Connections(patience=PATIENT))
+    async with standing(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+        close = b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        await stream.send(close)
+        await stream.receive(1)
+        await stream.send_eof()
+        await door.emptied()
+
+
+async def test_a_full_door_makes_room() -> None:
+    """First goes who never asked, then who asked longest ago; not who is being answered."""
+    door = Door(Connections(4, PATIENT))
+    async with standing(door) as port, AsyncExitStack() as stack:
+
+        async def come() -> SocketStream:
+            return await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port))
+
+        busy, early, late = await come(), await come(), await come()
+        await busy.send(ASK.replace(b"/", b"/later", 1))
+        for known in (early, late, early):
+            assert b" 200 " in await asked(known)
+        stranger = await come()
+        await door.until(4)
+        newcomers = [await come()]
+        await ended_after(stranger)
+        assert b" 200 " in await asked(newcomers[0])
+        newcomers.append(await come())
+        await ended_after(late)
+        assert b" 200 " in await asked(newcomers[1])
+        newcomers.append(await come())
+        await ended_after(early)
+        assert door.under_way == 1
+        door.release()
+        with anyio.fail_after(DEADLINE_S):
+            assert b" 200 " in await busy.receive()
+
+
+async def test_who_takes_long_to_send_makes_room_at_last() -> None:
+    """Where everybody else is being answered: one who may send can also send slowly."""
+    door = Door(Connections(2, PATIENT))
+    async with standing(door) as port, AsyncExitStack() as stack:
+
+        async def come() -> SocketStream:
+            return await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port))
+
+        busy, slow = await come(), await come()
+        await busy.send(ASK.replace(b"/", b"/later", 1))
+        body = b"POST /later HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+        await slow.send(body)
+        await door.answering(2)
+        newcomer = await come()
+        await ended_after(slow)
+        assert b" 200 " in await asked(newcomer)
+        door.release()
+        with anyio.fail_after(DEADLINE_S):
+            assert b" 200 " in await busy.receive()
+
+
+async def test_where_all_are_being_answered_a_newcomer_is_turned_away() -> None:
+    """Whoever is being answered is not given up for somebody who may want nothing."""
+    door = Door(Connections(2, PATIENT))
+    async with standing(door) as port, AsyncExitStack() as stack:
+        for _ in range(2):
+            busy = await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port))
+            await busy.send(ASK.replace(b"/", b"/later", 1))
+        await door.answering(2)
+        newcomer = await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port))
+        await ended_after(newcomer)
+        assert door.under_way == 2
+        door.release()
+
+
+async def test_who_asks_ahead_of_the_answers_keeps_nobody_else_waiting() -> None:
+    """They wait in one line; whoever takes an answer before asking again does not stand in it."""
+    door = Door(Connections(patience=PATIENT))
+    async with standing(door) as port, anyio.create_task_group() as crowd:
+        for _ in range(100):
+            crowd.start_soon(_ask_ahead, port)
+        await door.until(100)
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+            with anyio.fail_after(DEADLINE_S):
+                for _ in range(10):
+                    assert b" 200 " in await asked(stream)
+        crowd.cancel_scope.cancel()
+
+
+async def _ask_ahead(port: int) -> None:
+    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+        while True:
+            await stream.send(ASK * 200)
