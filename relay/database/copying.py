@@ -5,6 +5,7 @@ are, and a copy of it never begins anew. The price is the writer's log, which is
 start again before the snapshot ends. A copy needs no log: its one file is the whole database.
 """
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from typing import Final
 from relay.database.connection import BUSY_TIMEOUT_MS
 from relay.database.failures import translate
 from relay.database.folder import sync_folder
-from relay.errors import StoreFailed
+from relay.errors import StoreFailed, StoreFull
 
 STEP_PAGES: Final = 1_024
 """Pages copied at a time; between two steps a copy can be given up."""
@@ -44,7 +45,7 @@ class Snapshot:
         self.size_bytes: int = pages * self._page_bytes
 
     def copy_to(self, file: Path, proceed: Callable[[int], None]) -> None:
-        """Write a copy and let the snapshot go; the copy is neither checked nor synced whole.
+        """Write a synced copy and let the snapshot go; `check_copy` says whether it is whole.
 
         Args:
             file: Made here, for the owner alone; it must not exist.
@@ -71,6 +72,10 @@ class Snapshot:
             os.fsync(handle)
         except sqlite3.Error as error:
             raise _explained(error, self.name) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise StoreFull(f"{self.name} cannot be copied: {error.strerror}") from error
         finally:
             os.close(handle)
 

@@ -7,7 +7,7 @@ damage may have caused: damage met while running ends the process, and the next 
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -144,6 +144,8 @@ def examine_pages(pages: Pages, keeping: Keeping) -> list[str]:
         return ["it is no SQLite database"]
     if pages.log.is_damaged:
         return ["its write-ahead log is damaged before the end"]
+    if pages.missing:
+        return [f"{pages.missing} of its {pages.count} pages are missing"]
     schema = read_schema(pages)
     if schema is None:
         return ["its schema cannot be read"]
@@ -259,7 +261,8 @@ def distrust(database: Path) -> Iterator[None]:
         yield
     except BaseException as error:
         if _may_be_damage(error):
-            suspect(database)
+            with suppress(OSError):  # a full disk, perhaps
+                suspect(database)
         raise
 
 

@@ -93,6 +93,12 @@ class Pages:
         return said if said <= self.count + _MOST_MISSING else 0
 
     @property
+    def missing(self) -> int:
+        """How many pages should be there and are neither in the file nor in the log."""
+        beyond = sum(self.in_file < number <= self.count for number in self.log.places)
+        return max(0, self.count - self.in_file - beyond)
+
+    @property
     def version(self) -> int:
         """The schema's version, as the header has it."""
         page = self.read(1)

@@ -1,11 +1,13 @@
 """A disk that fails under the daemon: no 200 on its strength, a clear end, a start that goes on."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from uuid import UUID
 
+import anyio
 import orjson
 import pytest
 from aiohttp import ClientError, ClientSession
@@ -13,7 +15,7 @@ from aiohttp import ClientError, ClientSession
 from relay.outbox.outbox import DATABASE_NAME
 from relay.sandbox.amplitude import AmplitudeStandIn, running
 from relay.segments.segments import DATABASE_NAME as SEGMENTS_NAME
-from tests.crash.trial import Campaign
+from tests.crash.trial import Campaign, option
 from tests.support.command_line import API_KEY, CommandLine
 from tests.support.daemons import APP, BEARER, Doors, Life, hasty, living, open_doors
 from tests.support.relays import COHORT, cohort_message
@@ -77,6 +79,17 @@ RUNS = [
     Fault("fdatasync", "1", file=DATABASE_NAME),
 ]
 """What it meets while events come in: commits, and the log written back."""
+
+
+def any_fault(seed: int) -> Fault:
+    """Return a fault of any kind, somewhere in a start or a little later."""
+    rng = Random(seed)
+    return Fault(
+        call=rng.choice(("pwrite64", "pwrite64", "fdatasync", "fsync", "pread64", "ftruncate")),
+        when=f"{round(10 ** rng.uniform(0, 2.6))}{rng.choice(('', '+', '+7'))}",
+        error=rng.choice(("EIO", "ENOSPC", "EDQUOT", "EROFS")),
+        is_first=rng.random() < 1 / 3,
+    )
 
 
 class Scene:
@@ -188,6 +201,41 @@ async def test_an_error_while_events_come_in_ends_the_daemon(tmp_path: Path, fau
             await _send_until_refused(scene, [size] * (BULKS if size > 1 else MOST))
             await _expect_bad_end(life)
         await _expect_all_there(scene, amplitude)
+
+
+@pytest.mark.parametrize("seed", range(option("DISK_FAULTS", 3)))
+async def test_whatever_call_fails_nothing_is_lost(tmp_path: Path, seed: int) -> None:
+    """It goes on, or ends with a reason; either way the next start has all that was answered."""
+    fault, amplitude = any_fault(seed), AmplitudeStandIn([API_KEY])
+    async with _scene(tmp_path, amplitude) as scene:
+        if not fault.is_first:
+            await _live_before(scene)
+        async with living(scene.relay, under=fault.tracer(scene.relay.folder)) as life:
+            with suppress(AssertionError):  # it may end before
+                await life.until("relay.ready")
+                await _send_and_push(scene, 60)
+            if (code := await _ended_soon(life)) is None:
+                life.terminate()
+                code = await life.ended()
+            said = life.errors.decode()
+            assert code == 0 or (code == 1 and "relay: " in said), (fault, said)
+            assert "Traceback" not in said
+        await _expect_all_there(scene, amplitude)
+
+
+async def _ended_soon(life: Life) -> int | None:
+    with anyio.move_on_after(1):
+        return await life.process.wait()
+    return None
+
+
+async def _send_and_push(scene: Scene, times: int) -> None:
+    try:
+        for _ in range(times):
+            await scene.send(1)
+            await scene.push()
+    except ClientError:
+        pass
 
 
 async def test_a_failed_sync_of_the_segments_ends_the_daemon(tmp_path: Path) -> None:

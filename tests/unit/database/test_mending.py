@@ -150,6 +150,16 @@ def test_a_lost_page_costs_its_rows_only(database: Path) -> None:
     assert THINGS - 60 < len(_ids(database)) < THINGS
 
 
+def test_a_cut_file_is_known_by_its_length(database: Path) -> None:
+    """However large it is, its header says how many pages it has."""
+    pages = database.stat().st_size // PAGE_BYTES
+    with database.open("r+b") as file:
+        file.truncate((pages - 3) * PAGE_BYTES)
+    told = mend(database, KEEPING, NOW_MS)
+    assert told is not None
+    assert told.why == f"3 of its {pages} pages are missing"
+
+
 def test_a_row_without_sense_is_not_taken_over(database: Path) -> None:
     """SQLite cannot know of it: only who reads the row can."""
     with closing(sqlite3.connect(database)) as raw:

@@ -1,0 +1,90 @@
+"""What a segment table is held against: a note that may be older, and never is newer."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from relay.database.mending import mend
+from relay.database.tally import Tally, load_note, tally_path
+from relay.segments.mending import KEEPING, NoteReader
+from relay.segments.segments import DATABASE_NAME
+from tests.support.segment_tables import NOW, forget, know, look, open_table
+
+
+async def _made(folder: Path) -> Path:
+    async with open_table(folder) as segments:
+        await know(segments, {"user-1": [True], "user-2": [False]})
+        await forget(segments, "user-2")
+    return folder / DATABASE_NAME
+
+
+def _note(database: Path, **changes: object) -> None:
+    """Change the second book."""
+    tally = Tally(tally_path(database), lambda _: {})
+    tally.keep(orjson.dumps({**load_note(database), **changes}))
+    tally.close()
+
+
+@pytest.mark.parametrize(
+    "older",
+    [{"salts": [], "forgotten": []}, {"sequences": {}}, {"lists": 0, "apps": []}],
+)
+async def test_an_older_note_is_no_sign_of_damage(tmp_path: Path, older: dict[str, object]) -> None:
+    """A power cut may take the note of the last commit, and not the commit."""
+    database = await _made(tmp_path)
+    _note(database, **older)
+    assert mend(database, KEEPING, NOW) is None
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [
+        {"sequences": {"changes": 1_000}},
+        {"salts": ["00" * 16]},
+        {"forgotten": [[1, "00" * 16, NOW]]},
+    ],
+)
+async def test_a_newer_note_says_that_commits_are_missing(
+    tmp_path: Path, newer: dict[str, object]
+) -> None:
+    """What was answered is in the note, and not in the table."""
+    database = await _made(tmp_path)
+    _note(database, **newer)
+    assert mend(database, KEEPING, NOW)
+    assert mend(database, KEEPING, NOW) is None
+
+
+async def test_who_is_forgotten_is_noted_and_comes_back_with_the_salt(tmp_path: Path) -> None:
+    """Without the salt nobody would be recognised."""
+    database = await _made(tmp_path)
+    database.write_bytes(b"")
+    async with open_table(tmp_path) as segments:
+        number = segments.catalog.number("shop")
+        assert (number, "user-2") in segments.forgotten
+        assert (number, "user-1") not in segments.forgotten
+    assert look(tmp_path, "SELECT count(*) FROM forgotten") == [(1,)]
+
+
+async def test_a_forgotten_user_in_older_pages_is_removed_again(tmp_path: Path) -> None:
+    """The commit that forgot them is gone, and they are not to be known again."""
+    async with open_table(tmp_path) as segments:
+        await know(segments, {"user-1": [True], "user-2": [False]})
+    before = (tmp_path / DATABASE_NAME).read_bytes()
+    async with open_table(tmp_path) as segments:
+        await forget(segments, "user-2")
+    (tmp_path / DATABASE_NAME).write_bytes(before)
+    async with open_table(tmp_path):
+        pass
+    assert look(tmp_path, "SELECT external_id FROM users") == [("user-1",)]
+    assert look(tmp_path, "SELECT external_id FROM subscriptions") == [("user-1",)]
+
+
+async def test_the_note_of_who_is_forgotten_follows_them(tmp_path: Path) -> None:
+    """It is read anew when their number has changed."""
+    reader = NoteReader()
+    async with open_table(tmp_path) as segments:
+        assert orjson.loads(orjson.dumps(await segments.database.read(reader)))["forgotten"] == []
+        await forget(segments, "user-2")
+        noted = orjson.loads(orjson.dumps(await segments.database.read(reader)))["forgotten"]
+        assert len(noted) == 1
