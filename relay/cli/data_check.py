@@ -63,7 +63,7 @@ def check_database(path: Path, keeping: Keeping) -> Finding:
         return bad(name, f"{path} cannot be read and written by this user")
     has_log, has_index = (path.with_name(name + tail).exists() for tail in ("-wal", "-shm"))
     try:
-        faults = [] if has_index else _examine_at_rest(path, keeping)
+        faults = [] if has_index else _examine_at_rest(path, keeping, note)
         if faults:
             return bad(name, f"{path} is damaged: {'; '.join(faults)}; {_MENDED}")
         if has_log and not has_index:
@@ -77,10 +77,12 @@ def check_database(path: Path, keeping: Keeping) -> Finding:
         return bad(name, f"{path} cannot be read: {error}; {_MENDED}")
 
 
-def _examine_at_rest(path: Path, keeping: Keeping) -> list[str]:
+def _examine_at_rest(path: Path, keeping: Keeping, note: Note) -> list[str]:
     """Look at the files themselves, which nobody changes."""
     with open_pages(path) as pages:
-        return examine_pages(pages, keeping) if pages.count else []
+        if not pages.count:
+            return ["it is empty, but it was not"] if note else []
+        return examine_pages(pages, keeping, note)
 
 
 def _check_content(path: Path, keeping: Keeping, note: Note, *, has_log: bool) -> Finding:

@@ -3,6 +3,7 @@
 A running daemon owns its data directory; who owns it is told by its lock.
 """
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from relay.cli.failure import CommandFailed
 from relay.clock import SystemClock
 from relay.doors.admin.models import StatusAnswer
 from relay.errors import StoreBusy
+from relay.logs import configure_logging
 from relay.outbox.outbox import DATABASE_NAME, Outbox, lock_folder, open_outbox
 from relay.pulse import Pulse
 from relay.settings import Settings
@@ -120,9 +122,15 @@ async def open_desk(settings: Settings, reach: Reach[Item]) -> AsyncIterator[Des
 async def open_own_outbox(settings: Settings) -> AsyncIterator[Outbox]:
     """Open the outbox of a data directory this process has locked.
 
+    What its parts log is for a daemon's log; of a command only warnings are seen, on standard
+    error.
+
     Raises:
         StoreError: If it does not serve.
     """
+    configure_logging(
+        "warning", settings.log_format, stream=sys.stderr, secrets=settings.secret_values()
+    )
     async with open_outbox(
         settings.data_dir,
         settings.apps,

@@ -171,8 +171,7 @@ def _summed(file: BinaryIO, frame: _Frame, words: Struct) -> tuple[int, ...]:
 def _add(words: tuple[int, ...], total: _Sum) -> _Sum:
     """Continue SQLite's checksum."""
     one, two = total
-    pairs = iter(words)
-    for first in pairs:
+    for first, second in zip(words[::2], words[1::2], strict=True):
         one = (one + first + two) & _MASK
-        two = (two + next(pairs) + one) & _MASK
+        two = (two + second + one) & _MASK
     return one, two

@@ -116,7 +116,7 @@ def examine(database: Path, keeping: Keeping, note: Note, *, whole: bool) -> lis
     with open_pages(database) as pages:
         if not pages.count:
             return ["it is missing, but it was there"] if note else []
-        faults = examine_pages(pages, keeping)
+        faults = examine_pages(pages, keeping, note)
         if not faults and whole:
             faults = _examine_rows(pages, keeping)
         is_small = pages.count * PAGE_BYTES <= SMALL_BYTES
@@ -132,7 +132,7 @@ def examine(database: Path, keeping: Keeping, note: Note, *, whole: bool) -> lis
         return [f"SQLite says: {error}"]
 
 
-def examine_pages(pages: Pages, keeping: Keeping) -> list[str]:
+def examine_pages(pages: Pages, keeping: Keeping, note: Note) -> list[str]:
     """Return what is wrong with a database's header, log and schema, without SQLite.
 
     Raises:
@@ -158,8 +158,8 @@ def examine_pages(pages: Pages, keeping: Keeping) -> list[str]:
             f"the database has schema {version}, this relay knows up to {newest}: "
             "install the relay that wrote it, or a later one"
         )
-    if not version and not schema:
-        return []  # a start that was interrupted
+    if not version and not schema:  # a start that was interrupted, if it was the first
+        return ["it is empty, but it was not"] if note else []
     if 0 < version <= newest and expected <= schema:
         return []
     if not tables & there:

@@ -6,6 +6,8 @@ The figures of a file system do not know of quotas and limits; only trying tells
 import errno
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -30,9 +32,16 @@ def has_room(folder: Path, size_bytes: int = PROBE_BYTES) -> bool:
     cannot be tried.
     """
     try:
-        largest_bytes = max((entry.stat().st_size for entry in os.scandir(folder)), default=0)
+        largest_bytes = max(_sizes_bytes(folder), default=0)
         with TemporaryFile(dir=folder, buffering=0) as probe:
             os.posix_fallocate(probe.fileno(), largest_bytes, max(1, size_bytes))
     except OSError as error:
         return error.errno not in _NO_ROOM
     return True
+
+
+def _sizes_bytes(folder: Path) -> Iterator[int]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # removed meanwhile
+                yield entry.stat().st_size

@@ -1,7 +1,9 @@
 """How much of its callers' bodies a door holds at a time.
 
 Who may send can send slowly, much and often, and a slow disk makes every body wait. What is held
-for all of them together is bounded; past that a sender is asked to come again.
+for all of them together is bounded; past that a sender is asked to come again. Small bodies are
+always taken, so that a few who send slowly and much keep nobody else out; their number is that of
+the connections.
 """
 
 from types import TracebackType
@@ -10,6 +12,9 @@ from typing import Final, Self
 from relay.doors.door import unavailable
 
 MOST_HELD_BYTES: Final = 64 * 1024 * 1024
+
+SMALL_BYTES: Final = 32 * 1024
+"""Many times what one event takes."""
 
 
 class HeldBytes:
@@ -23,15 +28,10 @@ class HeldBytes:
         """Return what counts the body of one request: a `with` block around its answer."""
         return Hold(self)
 
-    def change(self, more_bytes: int) -> None:
-        """Note what came or went.
-
-        Raises:
-            web.HTTPServiceUnavailable: If that is more than may be held.
-        """
+    def change(self, more_bytes: int) -> bool:
+        """Note what came or went and return whether so much may be held."""
         self._held_bytes += more_bytes
-        if more_bytes > 0 and self._held_bytes > self._most_bytes:
-            raise unavailable("too much is being sent at once")
+        return self._held_bytes <= self._most_bytes
 
 
 class Hold:
@@ -50,7 +50,9 @@ class Hold:
             web.HTTPServiceUnavailable: If the door holds too many.
         """
         self._bytes += more_bytes
-        self._held.change(more_bytes)
+        has_room = self._held.change(more_bytes)
+        if not has_room and self._bytes > SMALL_BYTES:
+            raise unavailable("too much is being sent at once")
 
     def __enter__(self) -> Self:
         """Begin to count."""

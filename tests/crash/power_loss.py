@@ -31,11 +31,11 @@ class Resize(NamedTuple):
 
 
 class Naming(NamedTuple):
-    """A name given to a file, or taken from it."""
+    """A name given to a file, or taken from it; or both at once."""
 
-    name: str
     file: int
-    is_given: bool
+    given: str | None
+    taken: str | None = None
 
 
 Change: TypeAlias = Write | Resize
@@ -122,16 +122,31 @@ class Disk:
         """Make a file unless it is there."""
         if name not in self._names:
             self._files.append(File())
-            self._name(Naming(name, len(self._files) - 1, is_given=True))
+            self._name(Naming(len(self._files) - 1, name))
 
     def remove(self, name: str) -> None:
         """Take a file's name away."""
-        self._name(Naming(name, self._names[name], is_given=False))
+        self._name(Naming(self._names[name], None, name))
+
+    def rename(self, name: str, given: str) -> None:
+        """Give a file another name, at once."""
+        self._name(Naming(self._names[name], given, name))
+
+    def adopt(self, name: str, content: bytes) -> None:
+        """Take a file over that was safe before."""
+        self._files.append(File(bytearray(content)))
+        for names in (self._names, self._safe_names):
+            names[name] = len(self._files) - 1
 
     def change(self, name: str, change: Change) -> None:
         """Change a file that has a name."""
         if name in self._names:
             self._files[self._names[name]].changes.append(change)
+
+    def append(self, name: str, data: bytes) -> None:
+        """Write at the end of a file that has a name."""
+        if name in self._names:
+            self.change(name, Write(self._size_bytes(name), data))
 
     def grow(self, name: str, size_bytes: int) -> None:
         """Set space aside for a file that has a name, up to a size."""
@@ -176,10 +191,10 @@ class Disk:
 
 
 def _rename(names: dict[str, int], naming: Naming) -> None:
-    if naming.is_given:
-        names[naming.name] = naming.file
-    elif names.get(naming.name) == naming.file:
-        del names[naming.name]
+    if naming.taken is not None and names.get(naming.taken) == naming.file:
+        del names[naming.taken]
+    if naming.given is not None:
+        names[naming.given] = naming.file
 
 
 def _remains(file: File, luck: Luck, rng: Random) -> bytes:

@@ -90,6 +90,9 @@ class Recording:
         elif call.name in _SYNCS and call.file:
             name = self._inside(call)
             self._marks[id(call)] = name, self.disk.mark(name)
+        elif call.name == "write" and (name := self._inside(call)):
+            self.disk.append(name, _data(call.text)[0])
+            yield None
         elif call.name in _SENDING and _OK_HEAD in call.text:
             yield from self._answer(call.file)
 
@@ -100,8 +103,6 @@ class Recording:
             return
         elif call.name in _RECEIVING and "<socket:" in call.file:
             self._asked.setdefault(call.file, bytearray()).extend(_data(call.text)[0])
-        elif call.name == "rename":
-            raise AssertionError(f"relay renames no file; a rule is wanted for {call.text}")
         elif change := getattr(self, f"_end_{call.name}", None):
             change(call)
             yield None
@@ -119,12 +120,19 @@ class Recording:
     def _end_openat(self, call: Call) -> None:
         if "O_CREAT" in call.text and (name := self._named(call)):
             self.disk.open(name)
+        if "O_TRUNC" in call.text and (name := self._named(call)):
+            self.disk.change(name, Resize(0))
 
     def _end_unlink(self, call: Call) -> None:
         if name := self._named(call):
             self.disk.remove(name)
 
     _end_unlinkat = _end_unlink
+
+    def _end_rename(self, call: Call) -> None:
+        names = [self._name_of(path) for path in _NAMED.findall(call.text)]
+        if names[0] and names[1]:
+            self.disk.rename(names[0], names[1])
 
     def _end_ftruncate(self, call: Call) -> None:
         if name := self._inside(call):

@@ -84,10 +84,13 @@ RUNS = [
 def any_fault(seed: int) -> Fault:
     """Return a fault of any kind, somewhere in a start or a little later."""
     rng = Random(seed)
+    call = rng.choice(("pwrite64", "pwrite64", "fdatasync", "fsync", "pread64", "ftruncate"))
+    stores = (DATABASE_NAME, SEGMENTS_NAME, f"{DATABASE_NAME}-wal", f"{SEGMENTS_NAME}-wal")
     return Fault(
-        call=rng.choice(("pwrite64", "pwrite64", "fdatasync", "fsync", "pread64", "ftruncate")),
+        call,
         when=f"{round(10 ** rng.uniform(0, 2.6))}{rng.choice(('', '+', '+7'))}",
         error=rng.choice(("EIO", "ENOSPC", "EDQUOT", "EROFS")),
+        file=rng.choice(stores) if call == "pread64" else "",  # Python itself is read so, too
         is_first=rng.random() < 1 / 3,
     )
 

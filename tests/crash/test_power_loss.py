@@ -269,7 +269,7 @@ def _torn_segments(folder: Path, promised: Promised) -> list[str]:
     return wrongs
 
 
-def _restore(folder: Path, files: dict[str, bytes] | None, rng: Random) -> None:
+def restore(folder: Path, files: dict[str, bytes] | None, rng: Random) -> None:
     """Make a folder of what a power cut left; the shared memory of SQLite may hold anything."""
     rmtree(folder, ignore_errors=True)
     if files is None:
@@ -302,7 +302,7 @@ class Cuts:
 
     async def cut(self, disk: Disk, luck: Luck, promised: Promised, where: str) -> None:
         """Cut the power, start, and look."""
-        _restore(self.place, disk.after_power_loss(luck, self.rng), self.rng)
+        restore(self.place, disk.after_power_loss(luck, self.rng), self.rng)
         self.kinds[luck.name] += 1
         wrongs = await _wrongs(self.place, self.story, promised)
         self.wrongs += [f"{where}, {luck.name}: {wrong}" for wrong in wrongs]

@@ -117,6 +117,8 @@ class Disk:
         return self._rng.uniform(0.0001, 0.004)
 
     def _is(self, kind: str) -> bool:
+        if not self._spells:
+            return False
         now_s = self._loop.time()
         return any(s.kind == kind and s.begins_s <= now_s < s.ends_s for s in self._spells)
 

@@ -26,7 +26,7 @@ from tests.simulation.scenario import Scenario
 
 DRAIN_S = 6.0
 BACKOFF_BASE_S = 1.0
-TIDY = HousekeepingPolicy(tick_s=8.0, fold_keys=30, fold_s=8.0)
+TIDY = HousekeepingPolicy(tick_s=6.0, fold_keys=30, fold_s=6.0)
 """So that a run of a minute sees many folds and prunes."""
 
 

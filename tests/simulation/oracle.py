@@ -130,10 +130,14 @@ class Oracle:
         for name, rows in self.observe().items():
             for sentence in self._imbalances(self._apps[name], rows):
                 self.blame(f"{name}: {sentence}")
-        left = self._raw.cursor().execute(LEFT).fetchone()
-        for table, count in zip(("events", "claims", "receipts", "tries"), left, strict=True):
-            if count:
-                self.blame(f"{count} rows are left in {table}")
+        for table, count in self.left().items():
+            self.blame(f"{count} rows are left in {table}")
+
+    def left(self) -> dict[str, int]:
+        """Return which tables of what is under way hold how many rows, the empty ones apart."""
+        counts = self._raw.cursor().execute(LEFT).fetchone()
+        named = zip(("events", "claims", "receipts", "tries"), counts, strict=True)
+        return {table: count for table, count in named if count}
 
     def _imbalances(self, app: App, rows: Rows) -> Iterator[str]:
         counts, book = rows.counts, app.project.book

@@ -142,7 +142,7 @@ def draw_scenario(seed: int) -> Scenario:
     return Scenario(
         seed=seed,
         apps=("demo", "other")[: rng.choice((1, 1, 2))],
-        requests=rng.choice((4, 10, 20, 40)),
+        requests=rng.choice((3, 8, 16, 30)),
         span_s=240.0 if is_short_of_time else rng.choice((20.0, 60.0, 120.0)),
         devices=rng.choice((1, 3, 8, 30)),
         senders=rng.choice((1, 2, 4)),

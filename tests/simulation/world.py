@@ -28,8 +28,8 @@ MOMENTS = ("commit", "write", "read", "send", "arrive", "answer", "request", "ac
 """Steps at which a process may be killed; at any time too, in between."""
 
 FEW_STEPS = 60
-LOOK_S = 5.0
-FRESH_EVERY = 12
+LOOK_S = 3.0
+FRESH_EVERY = 20
 AGAIN_EVENTS = 50
 STOP_BOUND_S = 120.0
 MANY_EVENTS = 10_000
@@ -185,7 +185,7 @@ class World:
         await self._drain()
         self._add_fresh()  # what comes next goes through too
         await self._drain()
-        await anyio.sleep(TIDIED_S)
+        await self._tidy()
         self._look_into(life.outbox, life.deliveries)
 
     async def _drain(self) -> None:
@@ -202,6 +202,12 @@ class World:
                 return
             if look % FRESH_EVERY == 0:
                 self._add_fresh()
+
+    async def _tidy(self) -> None:
+        """Wait until relay has tidied up, as long as that may take."""
+        ends_s = anyio.current_time() + TIDIED_S
+        while self.oracle.left() and anyio.current_time() < ends_s:
+            await anyio.sleep(LOOK_S)
 
     def _add_fresh(self) -> None:
         for app in self._apps.values():

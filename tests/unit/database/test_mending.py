@@ -13,7 +13,7 @@ from relay.database.pages import open_pages
 from relay.database.records import PAGE_BYTES
 from relay.database.salvage import Row, Salvage, read_schema, read_tables
 from relay.database.set_aside import find_set_aside, is_suspect, suspect
-from relay.database.tally import Note
+from relay.database.tally import Note, Tally, tally_path
 from relay.errors import DoorBlocked, SchemaTooNew, StoreDamaged, StoreFull
 from relay.outbox.sql import MIGRATIONS as OUTBOX
 from relay.segments.sql import MIGRATIONS as SEGMENTS
@@ -103,6 +103,19 @@ def test_a_first_start_that_was_interrupted_is_no_damage(tmp_path: Path, size_by
             raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
             raw.execute("PRAGMA journal_mode=WAL")
     assert mend(path, KEEPING, NOW_MS) is None
+
+
+def test_an_empty_database_where_rows_were_is_damage(tmp_path: Path) -> None:
+    """The second book knows of them, whatever stands there now."""
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("PRAGMA journal_mode=WAL")
+    tally = Tally(tally_path(path), lambda _: {})
+    tally.keep(b'{"things":3}')
+    tally.close()
+    told = mend(path, KEEPING, NOW_MS)
+    assert told is not None
+    assert told.lost == {"things": 3}
 
 
 def _lose_root(path: Path) -> None:

@@ -1,0 +1,89 @@
+"""The power is cut while a damaged database is rescued: the next start ends the rescue."""
+
+import sqlite3
+from collections.abc import Collection, Sequence
+from contextlib import closing
+from pathlib import Path
+from random import Random
+from shutil import copytree
+
+import pytest
+
+from relay.outbox.outbox import DATABASE_NAME, lock_folder, open_outbox
+from relay.pulse import Pulse
+from tests.crash.power_loss import fates
+from tests.crash.recording import CALLS, Recording
+from tests.crash.test_power_loss import LONGEST_TEXT, restore
+from tests.crash.trial import Campaign, option
+from tests.support.clocks import FakeClock
+from tests.support.command_line import CommandLine
+from tests.support.daemons import APP, hasty, living, open_doors
+from tests.support.disks import small_disk
+from tests.support.outboxes import census
+
+pytestmark = pytest.mark.slow
+
+EVENTS = 80
+HEADER_BYTES = 16
+"""Without them a file is no database of SQLite's, though every row is there."""
+
+
+async def test_a_power_cut_in_a_rescue_loses_nothing_more(tmp_path: Path) -> None:
+    """Whatever stands half moved is moved on, or begun anew."""
+    relay = hasty(tmp_path, "http://127.0.0.1:9")
+    sent = await _take_events(relay)
+    with (relay.folder / DATABASE_NAME).open("r+b") as file:
+        file.write(bytes(HEADER_BYTES))
+    before = copytree(relay.folder, tmp_path / "before")
+    trace = tmp_path / "trace"
+    tracer = ["strace", "-D", "-f", "-q", "-y", "-s", str(LONGEST_TEXT), "-o", str(trace)]
+    async with living(relay, under=[*tracer, "-e", f"trace={CALLS}"]) as life:
+        await life.until("database.rescued")
+        await life.until("relay.ready")
+        life.kill()
+        await life.ended()
+    lines = trace.read_text(encoding="latin-1").splitlines()
+    rng, wrongs = Random(option("POWER_SEED", 20261124)), list[str]()
+    number = sum(1 for _ in _replay(before, relay.folder).play(lines))
+    places = sorted(rng.choices(range(1, number), k=option("RESCUE_CUTS", 60)))
+    with small_disk(tmp_path / "memory") as memory:
+        recording = _replay(before, relay.folder)
+        for place, _ in enumerate(recording.play(lines), start=1):
+            for _ in range(places.count(place)):
+                luck = rng.choice(fates(rng))
+                restore(memory / "data", recording.disk.after_power_loss(luck, rng), rng)
+                found = await _wrongs(memory / "data", sent)
+                wrongs += [f"after moment {place}, {luck.name}: {wrong}" for wrong in found]
+    assert wrongs == [], "\n".join(wrongs)
+
+
+async def _take_events(relay: CommandLine) -> Collection[str]:
+    """Let a relay take events that it cannot deliver; return their ids."""
+    campaign = Campaign(13)
+    sent = dict(campaign.one() for _ in range(EVENTS))
+    async with open_doors(relay) as doors, living(relay) as life:
+        await life.until("relay.ready")
+        assert (await doors.post(b"[%b]" % b",".join(sent.values())))[0] == 200
+        life.terminate()
+        await life.ended()
+    return sent.keys()
+
+
+def _replay(before: Path, folder: Path) -> Recording:
+    """Return a player whose disk is as it was before the trace."""
+    recording = Recording(folder)
+    recording.disk.keep_folder()
+    for path in before.iterdir():
+        recording.disk.adopt(path.name, path.read_bytes())
+    return recording
+
+
+async def _wrongs(folder: Path, sent: Collection[str]) -> Sequence[str]:
+    """Open what a power cut left as a start does; return what does not hold."""
+    with lock_folder(folder):
+        async with open_outbox(folder, [APP], max_events=1 << 30, pulse=Pulse(FakeClock())):
+            pass
+    with closing(sqlite3.connect(folder / DATABASE_NAME)) as raw:
+        wrongs = [line for (line,) in raw.execute("PRAGMA integrity_check") if line != "ok"]
+    missing = set(sent) - set(census(folder, APP).pending)
+    return [*wrongs, *([f"{len(missing)} events are lost"] if missing else [])]
