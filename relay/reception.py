@@ -112,7 +112,7 @@ class Reception:
         """
         affected = 0
         async for ids in quarantine.walk(selection):
-            for body in await quarantine.named(ids):
+            async for body in quarantine.named(ids):
                 intake = await self._read_again(sources.get(body.app), body)
                 if intake is None:
                     continue

@@ -4,7 +4,7 @@ from relay.assembly import event_sources, guard_policy
 from relay.cli.segment_reach import open_own_segments
 from relay.clock import SystemClock
 from relay.cohorts.reception import CohortReception
-from relay.doors.admin.letters import answer_dead_letter, answer_quarantined, cut_page
+from relay.doors.admin.letters import answer_bodies, answer_dead_letter, cut_page
 from relay.doors.admin.models import Choice, DeadLetterPage, Listing, QuarantinePage
 from relay.outbox.outbox import Outbox
 from relay.outbox.selection import Selection
@@ -54,8 +54,7 @@ class LocalQuarantine:
         found = await self._outbox.quarantine.page(
             _listed(self._outbox, asked), after=asked.after, limit=asked.limit + 1
         )
-        items, following = cut_page([answer_quarantined(body) for body in found], asked.limit)
-        return QuarantinePage(items=items, next=items[-1].id if following else None)
+        return answer_bodies(found, asked.limit)
 
     async def retry(self, choice: Choice) -> int:
         """Read bodies of both hooks once more; return how many were understood."""

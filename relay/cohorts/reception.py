@@ -77,7 +77,7 @@ class CohortReception:
         """
         affected = 0
         async for ids in quarantine.walk(selection):
-            for body in await quarantine.named(ids):
+            async for body in quarantine.named(ids):
                 message = self._understand(body)
                 if message is None:
                     continue

@@ -150,7 +150,8 @@ class Gate:
         self.last_error = reason
         self._is_halted = True
         self._failures_ever += 1
-        self._opens_at_s = self._clock.monotonic_s() + self.halt_probe_s
+        probe_s = self._clock.monotonic_s() + self.halt_probe_s
+        self._opens_at_s = max(self._opens_at_s, probe_s)  # Amplitude may have asked for longer
         self.leave(given)
         return is_news
 

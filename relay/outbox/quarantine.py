@@ -1,14 +1,19 @@
 """Quarantine: bodies that could not be understood, raw, until a person decides."""
 
-from collections.abc import AsyncIterator, Collection, Mapping
+import sqlite3
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 
-from relay.database.database import Database
+from relay.database.database import Database, Row
 from relay.outbox.ledger import Ledger
 from relay.outbox.selection import Selection
 from relay.outbox.sql import SQL
+
+PAGE_BYTES = 16 * 1024 * 1024
+"""Of the bodies read at once; each may have 4 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,10 @@ class Quarantine:
         self._ledger = ledger
 
     async def page(self, selection: Selection, *, after: int, limit: int) -> list[Quarantined]:
-        """Return up to `limit` quarantined bodies with an id above `after`, by id."""
+        """Return quarantined bodies with an id above `after`, by id.
+
+        At most `limit` of them, and no more once they have `PAGE_BYTES` together: see `is_full`.
+        """
         parameters = selection.parameters(after, limit)
         return await self._fetch("quarantined", parameters)
 
@@ -52,9 +60,14 @@ class Quarantine:
         rows = await self._database.fetch(SQL["quarantined_ids"], parameters)
         return [row[0] for row in rows]
 
-    async def named(self, ids: Collection[int]) -> list[Quarantined]:
-        """Return those of `ids` that are still there."""
-        return await self._fetch("quarantined_named", {"ids": orjson.dumps(list(ids)).decode()})
+    async def named(self, ids: Sequence[int]) -> AsyncIterator[Quarantined]:
+        """Yield those of `ids`, in order, that are still there; a few are in memory at a time."""
+        while ids:
+            named = orjson.dumps(ids).decode()
+            found = await self._fetch("quarantined_named", {"ids": named})
+            for body in found:
+                yield body
+            ids = [one for one in ids if one > found[-1].id] if is_full(found) else []
 
     async def remove(self, ids: Collection[int]) -> int:
         """Remove bodies; return how many were there."""
@@ -79,5 +92,23 @@ class Quarantine:
     async def _fetch(
         self, query: str, parameters: Mapping[str, int | str | None]
     ) -> list[Quarantined]:
-        rows = await self._database.fetch(SQL[query], parameters)
+        rows = await self._database.read(partial(_read_page, SQL[query], parameters))
         return [Quarantined(row[0], self._ledger.name(row[1]), *row[2:]) for row in rows]
+
+
+def is_full(page: Sequence[Quarantined]) -> bool:
+    """Return whether a page ended because its bodies have `PAGE_BYTES` together."""
+    return sum(len(body.body) for body in page) >= PAGE_BYTES
+
+
+def _read_page(
+    query: str, parameters: Mapping[str, int | str | None], raw: sqlite3.Connection
+) -> list[Row]:
+    rows: list[Row] = []
+    size_bytes = 0
+    for row in raw.execute(query, parameters):
+        rows.append(row)
+        size_bytes += len(row[-1])
+        if size_bytes >= PAGE_BYTES:
+            break
+    return rows

@@ -8,7 +8,7 @@ import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -16,13 +16,15 @@ from random import Random
 import anyio
 import pytest
 
+from relay.database import mending
 from relay.database.set_aside import find_set_aside
 from relay.database.tally import tally_path
-from relay.errors import SchemaTooNew
+from relay.errors import SchemaTooNew, StoreDamaged
 from relay.outbox.claims import Death, Settlement
 from relay.outbox.intake import Intake, QuarantinedBody
 from relay.outbox.ledger import Counts
 from relay.outbox.outbox import DATABASE_NAME, Outbox
+from relay.outbox.selection import Selection
 from relay.outbox.spans import decode_spans
 from tests.crash.damage import DAMAGES, Damage, flip_head, flip_schema, log_of, remove_log
 from tests.crash.trial import option
@@ -211,6 +213,41 @@ async def test_what_is_damaged_is_saved_or_counted(
     with capsys.disabled():
         there = (len(stock.pending) + len(stock.dead)) * seeds // len(DAMAGES)
         sys.stdout.write(f"\n{seeds} damages; of {there} events each took: {dict(lost)}\n")
+
+
+async def _read_all(outbox: Outbox) -> None:
+    """Meet whatever is damaged, as delivery, doors and housekeeping would."""
+    seqs = [event.seq for event in await waiting(outbox)]
+    for start in range(0, len(seqs), GROUP_EVENTS):
+        await outbox.claims.read_bodies(seqs[start : start + GROUP_EVENTS])
+    await outbox.dead_letters.page(Selection(), after=0, limit=1000)
+    await outbox.quarantine.page(Selection(), after=0, limit=1000)
+    await append(outbox, "one more")
+    await outbox.retention.fold()
+    while await outbox.retention.prune():
+        pass
+
+
+async def test_damage_that_is_met_later_costs_one_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large outbox is not read whole at every start, but after an end with damage it is."""
+    monkeypatch.setattr(mending, "SMALL_BYTES", 0)
+    (tmp_path / "stock").mkdir()
+    stock = await _crashed(tmp_path / "stock")
+    first = option("DAMAGE_SEED", 0)
+    for seed in range(first, first + option("DAMAGE_SEEDS", SEEDS)):
+        folder = tmp_path / str(seed)
+        damage = DAMAGES[seed % len(DAMAGES)]
+        damage(copy_outbox(stock.folder, folder), Random(seed))
+        with suppress(SchemaTooNew):
+            try:
+                async with running_outbox(folder) as outbox:
+                    await _read_all(outbox)
+            except* StoreDamaged:
+                async with running_outbox(folder) as outbox:
+                    await _read_all(outbox)
+        await anyio.to_thread.run_sync(shutil.rmtree, folder)
 
 
 async def test_without_the_second_book_a_lost_log_would_be_hidden(tmp_path: Path) -> None:

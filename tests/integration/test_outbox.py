@@ -11,6 +11,7 @@ import orjson
 import pytest
 from anyio import wait_all_tasks_blocked
 
+from relay.doors.admin.letters import answer_bodies
 from relay.errors import StoreBusy, StoreFailed, StoreFull
 from relay.events.catalog import parse_selection
 from relay.events.mapping import MappingPolicy
@@ -20,6 +21,7 @@ from relay.outbox.claims import Claim, Death, Settlement
 from relay.outbox.intake import DAY_MS, Intake, QuarantinedBody, Taken, event_key
 from relay.outbox.ledger import Counts
 from relay.outbox.outbox import DATABASE_NAME, LOCK_NAME, Outbox, lock_folder
+from relay.outbox.quarantine import PAGE_BYTES, is_full
 from relay.outbox.retention import MESSAGE_DAYS, SEEN_DAYS
 from relay.outbox.selection import CHUNK, Selection
 from relay.outbox.sql import SQL
@@ -532,8 +534,24 @@ async def test_quarantined_bodies_are_selected_and_removed(tmp_path: Path) -> No
         assert await outbox.quarantine.remove([]) == 0
         left = await outbox.quarantine.page(ALL, after=0, limit=99)
         assert [body.body for body in left] == [bytes([number]) for number in (2, 4, 6, 8)]
-        assert [body.id for body in await outbox.quarantine.named([3, 1, 5])] == [3, 5]
+        named = outbox.quarantine.named([1, 3, 5])
+        assert [body.id async for body in named] == [3, 5]
         assert (await counts(outbox)).quarantined == 10
+
+
+async def test_large_bodies_are_read_a_few_at_a_time(tmp_path: Path) -> None:
+    """A thousand of the largest would not fit into a small server's memory."""
+    async with running_outbox(tmp_path) as outbox:
+        large = QuarantinedBody("events", "broken_json", "", bytes(PAGE_BYTES // 4))
+        for _ in range(6):
+            await outbox.intakes.append(Intake(1, START_MS, quarantined=[large]))
+        page = await outbox.quarantine.page(ALL, after=0, limit=1001)
+        assert (len(page), is_full(page)) == (4, True)
+        shown = answer_bodies(page, 1000)
+        assert shown.next == 4
+        rest = await outbox.quarantine.page(ALL, after=4, limit=1001)
+        assert answer_bodies(rest, 1000).next is None
+        assert [body.id async for body in outbox.quarantine.named([*range(1, 9)])] == [*range(1, 7)]
 
 
 async def test_a_quarantine_id_is_never_used_again(tmp_path: Path) -> None:

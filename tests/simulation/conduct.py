@@ -92,8 +92,6 @@ class Conduct:
 
     def answered(self, upload: Sequence[JsonObject], reply: UploadReply) -> None:
         """Learn from an answer who must rest."""
-        if reply.status in {400, 401, 403, 404}:
-            self._shut = (0.0, 0.0)  # a halted app is tried at its own times
         if reply.status not in {429, 503}:
             return
         now_s = self._clock.monotonic_s()

@@ -18,7 +18,7 @@ from relay.doors.admin.models import (
 from relay.doors.admin.operations import AnyOperation, Call, Operation
 from relay.doors.admin.parts import AdminParts
 from relay.outbox.dead_letters import DeadLetter
-from relay.outbox.quarantine import Quarantined
+from relay.outbox.quarantine import Quarantined, is_full
 from relay.outbox.selection import Selection
 
 MAX_SHOWN_LEVELS = 100
@@ -89,8 +89,7 @@ class Letters:
             after=asked.after,
             limit=asked.limit + 1,
         )
-        items, following = cut_page([answer_quarantined(body) for body in found], asked.limit)
-        return QuarantinePage(items=items, next=items[-1].id if following else None)
+        return answer_bodies(found, asked.limit)
 
     async def retry_quarantine(self, call: Call[Choice]) -> Affected:
         """Read bodies again; those understood now leave the quarantine."""
@@ -120,6 +119,13 @@ class Letters:
 
     def _chosen(self, asked: Choice) -> Selection:
         return self._parts.selection(asked.app, asked.reason, asked.ids)
+
+
+def answer_bodies(found: Sequence[Quarantined], limit: int) -> QuarantinePage:
+    """Return a page of bodies, given one too many or as many as are read at once."""
+    items, following = cut_page([answer_quarantined(body) for body in found], limit)
+    more = following or is_full(found)
+    return QuarantinePage(items=items, next=items[-1].id if more else None)
 
 
 def cut_page(found: Sequence[Item], limit: int) -> tuple[list[Item], bool]:

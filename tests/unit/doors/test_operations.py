@@ -11,7 +11,7 @@ import orjson
 import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import validate
 from pydantic import BaseModel
@@ -111,6 +111,7 @@ async def ask(base: URL, method: str, path: str, data: bytes = b"") -> tuple[int
 IDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
 
 
+@settings(deadline=None)
 @given(st.lists(IDS, min_size=1, max_size=20))
 async def test_whatever_an_id_is_it_comes_back_from_the_path(ids: list[str]) -> None:
     """External ids are anybody's texts: slashes, dots, percent signs, braces, line ends."""
