@@ -35,7 +35,7 @@ def translate(error: sqlite3.Error, folder: Path | None = None) -> Exception:
     if code == sqlite3.SQLITE_BUSY:
         return StoreLocked("another process holds the database")
     if code in _DAMAGED or _cannot_be_decoded(error):
-        return StoreDamaged(f"the database is damaged: {error}")
+        return StoreDamaged(f"the database is damaged: {error}; the next start mends it")
     if code in _FULL:
         return StoreFull(f"the database takes nothing now: {error}")
     if code in _BROKEN:

@@ -47,7 +47,6 @@ class Log:
         unread: Pages whose newest version is lost.
         doubtful: Pages whose newest version is damaged, and taken over nevertheless.
         is_damaged: Whether commits were lost that no power cut can have spoilt.
-        has_remains: Whether anything can be read behind the place where SQLite stops.
     """
 
     places: dict[int, int] = field(default_factory=dict)
@@ -55,7 +54,6 @@ class Log:
     unread: set[int] = field(default_factory=set)
     doubtful: set[int] = field(default_factory=set)
     is_damaged: bool = False
-    has_remains: bool = False
 
 
 def read_log(path: Path, *, remains: bool = False) -> Log:
@@ -95,7 +93,6 @@ def _read(file: BinaryIO, log: Log, *, remains: bool) -> None:
     tail = ours[kept:]
     commits = sum(frame.size_after > 0 for frame in tail)
     log.is_damaged = commits > _COMMITS_OF_A_CUT
-    log.has_remains = commits > 0
     if remains:
         _take_remains(file, frames, tail, log, words)
 

@@ -141,9 +141,10 @@ class Sink:
         body = await request.read()
         if self._mode == "503":
             return web.Response(status=503)
-        if self._mode == "hang":
+        is_hanging = self._mode == "hang"
+        if is_hanging:
             await anyio.sleep(60)
-        if self._mode != "up":
+        if is_hanging or self._mode != "up":
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=500)
@@ -168,6 +169,7 @@ class Bench:
         self._numbers = itertools.count()
         self._http = aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"})
         self._phase = Phase("start")
+        self._is_over = False
         self.report = Report()
 
     async def run(self, events: int, seconds: float) -> Report:
@@ -192,7 +194,7 @@ class Bench:
             with self._during("after"):
                 await self._steady(seconds)
             await self._drain()
-            tasks.cancel_scope.cancel()
+            self._is_over = True
         return self.report
 
     async def settle(self, tidy_s: float) -> None:
@@ -239,14 +241,14 @@ class Bench:
             await anyio.sleep(max(0.0, began_s + turn * pause_s - monotonic()))
 
     async def _probe(self) -> None:
-        while True:
+        while not self._is_over:  # what is sent is answered, or it could not be counted
             began_s, phase = monotonic(), self._phase
             await self._post(1)
             phase.waits_ms.append((monotonic() - began_s) * 1000)
             await anyio.sleep(PROBE_S)
 
     async def _look(self) -> None:
-        while True:
+        while not self._is_over:
             rss_mb = self._daemon.memory_info().rss / 1e6
             self._phase.rss_mb = max(self._phase.rss_mb, rss_mb)
             await anyio.sleep(LOOK_S)
