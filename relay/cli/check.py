@@ -41,7 +41,7 @@ def check(
     findings += [check_folder(settings.data_dir), check_access(settings.data_dir)]
     keepings = {OUTBOX_NAME: outbox_keeping(settings.apps), SEGMENTS_NAME: SEGMENTS_KEEPING}
     for name, keeping in keepings.items():
-        path = settings.data_dir / name
+        path = (settings.data_dir / name).resolve()
         findings += [check_database(path, keeping), *check_set_aside(path)]
     findings += [check_sqlite()]
     findings += check_certificates(settings, SystemClock())

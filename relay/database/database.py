@@ -224,18 +224,20 @@ def _apply(
         note = tally.take(raw) if tally else b""
         raw.execute("COMMIT")
     except sqlite3.Error as error:
-        _roll_back(raw)
+        _roll_back(raw, tally)
         raise translate(error, folder) from error
     except BaseException:
-        _roll_back(raw)
+        _roll_back(raw, tally)
         raise
     if tally:
         tally.keep(note)
     return results
 
 
-def _roll_back(raw: sqlite3.Connection) -> None:
+def _roll_back(raw: sqlite3.Connection, tally: Tally | None) -> None:
     """Undo the open transaction, if SQLite has not done so itself."""
+    if tally:
+        tally.drop()
     if raw.in_transaction:
         with suppress(sqlite3.Error):  # what failed before says more
             raw.execute("ROLLBACK")

@@ -6,7 +6,7 @@ damage may have caused: damage met while running ends the process, and the next 
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,10 @@ from relay.database.salvage import (
     Check,
     Salvage,
     copy_rows,
+    find_roots,
+    find_tables,
     read_rows,
     read_schema,
-    read_tables,
 )
 from relay.database.set_aside import (
     SetAside,
@@ -153,18 +154,25 @@ def examine_pages(pages: Pages, keeping: Keeping, note: Note) -> list[str]:
     expected = _schema_of(keeping.migrations[: version or newest])
     tables = {name for kind, name, *_ in expected if kind == "table"}
     there = {name for kind, name, *_ in schema if kind == "table"}
-    if newest < version <= HIGHEST_SCHEMA and (not schema or tables <= there):
+    if newest < version <= HIGHEST_SCHEMA and (not schema or tables & there):
         raise SchemaTooNew(
             f"the database has schema {version}, this relay knows up to {newest}: "
             "install the relay that wrote it, or a later one"
         )
     if not version and not schema:  # a start that was interrupted, if it was the first
         return ["it is empty, but it was not"] if note else []
-    if 0 < version <= newest and expected <= schema:
+    if 0 < version <= newest and (
+        expected <= schema or (_rootless(expected) <= _rootless(schema) and find_roots(pages))
+    ):
         return []
     if not tables & there:
         return ["it is another program's database"]
     return [f"it says that its schema is {version}, and it is not"]
+
+
+def _rootless(objects: Iterable[tuple[object, ...]]) -> set[tuple[object, ...]]:
+    """Return the objects of a schema wherever they are in the file: `VACUUM` moves them."""
+    return {(kind, name, table, sql) for kind, name, table, _, sql in objects}
 
 
 def _schema_of(migrations: Sequence[str]) -> set[tuple[object, ...]]:
@@ -179,7 +187,7 @@ def _examine_rows(pages: Pages, keeping: Keeping) -> list[str]:
     """Decode every row, as relay would."""
     found, nonsense = Salvage(), 0
     with closing(_open_new(":memory:", keeping.migrations)) as raw:
-        tables = read_tables(raw)
+        tables = find_tables(pages, raw)
     for table, values in read_rows(pages, tables, found):
         check = keeping.checks.get(table.name)
         if check and not check(dict(zip(table.columns, values, strict=True))):

@@ -96,6 +96,7 @@ class Pages:
     def missing(self) -> int:
         """How many pages should be there and are neither in the file nor in the log."""
         beyond = sum(self.in_file < number <= self.count for number in self.log.places)
+        beyond += self.in_file < _LOCK_PAGE <= self.count  # written by nobody
         return max(0, self.count - self.in_file - beyond)
 
     @property

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import orjson
 
-from relay.database.pages import SCHEMA_START, Pages, children_of
+from relay.database.pages import SCHEMA_START, Pages, Use, children_of
 from relay.database.queries import load_queries
 from relay.database.records import (
     INDEX_INTERIOR,
@@ -47,7 +47,7 @@ class Table(NamedTuple):
 
     Attributes:
         name: Its name.
-        root: Its root page, the same in every file of this schema.
+        root: Its root page in a new file of this schema.
         is_keyed: Whether it has no rowids.
         columns: Its columns in the order of a stored row.
         defaults: What a row that is older than a column has in it.
@@ -139,6 +139,28 @@ def _read_table(raw: sqlite3.Connection, name: str, root: int, *, is_keyed: bool
     )
 
 
+def find_roots(pages: Pages) -> dict[str, int] | None:
+    """Return where the trees of a database begin, by name, None if that cannot be believed.
+
+    They are elsewhere than in a new database once somebody ran `VACUUM` on it.
+    """
+    objects = read_schema(pages) or set()
+    trees = {str(name): root for _, name, _, root, _ in objects if isinstance(root, int) and root}
+    is_sound = len(set(trees.values())) == len(trees) and all(
+        pages.entry(root).use is Use.ROOT for root in trees.values()
+    )
+    return trees if is_sound else None
+
+
+def find_tables(pages: Pages, raw: sqlite3.Connection) -> dict[int, Table]:
+    """Return a new database's tables by the root pages that they have in an old one."""
+    tables = read_tables(raw)
+    trees = find_roots(pages)
+    if not trees or not all(table.name in trees for table in tables.values()):
+        return tables
+    return {trees[table.name]: table for table in tables.values()}
+
+
 def read_rows(
     pages: Pages, tables: Mapping[int, Table], found: Salvage
 ) -> Iterator[tuple[Table, list[Value]]]:
@@ -180,7 +202,7 @@ def copy_rows(pages: Pages, raw: sqlite3.Connection, checks: Mapping[str, Check]
     """
     found, filled = Salvage(), set[str]()
     raw.execute("BEGIN")
-    for table, values in read_rows(pages, read_tables(raw), found):
+    for table, values in read_rows(pages, find_tables(pages, raw), found):
         check = checks.get(table.name)
         if check and not check(dict(zip(table.columns, values, strict=True))):
             found.spoilt[table.name] += 1

@@ -29,11 +29,18 @@ class Tally:
     Args:
         path: The file.
         read: Reads what is to be noted, inside the transaction that changed it.
+        drop: Called when that transaction was undone, so that nothing of it is remembered.
     """
 
-    def __init__(self, path: Path, read: Callable[[sqlite3.Connection], Note]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        read: Callable[[sqlite3.Connection], Note],
+        drop: Callable[[], None] = lambda: None,
+    ) -> None:
         self._path = path
         self._read = read
+        self.drop = drop
         self._file: int | None = None
         self._kept = b""
 

@@ -123,7 +123,7 @@ async def open_outbox(
     Raises:
         StoreError: If the database does not serve.
     """
-    path, clock = folder / DATABASE_NAME, clock or SystemClock()
+    path, clock = (folder / DATABASE_NAME).resolve(), clock or SystemClock()
     mending = partial(mend, path, outbox_keeping(apps), clock.now_ms())
     await anyio.to_thread.run_sync(mending)
     tally = Tally(tally_path(path), read_note)

@@ -43,6 +43,10 @@ class NoteReader:
     """Reads what the second book keeps of a segment table; who is forgotten, only when it grew."""
 
     def __init__(self) -> None:
+        self.drop()
+
+    def drop(self) -> None:
+        """Read all anew: what was read last was undone."""
         self._count = -1
         self._forgotten = orjson.Fragment(b"[]")
 

@@ -72,10 +72,11 @@ async def open_segments(
     Raises:
         StoreError: If the database does not serve.
     """
-    path = folder / DATABASE_NAME
+    path = (folder / DATABASE_NAME).resolve()  # SQLite puts the log beside the file itself
     remove_leftovers(folder)
     await anyio.to_thread.run_sync(partial(mend, path, KEEPING, now_ms))
-    tally = Tally(tally_path(path), NoteReader())
+    reader = NoteReader()
+    tally = Tally(tally_path(path), reader, reader.drop)
     with distrust(path):
         async with (
             open_database(path, MIGRATIONS, pulse, tally=tally) as database,

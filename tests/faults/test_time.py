@@ -13,11 +13,11 @@ import pytest
 
 from relay.clock import BELIEF_S, ClockWatch, SoberClock, SystemClock
 from relay.sandbox.amplitude import AmplitudeStandIn
-from relay.sandbox.cohorts import StandInCohort
+from relay.sandbox.cohorts import CohortsStandIn, StandInCohort
 from relay.sandbox.csv_export import CsvExportStandIn
 from relay.sandbox.door import running
 from tests.support.clocks import START_MS, FakeClock, LeapingClock
-from tests.support.cohort_relays import ONESIGNAL_KEY, World, world
+from tests.support.cohort_relays import ONESIGNAL_KEY, SECRET_KEY, World, world
 from tests.support.command_line import API_KEY as CHILD_KEY
 from tests.support.daemons import hasty, living, open_doors
 from tests.support.relays import API_KEY, APP_ID, DEADLINE_S, Relay, event, relay_and_amplitude
@@ -306,12 +306,13 @@ async def test_a_leap_asks_for_nothing_twice(tmp_path: Path, wrong_s: float) -> 
     """No list, no export of a cohort, no export of the directory because of it."""
     clock = LeapingClock()
     changes = RARELY | {"RELAY_DIRECTORY__SYNC_INTERVAL_S": "3600"}
-    own = StandInCohort(id="buyers", user_ids=["u1"])
-    async with world(tmp_path, changes, clock=clock) as it:
-        it.cohorts.put(own)
+    cohorts = CohortsStandIn({API_KEY: SECRET_KEY})
+    cohorts.put(StandInCohort(id="buyers", user_ids=["u1"]))
+    async with world(tmp_path, changes, cohorts=cohorts, clock=clock) as it:
         await it.relay.know("u1")
+        await _members(it, "u1")
         with anyio.fail_after(DEADLINE_S):
-            while not (_asked(it, "list") and _exports(it)):
+            while not _exports(it):
                 await anyio.sleep(0.01)
         before = (_asked(it, "list"), _asked(it, "request"), _exports(it))
         for seconds in (wrong_s, 0.0):

@@ -1,6 +1,7 @@
 """The outbox on real files: what is accepted is never lost, doubled or miscounted."""
 
 import random
+import shutil
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
@@ -96,6 +97,22 @@ async def test_an_answered_event_survives_a_power_cut(tmp_path: Path) -> None:
             mapped(name).body for name in ("e2", "e1")
         )
         assert (await counts(outbox)).accepted == 2
+
+
+async def test_a_database_behind_a_link_survives_a_power_cut(tmp_path: Path) -> None:
+    """Its log lies beside the file, and not beside the link."""
+    disk, folder = tmp_path / "disk", tmp_path / "data"
+    disk.mkdir()
+    folder.mkdir()
+    (folder / DATABASE_NAME).symlink_to(disk / DATABASE_NAME)
+    async with running_outbox(folder) as outbox:
+        await append(outbox, "a", "b")
+        shutil.copytree(tmp_path / "disk", tmp_path / "cut")
+    shutil.rmtree(disk)
+    (tmp_path / "cut").rename(disk)
+    async with running_outbox(folder) as outbox:
+        assert len(await waiting(outbox)) == 2
+    assert not [path for path in tmp_path.rglob("*") if "damaged" in path.name]
 
 
 async def test_many_requests_share_few_commits(tmp_path: Path) -> None:

@@ -2,14 +2,16 @@
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from relay.database.log_file import Log
 from relay.database.mending import Keeping, distrust, mend
-from relay.database.pages import open_pages
+from relay.database.migrations import migrate
+from relay.database.pages import Pages, open_pages
 from relay.database.records import PAGE_BYTES
 from relay.database.salvage import Row, Salvage, read_schema, read_tables
 from relay.database.set_aside import find_set_aside, is_suspect, suspect
@@ -85,6 +87,46 @@ def test_a_whole_database_is_left_alone(database: Path) -> None:
     assert mend(database, KEEPING, NOW_MS) is None
     assert database.read_bytes() == before
     assert _names(database.parent) == ["a.db"]
+
+
+def _vacuumed(path: Path, migrations: Sequence[str]) -> Keeping:
+    """Make a database as one is after `VACUUM`: its trees begin elsewhere."""
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        migrate(raw, migrations)
+        before = {table.name: root for root, table in read_tables(raw).items()}
+        raw.execute("VACUUM")
+        assert before != {table.name: root for root, table in read_tables(raw).items()}
+    return Keeping(migrations, {}, lambda *_, **__: [], lambda *_: {})
+
+
+@pytest.mark.parametrize("migrations", [OUTBOX, SEGMENTS])
+def test_a_database_that_somebody_vacuumed_is_left_alone(
+    tmp_path: Path, migrations: list[str]
+) -> None:
+    """`VACUUM` makes it small, and `VACUUM INTO` is a way to copy it; both are healthy."""
+    path = tmp_path / "a.db"
+    keeping = _vacuumed(path, migrations)
+    suspect(path)
+    assert mend(path, keeping, NOW_MS) is None
+    assert _names(tmp_path) == ["a.db"]
+
+
+def test_rows_of_a_vacuumed_database_are_saved_where_they_are(tmp_path: Path) -> None:
+    """Where a table begins in a new database, another one begins in this."""
+    path = tmp_path / "a.db"
+    keeping = _vacuumed(path, OUTBOX)
+    with closing(sqlite3.connect(path)) as raw:
+        raw.executemany(
+            "INSERT INTO quarantine (app, hook, reason, detail, received_at, body)"
+            " VALUES (1, 'events', 'no_kind', '', ?, zeroblob(90))",
+            [(n,) for n in range(THINGS)],
+        )
+        raw.commit()
+    _put(path, (_root(path, "events_by_app") - 1) * PAGE_BYTES, bytes(PAGE_BYTES))
+    told = mend(path, keeping, NOW_MS)
+    assert told is not None
+    assert told.saved == {"quarantine": THINGS, "marks": 1}
 
 
 def test_a_missing_database_is_no_damage(tmp_path: Path) -> None:
@@ -173,6 +215,21 @@ def test_a_cut_file_is_known_by_its_length(database: Path) -> None:
     assert told.why == f"3 of its {pages} pages are missing"
 
 
+def test_the_page_of_sqlites_locks_is_never_missing(tmp_path: Path) -> None:
+    """A database that grows past 1 GiB steps over it: neither file nor log has it."""
+    path = tmp_path / "a.db"
+    lock_page = (1 << 30) // PAGE_BYTES + 1
+    with path.open("w+b") as file:
+        file.truncate((lock_page - 3) * PAGE_BYTES)
+        grown = {lock_page + step: 0 for step in (-2, -1, 1, 2)}
+        log = Log(places=grown, pages=lock_page + 2)
+        assert Pages(file.fileno(), None, log).missing == 0
+        del log.places[lock_page + 1]
+        assert Pages(file.fileno(), None, log).missing == 1
+        file.truncate(lock_page * PAGE_BYTES)
+        assert Pages(file.fileno(), None, log).missing == 1
+
+
 def test_a_row_without_sense_is_not_taken_over(database: Path) -> None:
     """SQLite cannot know of it: only who reads the row can."""
     with closing(sqlite3.connect(database)) as raw:
@@ -224,6 +281,18 @@ def test_a_later_schema_is_refused_and_left_alone(database: Path) -> None:
         mend(database, KEEPING, NOW_MS)
     assert database.read_bytes() == before
     assert _names(database.parent) == ["a.db"]
+
+
+def test_a_later_schema_without_one_of_our_tables_is_refused_too(tmp_path: Path) -> None:
+    """A later relay may have dropped it."""
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        migrate(raw, [*OUTBOX, "DROP TABLE messages;"])
+    before = path.read_bytes()
+    with pytest.raises(SchemaTooNew):
+        mend(path, Keeping(OUTBOX, {}, lambda *_, **__: [], lambda *_: {}), NOW_MS)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("version", [1, 2, 25_089])

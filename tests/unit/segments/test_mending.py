@@ -1,5 +1,6 @@
 """What a segment table is held against: a note that may be older, and never is newer."""
 
+import sqlite3
 from pathlib import Path
 
 import orjson
@@ -88,3 +89,20 @@ async def test_the_note_of_who_is_forgotten_follows_them(tmp_path: Path) -> None
         await forget(segments, "user-2")
         noted = orjson.loads(orjson.dumps(await segments.database.read(reader)))["forgotten"]
         assert len(noted) == 1
+
+
+async def test_who_was_not_forgotten_after_all_is_not_noted(tmp_path: Path) -> None:
+    """A full disk undoes a commit; the next start would miss whom the table never knew."""
+
+    def undone(raw: sqlite3.Connection) -> None:
+        raw.execute("INSERT INTO forgotten VALUES (1, zeroblob(16), 5)")
+        raw.execute("CREATE TEMP TABLE a (id INTEGER PRIMARY KEY)")
+        raw.execute("CREATE TEMP TABLE b (id REFERENCES a DEFERRABLE INITIALLY DEFERRED)")
+        raw.execute("INSERT INTO b VALUES (1)")  # what COMMIT will not take
+
+    async with open_table(tmp_path) as segments:
+        await know(segments, {"user-2": [False]})
+        with pytest.raises(sqlite3.IntegrityError):
+            await segments.database.write(undone)
+        await forget(segments, "user-2")
+    assert mend(tmp_path / DATABASE_NAME, KEEPING, NOW) is None
