@@ -54,6 +54,9 @@ one transaction, on a slow disk too."""
 FOLD_S = 300.0
 """So long may housekeeping: a fold waits for many syncs, one after the other."""
 
+RELOAD_PAUSE_S = 0.2
+"""Between two readings of the settings: who asks all the time keeps nothing else from its turn."""
+
 STOP_S = 8.0
 """For the doors and the uploads together; closing the database comes on top, and systemd waits
 for 10 seconds in all."""
@@ -123,8 +126,9 @@ class Daemon:
         self._stop.set()
 
     def reload(self) -> None:
-        """Ask the daemon to read its settings again."""
-        self._wish.set()
+        """Ask the daemon to read its settings again; one that is to end does not."""
+        if not self._stop.is_set():
+            self._wish.set()
 
     async def run(self, *, task_status: TaskStatus[Doors] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until `stop` is called; report the doors once events are taken.
@@ -253,6 +257,7 @@ class Daemon:
             await self._wish.wait()
             self._wish = anyio.Event()
             await reloader.reload()
+            await anyio.sleep(RELOAD_PAUSE_S)
 
     async def _watch(self, health: Health) -> None:
         """Tell the service manager that every loop makes progress, as long as it is so."""
@@ -265,10 +270,13 @@ class Daemon:
 
 
 async def reload_on_signal(reload: Callable[[], None]) -> None:
-    """Call `reload` at every SIGHUP."""
-    with anyio.open_signal_receiver(signal.SIGHUP) as signals:
-        async for _ in signals:
-            reload()
+    """Call `reload` at every SIGHUP; afterwards the process is deaf to it."""
+    try:
+        with anyio.open_signal_receiver(signal.SIGHUP) as signals:
+            async for _ in signals:
+                reload()
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # by itself it would end the process
 
 
 async def stop_on_signal(stop: Callable[[], None]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
+from anyio import to_thread
 
 from relay.assembly import (
     app_rules,
@@ -67,9 +68,11 @@ class Reloader:
         """
         self._notifier.reloading()
         try:
-            change = merge(self._settings, self._rereading.read())
-            self._certificates.renew()
+            wanted = await to_thread.run_sync(self._rereading.read, abandon_on_cancel=True)
+            change = merge(self._settings, wanted)
+            self._certificates.check()
             await self._follow_rules(change)
+            self._certificates.renew()
         except (ConfigError, StoreFull) as error:
             mistakes = error.mistakes if isinstance(error, ConfigError) else [str(error)]
             log.error("settings.refused", mistakes=mistakes)  # noqa: TRY400  # no defect of ours

@@ -56,6 +56,7 @@ class AdminApi:
         self._session = session
         self._address = address
         self._tls = tls or True
+        self._has_tls = tls is not None
         self._base = dial(address, is_tls=tls is not None)
 
     async def get(
@@ -149,19 +150,34 @@ class AdminApi:
                 if response.status not in GOOD:
                     raise _refusal(response.status, await response.read(), self._address)
                 yield response
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise CommandFailed(
-                f"what answers on {self._address} does not hold the certificate of "
-                "RELAY_ADMIN_TLS_CERT_FILE: after a renewal, have relay reload it (SIGHUP)"
-            ) from error
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise NoDaemon(f"no relay is running on {self._address}") from error
-        except TimeoutError as error:
-            raise CommandFailed(f"the relay on {self._address} does not answer") from error
-        except aiohttp.ClientError as error:
-            raise CommandFailed(
-                f"the exchange with the relay on {self._address} failed: {error}"
-            ) from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._explain(error) from error
+
+    def _explain(self, error: aiohttp.ClientError | TimeoutError) -> CommandFailed:
+        """Return what to tell a person of an exchange that failed below HTTP."""
+        door = self._address
+        match error:
+            case aiohttp.ClientConnectorCertificateError():
+                return CommandFailed(
+                    f"what answers on {door} does not hold the certificate of "
+                    "RELAY_ADMIN_TLS_CERT_FILE: after a renewal, have relay reload it (SIGHUP)"
+                )
+            case aiohttp.ClientConnectorSSLError():
+                return CommandFailed(
+                    f"what answers on {door} does not speak TLS: a relay that was started "
+                    "without RELAY_ADMIN_TLS_CERT_FILE takes a restart"
+                )
+            case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
+                return NoDaemon(f"no relay is running on {door}")
+            case TimeoutError():
+                return CommandFailed(f"the relay on {door} does not answer")
+            case aiohttp.ServerDisconnectedError() if not self._has_tls:
+                return CommandFailed(
+                    f"the relay on {door} ended the connection without an answer; "
+                    "if it speaks TLS, set RELAY_ADMIN_TLS_CERT_FILE"
+                )
+            case _:
+                return CommandFailed(f"the exchange with the relay on {door} failed: {error}")
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ from relay.cli.options import EnvFile, read_settings
 from relay.cli.output import instant, output, print_fields
 from relay.clock import SystemClock
 from relay.database.copying import (
+    COMPANIONS,
     Snapshot,
     check_copy,
     open_snapshot,
@@ -147,7 +148,7 @@ def _prepared(folder: Path, data_dir: Path) -> Iterator[None]:
     if not is_new and not folder.is_dir():
         raise CommandFailed(f"{folder} is no folder")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in DATABASES:
+    for name in (database + tail for database in DATABASES for tail in ("", *COMPANIONS)):
         if os.path.lexists(folder / name):
             raise CommandFailed(f"{folder / name} exists already; name an empty folder")
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -5,6 +5,7 @@ A command's module is imported only when the command is typed, or when help list
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Final
@@ -56,6 +57,8 @@ class LazyCommands(TyperGroup):
 
 
 def _load(name: str, place: str) -> Command:
+    if name == "serve":  # before its imports: SIGHUP asks for a reload and must end nothing
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     module, _, attribute = place.partition(":")
     found = getattr(importlib.import_module(module), attribute)
     if not isinstance(found, typer.Typer):

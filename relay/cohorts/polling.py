@@ -118,20 +118,24 @@ class Poller:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Poll until cancelled."""
         await self._spending.count()
+        await self._fail_left_behind()
         task_status.started()
-        if self._policy.off:
-            await self._idle()
         async with anyio.create_task_group() as group:
             await self._resume(group)
             while True:
+                await self._stand_still()
                 await self._turn(group)
                 await self._rest()
 
-    async def _idle(self) -> None:
-        """Only keep the count of the month; what a former process left cannot go on."""
-        for run in await self._polls.open_runs(self._app.no):
+    async def _fail_left_behind(self) -> None:
+        """Let runs of a former process fail if they cannot go on."""
+        for run in await self._polls.open_runs(self._app.no) if self._policy.off else ():
             await self._polls.fail(run.run_id, str(self._policy.off), self._clock.now_ms())
+
+    async def _stand_still(self) -> None:
+        """Only keep the count of the month, for as long as the settings say so."""
         while self._policy.off:
+            self._dues, self._list_error = {}, None
             self.pulse.beat(BEAT_S)
             await anyio.sleep(BEAT_S)
             await self._spending.count()
@@ -144,8 +148,8 @@ class Poller:
             await self._app.downloads.write_off(self._under_way)
             await self._repeat_failed(group)
         await self._spending.count()
-        waiting = await self._waiting()
-        await self._begin_due(group, [one for one in waiting if self._is_paid_for(one)])
+        due = [one for one in await self._waiting() if self._is_paid_for(one)]
+        await self._begin_due(group, due)
 
     async def _repeat_failed(self, group: TaskGroup) -> None:
         """Repeat failed runs whose export still serves; that costs no download."""
@@ -220,9 +224,8 @@ class Poller:
     def _after_pause(self, due: Due, now_ms: int) -> Due:
         """Return a due time that heeds the pause Amplitude asked for."""
         free_at = now_ms + round((self._busy_until_s - self._clock.monotonic_s()) * 1000)
-        if free_at <= max(now_ms, due.due_at):
-            return due
-        return Due(due.cohort_id, free_at, "Amplitude takes no more exports for a while")
+        pause = Due(due.cohort_id, free_at, "Amplitude takes no more exports for a while")
+        return due if free_at <= max(now_ms, due.due_at) else pause
 
     def _candidate(self, cohort: ListedCohort, now_ms: int) -> Candidate:
         return Candidate(
@@ -264,16 +267,13 @@ class Poller:
         group.start_soon(self._carry_out, download, is_resumed, name=name)
 
     async def _carry_out(self, download: Download, is_resumed: bool) -> None:  # noqa: FBT001  # a task's argument
-        reason = None
         try:
             outcome = await self._app.downloads.carry_out(download, is_resumed=is_resumed)
-            if outcome.state is RunState.FAILED:
-                reason = outcome.reason
+            reason = outcome.reason if outcome.state is RunState.FAILED else None
         except UpstreamBusy as error:
             reason = str(error)
             pause_s = error.retry_after_s or min(BUSY_S, self._policy.interval_s)
-            until_s = self._clock.monotonic_s() + pause_s
-            self._busy_until_s = max(self._busy_until_s, until_s)
+            self._busy_until_s = max(self._busy_until_s, self._clock.monotonic_s() + pause_s)
         except (UpstreamError, StoreFull) as error:
             reason = str(error)
         finally:

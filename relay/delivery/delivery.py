@@ -102,10 +102,9 @@ class Delivery:
 
     def adjust(self, setup: DeliverySetup) -> None:
         """Go on as another setup says; its app, its senders and a pause stay as they are."""
-        self.gate.policy = setup.policy.backoff
-        self.gate.halt_probe_s = setup.halt_probe_s
-        self.dispatcher.linger_s = setup.linger_s
+        self.gate.adjust(setup.policy.backoff, setup.halt_probe_s)
         self._limits.configure(setup.limits)
+        self.dispatcher.adjust(setup.linger_s)
         self._line.policy = setup.policy
 
     def drain(self) -> None:

@@ -79,6 +79,11 @@ class Dispatcher:
         if self._awaited <= 0:
             self._wakeup.set()
 
+    def adjust(self, linger_s: float) -> None:
+        """Go on with another linger, also for what waits already."""
+        self.linger_s = linger_s
+        self._wakeup.set()
+
     async def take(self) -> list[Waiting]:
         """Return the next upload's events, once some may go; they are in hand from now on.
 

@@ -69,6 +69,7 @@ class Gate:
         self._failures = 0
         self._failures_ever = 0
         self._opens_at_s = 0.0
+        self._asked_until_s = 0.0  # by Amplitude
         self._trial: Pass | None = None
         self._under_way: set[Pass] = set()
         self._is_halted = False
@@ -89,7 +90,16 @@ class Gate:
         """Stop or go on, as a person says; going on also tries a halted app at once."""
         self.is_paused = paused
         if not paused:
-            self._opens_at_s = 0.0
+            self._opens_at_s = self._asked_until_s = 0.0
+        self._wake()
+
+    def adjust(self, policy: BackoffPolicy, halt_probe_s: float) -> None:
+        """Wait as another policy says, also now, but as long as Amplitude has asked for."""
+        self.policy = policy
+        self.halt_probe_s = halt_probe_s
+        longest_s = halt_probe_s if self._is_halted else policy.cap_s
+        own_s = self._clock.monotonic_s() + longest_s
+        self._opens_at_s = min(self._opens_at_s, max(own_s, self._asked_until_s))
         self._wake()
 
     async def open(self) -> None:
@@ -122,7 +132,7 @@ class Gate:
         if given.began == self._failures_ever:
             self._failures = 0
             self._is_halted = False
-            self._opens_at_s = 0.0
+            self._opens_at_s = self._asked_until_s = 0.0
             self.last_error = None
             self._wake()
         self.leave(given)
@@ -137,7 +147,8 @@ class Gate:
             self.concurrency.fall()
             wait_s = self.policy.delay_s(self._failures, rng=self._rng)
             self._opens_at_s = now_s + (self.halt_probe_s if self._is_halted else wait_s)
-        self._opens_at_s = max(self._opens_at_s, now_s + (retry_after_s or 0.0))
+        self._asked_until_s = max(self._asked_until_s, now_s + (retry_after_s or 0.0))
+        self._opens_at_s = max(self._opens_at_s, self._asked_until_s)
         self.leave(given)
 
     def halt(self, given: Pass, reason: str) -> bool:

@@ -85,17 +85,27 @@ class Certificates:
         """What the admin door's socket is opened with."""
         return self.admin.context if self.admin else None
 
-    def renew(self) -> None:
-        """Read all files again: all are taken, or none.
+    def check(self) -> None:
+        """Read all files again, and take none.
 
         Raises:
             ConfigError: If some do not serve.
         """
-        held = [certificate for certificate in (self.public, self.admin) if certificate]
-        for certificate in held:
+        for certificate in self._held:
             certificate.read()
-        for certificate in held:
+
+    def renew(self) -> None:
+        """Read all files again and take them.
+
+        Raises:
+            ConfigError: If some do not serve.
+        """
+        for certificate in self._held:
             certificate.renew()
+
+    @property
+    def _held(self) -> list[Certificate]:
+        return [certificate for certificate in (self.public, self.admin) if certificate]
 
 
 def trusting(cert_file: Path) -> ssl.SSLContext:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from relay.errors import ConfigError
 from relay.settings.app import AppSettings
@@ -66,11 +67,15 @@ def merge(running: Settings, wanted: Settings) -> Change:
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        mistakes = [detail.get("ctx", {}).get("error", detail["msg"]) for detail in error.errors()]
-        raise ConfigError(
-            [f"{mistake}; that takes a restart of relay" for mistake in mistakes]
-        ) from None
+        raise ConfigError([_explain(detail) for detail in error.errors()]) from None
     return Change(settings, tuple(merging.taken), tuple(merging.waiting))
+
+
+def _explain(detail: ErrorDetails) -> str:
+    reason = str(detail.get("ctx", {}).get("error", detail["msg"]))
+    variable = PREFIX + "__".join(map(str, detail["loc"])).upper()
+    named = reason if reason.startswith(PREFIX) else f"{variable}: wanted {reason}"
+    return f"{named}; that takes a restart of relay"
 
 
 class _Merging:

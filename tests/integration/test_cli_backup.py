@@ -197,3 +197,14 @@ async def test_a_bar_is_shown_on_a_terminal(tmp_path: Path) -> None:
     assert b"copying" in shown
     assert b"copying" not in done.stdout
     assert not any(secret.encode() in shown + done.stdout for secret in SECRETS)
+
+
+async def test_a_log_of_another_database_is_not_taken_for_the_copy_s_own(tmp_path: Path) -> None:
+    """SQLite would read it into the copy at the first start."""
+    relay = await with_both(tmp_path)
+    folder = tmp_path / "backup"
+    folder.mkdir()
+    (folder / "outbox.db-wal").write_bytes(b"")
+    done = await relay.run("backup", str(folder))
+    assert done.code == 1
+    assert "outbox.db-wal exists already" in done.err

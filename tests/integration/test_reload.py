@@ -4,11 +4,12 @@ import signal
 import sqlite3
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import aiohttp
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.streams.tls import TLSAttribute
 
@@ -246,3 +247,30 @@ async def test_events_go_on_while_settings_are_read_again_and_again(
         await daemon.reload("settings.reloaded", RELAY_DELIVERY__LINGER_S="0")
         standing = await daemon.doors.drained()
         assert standing.accepted == standing.delivered >= len(statuses)
+
+
+async def test_hangups_without_end_neither_keep_the_daemon_nor_end_it(tmp_path: Path) -> None:
+    """A script gone wild asks for reloads all the time; a stop is heard all the same."""
+    async with reloading(tmp_path) as daemon, anyio.create_task_group() as asking:
+
+        async def ask() -> None:
+            while not daemon.life.logged("relay.stopping"):
+                with suppress(ProcessLookupError):
+                    daemon.life.process.send_signal(signal.SIGHUP)
+                await anyio.lowlevel.checkpoint()
+
+        asking.start_soon(ask)
+        await daemon.life.until("settings.reloaded")
+        daemon.life.terminate()
+        assert await daemon.life.ended(10.0) == 0
+
+
+async def test_a_shorter_linger_holds_for_what_waits_already(tmp_path: Path) -> None:
+    """Otherwise events would stand for as long as the former linger, up to an hour."""
+    async with reloading(tmp_path) as daemon:
+        token = "old-hook-token-of-the-test"
+        await daemon.reload("settings.reloaded", RELAY_DELIVERY__LINGER_S="600")
+        assert (await daemon.knock(token))[0] == 200
+        await daemon.reload("settings.reloaded", RELAY_DELIVERY__LINGER_S="0.05")
+        with anyio.fail_after(BOOT_S):
+            await daemon.doors.drained()

@@ -104,3 +104,21 @@ async def test_a_certificate_about_to_end_is_found(tmp_path: Path, days: int, to
     done = await relay.run("check")
     assert done.code == 1
     assert " ".join(done.out.split()).count(told) == 2
+
+
+async def test_a_command_says_which_side_speaks_tls(tmp_path: Path) -> None:
+    """Settings that wait for a restart are an ordinary mistake; no relay running is another."""
+    pair = write_pair(tmp_path)
+    files = {"RELAY_ADMIN_TLS_CERT_FILE": str(pair.cert), "RELAY_ADMIN_TLS_KEY_FILE": str(pair.key)}
+    plain = CommandLine(tmp_path / "plain")
+    async with plain.serving():
+        done = await plain.run("status", **files)
+    assert done.code == 1
+    assert "does not speak TLS" in done.err
+    secure = CommandLine(tmp_path / "secure", **files)
+    async with secure.serving():
+        for name in files:
+            del secure.env[name]
+        done = await secure.run("status")
+    assert done.code == 1
+    assert "RELAY_ADMIN_TLS_CERT_FILE" in done.err

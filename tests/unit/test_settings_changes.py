@@ -83,6 +83,13 @@ def test_halves_that_do_not_fit_are_refused() -> None:
         merge(settings(), wanted)
 
 
+def test_a_mistake_of_the_merger_names_its_variable() -> None:
+    """A sentence without one leaves the reader to guess."""
+    wide = settings(RELAY_ADMIN_LISTEN="0.0.0.0:8081", RELAY_ADMIN_TOKEN="token-of-the-test")
+    with pytest.raises(ConfigError, match=r"RELAY_ADMIN_TOKEN: wanted a token.*restart"):
+        merge(wide, settings())
+
+
 @pytest.mark.parametrize("part", ["taken", "waiting"])
 def test_names_alone_are_told(part: str) -> None:
     """What is logged of a change holds no value."""

@@ -263,3 +263,23 @@ async def test_the_gate_opens_by_itself_when_its_time_is_over() -> None:
     gate = Gate(policy, concurrency, halt_probe_s=PROBE_S, clock=Ticking(), rng=_NoChance())
     gate.fail(await _enter(gate), "reset", None)
     assert (await _enter(gate)).is_trial
+
+
+async def test_a_shorter_probe_holds_for_a_halt_under_way(gate: Gate, clock: FakeClock) -> None:
+    """New settings count from now on, not from the end of a wait that may be a day long."""
+    gate.halt(await _enter(gate), "bad key")
+    gate.adjust(BackoffPolicy(1.0, 1.0), PROBE_S / 10)
+    clock.advance(PROBE_S / 10)
+    assert gate.is_open
+
+
+async def test_new_settings_never_shorten_what_amplitude_asked_for(
+    gate: Gate, clock: FakeClock
+) -> None:
+    """`Retry-After` is Amplitude's word, the backoff is ours."""
+    gate.fail(await _enter(gate), "status 503", 60.0)
+    gate.adjust(BackoffPolicy(0.1, 0.1), PROBE_S)
+    clock.advance(59.0)
+    assert not gate.is_open
+    clock.advance(1.0)
+    assert gate.is_open
