@@ -1,7 +1,7 @@
 """A listening socket with an aiohttp application behind it, opened and closed in order."""
 
 import os
-from asyncio import Server, get_running_loop
+from asyncio import BaseProtocol, Server, get_running_loop
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from ssl import SSLContext
@@ -17,6 +17,7 @@ from aiohttp.web_runner import BaseRunner
 from relay.clock import Clock
 from relay.doors.bodies import STOP_GRACE_S
 from relay.doors.connections import Connections
+from relay.doors.handshakes import Handshakes
 from relay.doors.protocol import Answer, DoorServer
 from relay.errors import DoorBlocked, StoreError
 from relay.metrics import Metrics
@@ -32,9 +33,6 @@ CLOSE_GRACE_S = STOP_GRACE_S + 0.2
 
 CUT_S = 0.5
 """For what is still under way after that."""
-
-HANDSHAKE_S = 10.0
-"""For that of TLS; until it is over a door does not know that somebody is there."""
 
 BACKLOG = 512
 """Connections the system holds for a door until it takes them in."""
@@ -83,17 +81,10 @@ def plain_runner(answer: Answer, guests: Connections | None = None) -> BaseRunne
     return web.ServerRunner(server, shutdown_timeout=CUT_S)
 
 
-async def _listen(runner: BaseRunner, address: Listen, tls: SSLContext | None) -> Server:
-    assert runner.server is not None  # noqa: S101  # it is, since the runner was set up
+async def _listen(serve: Callable[[], BaseProtocol], address: Listen) -> Server:
     try:
         return await get_running_loop().create_server(
-            runner.server,
-            address.host,
-            address.port,
-            ssl=tls,
-            ssl_handshake_timeout=HANDSHAKE_S if tls else None,
-            backlog=BACKLOG,
-            reuse_address=True,
+            serve, address.host, address.port, backlog=BACKLOG, reuse_address=True
         )
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
@@ -110,19 +101,25 @@ async def open_door(
 ) -> AsyncIterator[int]:
     """Serve at `address` and yield the port (the one chosen, if it asks for 0).
 
-    At the end the socket closes first, `settle` gets up to `CLOSE_GRACE_S` to let requests
-    under way be answered, and then connections are cut: aiohttp would cut them at once.
+    At the end the socket closes first, and with it every handshake; `settle` gets up to
+    `CLOSE_GRACE_S` to let requests under way be answered, and then connections are cut: aiohttp
+    would cut them at once.
 
     Raises:
         DoorBlocked: If the address cannot be listened on.
     """
     await runner.setup()
     try:
-        listening = await _listen(runner, address, tls)
+        server = runner.server
+        assert isinstance(server, DoorServer)  # noqa: S101  # it is, since the runner was set up
+        handshakes = Handshakes(server, tls) if tls else None
+        listening = await _listen(handshakes or server, address)
         try:
             yield listening.sockets[0].getsockname()[1]
         finally:
             listening.close()
+            if handshakes:
+                handshakes.close()
     finally:
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(CLOSE_GRACE_S):

@@ -217,7 +217,11 @@ class DoorProtocol(RequestHandler):
 
 
 class DoorServer(web.Server):
-    """Serves the connections of one door."""
+    """Serves the connections of one door.
+
+    Attributes:
+        guests: Who is connected.
+    """
 
     def __init__(self, answer: Answer, guests: Connections) -> None:
         """Make a server.
@@ -227,8 +231,8 @@ class DoorServer(web.Server):
             guests: Who is connected.
         """
         super().__init__(answer)
-        self._guests = guests
+        self.guests = guests
 
     def __call__(self) -> RequestHandler:
         """Return the protocol of a new connection."""
-        return DoorProtocol(self, self._guests, self._loop)
+        return DoorProtocol(self, self.guests, self._loop)

@@ -136,6 +136,7 @@ class Attack:
 
 ATTACKS: Mapping[str, Attack] = {
     "idle": Attack(_idle, 5200),
+    "idle some": Attack(_idle, 3000),
     "idle few": Attack(_idle, 200),
     "slow heads": Attack(_slow_head, 1500),
     "slow bodies": Attack(_slow_body, 1000),

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from ssl import SSLContext
 from time import monotonic
 
 import anyio
@@ -41,39 +42,50 @@ class Experience:
 
 
 @asynccontextmanager
-async def bystander(door: str) -> AsyncIterator[Experience]:
-    """Send events while the block runs, over an old connection and a new one in turn."""
+async def bystander(
+    door: str, *, tls: SSLContext | None = None, path: str = HOOK
+) -> AsyncIterator[Experience]:
+    """Send events while the block runs, over an old connection and a new one in turn.
+
+    Args:
+        door: URL of the door.
+        tls: How its certificate is checked, if it has one.
+        path: Where to; anything but the hook is read.
+    """
     experience = Experience()
+    secure = tls if tls is not None else True
     async with (
-        ClientSession() as regular,
-        ClientSession(connector=TCPConnector(force_close=True)) as newcomer,
+        ClientSession(connector=TCPConnector(ssl=secure)) as regular,
+        ClientSession(connector=TCPConnector(ssl=secure, force_close=True)) as newcomer,
         anyio.create_task_group() as group,
     ):
-        group.start_soon(_send, f"{door}{HOOK}", (regular, newcomer), experience)
+        group.start_soon(_send, f"{door}{path}", (regular, newcomer), experience)
         yield experience
         group.cancel_scope.cancel()
 
 
 async def _send(
-    hook: str, sessions: tuple[ClientSession, ClientSession], experience: Experience
+    url: str, sessions: tuple[ClientSession, ClientSession], experience: Experience
 ) -> None:
     number = 0
     while True:
         number += 1
-        body = orjson.dumps(event(number))
+        is_hook = url.endswith(HOOK)
+        method, body = ("POST", orjson.dumps(event(number))) if is_hook else ("GET", None)
         began_s = monotonic()
         with anyio.fail_after(ANSWER_S):
-            async with sessions[number % 2].post(hook, data=body, headers=BEARER) as answer:
+            session = sessions[number % 2]
+            async with session.request(method, url, data=body, headers=BEARER) as answer:
                 await answer.read()
         experience.waits_s.append(monotonic() - began_s)
         experience.statuses.append(answer.status)
         await anyio.sleep(PAUSE_S)
 
 
-def quiet(folder: Path) -> CommandLine:
+def quiet(folder: Path, **changes: str) -> CommandLine:
     """Return a relay that does not try to deliver all the time."""
     calm = {"DELIVERY__BACKOFF_BASE_S": "30", "DELIVERY__BACKOFF_CAP_S": "30"}
-    return hasty(folder, "http://127.0.0.1:9", **calm)
+    return hasty(folder, "http://127.0.0.1:9", **calm, **changes)
 
 
 def complaints(life: Life) -> list[object]:

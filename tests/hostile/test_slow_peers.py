@@ -1,22 +1,28 @@
 """Peers that keep a door waiting, each for as long as the door's patience lasts and no longer."""
 
+import gc
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from time import monotonic
+from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 from aiohttp import web
-from anyio.abc import SocketStream
+from anyio.abc import ByteStream, SocketStream
+from anyio.streams.tls import TLSStream
 
 from relay.doors.bodies import Bodies
 from relay.doors.connections import Connections, Patience
 from relay.doors.door import app_runner, open_door, plain_runner
 from tests.support.certificates import AUTHORITY
+
+T = TypeVar("T")
 
 ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -115,7 +121,7 @@ async def ended_after(stream: SocketStream) -> float:
             return monotonic() - began_s
 
 
-async def asked(stream: SocketStream, request: bytes = ASK) -> bytes:
+async def asked(stream: ByteStream, request: bytes = ASK) -> bytes:
     """Send a request and return what is answered."""
     await stream.send(request)
     with anyio.fail_after(DEADLINE_S):
@@ -147,21 +153,148 @@ async def _drip(stream: SocketStream, start: bytes) -> None:
         await stream.send(b"x")
 
 
-async def test_a_handshake_that_does_not_come_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The door does not even know yet that somebody is there."""
-    monkeypatch.setattr("relay.doors.door.HANDSHAKE_S", SHORT_S)
+def door_tls() -> ssl.SSLContext:
+    """Return what a door of the test proves its name with."""
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     AUTHORITY.issue_cert("localhost").configure_cert(tls)
+    return tls
+
+
+async def connect_tls(port: int) -> TLSStream:
+    """Return a connection whose handshake is over."""
+    client = ssl.create_default_context()
+    AUTHORITY.configure_trust(client)
+    stream = await anyio.connect_tcp(
+        "127.0.0.1",
+        port,
+        ssl_context=client,
+        tls_hostname="localhost",
+        tls_standard_compatible=False,
+    )
+    assert isinstance(stream, TLSStream)
+    return stream
+
+
+HELLO = bytes.fromhex("16030100c8010000c40303")
+"""The beginning of a handshake."""
+
+
+@pytest.mark.parametrize("start", [b"", HELLO])
+async def test_a_handshake_that_does_not_come_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, start: bytes
+) -> None:
+    """Who does not shake hands is a guest for a while, and then is none."""
+    monkeypatch.setattr("relay.doors.handshakes.HANDSHAKE_S", SHORT_S)
     door = Door(Connections(patience=PATIENT))
     async with (
-        standing(door, tls=tls) as port,
+        standing(door, tls=door_tls()) as port,
         await anyio.connect_tcp("127.0.0.1", port) as stream,
     ):
-        await stream.send(bytes.fromhex("16030100c8010000c40303"))
+        await stream.send(start)
+        await door.until(1)
         assert await ended_after(stream) > SHORT_S * 0.8
-        assert len(door.guests) == 0
+        await door.emptied()
+
+
+@pytest.mark.parametrize("words", [ASK, HELLO + bytes(200), b""])
+async def test_who_does_not_speak_tls_is_left_without_a_word(
+    caplog: pytest.LogCaptureFixture, words: bytes
+) -> None:
+    """Nor with a line in the log: it would quote him."""
+    door = Door(Connections(patience=PATIENT))
+    async with (
+        standing(door, tls=door_tls()) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as stream,
+    ):
+        await (stream.send(words) if words else stream.send_eof())
+        assert await ended_after(stream) < DEADLINE_S
+        await door.emptied()
+    gc.collect()
+    assert caplog.records == []
+
+
+async def test_those_who_keep_silent_make_room_before_their_handshake() -> None:
+    """A crowd of them is held to the door's number, and whoever speaks TLS is served."""
+    door = Door(Connections(4, PATIENT))
+    async with standing(door, tls=door_tls()) as port, AsyncExitStack() as stack:
+        regular = await stack.enter_async_context(await connect_tls(port))
+        assert b" 200 " in await asked(regular)
+        silent = [
+            await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port))
+            for _ in range(CROWD)
+        ]
+        for gone in silent[:-3]:
+            await ended_after(gone)
+        assert len(door.guests) == 4
+        newcomer = await stack.enter_async_context(await connect_tls(port))
+        for known in (newcomer, regular):
+            assert b" 200 " in await asked(known)
+
+
+@pytest.mark.parametrize("start", [b"", HELLO])
+async def test_a_closing_door_does_not_wait_for_handshakes(start: bytes) -> None:
+    """They are cut before those who have asked something are settled with."""
+    door = Door(Connections(patience=PATIENT))
+    async with AsyncExitStack() as stack:
+        async with standing(door, tls=door_tls()) as port:
+            stream = await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port))
+            await stream.send(start)
+            await door.until(1)
+            began_s = monotonic()
+        assert monotonic() - began_s < DEADLINE_S
+        await ended_after(stream)
+        await door.emptied()
+
+
+class BareTls:
+    """A client whose every piece is sent when the test says so.
+
+    Attributes:
+        wire: Its connection.
+    """
+
+    def __init__(self, port: int) -> None:
+        """Connect, and send the first piece of the handshake."""
+        client = ssl.create_default_context()
+        AUTHORITY.configure_trust(client)
+        self._come, self._go = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = client.wrap_bio(self._come, self._go, server_hostname="localhost")
+        self.wire = socket.create_connection(("127.0.0.1", port), DEADLINE_S)
+        with suppress(ssl.SSLWantReadError):
+            self._tls.do_handshake()
+        self.wire.sendall(self._go.read())
+
+    def ask(self) -> bytes:
+        """Send a request in one piece with the last one of the handshake; return the answer."""
+        self._receive_until(self._tls.do_handshake)
+        self._tls.write(ASK)
+        return self._receive_until(self._tls.read)
+
+    def _receive_until(self, done: Callable[[], T]) -> T:
+        while True:
+            try:
+                return done()
+            except ssl.SSLWantReadError:
+                self.wire.sendall(self._go.read())
+                piece = self.wire.recv(1 << 16)
+                assert piece, "the door has closed the connection"
+                self._come.write(piece)
+
+
+@pytest.mark.parametrize("use_uvloop", [False, True])
+def test_neither_end_of_a_handshake_is_lost(*, use_uvloop: bool) -> None:
+    """Begun before the door looks, as most are; and with a request right behind its last words."""
+
+    async def shake_hands() -> None:
+        door = Door(Connections(patience=PATIENT))
+        async with standing(door, tls=door_tls()) as port:
+            early = [BareTls(port) for _ in range(20)]  # nothing else runs meanwhile
+            for client in early:
+                with client.wire:
+                    assert b" 200 " in await anyio.to_thread.run_sync(client.ask)
+            await door.emptied()
+
+    anyio.run(shake_hands, backend_options={"use_uvloop": use_uvloop})
 
 
 async def test_the_second_head_has_its_own_time() -> None:
