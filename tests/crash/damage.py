@@ -1,11 +1,14 @@
 """Damage to files at rest: each kind changes the files of one database, by chance and by seed."""
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Final, TypeAlias
+
+from relay.database.tally import tally_path
 
 PAGE_BYTES: Final = 4096
 LOG_HEADER_BYTES: Final = 32
@@ -20,6 +23,15 @@ Damage: TypeAlias = Callable[[Path, Random], None]
 def log_of(database: Path) -> Path:
     """Return where a database's write-ahead log is."""
     return database.with_name(f"{database.name}-wal")
+
+
+def copy_database(database: Path, target: Path) -> Path:
+    """Copy a database's files as they are on disk into a new folder; return the copy."""
+    target.mkdir(parents=True)
+    for file in (database, log_of(database), tally_path(database)):
+        if file.exists():
+            shutil.copy(file, target / file.name)
+    return target / database.name
 
 
 def flip_bytes(database: Path, rng: Random) -> None:

@@ -26,7 +26,14 @@ from relay.outbox.ledger import Counts
 from relay.outbox.outbox import DATABASE_NAME, Outbox
 from relay.outbox.selection import Selection
 from relay.outbox.spans import decode_spans
-from tests.crash.damage import DAMAGES, Damage, flip_head, flip_schema, log_of, remove_log
+from tests.crash.damage import (
+    DAMAGES,
+    Damage,
+    copy_database,
+    flip_head,
+    flip_schema,
+    remove_log,
+)
 from tests.crash.trial import option
 from tests.support.clocks import START_MS
 from tests.support.outboxes import APP, append, counts, mapped, running_outbox, waiting
@@ -67,12 +74,7 @@ class Stock:
 
 def copy_outbox(folder: Path, target: Path) -> Path:
     """Copy an outbox's files as they are on disk; return the database."""
-    target.mkdir(parents=True)
-    database = folder / DATABASE_NAME
-    for file in (database, log_of(database), tally_path(database)):
-        if file.exists():
-            shutil.copy(file, target / file.name)
-    return target / DATABASE_NAME
+    return copy_database(folder / DATABASE_NAME, target)
 
 
 async def _live(outbox: Outbox, first: int, events: int) -> None:

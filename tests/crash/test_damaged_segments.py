@@ -15,10 +15,9 @@ import anyio
 import pytest
 
 from relay.database.set_aside import find_set_aside
-from relay.database.tally import tally_path
 from relay.errors import SchemaTooNew
 from relay.segments.segments import DATABASE_NAME, Segments
-from tests.crash.damage import DAMAGES, Damage, flip_head, flip_schema, log_of
+from tests.crash.damage import DAMAGES, Damage, copy_database, flip_head, flip_schema
 from tests.crash.trial import option
 from tests.support.segment_tables import APP, NOW, forget, know, open_table, poll, send
 
@@ -61,12 +60,7 @@ class Seen:
 
 
 def _copy(folder: Path, target: Path) -> Path:
-    target.mkdir(parents=True)
-    database = folder / DATABASE_NAME
-    for file in (database, log_of(database), tally_path(database)):
-        if file.exists():
-            shutil.copy(file, target / file.name)
-    return target / DATABASE_NAME
+    return copy_database(folder / DATABASE_NAME, target)
 
 
 async def _live(segments: Segments, stock: Stock, at: int) -> Stock:
