@@ -14,10 +14,10 @@ from relay.cohorts.download import DownloadPolicy, Downloads
 from relay.cohorts.guard import GuardPolicy
 from relay.cohorts.polled_app import PolledApp, PollPolicy
 from relay.cohorts.polling import Poller
-from relay.delivery.backoff import BackoffPolicy
 from relay.delivery.batching import BatchLimits
-from relay.delivery.delivery import DeliverySetup
-from relay.delivery.line import DeliveryPolicy
+from relay.delivery.circuit_breaker import BackoffPolicy
+from relay.delivery.policy import DeliveryPolicy
+from relay.delivery.pool import DeliverySetup
 from relay.directory.imports import Imports
 from relay.directory.sync import DirectorySync, SyncedApp, SyncPolicy
 from relay.doors.certificate import Certificate, Certificates

@@ -20,7 +20,7 @@ from relay.admission import Admission
 from relay.assembly import app_rules, certificates, open_session
 from relay.clock import Clock, SystemClock
 from relay.cohort_side import CohortSide, Surroundings, build_cohort_side
-from relay.delivery.delivery import Delivery
+from relay.delivery.pool import SenderPool
 from relay.descriptors import descriptor_limit
 from relay.door_assembly import Access, Running, admin_door, public_door
 from relay.doors.attempts import Attempts, slowness_for
@@ -205,7 +205,7 @@ class Daemon:
 
     async def _deliver(
         self,
-        deliveries: Mapping[str, Delivery],
+        deliveries: Mapping[str, SenderPool],
         public: PublicDoor,
         admin_port: int,
         admission: Admission,

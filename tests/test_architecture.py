@@ -43,15 +43,11 @@ relay.directory.evidence
 relay.onesignal
 relay.amplitude
 relay.amplitude.verdicts
-relay.amplitude.judgement
+relay.amplitude.judge
 relay.amplitude.upload_answers
 relay.amplitude.upload_request
 relay.amplitude.upload_events
 relay.delivery
-relay.delivery.backoff
-relay.delivery.concurrency
-relay.delivery.refusals
-relay.delivery.batching
 relay.outbox
 relay.outbox.spans
 relay.outbox.selection
@@ -119,16 +115,16 @@ relay.amplitude.cohorts_api
 relay.onesignal.export_api
 
 # Services: what has a loop of its own, and its parts.
-relay.delivery.stop
-relay.delivery.gate
-relay.delivery.window
+relay.delivery.shutdown
+relay.delivery.circuit_breaker
+relay.delivery.batching
+relay.delivery.poison
+relay.delivery.ordering
 relay.delivery.dispatcher
-relay.delivery.line
-relay.delivery.load
-relay.delivery.witness
-relay.delivery.trip
+relay.delivery.policy
+relay.delivery.worker
 relay.delivery.sender
-relay.delivery.delivery
+relay.delivery.pool
 relay.directory.imports
 relay.directory.sync
 relay.directory.feed

@@ -7,7 +7,7 @@ from typing import Final
 from yarl import URL
 
 from relay.amplitude.events_api import MAX_RETRY_AFTER_S, parse_retry_after, without_key
-from relay.amplitude.judgement import judge_upload
+from relay.amplitude.judge import judge_upload
 from relay.amplitude.verdicts import Dead, Hold, Settled, UploadReply, name_outcome
 from relay.cohorts.catalog import MAX_COUNT, read_cohorts, read_usage
 from relay.errors import UpstreamUnavailable

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from relay.outbox.claims import Claim, Death, Settlement, Waiting
+from relay.outbox.claims import Claim, DeadLettered, Settlement, Waiting
 from relay.outbox.intake import DAY_MS, Taken
 from relay.outbox.outbox import Outbox
 from relay.outbox.selection import Selection
@@ -173,7 +173,7 @@ class OutboxMachine(RuleBasedStateMachine):
         ]
         settlement = Settlement(
             delivered=by.get("delivered", []),
-            dead=[Death(event, "rejected", "400 No") for event in by.get("dead", [])],
+            dead=[DeadLettered(event, "rejected", "400 No") for event in by.get("dead", [])],
             released=tried,
         )
         self._do(self.outbox.claims.settle(claim, settlement, START_MS))

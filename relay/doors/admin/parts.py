@@ -8,7 +8,7 @@ from aiohttp import web
 from relay.clock import Clock
 from relay.cohorts.polling import Poller
 from relay.cohorts.reception import CohortReception
-from relay.delivery.delivery import Delivery
+from relay.delivery.pool import SenderPool
 from relay.directory.imports import Imports
 from relay.directory.sync import DirectorySync
 from relay.forgetting import Forgetter
@@ -26,7 +26,7 @@ class AdminParts:
     """The running daemon, as far as an operator may reach it."""
 
     outbox: Outbox
-    deliveries: Mapping[str, Delivery]
+    deliveries: Mapping[str, SenderPool]
     status: Status
     reception: Reception
     sources: Mapping[str, Source]
@@ -40,7 +40,7 @@ class AdminParts:
     syncs: Mapping[str, DirectorySync]
     forgetter: Forgetter
 
-    def delivery(self, app: str) -> Delivery:
+    def delivery(self, app: str) -> SenderPool:
         """Return an app's delivery.
 
         Raises:
