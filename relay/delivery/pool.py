@@ -14,8 +14,8 @@ from relay.delivery.poison import PoisonDetector
 from relay.delivery.policy import DeliveryMeter, DeliveryPolicy, SenderContext, Uploader
 from relay.delivery.sender import Sender
 from relay.delivery.shutdown import ShutdownSignal
+from relay.heartbeat import Heartbeat
 from relay.outbox.claims import Claims
-from relay.pulse import Pulse
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class SenderPool:
     Attributes:
         breaker: Whether uploads may go, and why not.
         dispatcher: Which events wait and which are in flight.
-        pulses: A sign of life of each sender.
+        heartbeats: A sign of life of each sender.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class SenderPool:
         self.dispatcher = Dispatcher(
             claims, setup.no, self.breaker, self._limits, linger_s=setup.linger_s, clock=clock
         )
-        self.pulses = [Pulse(clock) for _ in range(setup.senders)]
+        self.heartbeats = [Heartbeat(clock) for _ in range(setup.senders)]
         self._context = SenderContext(
             app=setup.app,
             claims=claims,
@@ -94,9 +94,9 @@ class SenderPool:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run the senders until `drain` is called and their claims are settled."""
         async with anyio.create_task_group() as group:
-            for number, pulse in enumerate(self.pulses, start=1):
+            for number, heartbeat in enumerate(self.heartbeats, start=1):
                 name = f"sender {number} of {self._app}"
-                await group.start(Sender(self._context, pulse).run, name=name)
+                await group.start(Sender(self._context, heartbeat).run, name=name)
             task_status.started()
 
     def configure(self, setup: DeliverySetup) -> None:

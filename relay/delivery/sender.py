@@ -6,23 +6,23 @@ from anyio.abc import TaskStatus
 from relay.delivery.policy import SenderContext
 from relay.delivery.worker import IDLE_SILENCE_S, STORE_RETRY_S, BatchDelivery
 from relay.errors import StoreFull
+from relay.heartbeat import Heartbeat
 from relay.outbox.claims import Waiting
-from relay.pulse import Pulse
 
 
 class Sender:
     """One of an app's senders."""
 
-    def __init__(self, context: SenderContext, pulse: Pulse) -> None:
+    def __init__(self, context: SenderContext, heartbeat: Heartbeat) -> None:
         self._context = context
-        self._pulse = pulse
+        self._heartbeat = heartbeat
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Claim and deliver until shutdown is requested."""
         context = self._context
         task_status.started()
         while not context.shutdown.is_requested:
-            self._pulse.beat(IDLE_SILENCE_S)
+            self._heartbeat.beat(IDLE_SILENCE_S)
             events: list[Waiting] = []
             with context.shutdown.interruptible(), anyio.move_on_after(IDLE_SILENCE_S):
                 events = await context.dispatcher.next_batch()
@@ -36,4 +36,4 @@ class Sender:
         except StoreFull:
             await anyio.sleep(STORE_RETRY_S)
         else:
-            await BatchDelivery(self._context, claim, self._pulse).run()
+            await BatchDelivery(self._context, claim, self._heartbeat).run()

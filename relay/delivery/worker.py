@@ -32,8 +32,8 @@ from relay.delivery.circuit_breaker import Permit
 from relay.delivery.poison import Refusal, find_witness
 from relay.delivery.policy import SenderContext
 from relay.errors import StoreFull
+from relay.heartbeat import Heartbeat
 from relay.outbox.claims import Claim, DeadLettered, Settlement, Waiting
-from relay.pulse import Pulse
 
 log = structlog.get_logger(__name__)
 
@@ -47,10 +47,10 @@ STORE_RETRY_S = 1.0
 class BatchDelivery:
     """One claim on its way."""
 
-    def __init__(self, context: SenderContext, claim: Claim, pulse: Pulse) -> None:
+    def __init__(self, context: SenderContext, claim: Claim, heartbeat: Heartbeat) -> None:
         self._context = context
         self._claim = claim
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self._loads = deque([Batch(claim.events)])
         self._held: dict[str, frozenset[str]] = {}
         self._largest_taken: Batch | None = None
@@ -89,7 +89,7 @@ class BatchDelivery:
             if load.attempts > 1:
                 await self._write(lambda: context.claims.count_attempt(self._claim))
             began_s = context.clock.monotonic_s()
-            self._pulse.beat(context.policy.timeout_s)
+            self._heartbeat.beat(context.policy.timeout_s)
             reply = await context.uploader.upload(bodies)
             verdict = judge_upload(reply, load.events)
             self._report(load, reply, verdict, context.clock.monotonic_s() - began_s)
@@ -101,7 +101,7 @@ class BatchDelivery:
         """Wait for the gate; None if a stop comes first."""
         given: Permit | None = None
         while given is None and not self._context.shutdown.is_requested:
-            self._pulse.beat(IDLE_SILENCE_S)
+            self._heartbeat.beat(IDLE_SILENCE_S)
             with self._context.shutdown.interruptible(), anyio.move_on_after(IDLE_SILENCE_S):
                 given = await self._context.breaker.acquire()
         return given
@@ -220,7 +220,7 @@ class BatchDelivery:
     async def _pause(self, load: Batch) -> None:
         """Wait for this load's own backoff; the gate's comes on top for the whole app."""
         wait_s = self._context.policy.backoff.delay_s(load.attempts, rng=self._context.rng)
-        self._pulse.beat(wait_s)
+        self._heartbeat.beat(wait_s)
         with self._context.shutdown.interruptible():
             await anyio.sleep(wait_s)
 
@@ -277,7 +277,7 @@ class BatchDelivery:
         and the writer ends last.
         """
         while True:
-            self._pulse.beat(STORE_RETRY_S)
+            self._heartbeat.beat(STORE_RETRY_S)
             try:
                 return await write()
             except StoreFull:

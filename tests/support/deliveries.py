@@ -15,7 +15,7 @@ from relay.delivery.batching import BatchLimits
 from relay.delivery.circuit_breaker import BackoffPolicy
 from relay.delivery.policy import DeliveryPolicy
 from relay.delivery.pool import DeliverySetup, SenderPool
-from relay.outbox.outbox import Outbox
+from relay.outbox.store import Outbox
 from tests.support.clocks import LeapingClock
 from tests.support.outboxes import APP, running_outbox
 
