@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.cohorts.guard import GuardPolicy
-from relay.segments.segments import Segments
-from tests.support.segment_tables import NOW, SECOND, know, look, open_table, poll, send
+from tests.support.segment_tables import NOW, SECOND, SegmentTable, open_table
 
 PEOPLE = ["a", "b", "c", "d", "e"]
 
@@ -66,18 +65,15 @@ class Model:
         self.is_segment = self.is_segment or bool(self.listed & self.known)
 
 
-async def _play(
-    segments: Segments, folder: Path, model: Model, played: list[Step], ratio: float
-) -> None:
+async def _play(table: SegmentTable, model: Model, played: list[Step], ratio: float) -> None:
     guard = GuardPolicy(ratio, 0)
-    await poll(segments, folder, sorted(model.listed), guard=guard)
+    await table.poll(sorted(model.listed), guard=guard)
     for place, step in enumerate(played):
         if step.kind == "know":
-            await know(segments, {user: [True] for user in step.users}, NOW + place)
+            await table.know({user: [True] for user in step.users}, NOW + place)
         else:
             is_entering = step.kind == "enter"
-            answer = await send(
-                segments,
+            answer = await table.send(
                 f"m{place}",
                 *step.users,
                 is_entering=is_entering,
@@ -89,7 +85,7 @@ async def _play(
             if is_held:
                 return
         model.take(step)
-    assert look(folder, "SELECT run_id FROM runs WHERE state = 'held'") == []
+    assert table.look("SELECT run_id FROM runs WHERE state = 'held'") == []
 
 
 @settings(max_examples=150, deadline=None)
@@ -101,7 +97,7 @@ def test_a_computation_is_held_by_its_share_of_the_members_it_did_not_bring(
 
     async def play() -> None:
         with tempfile.TemporaryDirectory(prefix="relay-") as folder:
-            async with open_table(Path(folder)) as segments:
-                await _play(segments, Path(folder), Model(listed), played, ratio)
+            async with open_table(Path(folder)) as table:
+                await _play(table, Model(listed), played, ratio)
 
     asyncio.run(play())
