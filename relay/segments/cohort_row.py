@@ -3,7 +3,7 @@
 import sqlite3
 from typing import NamedTuple
 
-from relay.cohorts.guard import Shrink
+from relay.segments.guard import Shrink
 from relay.segments.sql import SQL
 
 

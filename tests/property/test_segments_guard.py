@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.cohorts.guard import GuardPolicy
+from relay.segments.guard import GuardPolicy
 from tests.support.segment_tables import NOW, SECOND, SegmentTable, open_table
 
 PEOPLE = ["a", "b", "c", "d", "e"]
