@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from relay.clock import Clock
 from relay.cohorts.poller import Poller
 from relay.cohorts.webhook import CohortWebhook
-from relay.delivery.delivery import Delivery
+from relay.delivery.pool import SenderPool
 from relay.directory.importer import Importer
 from relay.directory.sync import DirectorySync
 from relay.http.admin.errors import NotFound
@@ -50,7 +50,7 @@ class OutboxContext(AppsContext):
     """
 
     outbox: Outbox
-    deliveries: Mapping[str, Delivery] = field(default_factory=dict)
+    deliveries: Mapping[str, SenderPool] = field(default_factory=dict)
 
     def selection(
         self, app: str | None, reason: str | None, ids: list[int] | None = None
