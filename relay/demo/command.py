@@ -11,7 +11,7 @@ import anyio
 import typer
 from rich.text import Text
 
-from relay.cli.failure import FAILED, run
+from relay.cli.exit_codes import FAILED, run
 from relay.cli.output import output
 from relay.clock import SystemClock
 from relay.demo.acts import tell_story

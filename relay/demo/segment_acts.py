@@ -6,7 +6,7 @@ from typing import Final
 import anyio
 from rich.table import Table
 
-from relay.cli.explanation import numbers_of, summary
+from relay.cli.explain import numbers_of, summary
 from relay.cli.output import new_table
 from relay.demo.process import Stuck
 from relay.demo.reader import ChangeRow, Reader
@@ -15,7 +15,9 @@ from relay.demo.segment_troubles import break_files, hold_shrink, kill_during_ex
 from relay.demo.stage import DATA_NAME
 from relay.demo.telling import Telling
 from relay.demo.truth import after_message
-from relay.http.admin.schemas import Affected
+from relay.http.admin.directory import SHOW_DIRECTORY, SYNC_DIRECTORY
+from relay.http.admin.operations import NoInput
+from relay.http.admin.runs import APPROVE_RUN
 from relay.http.admin.segment_schemas import DirectoryAnswer, ExplainAnswer
 from relay.sandbox.cohort_messages import PushMessage, PushOptions
 from relay.sandbox.cohort_push import CohortPush, PushAccount
@@ -73,8 +75,8 @@ async def _fill_directory(told: SegmentTelling) -> None:
     stage.view.begin_act(
         "9. The directory", f"relay learns OneSignal's users of {app.name} from its CSV export"
     )
-    before = await stage.api.get(f"/directory/{app.name}", DirectoryAnswer)
-    await stage.api.post(f"/directory/{app.name}/sync", Affected)
+    before = await stage.api.call(SHOW_DIRECTORY, NoInput(), app=app.name)
+    await stage.api.call(SYNC_DIRECTORY, NoInput(), app=app.name)
     directory = await _synced_directory(told)
     stage.view.say(
         f"events have told of {before.users} users; now {directory.users} are known, with "
@@ -90,7 +92,7 @@ async def _synced_directory(told: SegmentTelling) -> DirectoryAnswer:
     """
     with anyio.move_on_after(WITHIN_S):
         while True:
-            directory = await told.stage.api.get(f"/directory/{told.app.name}", DirectoryAnswer)
+            directory = await told.stage.api.call(SHOW_DIRECTORY, NoInput(), app=told.app.name)
             if directory.synced_at is not None:
                 return directory
             await told.stage.watch.next_look()
@@ -136,7 +138,7 @@ async def _hold_and_explain(told: SegmentTelling) -> None:
     told.stage.view.say("meanwhile relay explains the list that is in force:")
     told.stage.view.show(_explanation_table(explained))
     held = told.runs("held")[-1]
-    await told.stage.api.post(f"/cohort-runs/{held.run_id}/approve", Affected)
+    await told.stage.api.call(APPROVE_RUN, NoInput(), run_id=str(held.run_id))
     cohort = told.polled
     await told.until_revision(cohort.id)
     await told.compare("the approval", cohort.id)

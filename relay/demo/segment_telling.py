@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from relay.cli.admin_api import path_of
 from relay.demo.audience import Audience, Move
 from relay.demo.cast import App
 from relay.demo.reader import NOBODY, Reader, RunRow, SegmentRow
@@ -12,7 +11,8 @@ from relay.demo.stage import Stage
 from relay.demo.telling import Telling
 from relay.demo.truth import Known, Members, explanation_of, known_users, members_of
 from relay.demo.view import Figures
-from relay.http.admin.segment_schemas import ExplainAnswer
+from relay.http.admin.segment_schemas import ExplainAnswer, GroupChoice
+from relay.http.admin.segments import EXPLAIN_SEGMENT
 from relay.sandbox.cohort_project import CohortExport, StandInCohort
 from relay.sandbox.cohorts import CohortsStandIn
 
@@ -139,8 +139,9 @@ class SegmentTelling:
 
     async def explain(self, name: str, cohort: StandInCohort) -> ExplainAnswer:
         """Have relay explain a segment, and note what the answer must be."""
-        path = path_of("segments", self.app.name, cohort.id, "explain")
-        told = await self.stage.api.get(path, ExplainAnswer)
+        told = await self.stage.api.call(
+            EXPLAIN_SEGMENT, GroupChoice(), app=self.app.name, cohort_id=cohort.id
+        )
         self.noted.explained.append(
             Explained(name, told.model_dump(), explanation_of(cohort, self.known))
         )

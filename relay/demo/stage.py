@@ -12,7 +12,7 @@ import aiohttp
 import anyio
 from yarl import URL
 
-from relay.cli.admin_api import AdminApi
+from relay.cli.client import HttpClient
 from relay.clock import Clock, SystemClock
 from relay.demo.cast import App, Doors, relay_environment
 from relay.demo.evidence import Known
@@ -21,13 +21,9 @@ from relay.demo.process import RelayProcess
 from relay.demo.script import Flow, Script
 from relay.demo.view import Figures, View, app_figures
 from relay.demo.watch import Watch
-from relay.http.admin.schemas import (
-    Affected,
-    DeadLetterAnswer,
-    DeadLetterPage,
-    QuarantinedAnswer,
-    QuarantinePage,
-)
+from relay.http.admin.dead_letters import LIST_DEAD_LETTERS, RETRY_DEAD_LETTERS
+from relay.http.admin.quarantine import LIST_QUARANTINE
+from relay.http.admin.schemas import Choice, DeadLetterAnswer, Listing, QuarantinedAnswer
 from relay.sandbox.door import running
 from relay.sandbox.ledger import Account
 from relay.sandbox.onesignal import EventStream, Target
@@ -67,7 +63,7 @@ class Stage:
     process: RelayProcess
     journals: Mapping[str, Journal]
     watch: Watch
-    api: AdminApi
+    api: HttpClient
     view: View
     clock: Clock
 
@@ -120,7 +116,7 @@ class Stage:
         letters: list[DeadLetterAnswer] = []
         after: int | None = 0
         while after is not None:
-            page = await self.api.get("/dead-letters", DeadLetterPage, _page(after))
+            page = await self.api.call(LIST_DEAD_LETTERS, Listing(after=after, limit=PAGE))
             letters += page.items
             after = page.next
         return letters
@@ -130,19 +126,15 @@ class Stage:
         bodies: list[QuarantinedAnswer] = []
         after: int | None = 0
         while after is not None:
-            page = await self.api.get("/quarantine", QuarantinePage, _page(after))
+            page = await self.api.call(LIST_QUARANTINE, Listing(after=after, limit=PAGE))
             bodies += page.items
             after = page.next
         return bodies
 
     async def retry(self, letter: int) -> int:
         """Have relay try a dead letter again; return how many that were."""
-        answer = await self.api.post("/dead-letters/retry", Affected, {"ids": [letter]})
+        answer = await self.api.call(RETRY_DEAD_LETTERS, Choice(ids=[letter]))
         return answer.affected
-
-
-def _page(after: int) -> dict[str, str]:
-    return {"after": str(after), "limit": str(PAGE)}
 
 
 @asynccontextmanager
@@ -166,7 +158,7 @@ async def open_stage(
         stack.push_async_callback(process.clear_away)
         timeout = aiohttp.ClientTimeout(ANSWER_S)
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
-        api = AdminApi(session, admin)
+        api = HttpClient(session, admin)
         journals = {app.name: Journal(wanted=script.wanted[app.name]) for app in apps}
         books = _Books(apps, sandbox, journals)
         watch = Watch(api, process, books.known, view.refresh)

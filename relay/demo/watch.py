@@ -10,11 +10,13 @@ from typing import Final
 import anyio
 from anyio.abc import TaskStatus
 
-from relay.cli.admin_api import AdminApi
-from relay.cli.failure import CommandFailed
+from relay.cli.client import HttpClient
+from relay.cli.exit_codes import CommandFailed
 from relay.demo.evidence import Known, Look
 from relay.demo.process import RelayProcess, Stuck
+from relay.http.admin.operations import NoInput
 from relay.http.admin.schemas import AppStatusAnswer, StatusAnswer
+from relay.http.admin.status import SHOW_STATUS
 
 REFRESH_S: Final = 0.1
 WAIT_S: Final = 20.0
@@ -31,7 +33,7 @@ class Watch:
 
     def __init__(
         self,
-        api: AdminApi,
+        api: HttpClient,
         process: RelayProcess,
         known: Callable[[], Mapping[str, Known]],
         show: Callable[[], None],
@@ -58,7 +60,7 @@ class Watch:
     async def _look(self) -> None:
         before, life = self._known(), self.life
         try:
-            answer = await self._api.get("/status", StatusAnswer)
+            answer = await self._api.call(SHOW_STATUS, NoInput())
         except CommandFailed:
             self.latest = None
             return

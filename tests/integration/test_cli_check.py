@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from relay.cli.key_check import KeyAnswer, Knowledge, Whereabouts, locate
-from relay.cli.online_check import ask_for_pair
+from relay.cli.check.key_answers import KeyAnswer, Knowledge, ask_for_pair
+from relay.cli.check.keys import Whereabouts, locate
 from relay.sandbox.amplitude import AmplitudeStandIn, running
 from relay.sandbox.cohorts import CohortsStandIn
 from tests.support.command_line import API_KEY, APP_ID, SECRETS, CommandLine, free_port

@@ -1,24 +1,35 @@
-"""Looks at the data directory and its databases without changing anything, not even a lock.
+"""Checks the data directory and its databases without changing anything, not even a lock.
 
 SQLite makes files beside a database with a write-ahead log, also when it only reads. So a
-database that lies there without its log is read as immutable; one with a log has those files.
+database without its log is read as immutable; one with a log has those files.
+
+relay makes its files readable by their owner alone, but respects an operator who opens them to
+others: a group may well be meant to read the segment table.
 """
 
 import os
 import sqlite3
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from relay.cli.findings import Finding, bad, good
+from relay.cli.check.report import Finding, bad, good
+from relay.cli.data_access import nearest_of
 from relay.database.mending import Keeping, examine_content, examine_pages
 from relay.database.pages import open_pages
 from relay.database.set_aside import find_set_aside
 from relay.database.tally import Note, load_note
 from relay.errors import SchemaTooNew
+from relay.outbox.mending import outbox_keeping
+from relay.outbox.store import DATABASE_NAME as OUTBOX_NAME
+from relay.segments.mending import KEEPING as SEGMENTS_KEEPING
+from relay.segments.store import DATABASE_NAME as SEGMENTS_NAME
+from relay.settings import Settings
 
 FOLDER: Final = "data directory"
+ACCESS: Final = "access"
 SQLITE: Final = "SQLite"
 
 SOUND_SINCE: Final = (3, 51, 3)
@@ -29,7 +40,18 @@ BUSY_TIMEOUT_S: Final = 5.0
 _MENDED: Final = "the next start sets it aside, saves what can be read and counts what is lost"
 
 
-def check_folder(folder: Path) -> Finding:
+def check_data(settings: Settings) -> list[Finding]:
+    """Check the data directory, who may read it, its databases, and SQLite itself."""
+    folder = settings.data_dir
+    findings = [_check_folder(folder), _check_access(folder)]
+    keepings = {OUTBOX_NAME: outbox_keeping(settings.apps), SEGMENTS_NAME: SEGMENTS_KEEPING}
+    for name, keeping in keepings.items():
+        path = (folder / name).resolve()
+        findings += [_check_database(path, keeping), *_check_set_aside(path)]
+    return [*findings, _check_sqlite()]
+
+
+def _check_folder(folder: Path) -> Finding:
     """Say whether the data directory is there and can be written, or can be made."""
     nearest = nearest_of(folder)
     if not nearest.is_dir():
@@ -39,14 +61,33 @@ def check_folder(folder: Path) -> Finding:
     return good(FOLDER, f"{folder}" if nearest == folder else f"{folder}, made at the first start")
 
 
-def nearest_of(folder: Path) -> Path:
-    """Return a folder, or the nearest above it that is there; what is there may be no folder."""
-    while not os.path.lexists(folder) and folder != folder.parent:
-        folder = folder.parent
-    return folder
+def _check_access(folder: Path) -> Finding:
+    """Say who may read and who may change the data directory and its files."""
+    try:
+        modes = {path: path.stat().st_mode for path in (folder, *folder.iterdir())}
+    except OSError as error:
+        return good(ACCESS, f"nothing to look at: {folder}: {error.strerror}")
+    open_to_change = _those(modes, stat.S_IWGRP | stat.S_IWOTH)
+    if open_to_change:
+        return bad(ACCESS, f"others can change {_named(open_to_change)}: chmod go-w")
+    is_reachable = modes.pop(folder) & (stat.S_IXGRP | stat.S_IXOTH)
+    open_to_read = _those(modes, stat.S_IRGRP | stat.S_IROTH)
+    if is_reachable and open_to_read:
+        return good(ACCESS, f"others can read {_named(open_to_read)}; unless meant so: chmod go-r")
+    return good(ACCESS, "for the owner alone")
 
 
-def check_database(path: Path, keeping: Keeping) -> Finding:
+def _those(modes: dict[Path, int], bits: int) -> list[Path]:
+    return [path for path, mode in sorted(modes.items()) if mode & bits]
+
+
+def _named(paths: Iterable[Path]) -> str:
+    first, *others = paths
+    more = f" and {len(others)} files more" if others else ""
+    return f"{first}{more}"
+
+
+def _check_database(path: Path, keeping: Keeping) -> Finding:
     """Say whether a database is whole and of a schema this relay knows.
 
     Args:
@@ -100,7 +141,7 @@ def _check_content(path: Path, keeping: Keeping, note: Note, *, has_log: bool) -
     return good(path.name, f"whole; schema {schema}")
 
 
-def check_set_aside(path: Path) -> list[Finding]:
+def _check_set_aside(path: Path) -> list[Finding]:
     """Name what was set aside of a database, what was saved of it and what is lost."""
     if not path.parent.is_dir():
         return []
@@ -118,7 +159,7 @@ def _amounts(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{number:,} {name}" for name, number in numbers.items()) or "nothing"
 
 
-def check_sqlite() -> Finding:
+def _check_sqlite() -> Finding:
     """Say which SQLite is used, and what that means."""
     version = sqlite3.sqlite_version
     if sqlite3.sqlite_version_info >= SOUND_SINCE:
