@@ -38,7 +38,7 @@ def test_every_reason_of_death_is_explained() -> None:
         for name in ("amplitude/judgement.py", "delivery/trip.py")
         if (sources / name).exists()
     )
-    reasons = set(re.findall(r'(?:Dead|Split|Refused|Death)\(\s*(?:event, )?"(\w+)"', text))
+    reasons = set(re.findall(r'(?:Dead|Split|Refused|DeadLettered)\(\s*(?:event, )?"(\w+)"', text))
     reasons |= set(re.findall(r'"events_with_\w+": "(\w+)"', text))
     assert reasons
     for reason in reasons:

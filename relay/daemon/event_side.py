@@ -64,7 +64,7 @@ async def build_event_side(
     settings: Settings, outbox: Outbox, reserve: Reserve, outside: Outside
 ) -> EventSide:
     """Build the event direction of every configured app."""
-    states = await outbox.ledger.states()
+    states = await outbox.counters.states()
     deliveries, uploads = {}, {}
     for app, own in settings.apps.items():
         api = EventsApi(outside.session, upload_target(own, settings.delivery), outside.clock)
@@ -75,6 +75,6 @@ async def build_event_side(
         delivery = Delivery(
             setup, outbox.claims, api, outside.meter(app), outside.clock, outside.rng
         )
-        outbox.intakes.listen(setup.no, delivery.dispatcher.arrived)
+        outbox.writer.listen(setup.no, delivery.dispatcher.arrived)
         deliveries[app], uploads[app] = delivery, api
     return EventSide(outbox, reserve, deliveries, uploads)

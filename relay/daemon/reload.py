@@ -94,19 +94,19 @@ class Reloader:
 
 def adjust(running: Running, settings: Settings) -> None:
     """Let every part of a running daemon go on as the settings say; nothing here can fail."""
-    running.access.follow(settings, running.events.outbox.ledger)
+    running.access.follow(settings, running.events.outbox.counters)
     _adjust_events(running, settings)
     _adjust_cohorts(running, settings)
 
 
 def _adjust_events(running: Running, settings: Settings) -> None:
     events, limits = running.events, settings.outbox
-    running.admission.max_events = events.outbox.intakes.max_events = limits.max_events
+    running.admission.max_events = events.outbox.writer.max_events = limits.max_events
     events.reserve.min_free_bytes = limits.min_free_bytes
     for app, delivery in events.deliveries.items():
         api = events.uploads[app]
         api.target = upload_target(settings.apps[app], settings.delivery)
-        no = events.outbox.ledger.number(app)
+        no = events.outbox.counters.number(app)
         delivery.adjust(delivery_setup(app, no, settings.delivery, api.overhead_bytes))
 
 

@@ -178,11 +178,11 @@ class Daemon:
         heartbeat = self._heartbeat("admission")
         max_events = settings.outbox.max_events
         admission = AdmissionControl(
-            events.reserve, outbox.ledger, heartbeat, max_events=max_events
+            events.reserve, outbox.counters, heartbeat, max_events=max_events
         )
         health = Health(self.heartbeats, admission)
         access = Access({}, {}, Tokens([]), self._attempts)
-        access.follow(settings, outbox.ledger)
+        access.follow(settings, outbox.counters)
         running = Running(events, cohorts, admission, health, self._metrics, self._clock, access)
         public = public_door(settings, running, self._bodies)
         admin = admin_door(running, self._admin_bodies, self._admin_requests)

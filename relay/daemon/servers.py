@@ -72,7 +72,7 @@ class Running:
     def reception(self) -> EventIngest:
         """What takes the bodies of the events hook."""
         outbox = self.events.outbox
-        return EventIngest(outbox.intakes, outbox.messages, self.clock, self.cohorts.feed)
+        return EventIngest(outbox.writer, outbox.message_cache, self.clock, self.cohorts.feed)
 
 
 def public_door(settings: Settings, running: Running, bodies: BodyReader) -> PublicDoor:
@@ -83,7 +83,7 @@ def public_door(settings: Settings, running: Running, bodies: BodyReader) -> Pub
         "events": EventsWebhook(calls, running.reception),
         "cohorts": CohortsWebhook(calls, running.cohorts.reception),
     }
-    reception = UploadIngest(running.events.outbox.intakes, running.clock, running.cohorts.feed)
+    reception = UploadIngest(running.events.outbox.writer, running.clock, running.cohorts.feed)
     uploads = Uploads(access.projects, reception, running.admission, bodies, access.attempts)
     fixed = _health_routes(HealthAnswers(running.health)) | _upload_routes(uploads)
     return PublicDoor(settings.apps, app_hooks, fixed, bodies, running.metrics, running.clock)
@@ -109,7 +109,7 @@ def admin_door(
     """Return what answers at the admin door."""
     events, cohorts = running.events, running.cohorts
     status = Status(
-        events.outbox.ledger, events.deliveries, cohorts.segments, cohorts.pollers, running.clock
+        events.outbox.counters, events.deliveries, cohorts.segments, cohorts.pollers, running.clock
     )
     parts = AdminContext(
         outbox=events.outbox,

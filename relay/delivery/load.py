@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from relay.outbox.claims import Death, Waiting
+from relay.outbox.claims import DeadLettered, Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,6 @@ class Load:
         """Bytes of all bodies."""
         return sum(event.size_bytes for event in self.events)
 
-    def deaths(self, reason: str, detail: str) -> list[Death]:
+    def deaths(self, reason: str, detail: str) -> list[DeadLettered]:
         """Return the deaths of all its events."""
-        return [Death(self.tried(event), reason, detail) for event in self.events]
+        return [DeadLettered(self.tried(event), reason, detail) for event in self.events]

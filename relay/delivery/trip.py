@@ -35,7 +35,7 @@ from relay.delivery.refusals import Refusal
 from relay.delivery.witness import find_witness
 from relay.errors import StoreFull
 from relay.heartbeat import Heartbeat
-from relay.outbox.claims import Claim, Death, Settlement, Waiting
+from relay.outbox.claims import Claim, DeadLettered, Settlement, Waiting
 
 log = structlog.get_logger(__name__)
 
@@ -136,13 +136,13 @@ class Trip:
 
     async def _obey_settled(self, settled: Settled, load: Load) -> Sequence[Load]:
         delivered: list[Waiting] = []
-        dead: list[Death] = []
+        dead: list[DeadLettered] = []
         held: list[Waiting] = []
         for event, outcome in zip(load.events, settled.outcomes, strict=True):
             if isinstance(outcome, Delivered):
                 delivered.append(event)
             elif isinstance(outcome, Dead):
-                dead.append(Death(load.tried(event), outcome.reason, outcome.detail))
+                dead.append(DeadLettered(load.tried(event), outcome.reason, outcome.detail))
             elif isinstance(outcome, Hold):
                 held.append(load.tried(event))
                 self._rest(held[-1], outcome)
@@ -246,7 +246,9 @@ class Trip:
             if (event.first_tried_at or load.first_tried_at or oldest_at) < oldest_at
         ]
         detail = f"first tried more than {policy.max_age_ms // 1000} s ago"
-        await self._settle(Settlement(dead=[Death(event, "expired", detail) for event in expired]))
+        await self._settle(
+            Settlement(dead=[DeadLettered(event, "expired", detail) for event in expired])
+        )
         return load.without([event.seq for event in expired]) if expired else load
 
     async def _without_vanished(self, load: Load) -> Sequence[Load]:

@@ -28,7 +28,7 @@ class UserErasure:
         now_ms = self._clock.now_ms()
         await self._segments.forgetting.refuse(number, external_id, now_ms)
         await self._segments.forgetting.remove(number, external_id, now_ms)
-        in_outbox = self._outbox.ledger.number(app)
+        in_outbox = self._outbox.counters.number(app)
         for _ in range(MAX_SWEEPS):
-            if not await self._outbox.forgetting.remove(in_outbox, external_id):
+            if not await self._outbox.erasure.remove(in_outbox, external_id):
                 break

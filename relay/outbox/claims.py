@@ -45,7 +45,7 @@ class Waiting(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
+class DeadLettered:
     """Why an event became a dead letter.
 
     Attributes:
@@ -71,7 +71,7 @@ class Settlement:
     """
 
     delivered: Sequence[Waiting] = ()
-    dead: Sequence[Death] = ()
+    dead: Sequence[DeadLettered] = ()
     released: Sequence[Waiting] = ()
     vanished: Sequence[Waiting] = ()
 
@@ -113,13 +113,13 @@ class Claims:
     def __init__(
         self,
         database: Database,
-        ledger: AppCounters,
+        counters: AppCounters,
         timeline: SteadyTime,
         last_id: int,
         unpruned: Collection[int],
     ) -> None:
         self._database = database
-        self._ledger = ledger
+        self._counters = counters
         self.timeline = timeline
         self._ids = count(last_id + 1)
         self._unpruned = frozenset(unpruned)
@@ -195,7 +195,7 @@ class Claims:
                 _bury(raw, left.dead, self.timeline, now_ms)
             return len(left.delivered) + len(left.dead)
 
-        await self._database.submit(change, on_commit=self._ledger.settled).wait()
+        await self._database.submit(change, on_commit=self._counters.settled).wait()
 
 
 def _present(raw: sqlite3.Connection, settlement: Settlement) -> Settlement:
@@ -224,11 +224,11 @@ def _settle(raw: sqlite3.Connection, claim: Claim, settlement: Settlement) -> No
     if len(settlement.events) >= claim.left:
         raw.execute(SQL["close_claim"], {"id": claim.id})
     step = Counts(delivered=len(settlement.delivered), dead=len(settlement.dead))
-    step.move(raw, claim.app)
+    step.add(raw, claim.app)
 
 
 def _bury(
-    raw: sqlite3.Connection, deaths: Sequence[Death], timeline: SteadyTime, now_ms: int
+    raw: sqlite3.Connection, deaths: Sequence[DeadLettered], timeline: SteadyTime, now_ms: int
 ) -> None:
     """Move events to the dead letters, their keys to the remembered ones."""
     rows = _json(

@@ -177,7 +177,7 @@ class Inside:
     def source(self) -> Source:
         """The app as its hook sees it."""
         policy = MappingPolicy(APP_ID, parse_selection("all"), "seed", "device", "relay/test")
-        return Source(APP, self.outbox.ledger.number(APP), policy)
+        return Source(APP, self.outbox.counters.number(APP), policy)
 
 
 @asynccontextmanager
@@ -190,7 +190,7 @@ async def _inside(folder: Path) -> AsyncIterator[Inside]:
             outbox,
             table.store,
             feed,
-            EventIngest(outbox.intakes, outbox.messages, clock, feed),
+            EventIngest(outbox.writer, outbox.message_cache, clock, feed),
             UserErasure(outbox, table.store, clock),
         )
 

@@ -69,7 +69,7 @@ class AdminContext:
         number = None
         if app is not None:
             self.check(app)
-            number = self.outbox.ledger.number(app)
+            number = self.outbox.counters.number(app)
         return Selection(None if ids is None else tuple(ids), number, reason)
 
     def check(self, app: str) -> None:
