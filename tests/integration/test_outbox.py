@@ -148,11 +148,11 @@ async def test_the_bytes_and_ids_are_kept_as_they_came(tmp_path: Path) -> None:
 
 
 async def test_an_event_without_device_or_user_keeps_its_lane(tmp_path: Path) -> None:
-    """The lane is the device, or the user where there is none."""
+    """The ordering key is the device, or the user where there is none."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, mapped("a", device_id=None), mapped("b", user_id=None), mapped("c"))
-        lanes = [event.lane for event in await waiting(outbox)]
-        assert lanes == ["u:user-1", "d:device-1", "d:device-1"]
+        keys = [event.ordering_key for event in await waiting(outbox)]
+        assert keys == ["u:user-1", "d:device-1", "d:device-1"]
 
 
 async def test_apps_do_not_share_ids_or_counts(tmp_path: Path) -> None:

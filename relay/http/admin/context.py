@@ -8,7 +8,7 @@ from aiohttp import web
 from relay.clock import Clock
 from relay.cohorts.poller import Poller
 from relay.cohorts.webhook import CohortWebhook
-from relay.delivery.delivery import Delivery
+from relay.delivery.pool import SenderPool
 from relay.directory.erasure import UserErasure
 from relay.directory.importer import Importer
 from relay.directory.sync import DirectorySync
@@ -26,7 +26,7 @@ class AdminContext:
     """The running daemon, as far as an operator may reach it."""
 
     outbox: Outbox
-    deliveries: Mapping[str, Delivery]
+    deliveries: Mapping[str, SenderPool]
     status: Status
     reception: EventIngest
     sources: Mapping[str, Source]
@@ -40,7 +40,7 @@ class AdminContext:
     syncs: Mapping[str, DirectorySync]
     forgetter: UserErasure
 
-    def delivery(self, app: str) -> Delivery:
+    def delivery(self, app: str) -> SenderPool:
         """Return an app's delivery.
 
         Raises:

@@ -64,7 +64,7 @@ class Apps:
     async def _set_paused(self, app: str, *, paused: bool) -> Affected:
         delivery = self._parts.delivery(app)
         changed = await self._parts.outbox.counters.set_paused(app, paused=paused)
-        delivery.gate.set_paused(paused=paused)
+        delivery.breaker.set_paused(paused=paused)
         return Affected(affected=int(changed))
 
 
