@@ -4,8 +4,9 @@ from relay.cli.segment_reach import open_own_segments
 from relay.clock import SystemClock
 from relay.cohorts.webhook import CohortWebhook
 from relay.daemon.policies import event_sources, guard_policy
-from relay.http.admin.letters import answer_bodies, answer_dead_letter, cut_page
-from relay.http.admin.schemas import Choice, DeadLetterPage, Listing, QuarantinePage
+from relay.http.admin.dead_letters import answer_dead_letter
+from relay.http.admin.quarantine import answer_bodies
+from relay.http.admin.schemas import Choice, DeadLetterPage, Listing, QuarantinePage, cut_page
 from relay.ingest.events import EventIngest
 from relay.outbox.selection import Selection
 from relay.outbox.store import Outbox

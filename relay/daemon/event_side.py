@@ -9,8 +9,8 @@ import aiohttp
 from relay.amplitude.events_api import EventsApi
 from relay.clock import Clock
 from relay.daemon.policies import delivery_setup, upload_target
-from relay.delivery.delivery import Delivery
-from relay.delivery.line import DeliveryMeter
+from relay.delivery.policy import DeliveryMeter
+from relay.delivery.pool import SenderPool
 from relay.heartbeat import Heartbeat
 from relay.outbox.store import Outbox
 from relay.reserve import Reserve
@@ -30,7 +30,7 @@ class EventSide:
 
     outbox: Outbox
     reserve: Reserve
-    deliveries: Mapping[str, Delivery]
+    deliveries: Mapping[str, SenderPool]
     uploads: Mapping[str, EventsApi]
 
     @property
@@ -72,7 +72,7 @@ async def build_event_side(
         setup = delivery_setup(
             app, state.no, settings.delivery, overhead_bytes, is_paused=state.is_paused
         )
-        delivery = Delivery(
+        delivery = SenderPool(
             setup, outbox.claims, api, outside.meter(app), outside.clock, outside.rng
         )
         outbox.intakes.listen(setup.no, delivery.dispatcher.arrived)

@@ -13,10 +13,10 @@ from relay.clock import Clock
 from relay.cohorts.download import DownloadPolicy, Downloads
 from relay.cohorts.polled_app import PolledApp, PollPolicy
 from relay.cohorts.poller import Poller
-from relay.delivery.backoff import BackoffPolicy
 from relay.delivery.batching import BatchLimits
-from relay.delivery.delivery import DeliverySetup
-from relay.delivery.line import DeliveryPolicy
+from relay.delivery.circuit_breaker import BackoffPolicy
+from relay.delivery.policy import DeliveryPolicy
+from relay.delivery.pool import DeliverySetup
 from relay.directory.importer import Importer
 from relay.directory.sync import DirectorySync, SyncedApp, SyncPolicy
 from relay.events.mapping import MappingPolicy

@@ -107,7 +107,7 @@ def _adjust_events(running: Running, settings: Settings) -> None:
         api = events.uploads[app]
         api.target = upload_target(settings.apps[app], settings.delivery)
         no = events.outbox.ledger.number(app)
-        delivery.adjust(delivery_setup(app, no, settings.delivery, api.overhead_bytes))
+        delivery.configure(delivery_setup(app, no, settings.delivery, api.overhead_bytes))
 
 
 def _adjust_cohorts(running: Running, settings: Settings) -> None:

@@ -22,7 +22,7 @@ from relay.daemon.event_side import EventSide, Outside, build_event_side
 from relay.daemon.policies import app_rules, certificates, open_session
 from relay.daemon.reload import Reloader, Rereading
 from relay.daemon.servers import Access, Running, admin_door, public_door
-from relay.delivery.delivery import Delivery
+from relay.delivery.pool import SenderPool
 from relay.heartbeat import SLACK_S, Heartbeat
 from relay.http.auth import Tokens
 from relay.http.failed_auth import FailedAuthThrottle, slowness_for
@@ -207,7 +207,7 @@ class Daemon:
 
     async def _deliver(
         self,
-        deliveries: Mapping[str, Delivery],
+        deliveries: Mapping[str, SenderPool],
         public: PublicDoor,
         admin_port: int,
         admission: AdmissionControl,

@@ -8,7 +8,8 @@ from relay.clock import Clock
 from relay.daemon.cohort_side import CohortSide
 from relay.daemon.event_side import EventSide
 from relay.daemon.policies import event_sources, hooks, plain, upload_projects
-from relay.http.admin.app import AdminContext, admin_app
+from relay.http.admin.app import admin_app
+from relay.http.admin.context import AdminContext
 from relay.http.auth import Tokens
 from relay.http.failed_auth import FailedAuthThrottle
 from relay.http.health import HealthAnswers
@@ -111,7 +112,8 @@ def admin_door(
     status = Status(
         events.outbox.ledger, events.deliveries, cohorts.segments, cohorts.pollers, running.clock
     )
-    parts = AdminContext(
+    context = AdminContext(
+        apps=running.access.sources,
         outbox=events.outbox,
         deliveries=events.deliveries,
         status=status,
@@ -125,6 +127,6 @@ def admin_door(
         pollers=cohorts.pollers,
         imports=cohorts.imports,
         syncs=cohorts.syncs,
-        forgetter=cohorts.forgetter,
     )
-    return admin_app(parts, bodies, under_way, running.access.attempts, tokens=running.access.admin)
+    access = running.access
+    return admin_app(context, bodies, under_way, access.attempts, tokens=access.admin)

@@ -21,7 +21,7 @@ from relay.database.set_aside import find_set_aside
 from relay.database.tally import tally_path
 from relay.errors import SchemaTooNew, StoreDamaged
 from relay.outbox.batch import IngestBatch, QuarantinedBody
-from relay.outbox.claims import Death, Settlement
+from relay.outbox.claims import DeadLettered, Settlement
 from relay.outbox.counters import Counts
 from relay.outbox.selection import Selection
 from relay.outbox.spans import decode_spans
@@ -99,7 +99,7 @@ async def _live(outbox: Outbox, first: int, events: int) -> None:
         if place % 120:
             settlement = Settlement(
                 delivered=claim.events[:15],
-                dead=[Death(claim.events[15], "invalid_field", "time is wrong")],
+                dead=[DeadLettered(claim.events[15], "invalid_field", "time is wrong")],
                 released=[
                     event._replace(first_tried_at=START_MS, attempts=1)
                     for event in claim.events[16:]

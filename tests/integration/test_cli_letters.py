@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from relay.outbox.batch import IngestBatch, QuarantinedBody
-from relay.outbox.claims import Death, Settlement
+from relay.outbox.claims import DeadLettered, Settlement
 from relay.outbox.store import Outbox
 from tests.support.command_line import CommandLine, ended
 from tests.support.outboxes import append, mapped, running_outbox, waiting
@@ -33,7 +33,7 @@ async def bury(outbox: Outbox, *ids: str, reason: str, app: str = "shop") -> Non
     events = await waiting(outbox, app)
     claim = await outbox.claims.open(outbox.ledger.number(app), events, OLD_MS)
     tried = [event._replace(first_tried_at=OLD_MS, attempts=1) for event in events]
-    deaths = [Death(event, reason, f"400 {ESCAPE}[bold]refused") for event in tried]
+    deaths = [DeadLettered(event, reason, f"400 {ESCAPE}[bold]refused") for event in tried]
     await outbox.claims.settle(claim, Settlement(dead=deaths), OLD_MS)
 
 

@@ -17,11 +17,11 @@ from relay.events.catalog import parse_selection
 from relay.events.mapping import MappingPolicy
 from relay.events.records import MessageFields
 from relay.heartbeat import Heartbeat
-from relay.http.admin.letters import answer_bodies
+from relay.http.admin.quarantine import answer_bodies
 from relay.ingest.events import EventIngest, Source
 from relay.maintenance import MaintenancePolicy, OutboxMaintenance
 from relay.outbox.batch import DAY_MS, AppendResult, IngestBatch, QuarantinedBody, event_key
-from relay.outbox.claims import Claim, Death, Settlement
+from relay.outbox.claims import Claim, DeadLettered, Settlement
 from relay.outbox.counters import Counts
 from relay.outbox.quarantine import PAGE_BYTES, is_full
 from relay.outbox.retention import MESSAGE_DAYS, SEEN_DAYS
@@ -65,7 +65,7 @@ async def _deliver(outbox: Outbox, limit: int = 1_000_000) -> None:
 
 async def _kill(outbox: Outbox, reason: str = "rejected") -> None:
     claim = await _claim(outbox)
-    deaths = [Death(event, reason, "400 No") for event in claim.events]
+    deaths = [DeadLettered(event, reason, "400 No") for event in claim.events]
     await outbox.claims.settle(claim, Settlement(dead=deaths), START_MS)
 
 
@@ -148,11 +148,11 @@ async def test_the_bytes_and_ids_are_kept_as_they_came(tmp_path: Path) -> None:
 
 
 async def test_an_event_without_device_or_user_keeps_its_lane(tmp_path: Path) -> None:
-    """The lane is the device, or the user where there is none."""
+    """The ordering key is the device, or the user where there is none."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, mapped("a", device_id=None), mapped("b", user_id=None), mapped("c"))
-        lanes = [event.lane for event in await waiting(outbox)]
-        assert lanes == ["u:user-1", "d:device-1", "d:device-1"]
+        keys = [event.ordering_key for event in await waiting(outbox)]
+        assert keys == ["u:user-1", "d:device-1", "d:device-1"]
 
 
 async def test_apps_do_not_share_ids_or_counts(tmp_path: Path) -> None:
@@ -335,7 +335,9 @@ async def test_a_claim_stays_open_until_all_of_it_is_settled(tmp_path: Path) -> 
         claim.left -= 1
         assert _tables(tmp_path)["claims"] == 1
         tried = second._replace(first_tried_at=now_ms, attempts=1)
-        settlement = Settlement(dead=[Death(third, "invalid_field", "400 No")], released=[tried])
+        settlement = Settlement(
+            dead=[DeadLettered(third, "invalid_field", "400 No")], released=[tried]
+        )
         await outbox.claims.settle(claim, settlement, now_ms)
         assert _tables(tmp_path)["claims"] == 0
         assert census(tmp_path).dead == ["e3"]
@@ -426,7 +428,7 @@ async def test_a_dead_letter_tells_all_that_is_known(tmp_path: Path) -> None:
         await append(outbox, "e1")
         claim = await _claim(outbox)
         tried = claim.events[0]._replace(first_tried_at=START_MS + 5, attempts=3)
-        death = Death(tried, "invalid_field", "400 Words (time)")
+        death = DeadLettered(tried, "invalid_field", "400 Words (time)")
         await outbox.claims.settle(claim, Settlement(dead=[death]), START_MS + 9)
         (letter,) = await outbox.dead_letters.page(ALL, after=0, limit=10)
         assert (letter.app, letter.insert_id, letter.attempts) == (APP, "e1", 3)
@@ -461,7 +463,7 @@ async def test_a_retried_letter_is_pending_untried_and_last(tmp_path: Path) -> N
         await append(outbox, "e1", "e2")
         claim = await _claim(outbox, 1)
         tried = claim.events[0]._replace(first_tried_at=START_MS, attempts=4)
-        settlement = Settlement(dead=[Death(tried, "expired", "")])
+        settlement = Settlement(dead=[DeadLettered(tried, "expired", "")])
         await outbox.claims.settle(claim, settlement, START_MS)
         assert await outbox.dead_letters.retry(Selection(ids=(1,))) == 1
         events = await waiting(outbox)

@@ -12,7 +12,7 @@ import pytest
 from relay.amplitude.verdicts import UploadReply
 from relay.events.mapping import MappedEvent
 from relay.outbox.batch import IngestBatch, QuarantinedBody
-from relay.outbox.claims import Claim, Death, Settlement, Waiting
+from relay.outbox.claims import Claim, DeadLettered, Settlement, Waiting
 from relay.outbox.selection import Selection
 from relay.outbox.store import DATABASE_NAME, Outbox
 from tests.support.clocks import START_MS
@@ -92,7 +92,7 @@ async def test_dead_letters_turn_discarded(tmp_path: Path) -> None:
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, _of("a"), mapped("b", user_id="ben"))
         claim = await _claim(outbox)
-        deaths = [Death(event, "rejected", "400") for event in claim.events]
+        deaths = [DeadLettered(event, "rejected", "400") for event in claim.events]
         await outbox.claims.settle(claim, Settlement(dead=deaths), START_MS)
         assert await _forget(outbox) == 1
         assert census(tmp_path).dead == ["b"]
@@ -154,7 +154,7 @@ async def test_an_id_that_amplitude_refuses_is_found_in_the_properties(
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, _refused("dead", user))
         claim = await _claim(outbox)
-        deaths = [Death(event, "rejected", "400") for event in claim.events]
+        deaths = [DeadLettered(event, "rejected", "400") for event in claim.events]
         await outbox.claims.settle(claim, Settlement(dead=deaths), START_MS)
         await append(outbox, _refused("pending", user), _refused("other", f"{user}!"))
         assert await _forget(outbox, user) == 2
@@ -214,8 +214,8 @@ def _tried(events: Sequence[Waiting]) -> list[Waiting]:
     return [event._replace(first_tried_at=START_MS, attempts=1) for event in events]
 
 
-def _deaths(events: Sequence[Waiting]) -> list[Death]:
-    return [Death(event, "rejected", "400") for event in events]
+def _deaths(events: Sequence[Waiting]) -> list[DeadLettered]:
+    return [DeadLettered(event, "rejected", "400") for event in events]
 
 
 @pytest.mark.parametrize(

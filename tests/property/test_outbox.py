@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from relay.outbox.batch import DAY_MS, AppendResult
-from relay.outbox.claims import Claim, Death, Settlement, Waiting
+from relay.outbox.claims import Claim, DeadLettered, Settlement, Waiting
 from relay.outbox.selection import Selection
 from relay.outbox.spans import decode_spans, encode_spans
 from relay.outbox.store import Outbox
@@ -173,7 +173,7 @@ class OutboxMachine(RuleBasedStateMachine):
         ]
         settlement = Settlement(
             delivered=by.get("delivered", []),
-            dead=[Death(event, "rejected", "400 No") for event in by.get("dead", [])],
+            dead=[DeadLettered(event, "rejected", "400 No") for event in by.get("dead", [])],
             released=tried,
         )
         self._do(self.outbox.claims.settle(claim, settlement, START_MS))

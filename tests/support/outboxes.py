@@ -126,8 +126,8 @@ def pending_event(
     seq: int, device_id: str | None = "d", user_id: str | None = "u", size_bytes: int = 10
 ) -> Waiting:
     """Return a pending event as the outbox reads it."""
-    lane = f"u:{user_id}" if device_id is None else f"d:{device_id}"
-    return Waiting(seq, lane, device_id, user_id, size_bytes, accepted_at=START_MS)
+    ordering_key = f"u:{user_id}" if device_id is None else f"d:{device_id}"
+    return Waiting(seq, ordering_key, device_id, user_id, size_bytes, accepted_at=START_MS)
 
 
 @dataclass(frozen=True)
