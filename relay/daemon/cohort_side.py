@@ -94,7 +94,7 @@ def build_cohort_side(
     """
     clock, session = around.clock, around.session
     numbers = {app: outbox.counters.number(app) for app in settings.apps}
-    in_segments = {app: segments.catalog.number(app) for app in settings.apps}
+    in_segments = {app: segments.cohorts.number(app) for app in settings.apps}
     imports = Importer(segments, settings.data_dir, clock, around.check_room)
     heartbeat = around.heartbeat("segments housekeeping")
     return CohortSide(

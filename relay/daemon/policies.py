@@ -171,7 +171,7 @@ def pollers(
     polls = DownloadLog(segments.database)
     made = {}
     for name, app in settings.apps.items():
-        number = segments.catalog.number(name)
+        number = segments.cohorts.number(name)
         api = CohortsApi(session, cohorts_target(app), clock)
         downloads = Downloads(
             number,
@@ -183,7 +183,7 @@ def pollers(
         )
         polled = PolledApp(number, api, downloads)
         policy = poll_policy(name, app, settings)
-        made[name] = Poller(polled, segments.catalog, polls, policy, clock)
+        made[name] = Poller(polled, segments.cohorts, polls, policy, clock)
     return made
 
 
@@ -209,7 +209,7 @@ def directory_syncs(
     made = {}
     for name, app in settings.apps.items():
         api = ExportApi(session, export_target(app))
-        synced = SyncedApp(name, segments.catalog.number(name), api)
+        synced = SyncedApp(name, segments.cohorts.number(name), api)
         policy = sync_policy(name, app, settings)
         made[name] = DirectorySync(synced, imports, segments.directory, policy, clock)
     return made

@@ -88,7 +88,7 @@ class Reloader:
         """Let the segment table follow its rules, which stand in it."""
         rules = app_rules(change.settings)
         if rules != app_rules(self._settings):
-            catalog, clock = self._running.cohorts.segments.catalog, self._running.clock
+            catalog, clock = self._running.cohorts.segments.cohorts, self._running.clock
             await catalog.follow(rules, clock.now_ms())
 
 

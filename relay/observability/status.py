@@ -92,7 +92,7 @@ class Status:
 
     async def segments(self) -> dict[str, SegmentsStatus]:
         """Return how every configured app's segments stand."""
-        catalog, reading = self._segments.catalog, self._segments.reading
+        catalog, reading = self._segments.cohorts, self._segments.read_model
         return {
             app: SegmentsStatus(await reading.overview(app, catalog.number(app)), poller.status())
             for app, poller in self._pollers.items()

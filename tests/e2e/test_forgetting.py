@@ -184,7 +184,7 @@ class Inside:
 async def _inside(folder: Path) -> AsyncIterator[Inside]:
     clock = SystemClock()
     async with running_outbox(folder, (APP,)) as outbox, open_table(folder) as table:
-        numbers = {APP: table.store.catalog.number(APP)}
+        numbers = {APP: table.store.cohorts.number(APP)}
         feed = Observer(table.store.directory, table.store.forgotten, numbers, clock)
         yield Inside(
             outbox,

@@ -88,7 +88,7 @@ class SegmentsContext(AppsContext):
             NotFound: If there is no such app.
         """
         self.check(app)
-        return self.segments.catalog.number(app)
+        return self.segments.cohorts.number(app)
 
 
 @dataclass(frozen=True, kw_only=True)
