@@ -10,6 +10,7 @@ import anyio
 
 from relay.database.database import Database, open_database
 from relay.database.mending import distrust, mend
+from relay.database.stream import RowStreams
 from relay.database.tally import Tally, tally_path
 from relay.heartbeat import Heartbeat
 from relay.segments.cohorts import AppRules, Cohorts
@@ -101,6 +102,6 @@ async def _assemble(
         review=Review(database),
         forgotten=forgotten,
         erasure=Erasure(database, forgotten),
-        read_model=ReadModel(database, path),
+        read_model=ReadModel(database, RowStreams(path)),
         retention=Retention(database),
     )
