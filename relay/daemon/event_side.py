@@ -10,8 +10,8 @@ from relay.amplitude.events_api import EventsApi
 from relay.clock import Clock
 from relay.daemon.policies import delivery_setup, upload_target
 from relay.database.ballast import BallastFile
-from relay.delivery.delivery import Delivery
-from relay.delivery.line import DeliveryMeter
+from relay.delivery.policy import DeliveryMeter
+from relay.delivery.pool import SenderPool
 from relay.heartbeat import Heartbeat
 from relay.outbox.store import Outbox
 from relay.settings import Settings
@@ -30,7 +30,7 @@ class EventSide:
 
     outbox: Outbox
     ballast: BallastFile
-    deliveries: Mapping[str, Delivery]
+    deliveries: Mapping[str, SenderPool]
     uploads: Mapping[str, EventsApi]
 
     @property
@@ -64,7 +64,7 @@ async def build_event_side(
     settings: Settings, outbox: Outbox, ballast: BallastFile, outside: Outside
 ) -> EventSide:
     """Build the event direction of every configured app."""
-    states = await outbox.ledger.states()
+    states = await outbox.counters.states()
     deliveries, uploads = {}, {}
     for app, own in settings.apps.items():
         api = EventsApi(outside.session, upload_target(own, settings.delivery), outside.clock)
@@ -72,9 +72,9 @@ async def build_event_side(
         setup = delivery_setup(
             app, state.no, settings.delivery, overhead_bytes, is_paused=state.is_paused
         )
-        delivery = Delivery(
+        delivery = SenderPool(
             setup, outbox.claims, api, outside.meter(app), outside.clock, outside.rng
         )
-        outbox.intakes.listen(setup.no, delivery.dispatcher.arrived)
+        outbox.writer.listen(setup.no, delivery.dispatcher.arrived)
         deliveries[app], uploads[app] = delivery, api
     return EventSide(outbox, ballast, deliveries, uploads)

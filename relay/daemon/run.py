@@ -23,7 +23,7 @@ from relay.daemon.policies import app_rules, certificates, open_session
 from relay.daemon.reload import Reloader, Rereading
 from relay.daemon.servers import Access, Running, admin_door, public_door
 from relay.database.ballast import BallastFile
-from relay.delivery.delivery import Delivery
+from relay.delivery.pool import SenderPool
 from relay.heartbeat import SLACK_S, Heartbeat
 from relay.http.auth import Tokens
 from relay.http.failed_auth import FailedAuthThrottle, slowness_for
@@ -178,11 +178,11 @@ class Daemon:
         heartbeat = self._heartbeat("admission")
         max_events = settings.outbox.max_events
         admission = AdmissionControl(
-            events.ballast, outbox.ledger, heartbeat, max_events=max_events
+            events.ballast, outbox.counters, heartbeat, max_events=max_events
         )
         health = Health(self.heartbeats, admission)
         access = Access({}, {}, Tokens([]), self._attempts)
-        access.follow(settings, outbox.ledger)
+        access.follow(settings, outbox.counters)
         running = Running(events, cohorts, admission, health, self._metrics, self._clock, access)
         public = public_door(settings, running, self._bodies)
         admin = admin_door(running, self._admin_bodies, self._admin_requests)
@@ -207,7 +207,7 @@ class Daemon:
 
     async def _deliver(
         self,
-        deliveries: Mapping[str, Delivery],
+        deliveries: Mapping[str, SenderPool],
         public: PublicDoor,
         admin_port: int,
         admission: AdmissionControl,

@@ -16,7 +16,7 @@ LOOK_S = 0.5
 """Pause between two looks at the free space."""
 
 
-class Closed(StrEnum):
+class RejectReason(StrEnum):
     """Why nothing new is taken."""
 
     STOPPING = "stopping"
@@ -33,28 +33,28 @@ class AdmissionControl:
     """
 
     def __init__(
-        self, ballast: BallastFile, ledger: AppCounters, heartbeat: Heartbeat, *, max_events: int
+        self, ballast: BallastFile, counters: AppCounters, heartbeat: Heartbeat, *, max_events: int
     ) -> None:
         self._ballast = ballast
-        self._ledger = ledger
+        self._counters = counters
         self._heartbeat = heartbeat
         self.max_events = max_events
         self.is_stopping = False
 
     @property
-    def refusal(self) -> Closed | None:
+    def unavailable_reason(self) -> RejectReason | None:
         """Why nothing at all is taken now, not even what only is to be counted."""
         if self.is_stopping:
-            return Closed.STOPPING
-        return Closed.DISK_FULL if self._ballast.is_short else None
+            return RejectReason.STOPPING
+        return RejectReason.DISK_FULL if self._ballast.is_short else None
 
     @property
-    def closed(self) -> Closed | None:
+    def reject_reason(self) -> RejectReason | None:
         """Why no new event is taken now; None if they are."""
-        if refusal := self.refusal:
-            return refusal
-        if self._ledger.pending >= self.max_events:
-            return Closed.OUTBOX_FULL
+        if reason := self.unavailable_reason:
+            return reason
+        if self._counters.pending >= self.max_events:
+            return RejectReason.OUTBOX_FULL
         return None
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:

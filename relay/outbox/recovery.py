@@ -18,7 +18,7 @@ from relay.database.queries import load_queries
 from relay.database.recovery.check import RecoverySpec
 from relay.database.recovery.records import Value
 from relay.database.recovery.salvage import Row, Salvage, raise_sequence
-from relay.outbox.batch import keys_of
+from relay.outbox.batch import dedup_keys
 from relay.outbox.sql import MIGRATIONS
 
 _SQL: Final = load_queries(files("relay.outbox").joinpath("recovery.sql"))
@@ -78,7 +78,7 @@ def _fits(app: Value, key: Value, body: Value) -> bool:
     if not isinstance(app, int) or not isinstance(body, bytes):
         return False
     try:
-        return key in keys_of(app, orjson.loads(body))
+        return key in dedup_keys(app, orjson.loads(body))
     except (ValueError, KeyError, TypeError, AttributeError):
         return False
 

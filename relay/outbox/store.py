@@ -41,25 +41,25 @@ class Outbox:
 
     Attributes:
         database: The engine; its `run` commits what the parts write.
-        ledger: Apps, counts and pauses.
-        intakes: The way in.
+        counters: Apps, counts and pauses.
+        writer: The way in.
         claims: The way out.
         dead_letters: Events Amplitude will never take.
         quarantine: Bodies not understood.
-        messages: What messages said.
+        message_cache: What messages said.
         retention: What is removed in time.
-        forgetting: What is removed because a user is.
+        erasure: What is removed because a user is.
     """
 
     database: Database
-    ledger: AppCounters
-    intakes: OutboxWriter
+    counters: AppCounters
+    writer: OutboxWriter
     claims: Claims
     dead_letters: DeadLetters
     quarantine: Quarantine
-    messages: MessageCache
+    message_cache: MessageCache
     retention: Retention
-    forgetting: OutboxErasure
+    erasure: OutboxErasure
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,21 +156,21 @@ async def _assemble(
 ) -> Outbox:
     found = await database.write(_recover)
     timeline = await SteadyTime.load(database, clock)
-    ledger = await AppCounters.load(database, apps)
+    counters = await AppCounters.load(database, apps)
     seqs = count(found.last_seq + 1)
-    claims = Claims(database, ledger, timeline, found.last_claim, found.unpruned)
-    dead_letters = DeadLetters(database, ledger, seqs)
-    quarantine = Quarantine(database, ledger)
+    claims = Claims(database, counters, timeline, found.last_claim, found.unpruned)
+    dead_letters = DeadLetters(database, counters, seqs)
+    quarantine = Quarantine(database, counters)
     return Outbox(
         database=database,
-        ledger=ledger,
-        intakes=OutboxWriter(database, ledger, found.keys, seqs, max_events),
+        counters=counters,
+        writer=OutboxWriter(database, counters, found.keys, seqs, max_events),
         claims=claims,
         dead_letters=dead_letters,
         quarantine=quarantine,
-        messages=MessageCache(database),
+        message_cache=MessageCache(database),
         retention=Retention(database, found.keys, timeline),
-        forgetting=OutboxErasure(database, ledger, claims, dead_letters, quarantine),
+        erasure=OutboxErasure(database, counters, claims, dead_letters, quarantine),
     )
 
 

@@ -9,7 +9,7 @@ from relay.database.database import Database
 from relay.database.pending_write import PendingWrite
 from relay.errors import StoreFull
 from relay.outbox.append import AppendTransaction
-from relay.outbox.batch import AppendResult, DedupIndex, IngestBatch, event_key
+from relay.outbox.batch import AppendResult, DedupIndex, IngestBatch, dedup_key
 from relay.outbox.counters import AppCounters
 from relay.outbox.sql import SQL
 
@@ -29,13 +29,13 @@ class OutboxWriter:
     def __init__(
         self,
         database: Database,
-        ledger: AppCounters,
+        counters: AppCounters,
         keys: DedupIndex,
         seqs: "count[int]",
         max_events: int,
     ) -> None:
         self._database = database
-        self._ledger = ledger
+        self._counters = counters
         self._keys = keys
         self._seqs = seqs
         self.max_events = max_events
@@ -56,7 +56,7 @@ class OutboxWriter:
         events, size_bytes = len(intake.events), intake.size_bytes()
         if self.waiting_bytes and self.waiting_bytes + size_bytes > MAX_WAITING_BYTES:
             raise StoreFull("too much waits for the disk")
-        if events and self._ledger.pending + self.waiting_events + events > self.max_events:
+        if events and self._counters.pending + self.waiting_events + events > self.max_events:
             await self._refuse_new_events(intake)
         if self._open is None or self._pending is None or self._pending.is_started:
             self._open = AppendTransaction(self._keys, self._seqs)
@@ -80,7 +80,7 @@ class OutboxWriter:
 
     async def _refuse_new_events(self, intake: IngestBatch) -> None:
         """Raise unless the outbox has room for those events of a body that are new."""
-        keys = {event_key(intake.app, event.insert_id, event.scope) for event in intake.events}
+        keys = {dedup_key(intake.app, event.insert_id, event.scope) for event in intake.events}
         unknown = [key for key in keys if key not in self._keys.days]
 
         def count(raw: sqlite3.Connection) -> int:
@@ -89,7 +89,7 @@ class OutboxWriter:
             )
 
         new = await self._database.read(count)
-        if new and self._ledger.pending + self.waiting_events + new > self.max_events:
+        if new and self._counters.pending + self.waiting_events + new > self.max_events:
             raise StoreFull(f"the outbox holds its {self.max_events} events")
 
     def _committed(self, append: AppendTransaction, taken: Sequence[AppendResult]) -> None:
@@ -98,7 +98,7 @@ class OutboxWriter:
             self._open = self._pending = None  # its bodies need not stay until the next ones come
         self._keys.days.update(append.fresh)
         self._keys.last_seq = max(self._keys.last_seq, append.last_seq)
-        self._ledger.pending += sum(answer.accepted for answer in taken)
+        self._counters.pending += sum(answer.accepted for answer in taken)
         for app, events in append.accepted.items():
             if events and app in self._listeners:
                 self._listeners[app](events)

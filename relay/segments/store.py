@@ -31,22 +31,22 @@ class Segments:
 
     Attributes:
         database: The engine; its `run` commits what the parts write.
-        catalog: Apps and cohorts.
+        cohorts: Apps and cohorts.
         directory: Whom OneSignal knows.
-        decisions: What a person decides.
+        review: What a person decides.
         forgotten: Who is not to be known again.
-        forgetting: How somebody becomes so.
-        reading: What is read.
+        erasure: How somebody becomes so.
+        read_model: What is read.
         retention: What is removed in time.
     """
 
     database: Database
-    catalog: Cohorts
+    cohorts: Cohorts
     directory: Directory
-    decisions: Review
+    review: Review
     forgotten: Forgotten
-    forgetting: Erasure
-    reading: ReadModel
+    erasure: Erasure
+    read_model: ReadModel
     retention: Retention
 
 
@@ -96,11 +96,11 @@ async def _assemble(
     forgotten = await Forgotten.load(database)
     return Segments(
         database=database,
-        catalog=await Cohorts.load(database, apps, now_ms),
+        cohorts=await Cohorts.load(database, apps, now_ms),
         directory=Directory(database, forgotten),
-        decisions=Review(database),
+        review=Review(database),
         forgotten=forgotten,
-        forgetting=Erasure(database, forgotten),
-        reading=ReadModel(database, path),
+        erasure=Erasure(database, forgotten),
+        read_model=ReadModel(database, path),
         retention=Retention(database),
     )

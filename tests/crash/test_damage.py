@@ -21,7 +21,7 @@ from relay.database.recovery import check
 from relay.database.recovery.archive import find_archived
 from relay.errors import SchemaTooNew, StoreDamaged
 from relay.outbox.batch import IngestBatch, QuarantinedBody
-from relay.outbox.claims import Death, Settlement
+from relay.outbox.claims import DeadLettered, Settlement
 from relay.outbox.counters import Counts
 from relay.outbox.selection import Selection
 from relay.outbox.spans import decode_spans
@@ -79,7 +79,7 @@ def copy_outbox(folder: Path, target: Path) -> Path:
 
 async def _live(outbox: Outbox, first: int, events: int) -> None:
     """Take events in; deliver some, bury some, leave some in hand, send some back."""
-    number = outbox.ledger.number(APP)
+    number = outbox.counters.number(APP)
     for start in range(first, first + events, GROUP_EVENTS):
         group = [
             mapped(
@@ -90,7 +90,7 @@ async def _live(outbox: Outbox, first: int, events: int) -> None:
         ]
         body = QuarantinedBody("events", "not_json", "it is not JSON", b"{" * 300)
         message = (f"message-{start}", b'{"Message Name":"offer"}')
-        await outbox.intakes.append(
+        await outbox.writer.append(
             IngestBatch(number, START_MS, group, quarantined=[body], messages=[message], filtered=2)
         )
     in_line = [event for event in await waiting(outbox) if event.seq > first]
@@ -99,7 +99,7 @@ async def _live(outbox: Outbox, first: int, events: int) -> None:
         if place % 120:
             settlement = Settlement(
                 delivered=claim.events[:15],
-                dead=[Death(claim.events[15], "invalid_field", "time is wrong")],
+                dead=[DeadLettered(claim.events[15], "invalid_field", "time is wrong")],
                 released=[
                     event._replace(first_tried_at=START_MS, attempts=1)
                     for event in claim.events[16:]

@@ -67,7 +67,7 @@ async def _live(table: SegmentTable, stock: Stock, at: int) -> Stock:
     """Bring some revisions of some cohorts about."""
     for number in range(COHORTS):
         ids = [f"user-{n}" for n in range(number, USERS, number + 1)]
-        ids = table.store.forgotten.without(table.store.catalog.number(APP), ids)
+        ids = table.store.forgotten.without(table.store.cohorts.number(APP), ids)
         ids += [f"stranger-{n}" for n in range(100)]
         for place, list_ in enumerate((ids, [*ids[3:], "NA"])):
             await table.poll(list_, cohort_id=f"c{number}", at=at + place)
@@ -120,7 +120,7 @@ async def _crashed(folder: Path) -> Stock:
 async def _look(stock: Stock, folder: Path) -> None:
     """Open a damaged table as the daemon does, and hold it against what it was."""
     async with open_table(folder) as table:
-        number = table.store.catalog.number(APP)
+        number = table.store.cohorts.number(APP)
         assert all((number, user) in table.store.forgotten for user in FORGOTTEN)
         after = _read(folder)
     assert after.last_change >= stock.last_change

@@ -19,7 +19,7 @@ from aiohttp import ClientSession
 
 from relay.database.ballast import BallastFile
 from relay.heartbeat import Heartbeat
-from relay.outbox.batch import event_key
+from relay.outbox.batch import dedup_key
 from relay.outbox.store import DATABASE_NAME, lock_folder, open_outbox
 from relay.sandbox.amplitude import AmplitudeStandIn
 from relay.sandbox.amplitude import running as running_amplitude
@@ -217,7 +217,7 @@ async def _wrongs(folder: Path, story: Story, promised: Promised) -> list[str]:
         async with open_outbox(
             folder, [APP], max_events=1 << 30, heartbeat=heartbeat, make_room=ballast.make_room
         ) as outbox:
-            counts = (await outbox.ledger.states())[APP].counts
+            counts = (await outbox.counters.states())[APP].counts
         rules = {APP: AppRules(takes_all=True, segment_limit=None)}
         async with open_segments(folder, rules, now_ms=START_MS, heartbeat=heartbeat):
             pass
@@ -246,7 +246,7 @@ def _recognised(folder: Path, names: Collection[str]) -> set[str]:
     with closing(sqlite3.connect(folder / DATABASE_NAME)) as raw:
         seen = {key for (key,) in raw.execute("SELECT key FROM seen")}
         (no,) = raw.execute("SELECT no FROM apps WHERE app = ?", (APP,)).fetchone()
-    return {name for name in names if event_key(no, name) in seen}
+    return {name for name in names if dedup_key(no, name) in seen}
 
 
 def _torn_segments(folder: Path, promised: Promised) -> list[str]:

@@ -17,7 +17,7 @@ async def test_a_silent_loop_is_told_until_it_beats_again(tmp_path: Path) -> Non
     async with running_outbox(tmp_path) as outbox:
         heartbeat = Heartbeat(clock)
         admission = AdmissionControl(
-            BallastFile(tmp_path, 0), outbox.ledger, Heartbeat(clock), max_events=1
+            BallastFile(tmp_path, 0), outbox.counters, Heartbeat(clock), max_events=1
         )
         health = Health({"sender": heartbeat}, admission)
         heartbeat.beat(30)
@@ -39,8 +39,8 @@ async def test_what_closes_the_intake_is_named_and_no_loop_is_blamed(tmp_path: P
             outbox.database, [AppState(1, "shop", is_paused=False, counts=Counts(accepted=5))]
         )
         for ballast, ledger, is_stopping, word in (
-            (BallastFile(tmp_path, 0), outbox.ledger, True, "stopping"),
-            (BallastFile(tmp_path, 1 << 62), outbox.ledger, False, "disk_full"),
+            (BallastFile(tmp_path, 0), outbox.counters, True, "stopping"),
+            (BallastFile(tmp_path, 1 << 62), outbox.counters, False, "disk_full"),
             (BallastFile(tmp_path, 0), full, False, "outbox_full"),
         ):
             ballast.look()

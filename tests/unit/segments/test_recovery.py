@@ -61,7 +61,7 @@ async def test_who_is_forgotten_is_noted_and_comes_back_with_the_salt(tmp_path: 
     database = await _made(tmp_path)
     database.write_bytes(b"")
     async with open_table(tmp_path) as table:
-        number = table.store.catalog.number("shop")
+        number = table.store.cohorts.number("shop")
         assert (number, "user-2") in table.store.forgotten
         assert (number, "user-1") not in table.store.forgotten
     assert table.look("SELECT count(*) FROM forgotten") == [(1,)]

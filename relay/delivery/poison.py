@@ -7,8 +7,12 @@ kept, and a row of lone refusals with nothing taken between halts the app: nothi
 door that is shut.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
+
+from relay.delivery.batching import Batch
+from relay.outbox.claims import Waiting
 
 MAX_ALONE = 5
 """Lone events refused in a row, with nothing taken between, that make the door suspect."""
@@ -25,7 +29,7 @@ class Refusal(Enum):
     DOOR_IN_DOUBT = auto()
 
 
-class Refusals:
+class PoisonDetector:
     """The recent refusals of one app, over all of its senders.
 
     Attributes:
@@ -76,3 +80,29 @@ class Refusals:
         if len(self._suspects) > MAX_SUSPECTS:
             self._suspects.popitem(last=False)
         return Refusal.DOOR_IN_DOUBT if is_in_doubt else Refusal.WAITS
+
+
+MAX_WITNESSES = 3
+"""Heard before the door is taken for shut."""
+
+
+def find_witness(loads: Sequence[Batch], heard: int) -> Waiting | None:
+    """Return an event that may go first, None if there is none or enough were heard.
+
+    The first is from the far end, where what is refused at the near one ends most likely.
+
+    Args:
+        loads: What is left of a claim.
+        heard: Witnesses heard before.
+    """
+    if heard >= MAX_WITNESSES:
+        return None
+    events = [event for load in loads if not load.is_suspect for event in load.events]
+    crowded = _shared_lanes(event for load in loads for event in load.events)
+    free = [event for event in events if event.ordering_key not in crowded]
+    return free[(len(free) - 1) // (heard + 1)] if free else None
+
+
+def _shared_lanes(events: Iterable[Waiting]) -> set[str]:
+    counts = Counter(event.ordering_key for event in events)
+    return {lane for lane, count in counts.items() if count > 1}

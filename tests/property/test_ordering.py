@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from relay.delivery.batching import BatchLimits
-from relay.delivery.window import Window, holds_of
+from relay.delivery.ordering import OrderedScheduler, hold_names
 from relay.outbox.claims import Waiting
 from tests.support.outboxes import pending_event
 
@@ -17,17 +17,17 @@ USERS = st.sampled_from(["u1", "u2"])
 
 @dataclass
 class _Claim:
-    """Events a sender has in hand, in order."""
+    """Events a sender has in flight, in order."""
 
     events: list[Waiting]
 
 
-class WindowMachine(RuleBasedStateMachine):
-    """Model: every event is unread, waiting, in hand or gone; each lane is a queue."""
+class OrderingMachine(RuleBasedStateMachine):
+    """Model: every event is unread, waiting, in flight or gone; each key is a queue."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.window = Window()
+        self.scheduler = OrderedScheduler()
         self.now_s = 100.0
         self.disk: dict[int, Waiting] = {}
         self.unread: list[int] = []
@@ -37,21 +37,21 @@ class WindowMachine(RuleBasedStateMachine):
 
     # What the model knows.
 
-    def _in_hand(self) -> list[Waiting]:
+    def _in_flight(self) -> list[Waiting]:
         return [event for claim in self.claims for event in claim.events]
 
     def _is_held(self, event: Waiting) -> bool:
-        return any(self.held_until_s.get(name, 0.0) > self.now_s for name in holds_of(event))
+        return any(self.held_until_s.get(name, 0.0) > self.now_s for name in hold_names(event))
 
-    def _lane(self, lane: str) -> list[int]:
-        return sorted(seq for seq in self.waiting if self.disk[seq].lane == lane)
+    def _of_key(self, key: str) -> list[int]:
+        return sorted(seq for seq in self.waiting if self.disk[seq].ordering_key == key)
 
     def _may_go(self) -> list[int]:
         """Return what one take could hold if there were no limit and all was read."""
-        busy = {event.lane for event in self._in_hand()}
+        busy = {event.ordering_key for event in self._in_flight()}
         free = []
-        for lane in {self.disk[seq].lane for seq in self.waiting} - busy:
-            for seq in self._lane(lane):
+        for key in {self.disk[seq].ordering_key for seq in self.waiting} - busy:
+            for seq in self._of_key(key):
                 if self._is_held(self.disk[seq]):
                     break
                 free.append(seq)
@@ -70,28 +70,30 @@ class WindowMachine(RuleBasedStateMachine):
     def read(self, limit: int) -> None:
         """The dispatcher reads on."""
         page, self.unread = self.unread[:limit], self.unread[limit:]
-        self.window.add([self.disk[seq] for seq in page], page[-1] if page else self.window.cursor)
+        self.scheduler.add(
+            [self.disk[seq] for seq in page], page[-1] if page else self.scheduler.cursor
+        )
         self.waiting.update(page)
 
     @rule(limit=st.integers(1, 4), is_vanished=st.booleans())
-    def revive(self, limit: int, *, is_vanished: bool) -> None:
-        """The dispatcher reads parked events back; one may have left the disk."""
-        seqs = self.window.revive(limit)
+    def resume(self, limit: int, *, is_vanished: bool) -> None:
+        """The dispatcher reads deferred events back; one may have left the disk."""
+        seqs = self.scheduler.resume(limit)
         assert len(seqs) <= limit
         assert set(seqs) <= self.waiting
         if is_vanished and seqs:
             self.waiting.remove(seqs.pop())
-        self.window.add_revived([self.disk[seq] for seq in seqs])
+        self.scheduler.add_resumed([self.disk[seq] for seq in seqs])
 
     @rule(events=st.integers(1, 6), size=st.integers(10, 120), is_patient=st.booleans())
     def take(self, events: int, size: int, *, is_patient: bool) -> None:
         """A sender takes what may go, or looks at it and waits for company."""
         limits = BatchLimits(events, size, overhead_bytes=5)
-        taken = self.window.choose(limits, self.now_s)
+        taken = self.scheduler.choose(limits, self.now_s)
         self._check(taken, limits)
         if is_patient:
             return
-        self.window.take(taken)
+        self.scheduler.start(taken)
         self.waiting.difference_update(event.seq for event in taken)
         if taken:
             self.claims.append(_Claim(taken))
@@ -102,9 +104,9 @@ class WindowMachine(RuleBasedStateMachine):
         assert seqs == sorted(set(seqs))
         assert set(seqs) <= set(self._may_go())
         assert len(taken) <= 1 or limits.admits(len(taken), sum(e.size_bytes for e in taken))
-        for lane in {event.lane for event in taken}:
-            mine = [event.seq for event in taken if event.lane == lane]
-            assert mine == self._lane(lane)[: len(mine)]
+        for key in {event.ordering_key for event in taken}:
+            mine = [event.seq for event in taken if event.ordering_key == key]
+            assert mine == self._of_key(key)[: len(mine)]
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
@@ -112,7 +114,7 @@ class WindowMachine(RuleBasedStateMachine):
         """Some events of a claim are settled."""
         claim = data.draw(st.sampled_from(self.claims))
         gone = data.draw(st.lists(st.sampled_from(claim.events), unique=True, min_size=1))
-        self.window.release(gone)
+        self.scheduler.release(gone)
         self._drop(claim, gone)
 
     @precondition(lambda self: self.claims)
@@ -120,22 +122,22 @@ class WindowMachine(RuleBasedStateMachine):
     def give_back(self, data: st.DataObject) -> None:
         """A claim could not be recorded: all of it waits again."""
         claim = data.draw(st.sampled_from(self.claims))
-        self.window.put_back(claim.events)
-        self.window.release(claim.events)
+        self.scheduler.defer(claim.events)
+        self.scheduler.release(claim.events)
         self.waiting.update(event.seq for event in claim.events)
         self.claims.remove(claim)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), wait_s=st.integers(1, 5), is_user=st.booleans())
     def rest(self, data: st.DataObject, wait_s: int, *, is_user: bool) -> None:
-        """Amplitude throttles the device or the user of an event in hand."""
+        """Amplitude throttles the device or the user of an event in flight."""
         claim = data.draw(st.sampled_from(self.claims))
         event = data.draw(st.sampled_from(claim.events))
-        device, user = holds_of(event)
+        device, user = hold_names(event)
         name = user if is_user or event.device_id is None else device
-        self.window.put_back([event])
-        self.window.hold([name], [event.lane], self.now_s + wait_s)
-        self.window.release([event])
+        self.scheduler.defer([event])
+        self.scheduler.hold([name], [event.ordering_key], self.now_s + wait_s)
+        self.scheduler.release([event])
         self.held_until_s[name] = max(self.held_until_s.get(name, 0.0), self.now_s + wait_s)
         self.waiting.add(event.seq)
         self._drop(claim, [event])
@@ -144,7 +146,7 @@ class WindowMachine(RuleBasedStateMachine):
     def pass_time(self, seconds: float) -> None:
         """Holds run out."""
         self.now_s += seconds
-        self.window.expire_holds(self.now_s)
+        self.scheduler.expire_holds(self.now_s)
 
     def _drop(self, claim: _Claim, events: list[Waiting]) -> None:
         claim.events = [event for event in claim.events if event not in events]
@@ -155,36 +157,36 @@ class WindowMachine(RuleBasedStateMachine):
 
     @invariant()
     def knows_the_oldest(self) -> None:
-        """The window knows its oldest event, so it has lost none and invented none."""
-        assert self.window.first_seq == min(self.waiting, default=None)
+        """The scheduler knows its oldest event, so it has lost none and invented none."""
+        assert self.scheduler.first_seq == min(self.waiting, default=None)
 
     @invariant()
     def knows_the_next_expiry(self) -> None:
         """Whoever waits looks again no later than the next hold ends."""
         running = [until_s for until_s in self.held_until_s.values() if until_s > self.now_s]
-        look_s = self.window.next_expiry_s
+        look_s = self.scheduler.next_expiry_s
         assert not running or (look_s is not None and look_s <= min(running))
 
     def teardown(self) -> None:
-        """Everything that waits goes in the end, in order within its lane."""
+        """Everything that waits goes in the end, in order within its key."""
         for claim in list(self.claims):
-            self.window.release(claim.events)
+            self.scheduler.release(claim.events)
         self.claims.clear()
         self.now_s += 1000
-        self.window.expire_holds(self.now_s)
+        self.scheduler.expire_holds(self.now_s)
         limits = BatchLimits(3, 1000, overhead_bytes=5)
         left = len(self.waiting) + len(self.unread)
         for _ in range(3 * left + 3):
-            while seqs := self.window.revive(2):
-                self.window.add_revived([self.disk[seq] for seq in seqs])
+            while seqs := self.scheduler.resume(2):
+                self.scheduler.add_resumed([self.disk[seq] for seq in seqs])
             self.read(2)
             self.take(3, 1000, is_patient=False)
             for claim in list(self.claims):
-                self.window.release(claim.events)
+                self.scheduler.release(claim.events)
             self.claims.clear()
         assert not self.waiting
-        assert not self.window.choose(limits, self.now_s)
+        assert not self.scheduler.choose(limits, self.now_s)
 
 
-TestWindow = WindowMachine.TestCase
-TestWindow.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestOrdering = OrderingMachine.TestCase
+TestOrdering.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

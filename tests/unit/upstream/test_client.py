@@ -3,7 +3,7 @@
 import pytest
 from yarl import URL
 
-from relay.upstream.client import CUT, MAX_WORDS, parse_link, words
+from relay.upstream.client import MAX_QUOTED, REDACTED, log_safe, parse_link
 
 BASE = URL("https://amplitude.com/api/5/cohorts/request/r1/file")
 
@@ -45,11 +45,11 @@ def test_without_encryption_a_link_need_not_have_any() -> None:
 
 def test_words_do_nothing_to_a_terminal() -> None:
     """They are shown to people: no escape sequence moves a cursor or hides what follows."""
-    assert words(["no\x1b[2Jth\u202eing\x00 \u2028é"], []) == "no [2Jth ing é"
+    assert log_safe(["no\x1b[2Jth\u202eing\x00 \u2028é"], []) == "no [2Jth ing é"
 
 
 def test_words_are_short_and_hold_no_secret() -> None:
     """A service may repeat what it was sent, at any length."""
-    assert words(["Invalid\n  key: s3cret"], ["s3cret", ""]) == f"Invalid key: {CUT}"
-    assert words([None, 5, "a", {"b": 1}, "c"], []) == "a c"
-    assert len(words(["x" * 1_000], [])) == MAX_WORDS + 1
+    assert log_safe(["Invalid\n  key: s3cret"], ["s3cret", ""]) == f"Invalid key: {REDACTED}"
+    assert log_safe([None, 5, "a", {"b": 1}, "c"], []) == "a c"
+    assert len(log_safe(["x" * 1_000], [])) == MAX_QUOTED + 1

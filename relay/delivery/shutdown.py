@@ -1,4 +1,4 @@
-"""Ending in order: idle waits end at once, what is under way may finish."""
+"""Orderly shutdown: idle waits end at once, work in progress may finish."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,15 +6,15 @@ from contextlib import contextmanager
 import anyio
 
 
-class Stop:
-    """A request to stop, seen by every task that waits inside `interruptible`.
+class ShutdownSignal:
+    """A request to shut down that ends every wait inside `interruptible`.
 
     Attributes:
-        is_requested: Whether it was made.
+        is_requested: Whether it was sent; it is never taken back.
     """
 
     def __init__(self) -> None:
-        self._scopes: dict[anyio.CancelScope, None] = {}  # in order: a run can be repeated
+        self._scopes: dict[anyio.CancelScope, None] = {}  # a dict keeps order: runs can be replayed
         self.is_requested = False
 
     def request(self) -> None:
@@ -25,7 +25,7 @@ class Stop:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Run the body until it ends or a stop is requested; see `is_requested` after it."""
+        """Run the body until it ends or the request comes; `is_requested` tells which."""
         with anyio.CancelScope() as scope:
             self._scopes[scope] = None
             if self.is_requested:

@@ -2,12 +2,12 @@
 
 import anyio
 
-from relay.delivery.stop import Stop
+from relay.delivery.shutdown import ShutdownSignal
 
 
 async def test_a_request_ends_every_idle_wait() -> None:
     """Whoever waits interruptibly goes on at once."""
-    stop = Stop()
+    stop = ShutdownSignal()
     ended = []
 
     async def wait() -> None:
@@ -26,7 +26,7 @@ async def test_a_request_ends_every_idle_wait() -> None:
 
 async def test_a_wait_that_begins_after_the_request_does_not_wait() -> None:
     """A stop is for good."""
-    stop = Stop()
+    stop = ShutdownSignal()
     stop.request()
     with anyio.fail_after(2), stop.interruptible():
         await anyio.sleep_forever()
@@ -35,7 +35,7 @@ async def test_a_wait_that_begins_after_the_request_does_not_wait() -> None:
 
 async def test_what_is_not_interruptible_goes_on() -> None:
     """A stop ends waits, not work."""
-    stop = Stop()
+    stop = ShutdownSignal()
     with stop.interruptible():
         pass
     stop.request()

@@ -1,4 +1,4 @@
-"""One app's delivery: its senders, and what others may ask of them."""
+"""The senders of one app."""
 
 from dataclasses import dataclass
 from random import Random
@@ -8,30 +8,29 @@ from anyio.abc import TaskStatus
 
 from relay.clock import Clock
 from relay.delivery.batching import BatchLimits, LearnedLimits
-from relay.delivery.concurrency import Concurrency
+from relay.delivery.circuit_breaker import AdaptiveLimit, CircuitBreaker
 from relay.delivery.dispatcher import Dispatcher
-from relay.delivery.gate import Gate
-from relay.delivery.line import DeliveryMeter, DeliveryPolicy, Line, Uploader
-from relay.delivery.refusals import Refusals
+from relay.delivery.poison import PoisonDetector
+from relay.delivery.policy import DeliveryMeter, DeliveryPolicy, SenderContext, Uploader
 from relay.delivery.sender import Sender
-from relay.delivery.stop import Stop
+from relay.delivery.shutdown import ShutdownSignal
 from relay.heartbeat import Heartbeat
 from relay.outbox.claims import Claims
 
 
 @dataclass(frozen=True, slots=True)
 class DeliverySetup:
-    """What an app's delivery is built from.
+    """How one app's events are delivered.
 
     Attributes:
         app: The app's name.
         no: Its number in the outbox.
-        senders: How many uploads may be under way at once, at most.
+        senders: Most uploads in flight at once.
         limits: Of one upload.
-        linger_s: The longest a lone event waits for company.
-        halt_probe_s: How often a halted app is tried.
+        linger_s: The longest a lone event waits for others.
+        halt_probe_s: Seconds between two probes of a halted app.
         policy: Waits and ages.
-        is_paused: Whether a person had paused it.
+        is_paused: Whether the operator paused it before this process started.
     """
 
     app: str
@@ -44,12 +43,12 @@ class DeliverySetup:
     is_paused: bool
 
 
-class Delivery:
-    """Takes an app's events out of the outbox; knows nothing of other apps.
+class SenderPool:
+    """Delivers one app's events, independently of other apps.
 
     Attributes:
-        gate: Whether and why uploads stand still.
-        dispatcher: What waits and what is under way.
+        breaker: Whether uploads may go, and why not.
+        dispatcher: Which events wait and which are in flight.
         heartbeats: A sign of life of each sender.
     """
 
@@ -62,51 +61,51 @@ class Delivery:
         clock: Clock,
         rng: Random,
     ) -> None:
-        self._setup = setup
-        self._stop = Stop()
+        self._app = setup.app
+        self._shutdown = ShutdownSignal()
         self._limits = LearnedLimits(setup.limits)
-        self.gate = Gate(
+        self.breaker = CircuitBreaker(
             setup.policy.backoff,
-            Concurrency(setup.senders),
+            AdaptiveLimit(setup.senders),
             halt_probe_s=setup.halt_probe_s,
             clock=clock,
             rng=rng,
         )
-        self.gate.is_paused = setup.is_paused
+        self.breaker.is_paused = setup.is_paused
         self.dispatcher = Dispatcher(
-            claims, setup.no, self.gate, self._limits, linger_s=setup.linger_s, clock=clock
+            claims, setup.no, self.breaker, self._limits, linger_s=setup.linger_s, clock=clock
         )
         self.heartbeats = [Heartbeat(clock) for _ in range(setup.senders)]
-        self._line = Line(
+        self._context = SenderContext(
             app=setup.app,
             claims=claims,
             dispatcher=self.dispatcher,
             uploader=uploader,
-            gate=self.gate,
+            breaker=self.breaker,
             limits=self._limits,
-            refusals=Refusals(),
+            poison=PoisonDetector(),
             policy=setup.policy,
             meter=meter,
             clock=clock,
             rng=rng,
-            stop=self._stop,
+            shutdown=self._shutdown,
         )
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Run the senders until `drain` is called and what they carry is settled."""
+        """Run the senders until `drain` is called and their claims are settled."""
         async with anyio.create_task_group() as group:
             for number, heartbeat in enumerate(self.heartbeats, start=1):
-                name = f"sender {number} of {self._setup.app}"
-                await group.start(Sender(self._line, heartbeat).run, name=name)
+                name = f"sender {number} of {self._app}"
+                await group.start(Sender(self._context, heartbeat).run, name=name)
             task_status.started()
 
-    def adjust(self, setup: DeliverySetup) -> None:
-        """Go on as another setup says; its app, its senders and a pause stay as they are."""
-        self.gate.adjust(setup.policy.backoff, setup.halt_probe_s)
+    def configure(self, setup: DeliverySetup) -> None:
+        """Apply another setup; the app, the number of senders and a pause stay as they are."""
+        self.breaker.configure(setup.policy.backoff, setup.halt_probe_s)
         self._limits.configure(setup.limits)
-        self.dispatcher.adjust(setup.linger_s)
-        self._line.policy = setup.policy
+        self.dispatcher.configure(setup.linger_s)
+        self._context.policy = setup.policy
 
     def drain(self) -> None:
-        """Claim nothing more; settle what is under way."""
-        self._stop.request()
+        """Claim nothing more; settle what is in flight."""
+        self._shutdown.request()
