@@ -9,11 +9,11 @@ import aiohttp
 from relay.amplitude.events_api import EventsApi
 from relay.clock import Clock
 from relay.daemon.policies import delivery_setup, upload_target
+from relay.database.ballast import BallastFile
 from relay.delivery.policy import DeliveryMeter
 from relay.delivery.pool import SenderPool
 from relay.heartbeat import Heartbeat
 from relay.outbox.store import Outbox
-from relay.reserve import Reserve
 from relay.settings import Settings
 
 
@@ -23,13 +23,13 @@ class EventSide:
 
     Attributes:
         outbox: Where they wait.
-        reserve: Space set aside for a full disk.
+        ballast: Space set aside for a full disk.
         deliveries: What carries every app's events.
         uploads: What every app's events are uploaded with.
     """
 
     outbox: Outbox
-    reserve: Reserve
+    ballast: BallastFile
     deliveries: Mapping[str, SenderPool]
     uploads: Mapping[str, EventsApi]
 
@@ -61,7 +61,7 @@ class Outside:
 
 
 async def build_event_side(
-    settings: Settings, outbox: Outbox, reserve: Reserve, outside: Outside
+    settings: Settings, outbox: Outbox, ballast: BallastFile, outside: Outside
 ) -> EventSide:
     """Build the event direction of every configured app."""
     states = await outbox.counters.states()
@@ -77,4 +77,4 @@ async def build_event_side(
         )
         outbox.writer.listen(setup.no, delivery.dispatcher.arrived)
         deliveries[app], uploads[app] = delivery, api
-    return EventSide(outbox, reserve, deliveries, uploads)
+    return EventSide(outbox, ballast, deliveries, uploads)

@@ -102,7 +102,7 @@ def adjust(running: Running, settings: Settings) -> None:
 def _adjust_events(running: Running, settings: Settings) -> None:
     events, limits = running.events, settings.outbox
     running.admission.max_events = events.outbox.writer.max_events = limits.max_events
-    events.reserve.min_free_bytes = limits.min_free_bytes
+    events.ballast.min_free_bytes = limits.min_free_bytes
     for app, delivery in events.deliveries.items():
         api = events.uploads[app]
         api.target = upload_target(settings.apps[app], settings.delivery)
@@ -113,7 +113,7 @@ def _adjust_events(running: Running, settings: Settings) -> None:
 def _adjust_cohorts(running: Running, settings: Settings) -> None:
     cohorts = running.cohorts
     cohorts.reception.guard = guard_policy(settings)
-    downloading = download_policy(settings, running.events.reserve.check_room)
+    downloading = download_policy(settings, running.events.ballast.check_room)
     for app, own in settings.apps.items():
         cohorts.pollers[app].adjust(poll_policy(app, own, settings), downloading)
         cohorts.syncs[app].adjust(sync_policy(app, own, settings))

@@ -11,7 +11,7 @@ from anyio import CapacityLimiter, move_on_after
 
 from relay.database.connection import Connection, open_connection
 from relay.database.database import Row
-from relay.database.failures import translate
+from relay.database.errors import translate
 from relay.errors import StoreFull
 
 STREAMS: Final = 4

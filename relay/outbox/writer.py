@@ -6,7 +6,7 @@ from functools import partial
 from itertools import count
 
 from relay.database.database import Database
-from relay.database.ticket import Ticket
+from relay.database.pending_write import PendingWrite
 from relay.errors import StoreFull
 from relay.outbox.append import AppendTransaction
 from relay.outbox.batch import AppendResult, DedupIndex, IngestBatch, dedup_key
@@ -41,7 +41,7 @@ class OutboxWriter:
         self.max_events = max_events
         self._listeners: dict[int, Callable[[int], None]] = {}
         self._open: AppendTransaction | None = None
-        self._ticket: Ticket[list[AppendResult]] | None = None
+        self._pending: PendingWrite[list[AppendResult]] | None = None
         self.waiting_bytes = 0
         self.waiting_events = 0
 
@@ -58,18 +58,18 @@ class OutboxWriter:
             raise StoreFull("too much waits for the disk")
         if events and self._counters.pending + self.waiting_events + events > self.max_events:
             await self._refuse_new_events(intake)
-        if self._open is None or self._ticket is None or self._ticket.is_taken:
+        if self._open is None or self._pending is None or self._pending.is_started:
             self._open = AppendTransaction(self._keys, self._seqs)
-            self._ticket = self._database.submit(
+            self._pending = self._database.submit(
                 self._open, on_commit=partial(self._committed, self._open)
             )
         place = len(self._open.intakes)
         self._open.intakes.append(intake)
-        ticket = self._ticket
+        pending = self._pending
         self.waiting_bytes += size_bytes
         self.waiting_events += events
         try:
-            return (await ticket.wait())[place]
+            return (await pending.wait())[place]
         finally:
             self.waiting_bytes -= size_bytes
             self.waiting_events -= events
@@ -95,7 +95,7 @@ class OutboxWriter:
     def _committed(self, append: AppendTransaction, taken: Sequence[AppendResult]) -> None:
         """Let memory follow the disk, then wake whoever delivers."""
         if self._open is append:
-            self._open = self._ticket = None  # its bodies need not stay until the next ones come
+            self._open = self._pending = None  # its bodies need not stay until the next ones come
         self._keys.days.update(append.fresh)
         self._keys.last_seq = max(self._keys.last_seq, append.last_seq)
         self._counters.pending += sum(answer.accepted for answer in taken)

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import anyio
 
+from relay.database.counters_sidecar import CountersSidecar, sidecar_path
 from relay.database.database import Database, open_database
-from relay.database.mending import distrust, mend
+from relay.database.recovery.check import mark_unclean_on_error, recover
 from relay.database.stream import RowStreams
-from relay.database.tally import Tally, tally_path
 from relay.heartbeat import Heartbeat
 from relay.segments.cohorts import AppRules, Cohorts
 from relay.segments.directory import Directory
 from relay.segments.erasure import Erasure, Forgotten
-from relay.segments.mending import KEEPING, NoteReader
 from relay.segments.read_model import ReadModel
+from relay.segments.recovery import RECOVERY_SPEC, SidecarReader
 from relay.segments.retention import Retention
 from relay.segments.review import Review
 from relay.segments.sorting import remove_leftovers
@@ -75,12 +75,12 @@ async def open_segments(
     """
     path = (folder / DATABASE_NAME).resolve()  # SQLite puts the log beside the file itself
     remove_leftovers(folder)
-    await anyio.to_thread.run_sync(partial(mend, path, KEEPING, now_ms))
-    reader = NoteReader()
-    tally = Tally(tally_path(path), reader, reader.drop)
-    with distrust(path):
+    await anyio.to_thread.run_sync(partial(recover, path, RECOVERY_SPEC, now_ms))
+    reader = SidecarReader()
+    sidecar = CountersSidecar(sidecar_path(path), reader, reader.clear)
+    with mark_unclean_on_error(path):
         async with (
-            open_database(path, MIGRATIONS, heartbeat, tally=tally) as database,
+            open_database(path, MIGRATIONS, heartbeat, sidecar=sidecar) as database,
             anyio.create_task_group() as group,
         ):
             await group.start(database.run, name="segments writer")

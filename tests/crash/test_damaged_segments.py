@@ -14,7 +14,7 @@ from random import Random
 import anyio
 import pytest
 
-from relay.database.set_aside import find_set_aside
+from relay.database.recovery.archive import find_archived
 from relay.errors import SchemaTooNew
 from relay.segments.store import DATABASE_NAME
 from tests.crash.damage import DAMAGES, Damage, copy_database, flip_head, flip_schema
@@ -142,9 +142,9 @@ async def _try(stock: Stock, damage: Damage, rng: Random, target: Path) -> None:
         assert damage in {flip_head, flip_schema}
         assert {file.name: file.read_bytes() for file in target.iterdir()} == before
         return
-    rescues = list(find_set_aside(database))
+    rescues = list(find_archived(database))
     await _look(stock, target)
-    assert list(find_set_aside(database)) == rescues
+    assert list(find_archived(database)) == rescues
 
 
 @pytest.mark.parametrize("ending", [_closed, _crashed])

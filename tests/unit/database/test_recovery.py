@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from relay.database.log_file import Log
-from relay.database.mending import Keeping, distrust, mend
+from relay.database.counters_sidecar import CountersSidecar, SidecarRecord, sidecar_path
 from relay.database.migrations import migrate
-from relay.database.pages import Pages, open_pages
-from relay.database.records import PAGE_BYTES
-from relay.database.salvage import Row, Salvage, read_schema, read_tables
-from relay.database.set_aside import find_set_aside, is_suspect, suspect
-from relay.database.tally import Note, Tally, tally_path
+from relay.database.recovery.archive import find_archived, is_marked_unclean, mark_unclean
+from relay.database.recovery.check import RecoverySpec, mark_unclean_on_error, recover
+from relay.database.recovery.pages import Pages, open_pages
+from relay.database.recovery.records import PAGE_BYTES
+from relay.database.recovery.salvage import Row, Salvage, read_schema, read_tables
+from relay.database.recovery.wal import Log
 from relay.errors import DoorBlocked, SchemaTooNew, StoreDamaged, StoreFull
 from relay.outbox.sql import MIGRATIONS as OUTBOX
 from relay.segments.sql import MIGRATIONS as SEGMENTS
@@ -33,18 +33,18 @@ def _is_sensible(row: Row) -> bool:
     return str(row["name"]).startswith(f"thing {row['id']!r} ")
 
 
-def _settle(raw: sqlite3.Connection, found: Salvage, note: Note) -> Mapping[str, int]:
+def _settle(raw: sqlite3.Connection, found: Salvage, record: SidecarRecord) -> Mapping[str, int]:
     (left,) = raw.execute("SELECT count(*) FROM things").fetchone()
     assert found.saved["things"] == left
-    return {"things": note.get("things", left) - left}
+    return {"things": record.get("things", left) - left}
 
 
-def _find_faults(raw: sqlite3.Connection, note: Note, *, whole: bool) -> list[str]:
+def _find_faults(raw: sqlite3.Connection, record: SidecarRecord, *, whole: bool) -> list[str]:
     (left,) = raw.execute("SELECT count(*) FROM things").fetchone()
-    return ["things are missing"] if whole and left < note.get("things", 0) else []
+    return ["things are missing"] if whole and left < record.get("things", 0) else []
 
 
-KEEPING = Keeping([ONE, TWO], {"things": _is_sensible}, _find_faults, _settle)
+RECOVERY_SPEC = RecoverySpec([ONE, TWO], {"things": _is_sensible}, _find_faults, _settle)
 
 
 @pytest.fixture
@@ -84,12 +84,12 @@ def _names(folder: Path) -> list[str]:
 def test_a_whole_database_is_left_alone(database: Path) -> None:
     """Not a byte of it changes."""
     before = database.read_bytes()
-    assert mend(database, KEEPING, NOW_MS) is None
+    assert recover(database, RECOVERY_SPEC, NOW_MS) is None
     assert database.read_bytes() == before
     assert _names(database.parent) == ["a.db"]
 
 
-def _vacuumed(path: Path, migrations: Sequence[str]) -> Keeping:
+def _vacuumed(path: Path, migrations: Sequence[str]) -> RecoverySpec:
     """Make a database as one is after `VACUUM`: its trees begin elsewhere."""
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
@@ -97,7 +97,7 @@ def _vacuumed(path: Path, migrations: Sequence[str]) -> Keeping:
         before = {table.name: root for root, table in read_tables(raw).items()}
         raw.execute("VACUUM")
         assert before != {table.name: root for root, table in read_tables(raw).items()}
-    return Keeping(migrations, {}, lambda *_, **__: [], lambda *_: {})
+    return RecoverySpec(migrations, {}, lambda *_, **__: [], lambda *_: {})
 
 
 @pytest.mark.parametrize("migrations", [OUTBOX, SEGMENTS])
@@ -106,16 +106,16 @@ def test_a_database_that_somebody_vacuumed_is_left_alone(
 ) -> None:
     """`VACUUM` makes it small, and `VACUUM INTO` is a way to copy it; both are healthy."""
     path = tmp_path / "a.db"
-    keeping = _vacuumed(path, migrations)
-    suspect(path)
-    assert mend(path, keeping, NOW_MS) is None
+    spec = _vacuumed(path, migrations)
+    mark_unclean(path)
+    assert recover(path, spec, NOW_MS) is None
     assert _names(tmp_path) == ["a.db"]
 
 
 def test_rows_of_a_vacuumed_database_are_saved_where_they_are(tmp_path: Path) -> None:
     """Where a table begins in a new database, another one begins in this."""
     path = tmp_path / "a.db"
-    keeping = _vacuumed(path, OUTBOX)
+    spec = _vacuumed(path, OUTBOX)
     with closing(sqlite3.connect(path)) as raw:
         raw.executemany(
             "INSERT INTO quarantine (app, hook, reason, detail, received_at, body)"
@@ -124,14 +124,14 @@ def test_rows_of_a_vacuumed_database_are_saved_where_they_are(tmp_path: Path) ->
         )
         raw.commit()
     _put(path, (_root(path, "events_by_app") - 1) * PAGE_BYTES, bytes(PAGE_BYTES))
-    told = mend(path, keeping, NOW_MS)
+    told = recover(path, spec, NOW_MS)
     assert told is not None
     assert told.saved == {"quarantine": THINGS, "marks": 1}
 
 
 def test_a_missing_database_is_no_damage(tmp_path: Path) -> None:
     """It is made at the first start."""
-    assert mend(tmp_path / "a.db", KEEPING, NOW_MS) is None
+    assert recover(tmp_path / "a.db", RECOVERY_SPEC, NOW_MS) is None
     assert _names(tmp_path) == []
 
 
@@ -144,7 +144,7 @@ def test_a_first_start_that_was_interrupted_is_no_damage(tmp_path: Path, size_by
         with closing(sqlite3.connect(path)) as raw:
             raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
             raw.execute("PRAGMA journal_mode=WAL")
-    assert mend(path, KEEPING, NOW_MS) is None
+    assert recover(path, RECOVERY_SPEC, NOW_MS) is None
 
 
 def test_an_empty_database_where_rows_were_is_damage(tmp_path: Path) -> None:
@@ -152,10 +152,10 @@ def test_an_empty_database_where_rows_were_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("PRAGMA journal_mode=WAL")
-    tally = Tally(tally_path(path), lambda _: {})
-    tally.keep(b'{"things":3}')
-    tally.close()
-    told = mend(path, KEEPING, NOW_MS)
+    sidecar = CountersSidecar(sidecar_path(path), lambda _: {})
+    sidecar.write(b'{"things":3}')
+    sidecar.close()
+    told = recover(path, RECOVERY_SPEC, NOW_MS)
     assert told is not None
     assert told.lost == {"things": 3}
 
@@ -184,15 +184,15 @@ def test_damage_to_what_leads_to_rows_loses_none(
     """Each row is found by one of two ways, and what is no row is made anew."""
     damage(database)
     damaged = database.read_bytes()
-    told = mend(database, KEEPING, NOW_MS)
+    told = recover(database, RECOVERY_SPEC, NOW_MS)
     assert told is not None
     assert told.lost == {"things": 0}
     assert _ids(database) == set(range(1, THINGS + 1))
     assert told.path == database.with_name(f"a.db.damaged-{STAMP}")
     assert told.path.read_bytes() == damaged
     assert told.path.stat().st_mode & 0o777 == 0o600
-    assert mend(database, KEEPING, NOW_MS) is None
-    assert list(find_set_aside(database)) == [told]
+    assert recover(database, RECOVERY_SPEC, NOW_MS) is None
+    assert list(find_archived(database)) == [told]
 
 
 def test_a_lost_page_costs_its_rows_only(database: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_lost_page_costs_its_rows_only(database: Path) -> None:
         root = _root(database, "things")
         leaf = next(n for n, owner in pages.owners([root]) if owner == root and n != root)
     _put(database, (leaf - 1) * PAGE_BYTES, bytes(PAGE_BYTES))
-    assert mend(database, KEEPING, NOW_MS)
+    assert recover(database, RECOVERY_SPEC, NOW_MS)
     assert THINGS - 60 < len(_ids(database)) < THINGS
 
 
@@ -210,7 +210,7 @@ def test_a_cut_file_is_known_by_its_length(database: Path) -> None:
     pages = database.stat().st_size // PAGE_BYTES
     with database.open("r+b") as file:
         file.truncate((pages - 3) * PAGE_BYTES)
-    told = mend(database, KEEPING, NOW_MS)
+    told = recover(database, RECOVERY_SPEC, NOW_MS)
     assert told is not None
     assert told.why == f"3 of its {pages} pages are missing"
 
@@ -235,11 +235,11 @@ def test_a_row_without_sense_is_not_taken_over(database: Path) -> None:
     with closing(sqlite3.connect(database)) as raw:
         raw.execute("UPDATE things SET name = 'thimg' WHERE id = 17")
         raw.commit()
-    assert mend(database, KEEPING, NOW_MS) is None
-    suspect(database)
-    assert mend(database, KEEPING, NOW_MS)
+    assert recover(database, RECOVERY_SPEC, NOW_MS) is None
+    mark_unclean(database)
+    assert recover(database, RECOVERY_SPEC, NOW_MS)
     assert _ids(database) == set(range(1, THINGS + 1)) - {17}
-    assert not is_suspect(database)
+    assert not is_marked_unclean(database)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_foreign_file_is_set_aside(tmp_path: Path, content: bytes, why: str) -
     """Relay starts anew, and nothing of the file is lost."""
     path = tmp_path / "a.db"
     path.write_bytes(content)
-    told = mend(path, KEEPING, NOW_MS)
+    told = recover(path, RECOVERY_SPEC, NOW_MS)
     assert told is not None
     assert told.why == why
     assert told.path.read_bytes() == content
@@ -267,7 +267,7 @@ def test_a_foreign_database_is_set_aside(tmp_path: Path, version: int) -> None:
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("CREATE TABLE places (url TEXT)")
         raw.execute(f"PRAGMA user_version={version}")
-    told = mend(path, KEEPING, NOW_MS)
+    told = recover(path, RECOVERY_SPEC, NOW_MS)
     assert told is not None
     assert told.why == "it is another program's database"
 
@@ -278,7 +278,7 @@ def test_a_later_schema_is_refused_and_left_alone(database: Path) -> None:
         raw.execute("PRAGMA user_version=3")
     before = database.read_bytes()
     with pytest.raises(SchemaTooNew):
-        mend(database, KEEPING, NOW_MS)
+        recover(database, RECOVERY_SPEC, NOW_MS)
     assert database.read_bytes() == before
     assert _names(database.parent) == ["a.db"]
 
@@ -291,7 +291,7 @@ def test_a_later_schema_without_one_of_our_tables_is_refused_too(tmp_path: Path)
         migrate(raw, [*OUTBOX, "DROP TABLE messages;"])
     before = path.read_bytes()
     with pytest.raises(SchemaTooNew):
-        mend(path, Keeping(OUTBOX, {}, lambda *_, **__: [], lambda *_: {}), NOW_MS)
+        recover(path, RecoverySpec(OUTBOX, {}, lambda *_, **__: [], lambda *_: {}), NOW_MS)
     assert path.read_bytes() == before
 
 
@@ -301,7 +301,7 @@ def test_a_version_that_is_not_the_schemas_is_damage(database: Path, version: in
     with closing(sqlite3.connect(database)) as raw:
         raw.execute("DROP INDEX things_by_name")
         raw.execute(f"PRAGMA user_version={version}")
-    assert mend(database, KEEPING, NOW_MS)
+    assert recover(database, RECOVERY_SPEC, NOW_MS)
     assert _ids(database) == set(range(1, THINGS + 1))
 
 
@@ -313,7 +313,7 @@ def test_half_a_migration_is_named(tmp_path: Path) -> None:
         raw.executescript(f"{ONE}PRAGMA user_version=2;")
         raw.execute(ROW, (1, "thing 1 "))
         raw.commit()
-    told = mend(path, KEEPING, NOW_MS)
+    told = recover(path, RECOVERY_SPEC, NOW_MS)
     assert told is not None
     assert told.why == "it says that its schema is 2, and it is not"
     assert _ids(path) == {1}
@@ -334,9 +334,9 @@ def test_a_crash_at_any_moment_of_the_move_is_gone_on_from(
         with monkeypatch.context() as patched:
             _crash_after(moves, patched)
             try:
-                mend(folder / "a.db", KEEPING, NOW_MS)
+                recover(folder / "a.db", RECOVERY_SPEC, NOW_MS)
             except _CrashError:
-                assert mend(folder / "a.db", KEEPING, NOW_MS + 5_000) is None or moves == 0
+                assert recover(folder / "a.db", RECOVERY_SPEC, NOW_MS + 5_000) is None or moves == 0
             else:
                 break
         assert _ids(folder / "a.db") == set(range(1, THINGS + 1))
@@ -369,14 +369,14 @@ def test_a_full_disk_is_said_and_leaves_all_as_it_was(database: Path) -> None:
     _lose_root(database)
     before = database.read_bytes()
 
-    def settle(_: sqlite3.Connection, __: Salvage, ___: Note) -> Mapping[str, int]:
+    def settle(_: sqlite3.Connection, __: Salvage, ___: SidecarRecord) -> Mapping[str, int]:
         error = sqlite3.OperationalError("database or disk is full")
         error.sqlite_errorcode = sqlite3.SQLITE_FULL
         raise error
 
-    full = Keeping(KEEPING.migrations, {}, _find_faults, settle)
+    full = RecoverySpec(RECOVERY_SPEC.migrations, {}, _find_faults, settle)
     with pytest.raises(StoreFull, match=r"a\.db is damaged .* and cannot be rescued"):
-        mend(database, full, NOW_MS)
+        recover(database, full, NOW_MS)
     assert database.read_bytes() == before
     assert _names(database.parent) == ["a.db"]
 
@@ -395,9 +395,9 @@ def test_an_end_that_damage_may_have_caused_has_all_rows_read(
     database: Path, error: BaseException, *, is_distrusted: bool
 ) -> None:
     """What is too large to be read at every start is read at the next one."""
-    with pytest.raises(type(error)), distrust(database):
+    with pytest.raises(type(error)), mark_unclean_on_error(database):
         raise error
-    assert is_suspect(database) == is_distrusted
+    assert is_marked_unclean(database) == is_distrusted
 
 
 @pytest.mark.parametrize("migrations", [OUTBOX, SEGMENTS])

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from relay.database.log_file import read_log
-from relay.database.pages import open_pages
-from relay.database.records import PAGE_BYTES
-from relay.database.salvage import Salvage, read_rows, read_tables
+from relay.database.recovery.pages import open_pages
+from relay.database.recovery.records import PAGE_BYTES
+from relay.database.recovery.salvage import Salvage, read_rows, read_tables
+from relay.database.recovery.wal import read_log
 
 HEADER_BYTES = 32
 FRAME_BYTES = 24 + PAGE_BYTES

@@ -16,16 +16,16 @@ from typing import Final
 import orjson
 import structlog
 
-from relay.database.mending import Keeping
+from relay.database.counters_sidecar import SidecarRecord
 from relay.database.queries import load_queries
-from relay.database.salvage import Salvage, raise_sequence
-from relay.database.tally import Note
+from relay.database.recovery.check import RecoverySpec
+from relay.database.recovery.salvage import Salvage, raise_sequence
 from relay.segments.erasure import HASH_BYTES
 from relay.segments.sql import MIGRATIONS
 
 log = structlog.get_logger(__name__)
 
-_SQL: Final = load_queries(files("relay.segments").joinpath("mending.sql"))
+_SQL: Final = load_queries(files("relay.segments").joinpath("recovery.sql"))
 
 REASON: Final = "the database was damaged"
 
@@ -39,18 +39,18 @@ _FORGETTING: Final = (
 )
 
 
-class NoteReader:
+class SidecarReader:
     """Reads what the second book keeps of a segment table; who is forgotten, only when it grew."""
 
     def __init__(self) -> None:
-        self.drop()
+        self.clear()
 
-    def drop(self) -> None:
+    def clear(self) -> None:
         """Read all anew: what was read last was undone."""
         self._count = -1
         self._forgotten = orjson.Fragment(b"[]")
 
-    def __call__(self, raw: sqlite3.Connection) -> Note:
+    def __call__(self, raw: sqlite3.Connection) -> SidecarRecord:
         """Return it as of this transaction."""
         (count,) = raw.execute(_SQL["count_forgotten"]).fetchone()
         if count != self._count:
@@ -65,15 +65,15 @@ class NoteReader:
         }
 
 
-def _find_faults(raw: sqlite3.Connection, note: Note, *, whole: bool) -> list[str]:
+def _find_faults(raw: sqlite3.Connection, record: SidecarRecord, *, whole: bool) -> list[str]:
     faults = []
     sequences = dict(raw.execute(_SQL["sequences"]).fetchall())
-    if any(seq > sequences.get(name, 0) for name, seq in note.get("sequences", {}).items()):
+    if any(seq > sequences.get(name, 0) for name, seq in record.get("sequences", {}).items()):
         faults.append("changes and runs were written down that it does not know of")
     people = {(app, hash_.hex()) for app, hash_, _ in raw.execute(_SQL["forgotten"])}
-    if any((app, hash_) not in people for app, hash_, _ in note.get("forgotten", ())):
+    if any((app, hash_) not in people for app, hash_, _ in record.get("forgotten", ())):
         faults.append("it does not know everybody who is forgotten")
-    if note.get("salts") and note["salts"] != _salts(raw):
+    if record.get("salts") and record["salts"] != _salts(raw):
         faults.append("its salt is another one")
     if whole and (torn := raw.execute(_SQL["torn_lists"]).fetchall()):
         faults.append(f"{len(torn)} of its lists are not whole")
@@ -84,10 +84,10 @@ def _salts(raw: sqlite3.Connection) -> list[str]:
     return [salt.hex() for (salt,) in raw.execute(_SQL["salt"])]
 
 
-def _settle(raw: sqlite3.Connection, found: Salvage, note: Note) -> Mapping[str, int]:
-    for name, seq in note.get("sequences", {}).items():
+def _settle(raw: sqlite3.Connection, found: Salvage, record: SidecarRecord) -> Mapping[str, int]:
+    for name, seq in record.get("sequences", {}).items():
         raise_sequence(raw, name, seq)
-    for no, app in note.get("apps", ()):
+    for no, app in record.get("apps", ()):
         raw.execute(_SQL["add_app"], {"no": no, "app": app})
     for query in (
         "restore_restricted",
@@ -96,22 +96,22 @@ def _settle(raw: sqlite3.Connection, found: Salvage, note: Note) -> Mapping[str,
         "drop_stray_sightings",
     ):
         raw.execute(_SQL[query])
-    lost = _settle_lists(raw, found, note)
-    _restore_forgotten(raw, note)
+    lost = _settle_lists(raw, found, record)
+    _restore_forgotten(raw, record)
     lost |= _settle_directory(raw, found)
     for query in ("recount_figures", "discard_unused_lists", "keep_used_lists"):
         raw.execute(_SQL[query])
     return {word: number for word, number in lost.items() if number}
 
 
-def _settle_lists(raw: sqlite3.Connection, found: Salvage, note: Note) -> dict[str, int]:
+def _settle_lists(raw: sqlite3.Connection, found: Salvage, record: SidecarRecord) -> dict[str, int]:
     """Take lists that are not whole out of force, and what is staged with them."""
     torn = raw.execute(_SQL["torn_lists"]).fetchall()
     for no, app, cohort_id in torn:
         log.error("segment.list_lost", app=app, cohort_id=cohort_id)
         raw.execute(_SQL["drop_list"], {"cohort": no})
     (whole,) = raw.execute(_SQL["count_lists"]).fetchone()
-    lists = max(len(torn), note.get("lists", 0) - whole)
+    lists = max(len(torn), record.get("lists", 0) - whole)
     failed = 0
     if not found.is_whole("listed", "run_changes", "marks", "runs", "cohorts"):
         failed = raw.execute(_SQL["fail_open_runs"], {"reason": REASON}).rowcount
@@ -133,12 +133,12 @@ def _settle_directory(raw: sqlite3.Connection, found: Salvage) -> dict[str, int]
     }
 
 
-def _restore_forgotten(raw: sqlite3.Connection, note: Note) -> None:
+def _restore_forgotten(raw: sqlite3.Connection, record: SidecarRecord) -> None:
     """Know everybody again who is forgotten, and remove what came back with older pages."""
-    for salt in note.get("salts", ())[:1]:
+    for salt in record.get("salts", ())[:1]:
         raw.execute(_SQL["drop_salt"])
         raw.execute(_SQL["set_salt"], {"value": bytes.fromhex(salt)})
-    for app, hash_, at in note.get("forgotten", ()):
+    for app, hash_, at in record.get("forgotten", ()):
         raw.execute(_SQL["add_forgotten"], {"app": app, "hash": bytes.fromhex(hash_), "at": at})
     people = {(app, hash_) for app, hash_, _ in raw.execute(_SQL["forgotten"])}
     salt = raw.execute(_SQL["salt"]).fetchone()
@@ -157,4 +157,6 @@ def _is_forgotten(
     return (app, blake2b(external_id.encode(), digest_size=HASH_BYTES, key=salt).digest()) in people
 
 
-KEEPING: Final = Keeping(migrations=MIGRATIONS, checks={}, find_faults=_find_faults, settle=_settle)
+RECOVERY_SPEC: Final = RecoverySpec(
+    migrations=MIGRATIONS, checks={}, find_faults=_find_faults, settle=_settle
+)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from relay.database.space import has_room
+from relay.database.disk import has_room
 from tests.support.limits import file_size_limit
 
 LARGE_BYTES = 1 << 20

@@ -11,7 +11,7 @@ from pathlib import Path
 from struct import Struct, error
 from typing import BinaryIO, Final, NamedTuple
 
-from relay.database.records import PAGE_BYTES, page_kind
+from relay.database.recovery.records import PAGE_BYTES, page_kind
 
 _MAGIC: Final = 0x377F0682
 _HEADER: Final = Struct(">8I")

@@ -1,6 +1,6 @@
 -- After damage: what was saved is brought to rest, and what is lost is counted.
 
--- name: note
+-- name: app_counters
 -- What the second book keeps of an app.
 SELECT no, app, paused, accepted, delivered, dead, discarded, duplicate, filtered, quarantined, lost
 FROM apps;

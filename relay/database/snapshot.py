@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from relay.database.connection import BUSY_TIMEOUT_MS
-from relay.database.failures import translate
-from relay.database.folder import sync_folder
+from relay.database.disk import sync_folder
+from relay.database.errors import translate
 from relay.errors import StoreFailed, StoreFull
 
 STEP_PAGES: Final = 1_024

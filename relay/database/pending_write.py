@@ -11,22 +11,22 @@ Result = TypeVar("Result")
 Change = Callable[[sqlite3.Connection], Result]
 
 
-class Ticket(Generic[Result]):
+class PendingWrite(Generic[Result]):
     """A place in the line: the answer to one change, after its sync.
 
-    Many may wait for one ticket; each waits on a future of its own, so that cancelling one
+    Many may wait for one pending; each waits on a future of its own, so that cancelling one
     leaves the others waiting.
 
     Attributes:
-        is_taken: Whether the writer has begun with it; until then its change may grow.
+        is_started: Whether the writer has begun with it; until then its change may grow.
     """
 
-    __slots__ = ("_change", "_error", "_on_commit", "_result", "_waiters", "is_taken")
+    __slots__ = ("_change", "_error", "_on_commit", "_result", "_waiters", "is_started")
 
     def __init__(
         self, change: Change[Result], on_commit: Callable[[Result], None] | None = None
     ) -> None:
-        self.is_taken = False
+        self.is_started = False
         self._change = change
         self._on_commit = on_commit
         self._waiters: list[asyncio.Future[None]] | None = []
@@ -50,7 +50,7 @@ class Ticket(Generic[Result]):
             raise type(self._error)(str(self._error)) from self._error
         raise self._error
 
-    def settle(self, result: Result) -> None:
+    def resolve(self, result: Result) -> None:
         """Answer with a result."""
         self._result = result
         if self._on_commit:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.database.copying import check_copy, open_snapshot, publish_copies, remove_copy
+from relay.database.snapshot import check_copy, open_snapshot, publish_copies, remove_copy
 from relay.errors import StoreFailed
 
 ROWS = 20_000

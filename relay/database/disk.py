@@ -11,8 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from relay.errors import StoreFailed
+
 PROBE_BYTES = 8 * 1024 * 1024
 """With less than this a failed write is taken for one that had no room."""
+
+_NOT_OURS = frozenset({errno.EACCES, errno.EPERM})
+_NOT_KEPT = frozenset({errno.EINVAL, errno.EROFS, errno.ENOTSUP})
+"""What a folder says that cannot be synced as it holds nothing that could be lost."""
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -45,3 +51,28 @@ def _sizes_bytes(folder: Path) -> Iterator[int]:
         for entry in entries:
             with suppress(FileNotFoundError):  # removed meanwhile
                 yield entry.stat().st_size
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable.
+
+    Its own name and its parents' may be as new; not all of them are ours to open.
+
+    Raises:
+        StoreFailed: If the disk failed.
+    """
+    _sync(folder, frozenset())
+    for parent in folder.absolute().parents:
+        _sync(parent, _NOT_OURS | _NOT_KEPT)
+
+
+def _sync(folder: Path, excused: frozenset[int]) -> None:
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in excused:
+            raise StoreFailed(f"{folder} cannot be synced: {error.strerror}") from error

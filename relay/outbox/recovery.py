@@ -13,15 +13,15 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from relay.database.mending import Keeping
+from relay.database.counters_sidecar import SidecarRecord
 from relay.database.queries import load_queries
-from relay.database.records import Value
-from relay.database.salvage import Row, Salvage, raise_sequence
-from relay.database.tally import Note
+from relay.database.recovery.check import RecoverySpec
+from relay.database.recovery.records import Value
+from relay.database.recovery.salvage import Row, Salvage, raise_sequence
 from relay.outbox.batch import dedup_keys
 from relay.outbox.sql import MIGRATIONS
 
-_SQL: Final = load_queries(files("relay.outbox").joinpath("mending.sql"))
+_SQL: Final = load_queries(files("relay.outbox").joinpath("recovery.sql"))
 
 _NUMBERED: Final = "dead_letters"
 """The table whose sequence gives all events their numbers."""
@@ -49,13 +49,13 @@ class _Counted(NamedTuple):
         return self.accepted - known
 
 
-def outbox_keeping(apps: Collection[str]) -> Keeping:
-    """Return what mending needs to know of an outbox.
+def outbox_recovery_spec(apps: Collection[str]) -> RecoverySpec:
+    """Return what recovery needs to know of an outbox.
 
     Args:
         apps: Names of the configured apps.
     """
-    return Keeping(
+    return RecoverySpec(
         migrations=MIGRATIONS,
         checks={"events": _is_event, "dead_letters": _is_event},
         find_faults=_find_faults,
@@ -63,10 +63,10 @@ def outbox_keeping(apps: Collection[str]) -> Keeping:
     )
 
 
-def read_note(raw: sqlite3.Connection) -> Note:
+def read_record(raw: sqlite3.Connection) -> SidecarRecord:
     """Return what the second book keeps of an outbox."""
     (last_seq,) = raw.execute(_SQL["highest_seq"]).fetchone()
-    return {"apps": raw.execute(_SQL["note"]).fetchall(), "last_seq": last_seq}
+    return {"apps": raw.execute(_SQL["app_counters"]).fetchall(), "last_seq": last_seq}
 
 
 def _is_event(row: Row) -> bool:
@@ -83,7 +83,7 @@ def _fits(app: Value, key: Value, body: Value) -> bool:
         return False
 
 
-def _find_faults(raw: sqlite3.Connection, note: Note, *, whole: bool) -> list[str]:
+def _find_faults(raw: sqlite3.Connection, record: SidecarRecord, *, whole: bool) -> list[str]:
     if raw.execute(_SQL["count_marks"]).fetchone() != (1,):
         return ["its marks are missing"]
     if raw.execute(_SQL["senseless_spans"], {"most": MOST_IN_A_SPAN}).fetchone()[0]:
@@ -93,10 +93,10 @@ def _find_faults(raw: sqlite3.Connection, note: Note, *, whole: bool) -> list[st
         (senseless,) = raw.execute(_SQL["senseless_events"]).fetchone()
         if senseless:
             return [f"{senseless} of its events make no sense"]
-    known = {no: accepted for no, _, _, accepted, *_ in raw.execute(_SQL["note"])}
+    known = {no: accepted for no, _, _, accepted, *_ in raw.execute(_SQL["app_counters"])}
     return (_find_imbalances(raw) if whole else []) + [
         f"{accepted - known.get(no, 0)} events of {app} were accepted that it does not know of"
-        for no, app, _, accepted, *_ in note.get("apps", ())
+        for no, app, _, accepted, *_ in record.get("apps", ())
         if accepted > known.get(no, 0)
     ]
 
@@ -111,12 +111,12 @@ def _find_imbalances(raw: sqlite3.Connection) -> list[str]:
 
 
 def _settle(
-    apps: Collection[str], raw: sqlite3.Connection, found: Salvage, note: Note
+    apps: Collection[str], raw: sqlite3.Connection, found: Salvage, record: SidecarRecord
 ) -> Mapping[str, int]:
     raw.execute(_SQL["restore_marks"])
-    _restore_apps(raw, apps, note)
+    _restore_apps(raw, apps, record)
     (last_seq,) = raw.execute(_SQL["highest_seq"]).fetchone()
-    last_seq = max(last_seq, note.get("last_seq", 0))
+    last_seq = max(last_seq, record.get("last_seq", 0))
     raise_sequence(raw, _NUMBERED, last_seq)
     dropped = 0
     for query in ("drop_senseless_receipts", "drop_senseless_claims"):
@@ -143,15 +143,15 @@ def _is_behind(counted: Collection[_Counted]) -> bool:
     return any(app.missing or app.dead != app.counted_dead for app in counted)
 
 
-def _restore_apps(raw: sqlite3.Connection, apps: Collection[str], note: Note) -> None:
+def _restore_apps(raw: sqlite3.Connection, apps: Collection[str], record: SidecarRecord) -> None:
     """Give every number its name and its counts back."""
-    for row in note.get("apps", ()):
+    for row in record.get("apps", ()):
         try:
             raw.execute(_SQL["take_app_over"], row)
         except sqlite3.IntegrityError:
             continue  # two numbers for one name: the database's own word stands
     nameless = [no for (no,) in raw.execute(_SQL["nameless_apps"]).fetchall()]
-    named = {app for _, app, *_ in raw.execute(_SQL["note"])}
+    named = {app for _, app, *_ in raw.execute(_SQL["app_counters"])}
     left = [app for app in apps if app not in named]
     for no in nameless:
         is_clear = len(nameless) == len(left) == 1

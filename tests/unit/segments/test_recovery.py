@@ -1,4 +1,4 @@
-"""What a segment table is held against: a note that may be older, and never is newer."""
+"""What a segment table is held against: a sidecar that may be older, and never is newer."""
 
 import sqlite3
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from relay.database.mending import mend
-from relay.database.tally import Tally, load_note, tally_path
-from relay.segments.mending import KEEPING, NoteReader
+from relay.database.counters_sidecar import CountersSidecar, load_record, sidecar_path
+from relay.database.recovery.check import recover
+from relay.segments.recovery import RECOVERY_SPEC, SidecarReader
 from relay.segments.store import DATABASE_NAME
 from tests.support.segment_tables import NOW, open_table
 
@@ -22,9 +22,9 @@ async def _made(folder: Path) -> Path:
 
 def _note(database: Path, **changes: object) -> None:
     """Change the second book."""
-    tally = Tally(tally_path(database), lambda _: {})
-    tally.keep(orjson.dumps({**load_note(database), **changes}))
-    tally.close()
+    sidecar = CountersSidecar(sidecar_path(database), lambda _: {})
+    sidecar.write(orjson.dumps({**load_record(database), **changes}))
+    sidecar.close()
 
 
 @pytest.mark.parametrize(
@@ -32,10 +32,10 @@ def _note(database: Path, **changes: object) -> None:
     [{"salts": [], "forgotten": []}, {"sequences": {}}, {"lists": 0, "apps": []}],
 )
 async def test_an_older_note_is_no_sign_of_damage(tmp_path: Path, older: dict[str, object]) -> None:
-    """A power cut may take the note of the last commit, and not the commit."""
+    """A power cut may take the sidecar of the last commit, and not the commit."""
     database = await _made(tmp_path)
     _note(database, **older)
-    assert mend(database, KEEPING, NOW) is None
+    assert recover(database, RECOVERY_SPEC, NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -49,11 +49,11 @@ async def test_an_older_note_is_no_sign_of_damage(tmp_path: Path, older: dict[st
 async def test_a_newer_note_says_that_commits_are_missing(
     tmp_path: Path, newer: dict[str, object]
 ) -> None:
-    """What was answered is in the note, and not in the table."""
+    """What was answered is in the sidecar, and not in the table."""
     database = await _made(tmp_path)
     _note(database, **newer)
-    assert mend(database, KEEPING, NOW)
-    assert mend(database, KEEPING, NOW) is None
+    assert recover(database, RECOVERY_SPEC, NOW)
+    assert recover(database, RECOVERY_SPEC, NOW) is None
 
 
 async def test_who_is_forgotten_is_noted_and_comes_back_with_the_salt(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ async def test_a_forgotten_user_in_older_pages_is_removed_again(tmp_path: Path) 
 
 async def test_the_note_of_who_is_forgotten_follows_them(tmp_path: Path) -> None:
     """It is read anew when their number has changed."""
-    reader = NoteReader()
+    reader = SidecarReader()
     async with open_table(tmp_path) as table:
         assert (
             orjson.loads(orjson.dumps(await table.store.database.read(reader)))["forgotten"] == []
@@ -107,4 +107,4 @@ async def test_who_was_not_forgotten_after_all_is_not_noted(tmp_path: Path) -> N
         with pytest.raises(sqlite3.IntegrityError):
             await table.store.database.write(undone)
         await table.forget("user-2")
-    assert mend(tmp_path / DATABASE_NAME, KEEPING, NOW) is None
+    assert recover(tmp_path / DATABASE_NAME, RECOVERY_SPEC, NOW) is None

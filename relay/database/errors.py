@@ -3,7 +3,7 @@
 import sqlite3
 from pathlib import Path
 
-from relay.database.space import has_room
+from relay.database.disk import has_room
 from relay.errors import StoreDamaged, StoreFailed, StoreFull, StoreLocked
 
 _PRIMARY_CODE = 0xFF

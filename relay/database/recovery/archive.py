@@ -19,12 +19,12 @@ TAILS: Final = ("-wal", "-shm", "")
 _DAMAGED: Final = ".damaged-"
 _RESCUED: Final = ".rescued-"
 _RESCUING: Final = ".rescuing"
-_SUSPECT: Final = ".suspect"
+_SUSPECT: Final = ".mark_unclean"
 _REPORT: Final = ".json"
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 
 
-class SetAside(NamedTuple):
+class ArchivedDatabase(NamedTuple):
     """A damaged database that was set aside.
 
     Attributes:
@@ -58,7 +58,7 @@ def rescuing_path(database: Path) -> Path:
     return path
 
 
-def put_in_place(database: Path, stamp: str, told: SetAside) -> Path:
+def put_in_place(database: Path, stamp: str, told: ArchivedDatabase) -> Path:
     """Set the damaged files aside and put the new database in their place.
 
     Returns:
@@ -91,12 +91,12 @@ def _finish(database: Path, rescued: Path) -> Path:
             old.chmod(0o600)
             old.rename(_beside(aside, tail))
     rescued.rename(database)
-    clear_suspicion(database)
+    clear_unclean_mark(database)
     sync(database.parent)
     return aside
 
 
-def find_set_aside(database: Path) -> Iterator[SetAside]:
+def find_archived(database: Path) -> Iterator[ArchivedDatabase]:
     """Yield what was set aside of a database, oldest first."""
     pattern = re.compile(rf"{re.escape(database.name + _DAMAGED)}\d{{8}}T\d{{6}}Z(-\d+)?")
     names = {found[0] for path in database.parent.iterdir() if (found := pattern.match(path.name))}
@@ -104,25 +104,25 @@ def find_set_aside(database: Path) -> Iterator[SetAside]:
         yield _read_report(database.with_name(name))
 
 
-def _read_report(aside: Path) -> SetAside:
+def _read_report(aside: Path) -> ArchivedDatabase:
     try:
         told = orjson.loads(_beside(aside, _REPORT).read_bytes())
-        return SetAside(aside, str(told["why"]), dict(told["saved"]), dict(told["lost"]))
+        return ArchivedDatabase(aside, str(told["why"]), dict(told["saved"]), dict(told["lost"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return SetAside(aside, "what was wrong is not written down", {}, {})
+        return ArchivedDatabase(aside, "what was wrong is not written down", {}, {})
 
 
-def suspect(database: Path) -> None:
+def mark_unclean(database: Path) -> None:
     """Have the next start look at every row of a database."""
     _beside(database, _SUSPECT).touch(mode=0o600)
 
 
-def is_suspect(database: Path) -> bool:
+def is_marked_unclean(database: Path) -> bool:
     """Tell whether a former process ended in a way that damage may have caused."""
     return _beside(database, _SUSPECT).exists()
 
 
-def clear_suspicion(database: Path) -> None:
+def clear_unclean_mark(database: Path) -> None:
     """Note that a database was looked at."""
     _beside(database, _SUSPECT).unlink(missing_ok=True)
 

@@ -1,8 +1,9 @@
 """Makes sure, before a database is opened, that it is whole; if it is not, saves what can be saved.
 
-Every start looks at the header, the log and the schema, and holds the counts against the second
-book (`relay.database.tally`). A small database is read whole, a large one only after an end that
-damage may have caused: damage met while running ends the process, and the next start sees to it.
+Every start looks at the header, the log and the schema, and compares the counts with the
+sidecar (`relay.database.counters_sidecar`). A small database is read whole, a large one only after
+an end that damage may have caused: damage met while running ends the process, and the next start
+recovers.
 """
 
 import sqlite3
@@ -15,11 +16,22 @@ from typing import Final, Protocol
 import structlog
 
 from relay.database.connection import BUSY_TIMEOUT_MS
-from relay.database.failures import translate
+from relay.database.counters_sidecar import SidecarRecord, load_record
+from relay.database.errors import translate
 from relay.database.migrations import migrate
-from relay.database.pages import Pages, open_pages
-from relay.database.records import PAGE_BYTES
-from relay.database.salvage import (
+from relay.database.recovery.archive import (
+    ArchivedDatabase,
+    clear_unclean_mark,
+    finish_interrupted,
+    is_marked_unclean,
+    make_stamp,
+    mark_unclean,
+    put_in_place,
+    rescuing_path,
+)
+from relay.database.recovery.pages import Pages, open_pages
+from relay.database.recovery.records import PAGE_BYTES
+from relay.database.recovery.salvage import (
     SQL,
     Check,
     Salvage,
@@ -29,17 +41,6 @@ from relay.database.salvage import (
     read_rows,
     read_schema,
 )
-from relay.database.set_aside import (
-    SetAside,
-    clear_suspicion,
-    finish_interrupted,
-    is_suspect,
-    make_stamp,
-    put_in_place,
-    rescuing_path,
-    suspect,
-)
-from relay.database.tally import Note, load_note
 from relay.errors import RelayError, SchemaTooNew, StoreDamaged, StoreError, StoreFailed
 
 log = structlog.get_logger(__name__)
@@ -59,13 +60,13 @@ _HEADING: Final = "***"
 class FindFaults(Protocol):
     """Says what does not fit together in a database whose every page may be sound."""
 
-    def __call__(self, raw: sqlite3.Connection, note: Note, *, whole: bool) -> list[str]:
-        """Hold it against the last note of it; look at every row only if `whole`."""
+    def __call__(self, raw: sqlite3.Connection, record: SidecarRecord, *, whole: bool) -> list[str]:
+        """Hold it against the last record of it; look at every row only if `whole`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
-    """What mending needs to know of a store.
+class RecoverySpec:
+    """What recovery needs to know of a store.
 
     Attributes:
         migrations: Its scripts.
@@ -77,15 +78,15 @@ class Keeping:
     migrations: Sequence[str]
     checks: Mapping[str, Check]
     find_faults: FindFaults
-    settle: Callable[[sqlite3.Connection, Salvage, Note], Mapping[str, int]]
+    settle: Callable[[sqlite3.Connection, Salvage, SidecarRecord], Mapping[str, int]]
 
 
-def mend(database: Path, keeping: Keeping, now_ms: int) -> SetAside | None:
+def recover(database: Path, spec: RecoverySpec, now_ms: int) -> ArchivedDatabase | None:
     """Make sure that a database is whole; return what had to be set aside.
 
     Args:
         database: The file, which nobody has open.
-        keeping: The store's knowledge.
+        spec: The store's knowledge.
         now_ms: Names what is set aside.
 
     Raises:
@@ -95,19 +96,21 @@ def mend(database: Path, keeping: Keeping, now_ms: int) -> SetAside | None:
     """
     try:
         finish_interrupted(database)
-        note = load_note(database)
-        is_whole = is_suspect(database)
-        faults = examine(database, keeping, note, whole=is_whole)
+        record = load_record(database)
+        is_whole = is_marked_unclean(database)
+        faults = find_damage(database, spec, record, whole=is_whole)
         if not faults:
             if is_whole:
-                clear_suspicion(database)
+                clear_unclean_mark(database)
             return None
-        return _rescue(database, keeping, "; ".join(faults[:MOST_FAULTS]), note, now_ms)
+        return _rescue(database, spec, "; ".join(faults[:MOST_FAULTS]), record, now_ms)
     except OSError as error:
         raise StoreFailed(f"{database.name} cannot be opened: {error.strerror}") from error
 
 
-def examine(database: Path, keeping: Keeping, note: Note, *, whole: bool) -> list[str]:
+def find_damage(
+    database: Path, spec: RecoverySpec, record: SidecarRecord, *, whole: bool
+) -> list[str]:
     """Return what is wrong with a database, in sentences without anything of its content.
 
     Raises:
@@ -116,16 +119,16 @@ def examine(database: Path, keeping: Keeping, note: Note, *, whole: bool) -> lis
     """
     with open_pages(database) as pages:
         if not pages.count:
-            return ["it is missing, but it was there"] if note else []
-        faults = examine_pages(pages, keeping, note)
+            return ["it is missing, but it was there"] if record else []
+        faults = find_damage_in_files(pages, spec, record)
         if not faults and whole:
-            faults = _examine_rows(pages, keeping)
+            faults = _examine_rows(pages, spec)
         is_small = pages.count * PAGE_BYTES <= SMALL_BYTES
     if faults:
         return faults
     try:
         with closing(_open(database)) as raw:
-            return examine_content(raw, keeping, note, whole=whole or is_small)
+            return find_damage_in_content(raw, spec, record, whole=whole or is_small)
     except sqlite3.Error as error:
         failure = translate(error)
         if isinstance(failure, StoreError) and not isinstance(failure, StoreDamaged):
@@ -133,7 +136,7 @@ def examine(database: Path, keeping: Keeping, note: Note, *, whole: bool) -> lis
         return [f"SQLite says: {error}"]
 
 
-def examine_pages(pages: Pages, keeping: Keeping, note: Note) -> list[str]:
+def find_damage_in_files(pages: Pages, spec: RecoverySpec, record: SidecarRecord) -> list[str]:
     """Return what is wrong with a database's header, log and schema, without SQLite.
 
     Raises:
@@ -150,8 +153,8 @@ def examine_pages(pages: Pages, keeping: Keeping, note: Note) -> list[str]:
     schema = read_schema(pages)
     if schema is None:
         return ["its schema cannot be read"]
-    newest, version = len(keeping.migrations), pages.version
-    expected = _schema_of(keeping.migrations[: version or newest])
+    newest, version = len(spec.migrations), pages.version
+    expected = _schema_of(spec.migrations[: version or newest])
     tables = {name for kind, name, *_ in expected if kind == "table"}
     there = {name for kind, name, *_ in schema if kind == "table"}
     if newest < version <= HIGHEST_SCHEMA and (not schema or tables & there):
@@ -160,7 +163,7 @@ def examine_pages(pages: Pages, keeping: Keeping, note: Note) -> list[str]:
             "install the relay that wrote it, or a later one"
         )
     if not version and not schema:  # a start that was interrupted, if it was the first
-        return ["it is empty, but it was not"] if note else []
+        return ["it is empty, but it was not"] if record else []
     if 0 < version <= newest and (
         expected <= schema or (_rootless(expected) <= _rootless(schema) and find_roots(pages))
     ):
@@ -183,21 +186,21 @@ def _schema_of(migrations: Sequence[str]) -> set[tuple[object, ...]]:
         return set(raw.execute(SQL["schema"]))
 
 
-def _examine_rows(pages: Pages, keeping: Keeping) -> list[str]:
+def _examine_rows(pages: Pages, spec: RecoverySpec) -> list[str]:
     """Decode every row, as relay would."""
     found, nonsense = Salvage(), 0
-    with closing(_open_new(":memory:", keeping.migrations)) as raw:
+    with closing(_open_new(":memory:", spec.migrations)) as raw:
         tables = find_tables(pages, raw)
     for table, values in read_rows(pages, tables, found):
-        check = keeping.checks.get(table.name)
+        check = spec.checks.get(table.name)
         if check and not check(dict(zip(table.columns, values, strict=True))):
             nonsense += 1
     damages = found.damages + nonsense
     return [f"{damages} rows or pages are damaged"] if damages else []
 
 
-def examine_content(
-    raw: sqlite3.Connection, keeping: Keeping, note: Note, *, whole: bool
+def find_damage_in_content(
+    raw: sqlite3.Connection, spec: RecoverySpec, record: SidecarRecord, *, whole: bool
 ) -> list[str]:
     """Return what SQLite finds wrong, and what does not fit together."""
     if whole:
@@ -206,12 +209,14 @@ def examine_content(
         if faults != ["ok"]:
             return [line for line in faults if not line.startswith(_HEADING)]
     (version,) = raw.execute("PRAGMA user_version").fetchone()
-    if version < len(keeping.migrations):
+    if version < len(spec.migrations):
         return []  # the queries are of the newest schema; the next start asks them
-    return keeping.find_faults(raw, note, whole=whole)
+    return spec.find_faults(raw, record, whole=whole)
 
 
-def _rescue(database: Path, keeping: Keeping, why: str, note: Note, now_ms: int) -> SetAside:
+def _rescue(
+    database: Path, spec: RecoverySpec, why: str, record: SidecarRecord, now_ms: int
+) -> ArchivedDatabase:
     """Copy what can be read into a new database and put it in the place of the damaged one."""
     log.warning("database.rescue_started", database=database.name, why=why)
     stamp = make_stamp(database, now_ms)
@@ -219,11 +224,11 @@ def _rescue(database: Path, keeping: Keeping, why: str, note: Note, now_ms: int)
     try:
         with (
             open_pages(database, remains=True) as pages,
-            closing(_open_new(str(new), keeping.migrations)) as raw,
+            closing(_open_new(str(new), spec.migrations)) as raw,
         ):
-            found = copy_rows(pages, raw, keeping.checks)
+            found = copy_rows(pages, raw, spec.checks)
             raw.execute("BEGIN")
-            lost = keeping.settle(raw, found, note)
+            lost = spec.settle(raw, found, record)
             raw.execute("COMMIT")
     except sqlite3.Error as error:
         rescuing_path(database)
@@ -232,7 +237,7 @@ def _rescue(database: Path, keeping: Keeping, why: str, note: Note, now_ms: int)
             reason = f"{database.name} is damaged ({why}) and cannot be rescued: {error}"
             raise type(failure)(reason) from error
         raise
-    told = SetAside(database, why, found.saved, lost)
+    told = ArchivedDatabase(database, why, found.saved, lost)
     told = told._replace(path=put_in_place(database, stamp, told))
     log.error(
         "database.rescued",
@@ -263,14 +268,14 @@ def _open_new(place: str, migrations: Sequence[str]) -> sqlite3.Connection:
 
 
 @contextmanager
-def distrust(database: Path) -> Iterator[None]:
+def mark_unclean_on_error(database: Path) -> Iterator[None]:
     """Have the next start read all of a database if the block ends in a way damage may cause."""
     try:
         yield
     except BaseException as error:
         if _may_be_damage(error):
             with suppress(OSError):  # a full disk, perhaps
-                suspect(database)
+                mark_unclean(database)
         raise
 
 

@@ -1,7 +1,7 @@
 """Copies every row that can still be read out of a damaged database into a new one.
 
-Which rows belong together is for the store to say (`relay.outbox.mending`,
-`relay.segments.mending`); here a row is saved if the new schema takes it.
+Which rows belong together is for the store to say (`relay.outbox.recovery`,
+`relay.segments.recovery`); here a row is saved if the new schema takes it.
 """
 
 import sqlite3
@@ -14,9 +14,9 @@ from typing import Final, NamedTuple, TypeAlias
 
 import orjson
 
-from relay.database.pages import SCHEMA_START, Pages, Use, children_of
 from relay.database.queries import load_queries
-from relay.database.records import (
+from relay.database.recovery.pages import SCHEMA_START, Pages, Use, children_of
+from relay.database.recovery.records import (
     INDEX_INTERIOR,
     INDEX_LEAF,
     TABLE_INTERIOR,
@@ -28,7 +28,7 @@ from relay.database.records import (
     read_cells,
 )
 
-SQL: Final = load_queries(files("relay.database").joinpath("salvage.sql"))
+SQL: Final = load_queries(files("relay.database.recovery").joinpath("salvage.sql"))
 
 Row: TypeAlias = Mapping[str, Value]
 Check: TypeAlias = Callable[[Row], bool]

@@ -1,8 +1,8 @@
 """Space set aside on the data directory's disk, for the day it is full.
 
-A full disk stops deletes too: SQLite needs room to log them. Without a reserve, a relay on a
+A full disk stops deletes too: SQLite needs room to log them. Without a ballast, a relay on a
 full disk could not even note what it delivers, so it could neither take events nor drain. The
-reserve is given up in parts, each only when the database has no byte left, because whoever
+ballast is given up in parts, each only when the database has no byte left, because whoever
 filled the disk may fill it again.
 
 What is free is what the file system says, and what the database found: of a quota or a limit the
@@ -15,18 +15,18 @@ from pathlib import Path
 
 import structlog
 
-from relay.database.space import has_room
+from relay.database.disk import has_room
 from relay.errors import StoreFull
 
 log = structlog.get_logger(__name__)
 
-RESERVE_NAME = "relay.reserve"
+BALLAST_NAME = "relay.database.ballast"
 
-RESERVE_BYTES = 32 * 1024 * 1024
+BALLAST_BYTES = 32 * 1024 * 1024
 """Twice the write-ahead log between two checkpoints: it may grow, and the database with it."""
 
 SHARE = 4
-"""On a small disk the reserve is at most this part of it."""
+"""On a small disk the ballast is at most this part of it."""
 
 PARTS = 4
 
@@ -34,17 +34,17 @@ REST_LOOKS = 20
 """Looks between two attempts to take a part that cannot be had: each disturbs the database."""
 
 
-class Reserve:
+class BallastFile:
     """The file that holds the space.
 
     Attributes:
         min_free_bytes: What relay is to leave free.
-        free_bytes: What was free at the last look, the reserve not counted.
+        free_bytes: What was free at the last look, the ballast not counted.
     """
 
     def __init__(self, folder: Path, min_free_bytes: int) -> None:
         self._folder = folder
-        self._file = folder / RESERVE_NAME
+        self._file = folder / BALLAST_NAME
         self.min_free_bytes = min_free_bytes
         self._whole_bytes = 0
         self._is_exhausted = False
@@ -70,7 +70,7 @@ class Reserve:
             )
 
     def look(self) -> None:
-        """Measure the free space, and set the reserve aside where there is plenty."""
+        """Measure the free space, and set the ballast aside where there is plenty."""
         self._measure()
         if self._is_exhausted and self.free_bytes >= self.min_free_bytes:
             self._is_exhausted = not has_room(self._folder, self._part_bytes)
@@ -100,7 +100,7 @@ class Reserve:
     def _measure(self) -> None:
         space = os.statvfs(self._folder)
         self.free_bytes = space.f_bavail * space.f_frsize
-        self._whole_bytes = min(RESERVE_BYTES, space.f_blocks * space.f_frsize // SHARE)
+        self._whole_bytes = min(BALLAST_BYTES, space.f_blocks * space.f_frsize // SHARE)
 
     def _give_up_part(self) -> None:
         held_bytes = self._held_bytes()
@@ -112,7 +112,7 @@ class Reserve:
         except OSError:  # a file system that writes elsewhere needs room to cut a file
             self._file.unlink()
             left_bytes = 0
-        log.warning("reserve.given_up", left_bytes=left_bytes)
+        log.warning("ballast.given_up", left_bytes=left_bytes)
 
     def _held_bytes(self) -> int:
         try:

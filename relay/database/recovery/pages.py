@@ -15,14 +15,14 @@ from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple
 
-from relay.database.log_file import Log, read_log
-from relay.database.records import (
+from relay.database.recovery.records import (
     INDEX_INTERIOR,
     PAGE_BYTES,
     TABLE_INTERIOR,
     page_kind,
     read_children,
 )
+from relay.database.recovery.wal import Log, read_log
 
 MAGIC: Final = b"SQLite format 3\0"
 SCHEMA_START: Final = 100
