@@ -22,8 +22,8 @@ from relay.daemon.policies import (
     cohorts_target,
     delivery_setup,
     download_policy,
+    event_source,
     export_target,
-    mapping_policy,
     plain,
     poll_policy,
     sync_policy,
@@ -35,7 +35,6 @@ from relay.directory.importer import Importer
 from relay.directory.sync import DirectorySync, SyncedApp
 from relay.heartbeat import Heartbeat
 from relay.http.auth import Tokens
-from relay.ingest.events import Source
 from relay.onesignal.export_api import ExportApi
 from relay.outbox.counters import AppState
 from relay.outbox.store import Outbox
@@ -144,7 +143,7 @@ class AppRuntime:
 
     def _configure_access(self, settings: Settings) -> None:
         app = settings.apps[self._name]
-        self.source = Source(self._name, self._state.no, mapping_policy(app))
+        self.source = event_source(self._name, self._state.no, app)
         self.tokens.renew(map(plain, app.webhook_tokens))
         self.upload_keys.renew([plain(app.amplitude_api_key)])
 

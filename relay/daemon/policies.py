@@ -16,6 +16,7 @@ from relay.delivery.delivery import DeliverySetup
 from relay.delivery.line import DeliveryPolicy
 from relay.directory.sync import SyncPolicy
 from relay.events.mapping import MappingPolicy
+from relay.ingest.events import Source
 from relay.onesignal.export_api import ExportTarget
 from relay.outbox.counters import AppState
 from relay.segments.cohorts import AppRules
@@ -31,15 +32,22 @@ Source: OneSignal, REST API (2026): it answers within 100 s at most, and rarely 
 """
 
 
-def mapping_policy(app: AppSettings) -> MappingPolicy:
-    """Return how an app's events become Amplitude's."""
-    return MappingPolicy(
+def event_source(name: str, no: int, app: AppSettings) -> Source:
+    """Return an app as ingest sees it.
+
+    Args:
+        name: The app's name.
+        no: Its number in the outbox.
+        app: Its settings.
+    """
+    policy = MappingPolicy(
         app_id=app.onesignal_app_id,
         kinds=app.events,
         name_set=app.event_names,
         anonymous=app.anonymous,
         library=LIBRARY,
     )
+    return Source(name, no, policy)
 
 
 def upload_target(app: AppSettings, delivery: DeliverySettings) -> UploadTarget:

@@ -5,7 +5,6 @@ from anyio.abc import TaskGroup
 from relay.cohorts.webhook import CohortWebhook
 from relay.daemon.app_runtime import AppRuntime, SharedParts
 from relay.daemon.policies import app_rules, guard_policy
-from relay.directory.erasure import UserErasure
 from relay.directory.observer import Observer
 from relay.heartbeat import SLACK_S, Heartbeat
 from relay.ingest.admission import AdmissionControl
@@ -31,7 +30,6 @@ class Runtime:
         event_ingest: Stores the bodies of the events webhook.
         upload_ingest: Stores what SDKs upload.
         cohort_webhook: Applies the messages of the cohorts webhook.
-        erasure: Forgets users.
         health: Whether all loops are alive.
         status: How every app is doing.
     """
@@ -51,7 +49,6 @@ class Runtime:
             states: What the outbox knows of each app.
             heartbeats: The loops that run already; those of this runtime are added.
         """
-        outbox, segments, clock = shared.outbox, shared.segments, shared.clock
         self.shared = shared
         self._heartbeats = heartbeats
         self._rules = app_rules(settings)
@@ -60,10 +57,20 @@ class Runtime:
         }
         self.admission = AdmissionControl(
             shared.ballast,
-            outbox.ledger,
+            shared.outbox.ledger,
             self._heartbeat("admission"),
             max_events=settings.outbox.max_events,
         )
+        self._build_intake(settings)
+        heartbeats["directory.feed"] = self._observer.heartbeat
+        for app in self.apps.values():
+            heartbeats |= app.heartbeats
+        self.health = Health(heartbeats, self.admission)
+        self.status = Status(self.apps, shared.outbox.ledger, shared.segments, shared.clock)
+
+    def _build_intake(self, settings: Settings) -> None:
+        """Build what stores request bodies."""
+        outbox, segments, clock = self.shared.outbox, self.shared.segments, self.shared.clock
         in_segments = {name: segments.catalog.number(name) for name in self.apps}
         self._observer = Observer(segments.directory, segments.forgotten, in_segments, clock)
         self.event_ingest = EventIngest(outbox.intakes, outbox.messages, clock, self._observer)
@@ -71,12 +78,6 @@ class Runtime:
         in_outbox = {name: outbox.ledger.number(name) for name in self.apps}
         guard = guard_policy(settings)
         self.cohort_webhook = CohortWebhook(segments, outbox.intakes, in_outbox, guard, clock)
-        self.erasure = UserErasure(outbox, segments, clock)
-        heartbeats["directory.feed"] = self._observer.heartbeat
-        for app in self.apps.values():
-            heartbeats |= app.heartbeats
-        self.health = Health(heartbeats, self.admission)
-        self.status = Status(self.apps, outbox.ledger, segments, clock)
 
     async def start(self, group: TaskGroup) -> None:
         """Start every loop but the deliveries."""

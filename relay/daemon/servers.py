@@ -113,22 +113,18 @@ class Servers:
         Raises:
             DoorBlocked: If its address cannot be listened on.
         """
-        shared, apps = runtime.shared, runtime.apps
+        shared = runtime.shared
         context = AdminContext(
+            apps=runtime.apps,
+            clock=shared.clock,
             outbox=shared.outbox,
-            deliveries={name: app.delivery for name, app in apps.items()},
+            segments=shared.segments,
+            importer=shared.importer,
+            event_ingest=runtime.event_ingest,
+            cohort_webhook=runtime.cohort_webhook,
             status=runtime.status,
-            reception=runtime.event_ingest,
-            sources=runtime.apps,
             health=runtime.health,
             metrics=self._metrics,
-            clock=shared.clock,
-            segments=shared.segments,
-            cohort_reception=runtime.cohort_webhook,
-            pollers={name: app.poller for name, app in apps.items()},
-            imports=shared.importer,
-            syncs={name: app.sync for name, app in apps.items()},
-            forgetter=runtime.erasure,
         )
         app = admin_app(
             context,

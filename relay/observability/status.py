@@ -86,6 +86,12 @@ class Status:
         self._ledger = ledger
         self._segments = segments
         self._clock = clock
+        self._started_s = clock.monotonic_s()
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since this was made, together with the doors."""
+        return self._clock.monotonic_s() - self._started_s
 
     async def apps(self) -> dict[str, AppStatus]:
         """Return every configured app's status."""

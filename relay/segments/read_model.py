@@ -27,6 +27,9 @@ GROUPS: Final = (
 )
 """Numbers of an explanation that have ids behind them."""
 
+ALL_ROWS: Final = -1
+"""A `limit` that sets none. Source: sqlite.org/lang_select.html (2026)."""
+
 STREAMS: Final = 4
 """Streams at once; each holds a connection and keeps the log from being written back."""
 

@@ -17,7 +17,7 @@ from relay.events.catalog import parse_selection
 from relay.events.mapping import MappingPolicy
 from relay.events.records import MessageFields
 from relay.heartbeat import Heartbeat
-from relay.http.admin.letters import answer_bodies
+from relay.http.admin.quarantine import answer_bodies
 from relay.ingest.events import EventIngest, Source
 from relay.maintenance import MaintenancePolicy, OutboxMaintenance
 from relay.outbox.batch import DAY_MS, AppendResult, IngestBatch, QuarantinedBody, event_key

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from relay.cohorts.budget import Due
-from relay.http.admin.letters import cut_page
-from relay.http.admin.schemas import MAX_ID
+from relay.http.admin.schemas import MAX_ID, cut_page
 from relay.http.admin.segment_schemas import (
     ChangeAnswer,
     ChangePage,

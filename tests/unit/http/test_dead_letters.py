@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from relay.http.admin.letters import MAX_SHOWN_LEVELS, answer_dead_letter
+from relay.http.admin.dead_letters import MAX_SHOWN_LEVELS, answer_dead_letter
 from relay.http.admin.schemas import DeadLetterPage
 from relay.outbox.dead_letters import DeadLetter
 
