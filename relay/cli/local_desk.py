@@ -60,18 +60,18 @@ class LocalQuarantine:
     async def retry(self, choice: Choice) -> int:
         """Read bodies of both hooks once more; return how many were understood."""
         outbox, settings, chosen = self._outbox, self._settings, _chosen(self._outbox, choice)
-        reception = EventIngest(outbox.intakes, outbox.messages, self._clock)
+        reception = EventIngest(outbox.writer, outbox.message_cache, self._clock)
         sources = {
-            name: event_source(name, outbox.ledger.number(name), app)
+            name: event_source(name, outbox.counters.number(name), app)
             for name, app in settings.apps.items()
         }
         events = await reception.read_again(
             outbox.quarantine, chosen, sources, dry_run=choice.dry_run
         )
         async with open_own_segments(settings, settings.data_dir) as segments:
-            numbers = {app: outbox.ledger.number(app) for app in settings.apps}
+            numbers = {app: outbox.counters.number(app) for app in settings.apps}
             guard = guard_policy(settings)
-            cohorts = CohortWebhook(segments, outbox.intakes, numbers, guard, self._clock)
+            cohorts = CohortWebhook(segments, outbox.writer, numbers, guard, self._clock)
             messages = await cohorts.read_again(outbox.quarantine, chosen, dry_run=choice.dry_run)
         return events + messages
 
@@ -93,4 +93,4 @@ def _chosen(outbox: Outbox, choice: Choice) -> Selection:
 
 
 def _number(outbox: Outbox, app: str | None) -> int | None:
-    return None if app is None else outbox.ledger.number(app)
+    return None if app is None else outbox.counters.number(app)

@@ -29,8 +29,9 @@ from relay.daemon.policies import (
     sync_policy,
     upload_target,
 )
-from relay.delivery.delivery import Delivery
-from relay.delivery.line import DeliveryMeter
+from relay.database.ballast import BallastFile
+from relay.delivery.policy import DeliveryMeter
+from relay.delivery.pool import SenderPool
 from relay.directory.importer import Importer
 from relay.directory.sync import DirectorySync, SyncedApp
 from relay.heartbeat import Heartbeat
@@ -38,7 +39,6 @@ from relay.http.auth import Tokens
 from relay.onesignal.export_api import ExportApi
 from relay.outbox.counters import AppState
 from relay.outbox.store import Outbox
-from relay.reserve import Reserve
 from relay.segments.download_log import DownloadLog
 from relay.segments.store import Segments
 from relay.settings import Settings
@@ -62,7 +62,7 @@ class SharedParts:
 
     outbox: Outbox
     segments: Segments
-    ballast: Reserve
+    ballast: BallastFile
     importer: Importer
     uploads: aiohttp.ClientSession
     exports: aiohttp.ClientSession
@@ -133,7 +133,7 @@ class AppRuntime:
         """
         self._configure_access(settings)
         self._events_api.target = upload_target(settings.apps[self._name], settings.delivery)
-        self.delivery.adjust(
+        self.delivery.configure(
             delivery_setup(self._state, settings.delivery, self._events_api.overhead_bytes)
         )
         self.poller.adjust(
@@ -147,9 +147,9 @@ class AppRuntime:
         self.tokens.renew(map(plain, app.webhook_tokens))
         self.upload_keys.renew([plain(app.amplitude_api_key)])
 
-    def _build_delivery(self, settings: Settings, shared: SharedParts) -> Delivery:
+    def _build_delivery(self, settings: Settings, shared: SharedParts) -> SenderPool:
         api = self._events_api
-        delivery = Delivery(
+        delivery = SenderPool(
             delivery_setup(self._state, settings.delivery, api.overhead_bytes),
             shared.outbox.claims,
             api,
@@ -157,12 +157,12 @@ class AppRuntime:
             shared.clock,
             shared.rng,
         )
-        shared.outbox.intakes.listen(self._state.no, delivery.dispatcher.arrived)
+        shared.outbox.writer.listen(self._state.no, delivery.dispatcher.arrived)
         return delivery
 
     def _build_poller(self, settings: Settings, shared: SharedParts) -> Poller:
         segments, clock = shared.segments, shared.clock
-        number = segments.catalog.number(self._name)
+        number = segments.cohorts.number(self._name)
         downloads_log = DownloadLog(segments.database)
         api = CohortsApi(shared.exports, cohorts_target(settings.apps[self._name]), clock)
         downloads = Downloads(
@@ -175,10 +175,10 @@ class AppRuntime:
         )
         app = PolledApp(number, api, downloads)
         policy = poll_policy(self._name, settings)
-        return Poller(app, segments.catalog, downloads_log, policy, clock)
+        return Poller(app, segments.cohorts, downloads_log, policy, clock)
 
     def _build_sync(self, settings: Settings, shared: SharedParts) -> DirectorySync:
         api = ExportApi(shared.exports, export_target(settings.apps[self._name]))
-        app = SyncedApp(self._name, shared.segments.catalog.number(self._name), api)
+        app = SyncedApp(self._name, shared.segments.cohorts.number(self._name), api)
         policy = sync_policy(self._name, settings)
         return DirectorySync(app, shared.importer, shared.segments.directory, policy, shared.clock)

@@ -10,10 +10,10 @@ from relay.amplitude.cohorts_api import CohortsTarget
 from relay.amplitude.events_api import UploadTarget
 from relay.cohorts.download import DownloadPolicy
 from relay.cohorts.polled_app import PollPolicy
-from relay.delivery.backoff import BackoffPolicy
 from relay.delivery.batching import BatchLimits
-from relay.delivery.delivery import DeliverySetup
-from relay.delivery.line import DeliveryPolicy
+from relay.delivery.circuit_breaker import BackoffPolicy
+from relay.delivery.policy import DeliveryPolicy
+from relay.delivery.pool import DeliverySetup
 from relay.directory.sync import SyncPolicy
 from relay.events.mapping import MappingPolicy
 from relay.ingest.events import Source

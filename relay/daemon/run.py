@@ -22,13 +22,13 @@ from relay.daemon.policies import app_rules
 from relay.daemon.reload import Reloader, SettingsSource
 from relay.daemon.runtime import Runtime
 from relay.daemon.servers import Servers
+from relay.database.ballast import BallastFile
 from relay.directory.importer import Importer
 from relay.heartbeat import SLACK_S, Heartbeat
 from relay.observability.health import Health
 from relay.observability.metrics import Metrics
 from relay.outbox.store import lock_folder, open_outbox
 from relay.process.systemd import Notifier
-from relay.reserve import Reserve
 from relay.segments.store import open_segments
 from relay.settings import Settings
 
@@ -115,7 +115,7 @@ class Daemon:
         async with AsyncExitStack() as stack:
             stack.enter_context(lock_folder(settings.data_dir))
             shared = await self._open(stack)
-            states = await shared.outbox.ledger.states()
+            states = await shared.outbox.counters.states()
             runtime = Runtime(settings, shared, states, self.heartbeats)
             await self._serve(runtime, task_status)
         log.info("relay.stopped")
@@ -123,7 +123,7 @@ class Daemon:
     async def _open(self, stack: AsyncExitStack) -> SharedParts:
         """Open the stores and the client sessions; the stack closes them in reverse order."""
         settings = self._settings
-        ballast = Reserve(settings.data_dir, settings.outbox.min_free_bytes)
+        ballast = BallastFile(settings.data_dir, settings.outbox.min_free_bytes)
         # A disk that is full at the start would not even let the outbox open its log.
         ballast.prepare_opening()
         outbox = await stack.enter_async_context(

@@ -57,7 +57,7 @@ class Runtime:
         }
         self.admission = AdmissionControl(
             shared.ballast,
-            shared.outbox.ledger,
+            shared.outbox.counters,
             self._heartbeat("admission"),
             max_events=settings.outbox.max_events,
         )
@@ -66,18 +66,18 @@ class Runtime:
         for app in self.apps.values():
             heartbeats |= app.heartbeats
         self.health = Health(heartbeats, self.admission)
-        self.status = Status(self.apps, shared.outbox.ledger, shared.segments, shared.clock)
+        self.status = Status(self.apps, shared.outbox.counters, shared.segments, shared.clock)
 
     def _build_intake(self, settings: Settings) -> None:
         """Build what stores request bodies."""
         outbox, segments, clock = self.shared.outbox, self.shared.segments, self.shared.clock
-        in_segments = {name: segments.catalog.number(name) for name in self.apps}
+        in_segments = {name: segments.cohorts.number(name) for name in self.apps}
         self._observer = Observer(segments.directory, segments.forgotten, in_segments, clock)
-        self.event_ingest = EventIngest(outbox.intakes, outbox.messages, clock, self._observer)
-        self.upload_ingest = UploadIngest(outbox.intakes, clock, self._observer)
-        in_outbox = {name: outbox.ledger.number(name) for name in self.apps}
+        self.event_ingest = EventIngest(outbox.writer, outbox.message_cache, clock, self._observer)
+        self.upload_ingest = UploadIngest(outbox.writer, clock, self._observer)
+        in_outbox = {name: outbox.counters.number(name) for name in self.apps}
         guard = guard_policy(settings)
-        self.cohort_webhook = CohortWebhook(segments, outbox.intakes, in_outbox, guard, clock)
+        self.cohort_webhook = CohortWebhook(segments, outbox.writer, in_outbox, guard, clock)
 
     async def start(self, group: TaskGroup) -> None:
         """Start every loop but the deliveries."""
@@ -106,13 +106,13 @@ class Runtime:
         """
         rules = app_rules(settings)
         if rules != self._rules:
-            await self.shared.segments.catalog.follow(rules, self.shared.clock.now_ms())
+            await self.shared.segments.cohorts.follow(rules, self.shared.clock.now_ms())
             self._rules = rules
 
     def reconfigure(self, settings: Settings) -> None:
         """Apply new settings to every part; nothing here can fail."""
         limits = settings.outbox
-        self.admission.max_events = self.shared.outbox.intakes.max_events = limits.max_events
+        self.admission.max_events = self.shared.outbox.writer.max_events = limits.max_events
         self.shared.ballast.min_free_bytes = limits.min_free_bytes
         self.cohort_webhook.guard = guard_policy(settings)
         for app in self.apps.values():

@@ -12,7 +12,7 @@ from anyio import CapacityLimiter, move_on_after
 
 from relay.database.connection import Connection, open_connection
 from relay.database.database import Database, Row
-from relay.database.failures import translate
+from relay.database.errors import translate
 from relay.errors import StoreFull
 from relay.segments.review import UNDOABLE_RUNS
 from relay.segments.sql import SQL

@@ -11,7 +11,7 @@ from typing import Protocol
 from relay.clock import Clock
 from relay.cohorts.poller import Poller
 from relay.cohorts.webhook import CohortWebhook
-from relay.delivery.delivery import Delivery
+from relay.delivery.pool import SenderPool
 from relay.directory.importer import Importer
 from relay.directory.sync import DirectorySync
 from relay.http.admin.errors import NotFound
@@ -32,7 +32,7 @@ class App(Protocol):
         """The app as ingest sees it."""
 
     @property
-    def delivery(self) -> Delivery | None:
+    def delivery(self) -> SenderPool | None:
         """Carries its events to Amplitude."""
 
     @property
@@ -48,7 +48,7 @@ class RunningApp(App, Protocol):
     """One app of a running daemon (`relay.daemon.app_runtime`)."""
 
     @property
-    def delivery(self) -> Delivery:
+    def delivery(self) -> SenderPool:
         """Carries its events to Amplitude."""
 
     @property
@@ -95,7 +95,7 @@ class OutboxContext(AppsContext):
         number = None
         if app is not None:
             self.check(app)
-            number = self.outbox.ledger.number(app)
+            number = self.outbox.counters.number(app)
         return Selection(None if ids is None else tuple(ids), number, reason)
 
 
@@ -113,7 +113,7 @@ class SegmentsContext(AppsContext):
             NotFound: If there is no such app.
         """
         self.check(app)
-        return self.segments.catalog.number(app)
+        return self.segments.cohorts.number(app)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ async def _list(context: SegmentsContext, call: Call[SegmentListing]) -> Segment
     asked = call.input
     if asked.app is not None:
         context.check(asked.app)
-    found = await context.segments.reading.segments(
+    found = await context.segments.read_model.segments(
         asked.app, asked.state, after=asked.after, limit=asked.limit + 1
     )
     return segment_page(found, asked.limit)
@@ -53,7 +53,7 @@ async def _members(context: SegmentsContext, call: Call[NoInput]) -> NdjsonStrea
     """Stream the members of one revision, by id."""
     segment = await _segment(context, call.path)
     named = {"app": segment.app, "cohort_id": segment.cohort_id}
-    return NdjsonStream(context.segments.reading.stream("members", named))
+    return NdjsonStream(context.segments.read_model.stream("members", named))
 
 
 async def _changes(
@@ -61,7 +61,7 @@ async def _changes(
 ) -> ChangePage | NdjsonStream:
     number = (await _segment(context, call.path)).no
     after, limit = call.input.after, call.input.limit
-    reading = context.segments.reading
+    reading = context.segments.read_model
     if call.wants_lines:
         every = {"cohort": number, "after": after, "limit": ALL_ROWS}
         return NdjsonStream(reading.stream("changes_page", every))
@@ -74,7 +74,7 @@ async def _explain(
     cohort = await _cohort(context, call.path)
     if not cohort.list:
         raise NotFound("nothing of this cohort is applied yet")
-    reading = context.segments.reading
+    reading = context.segments.read_model
     if call.input.group is None:
         return answer_explanation(await reading.explain(cohort.no))
     behind = {"cohort": cohort.no, "group": call.input.group}
@@ -90,16 +90,14 @@ async def _sync(context: AdminContext, call: Call[NoInput]) -> Affected:
 
 async def _roll_back(context: SegmentsContext, call: Call[RollbackOrder]) -> Affected:
     cohort = await _cohort(context, call.path)
-    await context.segments.decisions.roll_back(
-        cohort.no, call.input.revision, context.clock.now_ms()
-    )
+    await context.segments.review.roll_back(cohort.no, call.input.revision, context.clock.now_ms())
     return Affected(affected=1)
 
 
 async def _segment(context: SegmentsContext, path: Mapping[str, str]) -> Segment:
     app, cohort_id = path["app"], path["cohort_id"]
     context.check(app)
-    segment = await context.segments.reading.segment(app, cohort_id)
+    segment = await context.segments.read_model.segment(app, cohort_id)
     if segment is None:
         raise NotFound(f"{app} has no segment of a cohort with that id")
     return segment
@@ -108,7 +106,7 @@ async def _segment(context: SegmentsContext, path: Mapping[str, str]) -> Segment
 async def _cohort(context: SegmentsContext, path: Mapping[str, str]) -> KnownCohort:
     app, cohort_id = path["app"], path["cohort_id"]
     context.check(app)
-    cohort = await context.segments.reading.cohort(app, cohort_id)
+    cohort = await context.segments.read_model.cohort(app, cohort_id)
     if cohort is None:
         raise NotFound(f"{app} has no cohort with that id")
     return cohort
