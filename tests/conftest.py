@@ -2,7 +2,7 @@
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.support.launch", "tests.support.replay"]
+pytest_plugins = ["tests.support.launch", "tests.support.seeds"]
 
 settings.register_profile(
     "relay",

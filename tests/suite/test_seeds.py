@@ -7,7 +7,7 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
-CONFTEST = 'pytest_plugins = ["tests.support.replay"]'
+CONFTEST = 'pytest_plugins = ["tests.support.seeds"]'
 SETTINGS = """
     [pytest]
     markers = slow
