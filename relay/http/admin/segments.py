@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from relay.http.admin.context import SegmentsContext
+from relay.http.admin.context import AdminContext, SegmentsContext
 from relay.http.admin.errors import NotFound
 from relay.http.admin.ndjson import NdjsonStream
 from relay.http.admin.operations import Call, NoInput, NoOutput, Operation
@@ -44,7 +44,7 @@ async def _list(context: SegmentsContext, call: Call[SegmentListing]) -> Segment
 
 async def _show(context: SegmentsContext, call: Call[NoInput]) -> SegmentDetail:
     segment = await _segment(context, call.path)
-    poller = context.pollers.get(segment.app)
+    poller = context.apps[segment.app].poller
     due = poller.due_of(segment.cohort_id) if poller else None
     return await answer_detail(context.segments, segment, due)
 
@@ -78,11 +78,11 @@ async def _explain(
     return NdjsonStream(reading.ids_behind(cohort.no, call.input.group))
 
 
-async def _sync(context: SegmentsContext, call: Call[NoInput]) -> Affected:
+async def _sync(context: AdminContext, call: Call[NoInput]) -> Affected:
     """Ask for a download; 0 if one is running already."""
     app, cohort_id = call.path["app"], call.path["cohort_id"]
     context.check(app)
-    return Affected(affected=int(await context.pollers[app].request_sync(cohort_id)))
+    return Affected(affected=int(await context.apps[app].poller.request_sync(cohort_id)))
 
 
 async def _roll_back(context: SegmentsContext, call: Call[RollbackOrder]) -> Affected:
