@@ -15,7 +15,7 @@ from relay.cli.exit_codes import CommandFailed
 from relay.cli.options import EnvFile, read_settings
 from relay.cli.output import instant, output, print_fields, progress_bar
 from relay.clock import SystemClock
-from relay.database.copying import (
+from relay.database.snapshot import (
     COMPANIONS,
     Snapshot,
     check_copy,

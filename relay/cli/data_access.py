@@ -18,7 +18,7 @@ from relay.cli.client import Client, HttpClient, LocalClient, NoDaemon, open_dae
 from relay.cli.exit_codes import CommandFailed
 from relay.clock import SystemClock
 from relay.cohorts.webhook import CohortWebhook
-from relay.daemon.policies import app_rules, event_sources, guard_policy
+from relay.daemon.policies import app_rules, event_source, guard_policy
 from relay.directory.importer import Importer
 from relay.errors import StoreBusy
 from relay.heartbeat import Heartbeat
@@ -154,7 +154,7 @@ async def _open_segments(settings: Settings, folder: Path) -> AsyncIterator[Segm
 async def _open_stores(settings: Settings, folder: Path) -> AsyncIterator[StoresContext]:
     clock = SystemClock()
     async with _segments(settings, folder) as segments, _outbox(settings, folder) as outbox:
-        numbers = {app: outbox.ledger.number(app) for app in settings.apps}
+        numbers = {app: outbox.counters.number(app) for app in settings.apps}
         guard = guard_policy(settings)
         yield StoresContext(
             apps=settings.apps,
@@ -162,9 +162,11 @@ async def _open_stores(settings: Settings, folder: Path) -> AsyncIterator[Stores
             outbox=outbox,
             segments=segments,
             imports=Importer(segments, folder, clock),
-            reception=EventIngest(outbox.intakes, outbox.messages, clock),
-            sources=event_sources(settings, outbox.ledger),
-            cohort_reception=CohortWebhook(segments, outbox.intakes, numbers, guard, clock),
+            reception=EventIngest(outbox.writer, outbox.message_cache, clock),
+            sources={
+                name: event_source(name, numbers[name], app) for name, app in settings.apps.items()
+            },
+            cohort_reception=CohortWebhook(segments, outbox.writer, numbers, guard, clock),
         )
 
 

@@ -21,10 +21,10 @@ import aiohttp
 import orjson
 
 from relay.amplitude.cohorts_api import CohortsApi, CohortsTarget
-from relay.amplitude.events_api import explain
 from relay.amplitude.judge import BAD_KEY
 from relay.clock import SystemClock
 from relay.errors import UpstreamError, UpstreamRefused
+from relay.upstream.client import describe_failure
 
 TIMEOUT_S: Final = 10.0
 
@@ -82,7 +82,7 @@ async def ask_for_key(session: aiohttp.ClientSession, api_key: str, url: str) ->
     except TimeoutError:
         return KeyAnswer(Knowledge.UNCLEAR, f"no answer within {TIMEOUT_S:g} s")
     except (aiohttp.ClientError, OSError) as error:
-        return KeyAnswer(Knowledge.UNCLEAR, f"not reached: {explain(error)}")
+        return KeyAnswer(Knowledge.UNCLEAR, f"not reached: {describe_failure(error)}")
     return answer
 
 
@@ -169,7 +169,7 @@ async def ask_for_onesignal_key(
     except TimeoutError:
         return KeyAnswer(Knowledge.UNCLEAR, f"no answer within {TIMEOUT_S:g} s")
     except (aiohttp.ClientError, OSError) as error:
-        return KeyAnswer(Knowledge.UNCLEAR, f"not reached: {explain(error)}")
+        return KeyAnswer(Knowledge.UNCLEAR, f"not reached: {describe_failure(error)}")
 
 
 def judge_onesignal_answer(status: int, raw: bytes) -> KeyAnswer:

@@ -14,7 +14,7 @@ _USER = "/users/{app}/{external_id}"
 async def _show(context: SegmentsContext, call: Call[NoInput]) -> UserAnswer:
     app, external_id = call.path["app"], call.path["external_id"]
     context.check(app)
-    user = await context.segments.reading.user(app, external_id)
+    user = await context.segments.read_model.user(app, external_id)
     answer = answer_user(app, external_id, user)
     if answer is None:
         raise NotFound(f"neither the directory of {app} nor any of its cohorts has that user")
