@@ -6,7 +6,7 @@ were down. Connections that exist live on; the stand-ins break their requests.
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Protocol, Self
 
@@ -37,6 +37,20 @@ class Doorkeeper(Protocol):
 DOORKEEPER: Final = web.AppKey("doorkeeper", Doorkeeper)
 
 
+@web.middleware
+async def _ignore_disconnects(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """End a request quietly if its client is gone; aiohttp would log a traceback."""
+    try:
+        return await handler(request)
+    except (ConnectionError, web.RequestPayloadError):
+        # The same errors may come from elsewhere: only a dead connection explains them.
+        if request.transport is not None and not request.transport.is_closing():
+            raise
+        return web.Response()
+
+
 class Door:
     """Serves one application on one port; use as an async context manager.
 
@@ -45,6 +59,7 @@ class Door:
     """
 
     def __init__(self, app: web.Application, host: str = "127.0.0.1", port: int = 0) -> None:
+        app.middlewares.insert(0, _ignore_disconnects)
         self._runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=SHUTDOWN_S, auto_decompress=False
         )
