@@ -15,7 +15,7 @@ from relay.demo.segment_acts import tell_segments
 from relay.demo.stage import Stage
 from relay.demo.telling import Telling
 from relay.demo.troubles import break_amplitude, kill_relay, poison_and_throttle, refuse_key
-from relay.doors.admin.models import DeadLetterAnswer
+from relay.http.admin.schemas import DeadLetterAnswer
 from relay.sandbox.conditions import Conditions
 
 SETTLE_S: Final = 8.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from relay.demo.evidence import AppEvidence, Evidence, Measured
 from relay.demo.stage import Stage
-from relay.doors.admin.models import AppStatusAnswer, DeadLetterAnswer, QuarantinedAnswer
+from relay.http.admin.schemas import AppStatusAnswer, DeadLetterAnswer, QuarantinedAnswer
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ class Reader:
         self._app = app
         self._seq = 0
         self._followed: dict[str, set[str]] = {}
-        self._pulse = anyio.Event()
+        self._heartbeat = anyio.Event()
         self.readings = Readings()
         self.latest = Snapshot({}, {}, [], [])
         self.last_changes: dict[str, list[ChangeRow]] = {}
@@ -134,8 +134,8 @@ class Reader:
                 self.take(await anyio.to_thread.run_sync(read))
             except sqlite3.Error as error:
                 self.readings.failures.append(str(error))
-            pulse, self._pulse = self._pulse, anyio.Event()
-            pulse.set()
+            heartbeat, self._heartbeat = self._heartbeat, anyio.Event()
+            heartbeat.set()
             await anyio.sleep(PAUSE_S)
 
     def take(self, snapshot: Snapshot) -> None:
@@ -181,7 +181,7 @@ class Reader:
         number = self.readings.number + 1  # the one under way began before
         with anyio.move_on_after(WAIT_S):
             while self.readings.number <= number:
-                await self._pulse.wait()
+                await self._heartbeat.wait()
             return self.latest
         raise Stuck("the segment table cannot be read")
 

@@ -15,12 +15,12 @@ from relay.demo.segment_troubles import break_files, hold_shrink, kill_during_ex
 from relay.demo.stage import DATA_NAME
 from relay.demo.telling import Telling
 from relay.demo.truth import after_message
-from relay.doors.admin.models import Affected
-from relay.doors.admin.segment_models import DirectoryAnswer, ExplainAnswer
+from relay.http.admin.schemas import Affected
+from relay.http.admin.segment_schemas import DirectoryAnswer, ExplainAnswer
 from relay.sandbox.cohort_messages import PushMessage, PushOptions
 from relay.sandbox.cohort_push import CohortPush, PushAccount
 from relay.sandbox.onesignal import Target
-from relay.segments.reading import Explanation
+from relay.segments.read_model import Explanation
 
 TABLE_NAME: Final = "segments.db"
 SHOWN: Final = 3

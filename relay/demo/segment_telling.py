@@ -12,7 +12,7 @@ from relay.demo.stage import Stage
 from relay.demo.telling import Telling
 from relay.demo.truth import Known, Members, explanation_of, known_users, members_of
 from relay.demo.view import Figures
-from relay.doors.admin.segment_models import ExplainAnswer
+from relay.http.admin.segment_schemas import ExplainAnswer
 from relay.sandbox.cohort_project import CohortExport, StandInCohort
 from relay.sandbox.cohorts import CohortsStandIn
 

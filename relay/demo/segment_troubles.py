@@ -3,7 +3,7 @@
 from typing import Final
 
 from relay.demo.segment_telling import SegmentTelling
-from relay.doors.admin.segment_models import ExplainAnswer
+from relay.http.admin.segment_schemas import ExplainAnswer
 from relay.sandbox.cohort_files import FileShape
 from relay.sandbox.cohort_project import Job
 

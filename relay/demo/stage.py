@@ -21,7 +21,7 @@ from relay.demo.process import RelayProcess
 from relay.demo.script import Flow, Script
 from relay.demo.view import Figures, View, app_figures
 from relay.demo.watch import Watch
-from relay.doors.admin.models import (
+from relay.http.admin.schemas import (
     Affected,
     DeadLetterAnswer,
     DeadLetterPage,

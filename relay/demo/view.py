@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from relay.clock import Clock
-from relay.doors.admin.models import AppStatusAnswer
+from relay.http.admin.schemas import AppStatusAnswer
 
 DOWN: Final = "down"
 

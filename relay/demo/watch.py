@@ -14,7 +14,7 @@ from relay.cli.admin_api import AdminApi
 from relay.cli.failure import CommandFailed
 from relay.demo.evidence import Known, Look
 from relay.demo.process import RelayProcess, Stuck
-from relay.doors.admin.models import AppStatusAnswer, StatusAnswer
+from relay.http.admin.schemas import AppStatusAnswer, StatusAnswer
 
 REFRESH_S: Final = 0.1
 WAIT_S: Final = 20.0
@@ -40,7 +40,7 @@ class Watch:
         self._process = process
         self._known = known
         self._show = show
-        self._pulse = anyio.Event()
+        self._heartbeat = anyio.Event()
         self.looks: list[Look] = []
         self.latest: StatusAnswer | None = None
         self.life = 0
@@ -51,8 +51,8 @@ class Watch:
         while True:
             await self._look()
             self._show()
-            pulse, self._pulse = self._pulse, anyio.Event()
-            pulse.set()
+            heartbeat, self._heartbeat = self._heartbeat, anyio.Event()
+            heartbeat.set()
             await anyio.sleep(REFRESH_S)
 
     async def _look(self) -> None:
@@ -93,7 +93,7 @@ class Watch:
         with anyio.move_on_after(within_s):
             while not holds():
                 self._process.check_alive()
-                await self._pulse.wait()
+                await self._heartbeat.wait()
             return
         raise Stuck(f"waited {within_s:g} s in vain for this: {what}")
 
@@ -103,10 +103,10 @@ class Watch:
         Raises:
             Stuck: If none comes.
         """
-        pulses = 0
+        heartbeats = 0
         with anyio.move_on_after(WAIT_S):
-            while pulses < 2:  # noqa: PLR2004 - the one under way began before
-                await self._pulse.wait()
-                pulses += 1
+            while heartbeats < 2:  # noqa: PLR2004 - the one under way began before
+                await self._heartbeat.wait()
+                heartbeats += 1
             return
         raise Stuck("relay's numbers cannot be read")

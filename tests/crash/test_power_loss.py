@@ -17,17 +17,17 @@ import orjson
 import pytest
 from aiohttp import ClientSession
 
-from relay.outbox.intake import event_key
-from relay.outbox.outbox import DATABASE_NAME, lock_folder, open_outbox
-from relay.pulse import Pulse
+from relay.heartbeat import Heartbeat
+from relay.outbox.batch import event_key
+from relay.outbox.store import DATABASE_NAME, lock_folder, open_outbox
 from relay.reserve import Reserve
 from relay.sandbox.amplitude import AmplitudeStandIn
 from relay.sandbox.amplitude import running as running_amplitude
 from relay.sandbox.cohorts import CohortsStandIn, StandInCohort
 from relay.sandbox.cohorts import running as running_cohorts
-from relay.segments.catalog import AppRules
-from relay.segments.segments import DATABASE_NAME as SEGMENTS_NAME
-from relay.segments.segments import open_segments
+from relay.segments.cohorts import AppRules
+from relay.segments.store import DATABASE_NAME as SEGMENTS_NAME
+from relay.segments.store import open_segments
 from tests.crash.power_loss import Disk, Luck, fates
 from tests.crash.recording import CALLS, Answer, Recording, Synced
 from tests.crash.trial import Campaign, option
@@ -37,7 +37,7 @@ from tests.support.daemons import APP, BEARER, BOOT_S, POLL_S, Doors, hasty, liv
 from tests.support.disks import small_disk
 from tests.support.outboxes import census
 from tests.support.relays import COHORT, cohort_message
-from tests.support.segment_tables import changes, look, members
+from tests.support.segment_tables import SegmentFile
 
 pytestmark = pytest.mark.slow
 
@@ -213,13 +213,13 @@ async def _wrongs(folder: Path, story: Story, promised: Promised) -> list[str]:
     with lock_folder(folder):
         reserve = Reserve(folder, NEVER_SHORT)
         reserve.prepare_opening()
-        pulse = Pulse(FakeClock())
+        heartbeat = Heartbeat(FakeClock())
         async with open_outbox(
-            folder, [APP], max_events=1 << 30, pulse=pulse, make_room=reserve.make_room
+            folder, [APP], max_events=1 << 30, heartbeat=heartbeat, make_room=reserve.make_room
         ) as outbox:
             counts = (await outbox.ledger.states())[APP].counts
         rules = {APP: AppRules(takes_all=True, segment_limit=None)}
-        async with open_segments(folder, rules, now_ms=START_MS, pulse=pulse):
+        async with open_segments(folder, rules, now_ms=START_MS, heartbeat=heartbeat):
             pass
     wrongs = [*_unsound(folder / DATABASE_NAME), *_unsound(folder / SEGMENTS_NAME)]
     found = census(folder, APP)
@@ -252,17 +252,18 @@ def _recognised(folder: Path, names: Collection[str]) -> set[str]:
 def _torn_segments(folder: Path, promised: Promised) -> list[str]:
     """Return what is wrong with the segment table: each segment is one whole revision."""
     wrongs = []
-    if set(members(folder, POLLED)) not in LISTS:
+    file = SegmentFile(folder)
+    if set(file.members(POLLED)) not in LISTS:
         wrongs.append(f"{POLLED} is no list of Amplitude's")
-    if lost := promised.users - set(members(folder, COHORT)):
+    if lost := promised.users - set(file.members(COHORT)):
         wrongs.append(f"{len(lost)} users of the cohorts hook are lost")
-    figures = dict(look(folder, "SELECT cohort_id, matched_users FROM segments"))
+    figures = dict(file.look("SELECT cohort_id, matched_users FROM segments"))
     for cohort in (POLLED, COHORT):
-        found = set(members(folder, cohort))
+        found = set(file.members(cohort))
         if figures.get(cohort, 0) != len(found):
             wrongs.append(f"{cohort} has {len(found)} members, not {figures.get(cohort)}")
         followed: set[str] = set()
-        for user, change in changes(folder, cohort):
+        for user, change in file.changes(cohort):
             (followed.add if change == "entered" else followed.discard)(user)
         if followed != found:
             wrongs.append(f"followers of {cohort} were told something else")

@@ -10,12 +10,12 @@ from pathlib import Path
 import anyio
 import pytest
 
+from relay.outbox.batch import IngestBatch, QuarantinedBody
 from relay.outbox.claims import Death, Settlement
-from relay.outbox.intake import Intake, QuarantinedBody
-from relay.outbox.outbox import Outbox
+from relay.outbox.store import Outbox
 from tests.support.command_line import CommandLine, ended
 from tests.support.outboxes import append, mapped, running_outbox, waiting
-from tests.support.segment_tables import look
+from tests.support.segment_tables import SegmentFile
 from tests.unit.events.bodies import PUSH_CLICKED
 
 OLD_MS = 1_700_000_000_000
@@ -41,7 +41,7 @@ async def set_aside(
     outbox: Outbox, *bodies: bytes, reason: str, app: str = "shop", hook: str = "events"
 ) -> None:
     """Put bodies into quarantine."""
-    intake = Intake(outbox.ledger.number(app), OLD_MS)
+    intake = IngestBatch(outbox.ledger.number(app), OLD_MS)
     intake.quarantined += [QuarantinedBody(hook, reason, "Why.", body) for body in bodies]
     await outbox.intakes.append(intake)
 
@@ -182,7 +182,7 @@ async def test_a_cohort_message_is_read_again(tmp_path: Path, way: str) -> None:
         assert (done.code, done.out) == (0, "1 quarantined body was read and taken in\n")
         assert await ids(relay, "quarantine") == [1, 2, 3]
         listed = "SELECT external_id FROM listed"
-        assert look(relay.folder, listed) == [("anna",)]
+        assert SegmentFile(relay.folder).look(listed) == [("anna",)]
 
 
 @WAYS

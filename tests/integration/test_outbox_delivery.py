@@ -17,8 +17,8 @@ from relay.delivery.gate import GateState
 from relay.errors import StoreFull
 from relay.events.mapping import MappedEvent
 from relay.outbox.claims import Settlement, Waiting
-from relay.outbox.outbox import Outbox
 from relay.outbox.selection import Selection
+from relay.outbox.store import Outbox
 from tests.support.clocks import FakeClock, LeapingClock
 from tests.support.deliveries import (
     DAY_MS,
@@ -33,11 +33,11 @@ from tests.support.deliveries import (
     make_delivery,
     running_delivery,
 )
+from tests.support.disks import crash_copy
 from tests.support.outboxes import (
     append,
     busy_reader,
     counts,
-    crash_copy,
     limit_pages,
     mapped,
     running_outbox,

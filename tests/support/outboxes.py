@@ -1,6 +1,5 @@
 """Real outboxes in temporary folders, and what to put into them."""
 
-import shutil
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
@@ -15,12 +14,12 @@ import orjson
 
 from relay.clock import Clock
 from relay.events.mapping import MappedEvent
+from relay.heartbeat import Heartbeat
+from relay.outbox.batch import AppendResult, IngestBatch
 from relay.outbox.claims import Waiting
-from relay.outbox.intake import Intake, Taken
-from relay.outbox.ledger import Counts
-from relay.outbox.outbox import DATABASE_NAME, Outbox, open_outbox
+from relay.outbox.counters import Counts
 from relay.outbox.spans import decode_spans
-from relay.pulse import Pulse
+from relay.outbox.store import DATABASE_NAME, Outbox, open_outbox
 from relay.reserve import Reserve
 from tests.support.clocks import START_MS, FakeClock
 
@@ -62,7 +61,7 @@ async def running_outbox(
         folder,
         apps,
         max_events=max_events,
-        pulse=Pulse(FakeClock()),
+        heartbeat=Heartbeat(FakeClock()),
         make_room=reserve.make_room,
         clock=clock,
     ) as outbox:
@@ -71,10 +70,10 @@ async def running_outbox(
 
 async def append(
     outbox: Outbox, *events: MappedEvent | str, app: str = APP, at_ms: int = START_MS
-) -> Taken:
+) -> AppendResult:
     """Store events, named by their ids alone where nothing else matters."""
     whole = [mapped(event) if isinstance(event, str) else event for event in events]
-    return await outbox.intakes.append(Intake(outbox.ledger.number(app), at_ms, whole))
+    return await outbox.intakes.append(IngestBatch(outbox.ledger.number(app), at_ms, whole))
 
 
 async def waiting(outbox: Outbox, app: str = APP) -> list[Waiting]:
@@ -121,15 +120,6 @@ async def _alongside(
             yield
         finally:
             is_over.set()
-
-
-def crash_copy(folder: Path, target: Path) -> Path:
-    """Copy an open outbox as a power cut would leave it, and return the copy's folder."""
-    target.mkdir()
-    for name in (DATABASE_NAME, f"{DATABASE_NAME}-wal"):
-        if (folder / name).exists():
-            shutil.copy(folder / name, target / name)
-    return target
 
 
 def pending_event(

@@ -14,7 +14,7 @@ from relay.demo.revisions import revisions_are_whole
 from relay.demo.row import Row
 from relay.demo.segment_notes import Explained, SegmentNotes, Step
 from relay.demo.tallies import judge_look
-from relay.doors.admin.models import AppStatusAnswer
+from relay.http.admin.schemas import AppStatusAnswer
 
 COUNTS = AppStatusAnswer(
     accepted=5,
