@@ -13,17 +13,18 @@ from aiohttp import ClientSession, encode_basic_auth
 from anyio.abc import SocketAttribute, SocketStream
 from yarl import URL
 
-from relay.sandbox.cohort_files import FileShape, UserRange
-from relay.sandbox.cohort_project import StandInCohort
-from relay.sandbox.door import running
+from relay.sandbox.cohorts.files import FileShape, UserRange
+from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.common.listener import running
+from relay.sandbox.onesignal.export_files import SubscriberRange
 from relay.sandbox.options import (
     DEFAULT_API_KEY,
     DEFAULT_APP_ID,
     DEFAULT_ONESIGNAL_KEY,
     DEFAULT_SECRET_KEY,
+    SandboxOptions,
 )
-from relay.sandbox.server import Sandbox, SandboxOptions
-from relay.sandbox.subscribers import SubscriberRange
+from relay.sandbox.server import Sandbox
 
 ROWS = 1_000_000
 """More than the buffers of both sockets hold."""
@@ -98,7 +99,7 @@ async def test_a_download_that_nobody_takes_ends_quietly(
         sandbox.cohorts.conditions.delivery = "inline"
         file = await file_path(sandbox, url, shape)
         if fault is not None:
-            sandbox.cohorts.mishaps.add(fault, operation="file", delay_s=0.001)
+            sandbox.cohorts.faults.add(fault, operation="file", delay_s=0.001)
         stream = await ask(file, headers=f"Authorization: {KEYS}\r\n")
         if fault != "slow":
             assert (await stream.receive()).startswith(b"HTTP/1.1 200")
