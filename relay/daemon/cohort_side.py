@@ -93,13 +93,13 @@ def build_cohort_side(
         around: What else it needs.
     """
     clock, session = around.clock, around.session
-    numbers = {app: outbox.ledger.number(app) for app in settings.apps}
-    in_segments = {app: segments.catalog.number(app) for app in settings.apps}
+    numbers = {app: outbox.counters.number(app) for app in settings.apps}
+    in_segments = {app: segments.cohorts.number(app) for app in settings.apps}
     imports = Importer(segments, settings.data_dir, clock, around.check_room)
     heartbeat = around.heartbeat("segments housekeeping")
     return CohortSide(
         segments=segments,
-        reception=CohortWebhook(segments, outbox.intakes, numbers, guard_policy(settings), clock),
+        reception=CohortWebhook(segments, outbox.writer, numbers, guard_policy(settings), clock),
         pollers=pollers(settings, segments, session, clock, around.check_room),
         imports=imports,
         syncs=directory_syncs(settings, segments, imports, session, clock),

@@ -9,11 +9,11 @@ import aiohttp
 from relay.amplitude.events_api import EventsApi
 from relay.clock import Clock
 from relay.daemon.policies import delivery_setup, upload_target
-from relay.delivery.delivery import Delivery
-from relay.delivery.line import DeliveryMeter
+from relay.database.ballast import BallastFile
+from relay.delivery.policy import DeliveryMeter
+from relay.delivery.pool import SenderPool
 from relay.heartbeat import Heartbeat
 from relay.outbox.store import Outbox
-from relay.reserve import Reserve
 from relay.settings import Settings
 
 
@@ -23,14 +23,14 @@ class EventSide:
 
     Attributes:
         outbox: Where they wait.
-        reserve: Space set aside for a full disk.
+        ballast: Space set aside for a full disk.
         deliveries: What carries every app's events.
         uploads: What every app's events are uploaded with.
     """
 
     outbox: Outbox
-    reserve: Reserve
-    deliveries: Mapping[str, Delivery]
+    ballast: BallastFile
+    deliveries: Mapping[str, SenderPool]
     uploads: Mapping[str, EventsApi]
 
     @property
@@ -61,10 +61,10 @@ class Outside:
 
 
 async def build_event_side(
-    settings: Settings, outbox: Outbox, reserve: Reserve, outside: Outside
+    settings: Settings, outbox: Outbox, ballast: BallastFile, outside: Outside
 ) -> EventSide:
     """Build the event direction of every configured app."""
-    states = await outbox.ledger.states()
+    states = await outbox.counters.states()
     deliveries, uploads = {}, {}
     for app, own in settings.apps.items():
         api = EventsApi(outside.session, upload_target(own, settings.delivery), outside.clock)
@@ -72,9 +72,9 @@ async def build_event_side(
         setup = delivery_setup(
             app, state.no, settings.delivery, overhead_bytes, is_paused=state.is_paused
         )
-        delivery = Delivery(
+        delivery = SenderPool(
             setup, outbox.claims, api, outside.meter(app), outside.clock, outside.rng
         )
-        outbox.intakes.listen(setup.no, delivery.dispatcher.arrived)
+        outbox.writer.listen(setup.no, delivery.dispatcher.arrived)
         deliveries[app], uploads[app] = delivery, api
-    return EventSide(outbox, reserve, deliveries, uploads)
+    return EventSide(outbox, ballast, deliveries, uploads)

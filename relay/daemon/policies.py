@@ -13,10 +13,10 @@ from relay.clock import Clock
 from relay.cohorts.download import DownloadPolicy, Downloads
 from relay.cohorts.polled_app import PolledApp, PollPolicy
 from relay.cohorts.poller import Poller
-from relay.delivery.backoff import BackoffPolicy
 from relay.delivery.batching import BatchLimits
-from relay.delivery.delivery import DeliverySetup
-from relay.delivery.line import DeliveryPolicy
+from relay.delivery.circuit_breaker import BackoffPolicy
+from relay.delivery.policy import DeliveryPolicy
+from relay.delivery.pool import DeliverySetup
 from relay.directory.importer import Importer
 from relay.directory.sync import DirectorySync, SyncedApp, SyncPolicy
 from relay.events.mapping import MappingPolicy
@@ -171,7 +171,7 @@ def pollers(
     polls = DownloadLog(segments.database)
     made = {}
     for name, app in settings.apps.items():
-        number = segments.catalog.number(name)
+        number = segments.cohorts.number(name)
         api = CohortsApi(session, cohorts_target(app), clock)
         downloads = Downloads(
             number,
@@ -183,7 +183,7 @@ def pollers(
         )
         polled = PolledApp(number, api, downloads)
         policy = poll_policy(name, app, settings)
-        made[name] = Poller(polled, segments.catalog, polls, policy, clock)
+        made[name] = Poller(polled, segments.cohorts, polls, policy, clock)
     return made
 
 
@@ -209,7 +209,7 @@ def directory_syncs(
     made = {}
     for name, app in settings.apps.items():
         api = ExportApi(session, export_target(app))
-        synced = SyncedApp(name, segments.catalog.number(name), api)
+        synced = SyncedApp(name, segments.cohorts.number(name), api)
         policy = sync_policy(name, app, settings)
         made[name] = DirectorySync(synced, imports, segments.directory, policy, clock)
     return made

@@ -88,32 +88,32 @@ class Reloader:
         """Let the segment table follow its rules, which stand in it."""
         rules = app_rules(change.settings)
         if rules != app_rules(self._settings):
-            catalog, clock = self._running.cohorts.segments.catalog, self._running.clock
+            catalog, clock = self._running.cohorts.segments.cohorts, self._running.clock
             await catalog.follow(rules, clock.now_ms())
 
 
 def adjust(running: Running, settings: Settings) -> None:
     """Let every part of a running daemon go on as the settings say; nothing here can fail."""
-    running.access.follow(settings, running.events.outbox.ledger)
+    running.access.follow(settings, running.events.outbox.counters)
     _adjust_events(running, settings)
     _adjust_cohorts(running, settings)
 
 
 def _adjust_events(running: Running, settings: Settings) -> None:
     events, limits = running.events, settings.outbox
-    running.admission.max_events = events.outbox.intakes.max_events = limits.max_events
-    events.reserve.min_free_bytes = limits.min_free_bytes
+    running.admission.max_events = events.outbox.writer.max_events = limits.max_events
+    events.ballast.min_free_bytes = limits.min_free_bytes
     for app, delivery in events.deliveries.items():
         api = events.uploads[app]
         api.target = upload_target(settings.apps[app], settings.delivery)
-        no = events.outbox.ledger.number(app)
-        delivery.adjust(delivery_setup(app, no, settings.delivery, api.overhead_bytes))
+        no = events.outbox.counters.number(app)
+        delivery.configure(delivery_setup(app, no, settings.delivery, api.overhead_bytes))
 
 
 def _adjust_cohorts(running: Running, settings: Settings) -> None:
     cohorts = running.cohorts
     cohorts.reception.guard = guard_policy(settings)
-    downloading = download_policy(settings, running.events.reserve.check_room)
+    downloading = download_policy(settings, running.events.ballast.check_room)
     for app, own in settings.apps.items():
         cohorts.pollers[app].adjust(poll_policy(app, own, settings), downloading)
         cohorts.syncs[app].adjust(sync_policy(app, own, settings))

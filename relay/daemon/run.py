@@ -22,7 +22,8 @@ from relay.daemon.event_side import EventSide, Outside, build_event_side
 from relay.daemon.policies import app_rules, certificates, open_session
 from relay.daemon.reload import Reloader, Rereading
 from relay.daemon.servers import Access, Running, admin_door, public_door
-from relay.delivery.delivery import Delivery
+from relay.database.ballast import BallastFile
+from relay.delivery.pool import SenderPool
 from relay.heartbeat import SLACK_S, Heartbeat
 from relay.http.auth import Tokens
 from relay.http.failed_auth import FailedAuthThrottle, slowness_for
@@ -38,7 +39,6 @@ from relay.observability.metrics import Metrics
 from relay.outbox.store import lock_folder, open_outbox
 from relay.process.limits import descriptor_limit
 from relay.process.systemd import Notifier
-from relay.reserve import Reserve
 from relay.segments.store import open_segments
 from relay.settings import Settings
 
@@ -140,15 +140,15 @@ class Daemon:
         settings = self._settings
         async with AsyncExitStack() as stack:
             stack.enter_context(lock_folder(settings.data_dir))
-            reserve = Reserve(settings.data_dir, settings.outbox.min_free_bytes)
-            reserve.prepare_opening()
+            ballast = BallastFile(settings.data_dir, settings.outbox.min_free_bytes)
+            ballast.prepare_opening()
             outbox = await stack.enter_async_context(
                 open_outbox(
                     settings.data_dir,
                     settings.apps,
                     max_events=settings.outbox.max_events,
                     heartbeat=self._heartbeat("outbox"),
-                    make_room=reserve.make_room,
+                    make_room=ballast.make_room,
                     clock=self._clock,
                 )
             )
@@ -162,11 +162,11 @@ class Daemon:
             )
             session = await stack.enter_async_context(open_session())
             fresh = await stack.enter_async_context(open_session(keeps_alive=False))
-            around = Surroundings(fresh, self._clock, reserve.check_room, self._heartbeat)
+            around = Surroundings(fresh, self._clock, ballast.check_room, self._heartbeat)
             cohorts = build_cohort_side(settings, outbox, segments, around)
             self.heartbeats |= cohorts.heartbeats
             outside = Outside(session, self._metrics.meter, self._clock, self._rng)
-            events = await build_event_side(settings, outbox, reserve, outside)
+            events = await build_event_side(settings, outbox, ballast, outside)
             self.heartbeats |= events.heartbeats
             await self._serve(events, cohorts, task_status)
         log.info("relay.stopped")
@@ -178,11 +178,11 @@ class Daemon:
         heartbeat = self._heartbeat("admission")
         max_events = settings.outbox.max_events
         admission = AdmissionControl(
-            events.reserve, outbox.ledger, heartbeat, max_events=max_events
+            events.ballast, outbox.counters, heartbeat, max_events=max_events
         )
         health = Health(self.heartbeats, admission)
         access = Access({}, {}, Tokens([]), self._attempts)
-        access.follow(settings, outbox.ledger)
+        access.follow(settings, outbox.counters)
         running = Running(events, cohorts, admission, health, self._metrics, self._clock, access)
         public = public_door(settings, running, self._bodies)
         admin = admin_door(running, self._admin_bodies, self._admin_requests)
@@ -207,7 +207,7 @@ class Daemon:
 
     async def _deliver(
         self,
-        deliveries: Mapping[str, Delivery],
+        deliveries: Mapping[str, SenderPool],
         public: PublicDoor,
         admin_port: int,
         admission: AdmissionControl,

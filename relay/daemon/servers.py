@@ -8,7 +8,8 @@ from relay.clock import Clock
 from relay.daemon.cohort_side import CohortSide
 from relay.daemon.event_side import EventSide
 from relay.daemon.policies import event_sources, hooks, plain, upload_projects
-from relay.http.admin.app import AdminContext, admin_app
+from relay.http.admin.app import admin_app
+from relay.http.admin.context import AdminContext
 from relay.http.auth import Tokens
 from relay.http.failed_auth import FailedAuthThrottle
 from relay.http.health import HealthAnswers
@@ -72,7 +73,7 @@ class Running:
     def reception(self) -> EventIngest:
         """What takes the bodies of the events hook."""
         outbox = self.events.outbox
-        return EventIngest(outbox.intakes, outbox.messages, self.clock, self.cohorts.feed)
+        return EventIngest(outbox.writer, outbox.message_cache, self.clock, self.cohorts.feed)
 
 
 def public_door(settings: Settings, running: Running, bodies: BodyReader) -> PublicDoor:
@@ -83,7 +84,7 @@ def public_door(settings: Settings, running: Running, bodies: BodyReader) -> Pub
         "events": EventsWebhook(calls, running.reception),
         "cohorts": CohortsWebhook(calls, running.cohorts.reception),
     }
-    reception = UploadIngest(running.events.outbox.intakes, running.clock, running.cohorts.feed)
+    reception = UploadIngest(running.events.outbox.writer, running.clock, running.cohorts.feed)
     uploads = Uploads(access.projects, reception, running.admission, bodies, access.attempts)
     fixed = _health_routes(HealthAnswers(running.health)) | _upload_routes(uploads)
     return PublicDoor(settings.apps, app_hooks, fixed, bodies, running.metrics, running.clock)
@@ -109,9 +110,10 @@ def admin_door(
     """Return what answers at the admin door."""
     events, cohorts = running.events, running.cohorts
     status = Status(
-        events.outbox.ledger, events.deliveries, cohorts.segments, cohorts.pollers, running.clock
+        events.outbox.counters, events.deliveries, cohorts.segments, cohorts.pollers, running.clock
     )
-    parts = AdminContext(
+    context = AdminContext(
+        apps=running.access.sources,
         outbox=events.outbox,
         deliveries=events.deliveries,
         status=status,
@@ -125,6 +127,6 @@ def admin_door(
         pollers=cohorts.pollers,
         imports=cohorts.imports,
         syncs=cohorts.syncs,
-        forgetter=cohorts.forgetter,
     )
-    return admin_app(parts, bodies, under_way, running.access.attempts, tokens=running.access.admin)
+    access = running.access
+    return admin_app(context, bodies, under_way, access.attempts, tokens=access.admin)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from relay.clock import Clock
 from relay.cohorts.polled_app import PollStatus
 from relay.cohorts.poller import Poller
-from relay.delivery.delivery import Delivery
-from relay.delivery.gate import GateState
+from relay.delivery.circuit_breaker import BreakerState
+from relay.delivery.pool import SenderPool
 from relay.observability.metrics import AppFigures, SegmentFigures
 from relay.outbox.counters import AppCounters, Counts
 from relay.segments.read_model import Overview
@@ -29,13 +29,13 @@ class AppStatus:
     counts: Counts
     in_flight: int
     oldest_age_s: float | None
-    delivery: GateState
+    delivery: BreakerState
     last_error: str | None
 
     @property
     def figures(self) -> AppFigures:
         """The same for `/metrics`."""
-        is_halted = self.delivery is GateState.HALTED
+        is_halted = self.delivery is BreakerState.HALTED
         return AppFigures(self.counts, self.oldest_age_s or 0.0, is_halted)
 
 
@@ -65,7 +65,7 @@ class Status:
     def __init__(
         self,
         ledger: AppCounters,
-        deliveries: Mapping[str, Delivery],
+        deliveries: Mapping[str, SenderPool],
         segments: Segments,
         pollers: Mapping[str, Poller],
         clock: Clock,
@@ -75,6 +75,12 @@ class Status:
         self._segments = segments
         self._pollers = pollers
         self._clock = clock
+        self._started_s = clock.monotonic_s()
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since this was made, together with the doors."""
+        return self._clock.monotonic_s() - self._started_s
 
     async def apps(self) -> dict[str, AppStatus]:
         """Return every configured app's status."""
@@ -86,19 +92,19 @@ class Status:
 
     async def segments(self) -> dict[str, SegmentsStatus]:
         """Return how every configured app's segments stand."""
-        catalog, reading = self._segments.catalog, self._segments.reading
+        catalog, reading = self._segments.cohorts, self._segments.read_model
         return {
             app: SegmentsStatus(await reading.overview(app, catalog.number(app)), poller.status())
             for app, poller in self._pollers.items()
         }
 
-    async def _status(self, delivery: Delivery, counts: Counts) -> AppStatus:
+    async def _status(self, delivery: SenderPool, counts: Counts) -> AppStatus:
         oldest_at = await delivery.dispatcher.oldest_accepted_at() if counts.pending else None
         age_s = None if oldest_at is None else max(0, self._clock.now_ms() - oldest_at) / 1000
         return AppStatus(
             counts=counts,
             in_flight=min(delivery.dispatcher.in_flight, counts.pending),
             oldest_age_s=age_s,
-            delivery=delivery.gate.state,
-            last_error=delivery.gate.last_error,
+            delivery=delivery.breaker.state,
+            last_error=delivery.breaker.last_error,
         )

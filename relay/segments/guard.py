@@ -1,6 +1,12 @@
-"""Whether so many members may leave a segment at once without a person having seen it."""
+"""Whether a computation may shrink a segment, or is held until somebody has looked at it."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from relay.errors import FileRejected
+
+_SLACK_ROWS: Final = 10
+_SLACK_SHARE: Final = 5
+"""One in so many."""
 
 
 class GuardPolicy(NamedTuple):
@@ -15,21 +21,55 @@ class GuardPolicy(NamedTuple):
     min_members: int
 
 
-def is_implausible(policy: GuardPolicy, *, members: int, removed: int) -> bool:
-    """Return whether a run has to be held for a person to decide.
+class Shrink(NamedTuple):
+    """What a computation takes from a segment.
 
-    Args:
-        policy: What is too much.
-        members: Members of the segment before the run.
-        removed: How many of them it would remove.
+    Attributes:
+        members: Members that the segment would have now without the computation. Members who
+            entered by other ways meanwhile are among them, those whom the computation itself
+            brought are not: they must not hide the leavers.
+        removed: How many of those members it removes, so never more than `members`.
     """
-    if not members or members < policy.min_members:
+
+    members: int
+    removed: int
+
+
+def is_implausible(policy: GuardPolicy, shrink: Shrink) -> bool:
+    """Return whether a run has to be held for an operator to decide."""
+    if not shrink.members or shrink.members < policy.min_members:
         return False
     # A quotient, not a product: rounding never puts 3 of 10 above a share of 0.3.
-    return removed / members > policy.removed_ratio
+    return shrink.removed / shrink.members > policy.removed_ratio
 
 
-def explain_hold(policy: GuardPolicy, *, members: int, removed: int) -> str:
-    """Return why a run is held, as a sentence for the person who decides on it."""
+def explain_hold(policy: GuardPolicy, shrink: Shrink) -> str:
+    """Return why a run is held, as a sentence for the operator who decides on it."""
     share = f"{policy.removed_ratio * 100:g} %"
-    return f"{removed} of {members} members would leave, more than {share}; approve or reject it"
+    lost = f"{shrink.removed} of {shrink.members} members would leave"
+    return f"{lost}, more than {share}; approve or reject it"
+
+
+def check_size(*, rows: int, listed: int) -> None:
+    """Accept a file about as long as Amplitude says the cohort is large.
+
+    A cut or mixed-up file must not empty a segment, but an honest one need not fit exactly:
+    Amplitude recomputes a dynamic cohort between the listing and the export, and people come and
+    go meanwhile. A fifth is far more than they move in minutes, and ten rows keep a small cohort
+    from failing for two or three; a file cut in half is always found. Too many rows are as
+    suspect as too few: they are another cohort's.
+
+    Args:
+        rows: Distinct ids in the file and rows without one.
+        listed: The size in Amplitude's list.
+
+    Raises:
+        FileRejected: `no_members`, if the file is empty and the cohort is not; `size_mismatch`,
+            if it is off by more than a fifth and by more than ten rows.
+    """
+    if rows == 0 and listed > 0:
+        detail = f"The file has no members, but Amplitude lists {listed}."
+        raise FileRejected("no_members", detail)
+    if abs(rows - listed) > max(_SLACK_ROWS, listed // _SLACK_SHARE):
+        detail = f"The file has {rows} members, but Amplitude lists {listed}; that is too far off."
+        raise FileRejected("size_mismatch", detail)

@@ -12,7 +12,7 @@ from anyio import CapacityLimiter, move_on_after
 
 from relay.database.connection import Connection, open_connection
 from relay.database.database import Database, Row
-from relay.database.failures import translate
+from relay.database.errors import translate
 from relay.errors import StoreFull
 from relay.segments.review import UNDOABLE_RUNS
 from relay.segments.sql import SQL
@@ -26,6 +26,9 @@ GROUPS: Final = (
     "subscribed_users",
 )
 """Numbers of an explanation that have ids behind them."""
+
+ALL_ROWS: Final = -1
+"""A `limit` that sets none. Source: sqlite.org/lang_select.html (2026)."""
 
 STREAMS: Final = 4
 """Streams at once; each holds a connection and keeps the log from being written back."""

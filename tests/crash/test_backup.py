@@ -11,7 +11,7 @@ import pytest
 
 from relay.cli.backup import Room
 from relay.cli.failure import CommandFailed
-from relay.database.copying import open_snapshot
+from relay.database.snapshot import open_snapshot
 from relay.errors import StoreFull
 from relay.settings import load_settings
 from tests.crash.accounting import Books, breaks, imbalances

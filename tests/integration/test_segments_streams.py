@@ -14,7 +14,7 @@ MEMBERS = {"app": APP, "cohort_id": "c1"}
 
 
 async def _members(table: SegmentTable, *, timeout_s: float) -> list[str]:
-    async with table.store.reading.stream("members", MEMBERS, timeout_s=timeout_s) as blocks:
+    async with table.store.read_model.stream("members", MEMBERS, timeout_s=timeout_s) as blocks:
         return [row[0] async for block in blocks for row in block]
 
 
@@ -26,7 +26,7 @@ async def test_a_list_too_many_is_refused_until_one_has_ended(tmp_path: Path) ->
         enough = anyio.Event()
 
         async def hold(*, task_status: anyio.abc.TaskStatus[None]) -> None:
-            async with table.store.reading.stream("members", MEMBERS):
+            async with table.store.read_model.stream("members", MEMBERS):
                 task_status.started()
                 await enough.wait()
 

@@ -144,7 +144,7 @@ class Uploads:
         return json_response(answer.body, status=answer.status, headers=headers)
 
     async def _take(self, api: UploadApi, request: web.BaseRequest) -> UploadResponse | WrongKey:
-        if closed := self._admission.refusal:
+        if closed := self._admission.unavailable_reason:
             raise unavailable(closed)
         with self._held.holding() as hold:
             try:

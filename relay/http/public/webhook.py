@@ -94,7 +94,7 @@ class WebhookRequests:
             web.HTTPException: If the body cannot be read.
         """
         source = await self._authenticate(app, request)
-        if closed := self._admission.refusal:
+        if closed := self._admission.unavailable_reason:
             raise unavailable(closed)
         is_compressed = check_encoding(request)
         return WebhookRequest(source, await self._bodies.read(request, hold=hold), is_compressed)
