@@ -3,7 +3,7 @@
 from relay.cli.segment_reach import open_own_segments
 from relay.clock import SystemClock
 from relay.cohorts.webhook import CohortWebhook
-from relay.daemon.policies import event_sources, guard_policy
+from relay.daemon.policies import event_source, guard_policy
 from relay.http.admin.dead_letters import answer_dead_letter
 from relay.http.admin.quarantine import answer_bodies
 from relay.http.admin.schemas import Choice, DeadLetterPage, Listing, QuarantinePage, cut_page
@@ -61,7 +61,10 @@ class LocalQuarantine:
         """Read bodies of both hooks once more; return how many were understood."""
         outbox, settings, chosen = self._outbox, self._settings, _chosen(self._outbox, choice)
         reception = EventIngest(outbox.writer, outbox.message_cache, self._clock)
-        sources = event_sources(settings, outbox.counters)
+        sources = {
+            name: event_source(name, outbox.counters.number(name), app)
+            for name, app in settings.apps.items()
+        }
         events = await reception.read_again(
             outbox.quarantine, chosen, sources, dry_run=choice.dry_run
         )

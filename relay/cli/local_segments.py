@@ -1,6 +1,6 @@
 """Segments, runs and the directory of a segment table that this process has opened itself."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from pydantic import BaseModel
@@ -8,7 +8,6 @@ from pydantic import BaseModel
 from relay.cli.admin_api import Line, NotThere
 from relay.cli.segment_desk import PAGE_ITEMS, WantedRuns
 from relay.clock import SystemClock
-from relay.database.database import Row
 from relay.http.admin.schemas import MAX_ID
 from relay.http.admin.segment_schemas import (
     ChangeAnswer,
@@ -31,9 +30,6 @@ from relay.http.admin.segment_views import (
 )
 from relay.segments.read_model import KnownCohort, Segment
 from relay.segments.store import Segments
-
-ALL_ROWS = -1
-"""SQLite's word for no limit."""
 
 
 class LocalSegmentDesk:
@@ -66,16 +62,14 @@ class LocalSegmentDesk:
     ) -> AsyncIterator[AsyncIterator[Line]]:
         """Open the stream of ids behind one number of an explanation."""
         cohort = await self._cohort(app, cohort_id)
-        which = {"cohort": cohort.no, "group": group}
-        async with self._segments.read_model.stream("ids_behind", which) as blocks:
+        async with self._segments.read_model.ids_behind(cohort.no, group) as blocks:
             yield _lines(blocks, IdLine)
 
     @asynccontextmanager
     async def members(self, app: str, cohort_id: str) -> AsyncIterator[AsyncIterator[Line]]:
         """Open the stream of a segment's members."""
         await self._segment(app, cohort_id)
-        which = {"app": app, "cohort_id": cohort_id}
-        async with self._segments.read_model.stream("members", which) as blocks:
+        async with self._segments.read_model.members(app, cohort_id) as blocks:
             yield _lines(blocks, MemberLine)
 
     @asynccontextmanager
@@ -84,8 +78,7 @@ class LocalSegmentDesk:
     ) -> AsyncIterator[AsyncIterator[Line]]:
         """Open the stream of a segment's changes after one of them, oldest first."""
         segment = await self._segment(app, cohort_id)
-        which = {"cohort": segment.no, "after": after, "limit": ALL_ROWS}
-        async with self._segments.read_model.stream("changes_page", which) as blocks:
+        async with self._segments.read_model.all_changes(segment.no, after=after) as blocks:
             yield _lines(blocks, ChangeAnswer)
 
     async def roll_back(self, app: str, cohort_id: str, revision: int | None) -> None:
@@ -127,7 +120,9 @@ class LocalSegmentDesk:
         return cohort
 
 
-async def _lines(blocks: AsyncIterator[list[Row]], shape: type[BaseModel]) -> AsyncIterator[Line]:
+async def _lines(
+    blocks: AsyncIterator[Sequence[tuple[object, ...]]], shape: type[BaseModel]
+) -> AsyncIterator[Line]:
     """Yield every row as an object whose fields the columns are."""
     names = tuple(shape.model_fields)
     async for block in blocks:

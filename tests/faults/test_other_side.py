@@ -23,7 +23,7 @@ from relay.amplitude.events_api import EventsApi, UploadTarget
 from relay.amplitude.judge import judge_upload
 from relay.amplitude.verdicts import Retry, UploadReply
 from relay.clock import SystemClock
-from relay.daemon.policies import open_session
+from relay.daemon.clients import open_session
 from relay.errors import FileRejected, UpstreamError, UpstreamUnavailable
 from relay.onesignal.export_api import ExportApi, ExportNotReady, ExportTarget
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
