@@ -17,9 +17,8 @@ from relay.demo.telling import Telling
 from relay.demo.truth import after_message
 from relay.http.admin.schemas import Affected
 from relay.http.admin.segment_schemas import DirectoryAnswer, ExplainAnswer
-from relay.sandbox.cohort_messages import PushMessage, PushOptions
-from relay.sandbox.cohort_push import CohortPush, PushAccount
-from relay.sandbox.onesignal import Target
+from relay.sandbox.cohorts.webhook import CohortPush, PushAccount, PushMessage, PushOptions
+from relay.sandbox.common.target import Target
 from relay.segments.read_model import Explanation
 
 TABLE_NAME: Final = "segments.db"
