@@ -25,7 +25,7 @@ from relay.heartbeat import Heartbeat
 from relay.http.admin.context import OutboxContext, SegmentsContext, StoresContext
 from relay.http.admin.operations import NoInput
 from relay.http.admin.status import SHOW_STATUS
-from relay.ingest.events import EventIngest
+from relay.ingest.events import EventIngest, Source
 from relay.observability.logs import configure_logging
 from relay.outbox.store import DATABASE_NAME as OUTBOX_NAME
 from relay.outbox.store import Outbox, lock_folder, open_outbox
@@ -55,6 +55,22 @@ class Data(Generic[Context]):
 
     required: str | None
     open: Callable[[Settings, Path], AbstractAsyncContextManager[Context]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdleApp:
+    """An app none of whose loops run in this process."""
+
+    delivery: None = None
+    poller: None = None
+    sync: None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdleIngestingApp(IdleApp):
+    """The same, whose events can be read."""
+
+    source: Source
 
 
 @asynccontextmanager
@@ -139,35 +155,43 @@ async def _answers(daemon: HttpClient) -> bool:
 @asynccontextmanager
 async def _open_outbox(settings: Settings, folder: Path) -> AsyncIterator[OutboxContext]:
     async with _outbox(settings, folder) as outbox:
-        yield OutboxContext(apps=settings.apps, clock=SystemClock(), outbox=outbox)
+        yield OutboxContext(apps=_idle(settings), clock=SystemClock(), outbox=outbox)
 
 
 @asynccontextmanager
 async def _open_segments(settings: Settings, folder: Path) -> AsyncIterator[SegmentsContext]:
     clock = SystemClock()
     async with _segments(settings, folder) as segments:
-        imports = Importer(segments, folder, clock)
-        yield SegmentsContext(apps=settings.apps, clock=clock, segments=segments, imports=imports)
+        yield SegmentsContext(
+            apps=_idle(settings),
+            clock=clock,
+            segments=segments,
+            importer=Importer(segments, folder, clock),
+        )
 
 
 @asynccontextmanager
 async def _open_stores(settings: Settings, folder: Path) -> AsyncIterator[StoresContext]:
     clock = SystemClock()
     async with _segments(settings, folder) as segments, _outbox(settings, folder) as outbox:
-        numbers = {app: outbox.counters.number(app) for app in settings.apps}
+        numbers = {name: outbox.counters.number(name) for name in settings.apps}
         guard = guard_policy(settings)
         yield StoresContext(
-            apps=settings.apps,
+            apps={
+                name: IdleIngestingApp(source=event_source(name, numbers[name], app))
+                for name, app in settings.apps.items()
+            },
             clock=clock,
             outbox=outbox,
             segments=segments,
-            imports=Importer(segments, folder, clock),
-            reception=EventIngest(outbox.writer, outbox.message_cache, clock),
-            sources={
-                name: event_source(name, numbers[name], app) for name, app in settings.apps.items()
-            },
-            cohort_reception=CohortWebhook(segments, outbox.writer, numbers, guard, clock),
+            importer=Importer(segments, folder, clock),
+            event_ingest=EventIngest(outbox.writer, outbox.message_cache, clock),
+            cohort_webhook=CohortWebhook(segments, outbox.writer, numbers, guard, clock),
         )
+
+
+def _idle(settings: Settings) -> dict[str, IdleApp]:
+    return dict.fromkeys(settings.apps, IdleApp())
 
 
 def _outbox(settings: Settings, folder: Path) -> AbstractAsyncContextManager[Outbox]:

@@ -46,13 +46,10 @@ PAGE_ITEMS: Final = 100
 SHOWN_ITEMS: Final = 50
 """Rows of a table, unless more are asked for."""
 
-Number = Annotated[
-    int, typer.Argument(metavar="ID", min=1, max=MAX_ID, help="As the list shows it.")
-]
-Numbers = Annotated[
-    list[int] | None,
-    typer.Argument(metavar="ID", min=1, max=MAX_ID, help="As the list shows them."),
-]
+_ID: Final = typer.Argument(metavar="ID", min=1, max=MAX_ID, help="As the list shows it.")
+
+Number = Annotated[int, _ID]
+Numbers = Annotated[list[int] | None, _ID]
 Reason = Annotated[str | None, typer.Option("--reason", help="Only those with this reason.")]
 All = Annotated[bool, typer.Option("--all", help="All of the app.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count what would change.")]
@@ -61,10 +58,8 @@ Output = Annotated[
 ]
 
 Wanted: TypeAlias = tuple[str | None, str | None]  # the app and the reason, `None` for any
-
 Item = TypeVar("Item", bound=DeadLetterAnswer | QuarantinedAnswer)
-
-ListItems: TypeAlias = Operation[OutboxContext, Listing, Page[Item]]
+ListItems: TypeAlias = "Operation[OutboxContext, Listing, Page[Item]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +82,7 @@ class Kind(Generic[Item]):
     many: str
     retried: str
     unretried: str
-    list: ListItems[Item]
+    list: "ListItems[Item]"
     retry: Callable[[Settings, Choice], Awaitable[int]]
     discard: Operation[OutboxContext, Choice, Affected]
     row: Callable[[Item], Mapping[str, str]]
@@ -99,7 +94,10 @@ class Kind(Generic[Item]):
 
 
 async def walk(
-    client: Client[OutboxContext], listing: ListItems[Item], app: str | None, reason: str | None
+    client: Client[OutboxContext],
+    listing: "ListItems[Item]",
+    app: str | None,
+    reason: str | None,
 ) -> AsyncIterator[Item]:
     """Yield all items, or those of an app and with a reason, oldest first."""
     after: int | None = 0
@@ -111,7 +109,11 @@ async def walk(
         after = page.next
 
 
-async def find(client: Client[OutboxContext], listing: ListItems[Item], number: int) -> Item | None:
+async def find(
+    client: Client[OutboxContext],
+    listing: "ListItems[Item]",
+    number: int,
+) -> Item | None:
     """Return the item with an id, `None` if there is none."""
     page = await client.call(listing, Listing(limit=1, after=number - 1))
     return next((item for item in page.items if item.id == number), None)

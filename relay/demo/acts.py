@@ -16,7 +16,7 @@ from relay.demo.stage import Stage
 from relay.demo.telling import Telling
 from relay.demo.troubles import break_amplitude, kill_relay, poison_and_throttle, refuse_key
 from relay.http.admin.schemas import DeadLetterAnswer
-from relay.sandbox.conditions import Conditions
+from relay.sandbox.amplitude.conditions import Conditions
 
 SETTLE_S: Final = 8.0
 """For what is still under way when the story is over."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from relay.demo.segment_notes import SegmentNotes
 from relay.http.admin.schemas import AppStatusAnswer
-from relay.sandbox.answers import JsonObject
+from relay.sandbox.common.replies import JsonObject
 
 
 @dataclass(frozen=True, slots=True)

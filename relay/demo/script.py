@@ -13,9 +13,9 @@ from typing import Final
 from relay.demo.audience import Audience, make_audience
 from relay.demo.cast import App
 from relay.events.catalog import KINDS, SEED_KINDS
-from relay.sandbox.onesignal import StreamOptions
-from relay.sandbox.people import new_uuid
-from relay.sandbox.traffic import RawEvent, Scenery, Traffic
+from relay.sandbox.onesignal.event_stream import StreamOptions
+from relay.sandbox.onesignal.traffic import RawEvent, Traffic, TrafficOptions
+from relay.sandbox.onesignal.users import new_uuid
 
 USERS: Final = 30
 MOST_EVENTS: Final = 20_000
@@ -158,7 +158,7 @@ def write_script(apps: tuple[App, App], events: int, seed: int, starts_at: int) 
 
 
 def _write_app(script: Script, app: App, events: int, rng: Random, starts_at: int) -> None:
-    scenery = Scenery(app.onesignal_id, KINDS, USERS, starts_at)
+    scenery = TrafficOptions(app.onesignal_id, KINDS, USERS, starts_at)
     traffic = Traffic(scenery, rng)
     taken = {act: traffic.take(round(events * share)) for act, share in _SHARES.items()}
     late = _late_events(taken["traffic"], rng)

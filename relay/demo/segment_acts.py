@@ -19,9 +19,8 @@ from relay.http.admin.directory import SHOW_DIRECTORY, SYNC_DIRECTORY
 from relay.http.admin.operations import NoInput
 from relay.http.admin.runs import APPROVE_RUN
 from relay.http.admin.segment_schemas import DirectoryAnswer, ExplainAnswer
-from relay.sandbox.cohort_messages import PushMessage, PushOptions
-from relay.sandbox.cohort_push import CohortPush, PushAccount
-from relay.sandbox.onesignal import Target
+from relay.sandbox.cohorts.webhook import CohortPush, PushAccount, PushMessage, PushOptions
+from relay.sandbox.common.target import Target
 from relay.segments.read_model import Explanation
 
 TABLE_NAME: Final = "segments.db"

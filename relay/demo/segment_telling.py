@@ -13,8 +13,8 @@ from relay.demo.truth import Known, Members, explanation_of, known_users, member
 from relay.demo.view import Figures
 from relay.http.admin.segment_schemas import ExplainAnswer, GroupChoice
 from relay.http.admin.segments import EXPLAIN_SEGMENT
-from relay.sandbox.cohort_project import CohortExport, StandInCohort
-from relay.sandbox.cohorts import CohortsStandIn
+from relay.sandbox.cohorts.project import CohortExport, StandInCohort
+from relay.sandbox.cohorts.stand_in import CohortsStandIn
 
 WITHIN_S = 10.0
 """For anything a cohort act waits for; a second is usual."""

@@ -4,8 +4,8 @@ from typing import Final
 
 from relay.demo.segment_telling import SegmentTelling
 from relay.http.admin.segment_schemas import ExplainAnswer
-from relay.sandbox.cohort_files import FileShape
-from relay.sandbox.cohort_project import Job
+from relay.sandbox.cohorts.conditions import Job
+from relay.sandbox.cohorts.files import FileShape
 
 BROKEN_FILES: Final = (
     ("cut in the middle", FileShape(cut="gzip"), "truncated"),

@@ -24,10 +24,12 @@ from relay.demo.watch import Watch
 from relay.http.admin.dead_letters import LIST_DEAD_LETTERS, RETRY_DEAD_LETTERS
 from relay.http.admin.quarantine import LIST_QUARANTINE
 from relay.http.admin.schemas import Choice, DeadLetterAnswer, Listing, QuarantinedAnswer
-from relay.sandbox.door import running
-from relay.sandbox.ledger import Account
-from relay.sandbox.onesignal import EventStream, Target
-from relay.sandbox.server import Sandbox, SandboxOptions
+from relay.sandbox.amplitude.ledger import Account
+from relay.sandbox.common.listener import running
+from relay.sandbox.common.target import Target
+from relay.sandbox.onesignal.event_stream import EventStream
+from relay.sandbox.options import SandboxOptions
+from relay.sandbox.server import Sandbox
 from relay.settings import Address, process_environment
 
 HOST: Final = "127.0.0.1"

@@ -8,7 +8,7 @@ from relay.demo.cast import App
 from relay.demo.script import Flow
 from relay.demo.stage import Stage
 from relay.demo.telling import Telling
-from relay.sandbox.conditions import Conditions, Poison
+from relay.sandbox.amplitude.conditions import Conditions, Poison
 
 RATE_TOLD: Final = 45
 """Events per second a throttled device is said to send."""

@@ -8,8 +8,9 @@ import pytest
 
 from relay.cli.check.key_answers import KeyAnswer, Knowledge, ask_for_key
 from relay.cli.check.keys import Whereabouts, locate
-from relay.sandbox.amplitude import AmplitudeStandIn, running
-from relay.sandbox.faults import Fault
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.faults import UploadFault
+from relay.sandbox.common.listener import running
 from tests.support.command_line import free_port
 
 KEY = "key-of-the-test"
@@ -53,7 +54,7 @@ async def test_a_key_is_found_in_its_region(
 async def test_an_answer_without_a_word_on_the_key_proves_nothing(fault: str) -> None:
     """Neither that the key is good nor that it is bad."""
     stand_in = AmplitudeStandIn([KEY])
-    stand_in.faults.arm(Fault.model_validate({"name": fault}))
+    stand_in.faults.arm(UploadFault.model_validate({"name": fault}))
     where = await locate_key(stand_in, AmplitudeStandIn([KEY]), "/2/httpapi")
     assert where.here.knowledge is Knowledge.UNCLEAR
     assert where.here.detail
