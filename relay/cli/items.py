@@ -40,11 +40,8 @@ from relay.http.admin.schemas import (
 )
 from relay.settings import Settings
 
-PAGE_ITEMS: Final = 100
-"""Bodies have up to 4 MiB, and a page is held in memory."""
-
-SHOWN_ITEMS: Final = 50
-"""Rows of a table, unless more are asked for."""
+PAGE_ITEMS: Final = 100  # bodies have up to 4 MiB, and a page is held in memory
+SHOWN_ITEMS: Final = 50  # rows of a table without --limit
 
 _ID: Final = typer.Argument(metavar="ID", min=1, max=MAX_ID, help="As the list shows it.")
 
