@@ -109,6 +109,7 @@ relay.segments.catalog
 relay.segments.forgetting
 relay.segments.directory
 relay.segments.reading
+relay.segments.views
 relay.segments.retention
 relay.segments.mending
 relay.segments.segments

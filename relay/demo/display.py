@@ -1,4 +1,4 @@
-"""What people see: lines that stay, and below them, on a terminal, how things stand now."""
+"""What a person sees during the demo: lines that stay and, on a terminal, live figures below."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,12 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from relay.clock import Clock
-from relay.doors.admin.models import AppStatusAnswer
 
 DOWN: Final = "down"
 
-STORY_INDENT: Final = 12
-"""Columns before the words of a line."""
+_INDENT: Final = 12
+"""Columns before the text of a line."""
 
 _STYLES: Final = {
     "running": "green",
@@ -34,14 +33,14 @@ _STYLES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How one thing stands.
+    """The state of one thing.
 
     Attributes:
-        kind: What it is: the heading of its name.
+        kind: What it is; the heading of its name.
         name: Its name.
-        numbers: By their headings; alike in all things of a kind.
+        numbers: By heading; all things of a kind have the same ones.
         state_heading: Heading of its state.
-        state: How it stands, in a word.
+        state: A word.
     """
 
     kind: str
@@ -51,31 +50,8 @@ class Figures:
     state: str
 
 
-def app_figures(
-    app: str, *, sent: int, answered: int, relay: AppStatusAnswer | None, stored: int
-) -> Figures:
-    """Return how one app stands on both sides.
-
-    Args:
-        app: Its name.
-        sent: Requests of OneSignal.
-        answered: Those answered 200.
-        relay: Relay's own numbers; None while it does not answer.
-        stored: Distinct events at Amplitude.
-    """
-    numbers = {
-        "sent": f"{sent}",
-        "answered 200": f"{answered}",
-        "pending on disk": "?" if relay is None else f"{relay.pending}",
-        "delivered": "?" if relay is None else f"{relay.delivered}",
-        "dead": "?" if relay is None else f"{relay.dead}",
-        "at Amplitude": f"{stored}",
-    }
-    return Figures("app", app, numbers, "delivery", DOWN if relay is None else relay.delivery)
-
-
-class View:
-    """Shows the story."""
+class Display:
+    """Shows the steps of the scenario."""
 
     def __init__(self, console: Console, clock: Clock) -> None:
         self._console = console
@@ -88,12 +64,12 @@ class View:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the beginning."""
+        """Seconds since the display was made."""
         return self._clock.monotonic_s() - self._began_s
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """Keep the moving part on the screen while the block runs, if this is a terminal."""
+        """Keep the live figures on the screen, if this is a terminal."""
         if not self._console.is_terminal:
             yield
             return
@@ -102,38 +78,35 @@ class View:
         self._live = None
 
     @contextmanager
-    def following(self, source: Callable[[], Sequence[Figures]]) -> Iterator[None]:
-        """Show these figures while the block runs."""
-        before, self._source = self._source, source
-        try:
-            yield
-        finally:
-            self._source = before
+    def step(
+        self, title: str, summary: str, source: Callable[[], Sequence[Figures]]
+    ) -> Iterator[None]:
+        """Announce a step, show its figures while it runs, and leave them where nothing is live.
 
-    def begin_act(self, title: str, sentence: str) -> None:
-        """Say what happens now."""
-        self.end_act()
-        self._title = title
-        self._console.print(Text.assemble((f"\n{title}", "bold"), f": {sentence}"))
-
-    def end_act(self) -> None:
-        """Where nothing moves, say how an act left things."""
-        if self._title and not self._console.is_terminal:
+        Args:
+            title: Its number and name.
+            summary: What happens, in a sentence.
+            source: Gives the figures.
+        """
+        self._title, self._source = title, source
+        self._console.print(Text.assemble((f"\n{title}", "bold"), f": {summary}"))
+        yield
+        self.refresh()
+        if not self._console.is_terminal:
             for figures in self._figures:
                 shown = ", ".join(f"{name} {count}" for name, count in figures.numbers.items())
                 self.say(f"{figures.name}: {shown}; {figures.state_heading} {figures.state}")
-        self._title = ""
 
     def say(self, text: str) -> None:
-        """Add a line to the story."""
+        """Print a line with the time."""
         self._console.print(Text.assemble((f"  {self.elapsed_s:5.1f} s  ", "dim"), text))
 
     def show(self, shown: RenderableType) -> None:
-        """Add something larger than a line to the story."""
-        self._console.print(Padding(shown, (0, 0, 0, STORY_INDENT)))
+        """Print something larger than a line."""
+        self._console.print(Padding(shown, (0, 0, 0, _INDENT)))
 
     def refresh(self) -> None:
-        """Show how things stand now."""
+        """Update the figures."""
         self._figures = self._source()
         if self._live is not None:
             self._live.update(self._panel(), refresh=True)

@@ -1,0 +1,34 @@
+"""What a check returns: figures, and what contradicts the promise. Pure."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from relay.demo.evidence import AppEvidence, Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Whether one promise held.
+
+    Attributes:
+        figures: What was measured.
+        failures: What contradicts the promise; none if it held.
+    """
+
+    figures: str
+    failures: tuple[str, ...] = ()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the promise held."""
+        return not self.failures
+
+
+def in_each(evidence: Evidence, find: Callable[[AppEvidence], Iterable[str]]) -> tuple[str, ...]:
+    """Return what `find` finds in each app, with the app's name before it."""
+    return tuple(f"{own.app}: {found}" for own in evidence.apps for found in find(own))
+
+
+def unless(holds: bool, failure: str) -> tuple[str, ...]:  # noqa: FBT001 - reads as a sentence
+    """Return a failure unless a condition holds."""
+    return () if holds else (failure,)
