@@ -16,10 +16,10 @@ import pytest
 
 from relay.database.set_aside import find_set_aside
 from relay.errors import SchemaTooNew
-from relay.segments.segments import DATABASE_NAME, Segments
+from relay.segments.segments import DATABASE_NAME
 from tests.crash.damage import DAMAGES, Damage, copy_database, flip_head, flip_schema
 from tests.crash.trial import option
-from tests.support.segment_tables import APP, NOW, forget, know, open_table, poll, send
+from tests.support.segment_tables import APP, NOW, SegmentTable, open_table
 
 pytestmark = pytest.mark.slow
 
@@ -63,18 +63,17 @@ def _copy(folder: Path, target: Path) -> Path:
     return copy_database(folder / DATABASE_NAME, target)
 
 
-async def _live(segments: Segments, stock: Stock, at: int) -> Stock:
+async def _live(table: SegmentTable, stock: Stock, at: int) -> Stock:
     """Bring some revisions of some cohorts about."""
-    folder = stock.folder
     for number in range(COHORTS):
         ids = [f"user-{n}" for n in range(number, USERS, number + 1)]
-        ids = segments.forgotten.without(segments.catalog.number(APP), ids)
+        ids = table.store.forgotten.without(table.store.catalog.number(APP), ids)
         ids += [f"stranger-{n}" for n in range(100)]
         for place, list_ in enumerate((ids, [*ids[3:], "NA"])):
-            await poll(segments, folder, list_, cohort_id=f"c{number}", at=at + place)
+            await table.poll(list_, cohort_id=f"c{number}", at=at + place)
             stock = _note(stock)
-    await poll(segments, folder, ["user-1"], cohort_id="c0", at=at + 2)  # held
-    await send(segments, f"m{at}", "user-3", "user-4", cohort_id="c9", computed_at=at)
+    await table.poll(["user-1"], cohort_id="c0", at=at + 2)  # held
+    await table.send(f"m{at}", "user-3", "user-4", cohort_id="c9", computed_at=at)
     return _note(stock)
 
 
@@ -99,11 +98,11 @@ def _note(stock: Stock) -> Stock:
 
 async def _closed(folder: Path) -> Stock:
     """Make a table that was closed in order."""
-    async with open_table(folder) as segments:
-        await know(segments, {f"user-{n}": [n % 3 > 0] for n in range(USERS)})
-        stock = await _live(segments, Stock(folder, {}, 0), NOW)
+    async with open_table(folder) as table:
+        await table.know({f"user-{n}": [n % 3 > 0] for n in range(USERS)})
+        stock = await _live(table, Stock(folder, {}, 0), NOW)
         for user in FORGOTTEN:
-            await forget(segments, user)
+            await table.forget(user)
             stock = _note(stock)
     return stock
 
@@ -112,17 +111,17 @@ async def _crashed(folder: Path) -> Stock:
     """Make a table whose process was killed: much of it is in the log."""
     (folder / "open").mkdir()
     stock = await _closed(folder / "open")
-    async with open_table(folder / "open") as segments:
-        stock = await _live(segments, stock, NOW + 10)
+    async with open_table(folder / "open") as table:
+        stock = await _live(table, stock, NOW + 10)
         copy = _copy(folder / "open", folder / "killed").parent
     return replace(stock, folder=copy)
 
 
 async def _look(stock: Stock, folder: Path) -> None:
     """Open a damaged table as the daemon does, and hold it against what it was."""
-    async with open_table(folder) as segments:
-        number = segments.catalog.number(APP)
-        assert all((number, user) in segments.forgotten for user in FORGOTTEN)
+    async with open_table(folder) as table:
+        number = table.store.catalog.number(APP)
+        assert all((number, user) in table.store.forgotten for user in FORGOTTEN)
         after = _read(folder)
     assert after.last_change >= stock.last_change
     for cohort_id, ids in after.lists.items():

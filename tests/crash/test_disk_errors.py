@@ -19,7 +19,7 @@ from tests.crash.trial import Campaign, option
 from tests.support.command_line import API_KEY, CommandLine
 from tests.support.daemons import APP, BEARER, Doors, Life, hasty, living, open_doors
 from tests.support.relays import COHORT, cohort_message
-from tests.support.segment_tables import members
+from tests.support.segment_tables import SegmentFile
 
 pytestmark = pytest.mark.slow
 
@@ -166,7 +166,7 @@ async def _expect_all_there(scene: Scene, amplitude: AmplitudeStandIn) -> None:
         standing = await scene.doors.drained()
         assert await scene.send(1)
         assert await scene.push()
-        assert scene.users <= set(members(scene.relay.folder, COHORT))
+        assert scene.users <= set(SegmentFile(scene.relay.folder).members(COHORT))
         await scene.doors.drained()
         life.terminate()
         assert await life.ended() == 0

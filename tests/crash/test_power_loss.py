@@ -37,7 +37,7 @@ from tests.support.daemons import APP, BEARER, BOOT_S, POLL_S, Doors, hasty, liv
 from tests.support.disks import small_disk
 from tests.support.outboxes import census
 from tests.support.relays import COHORT, cohort_message
-from tests.support.segment_tables import changes, look, members
+from tests.support.segment_tables import SegmentFile
 
 pytestmark = pytest.mark.slow
 
@@ -252,17 +252,18 @@ def _recognised(folder: Path, names: Collection[str]) -> set[str]:
 def _torn_segments(folder: Path, promised: Promised) -> list[str]:
     """Return what is wrong with the segment table: each segment is one whole revision."""
     wrongs = []
-    if set(members(folder, POLLED)) not in LISTS:
+    file = SegmentFile(folder)
+    if set(file.members(POLLED)) not in LISTS:
         wrongs.append(f"{POLLED} is no list of Amplitude's")
-    if lost := promised.users - set(members(folder, COHORT)):
+    if lost := promised.users - set(file.members(COHORT)):
         wrongs.append(f"{len(lost)} users of the cohorts hook are lost")
-    figures = dict(look(folder, "SELECT cohort_id, matched_users FROM segments"))
+    figures = dict(file.look("SELECT cohort_id, matched_users FROM segments"))
     for cohort in (POLLED, COHORT):
-        found = set(members(folder, cohort))
+        found = set(file.members(cohort))
         if figures.get(cohort, 0) != len(found):
             wrongs.append(f"{cohort} has {len(found)} members, not {figures.get(cohort)}")
         followed: set[str] = set()
-        for user, change in changes(folder, cohort):
+        for user, change in file.changes(cohort):
             (followed.add if change == "entered" else followed.discard)(user)
         if followed != found:
             wrongs.append(f"followers of {cohort} were told something else")

@@ -19,7 +19,7 @@ from tests.support.relays import (
     cohort_message,
     running_relay,
 )
-from tests.support.segment_tables import counted, members, runs, segment
+from tests.support.segment_tables import SegmentFile
 
 FORTY = [f"u{number:02}" for number in range(40)]
 ROUGH = PushOptions(users_per_message=3, duplicate_rate=0.5, is_shuffled=True, concurrency=4)
@@ -50,19 +50,19 @@ async def test_a_pushed_cohort_is_its_known_members_whatever_the_way(tmp_path: P
         )
         account = await push.push(cohort)
         assert (account.failed, _moved(account, "added")) == ([], 27)
-        assert members(tmp_path) == FORTY[:25] + FORTY[28:30]
+        assert SegmentFile(tmp_path).members() == FORTY[:25] + FORTY[28:30]
         changed = cohort.model_copy(
             update={"user_ids": FORTY[5:28], "last_computed_s": 1_700_003_600}
         )
         account = await push.push(changed)
         assert (_moved(account, "added"), _moved(account, "removed")) == (3, 7)
-        assert members(tmp_path) == FORTY[5:28]
-        counted(tmp_path)
-        found = segment(tmp_path)
+        assert SegmentFile(tmp_path).members() == FORTY[5:28]
+        SegmentFile(tmp_path).check_figures()
+        found = SegmentFile(tmp_path).segment()
         assert (found["name"], found["state"]) == ("Buyers", "active")
         assert (found["cohort_size"], found["computed_at"]) == (23, 1_700_003_600_000)
-        assert {run["source"] for run in runs(tmp_path)} == {"webhook"}
-        assert len(runs(tmp_path)) == 2
+        assert {run["source"] for run in SegmentFile(tmp_path).runs()} == {"webhook"}
+        assert len(SegmentFile(tmp_path).runs()) == 2
 
 
 async def test_computations_that_overtake_each_other_end_in_the_last(tmp_path: Path) -> None:
@@ -77,8 +77,8 @@ async def test_computations_that_overtake_each_other_end_in_the_last(tmp_path: P
         push = _push(relay)
         for place in (2, 0, 1):
             assert (await push.send(syncs[place])).failed == []
-        assert members(tmp_path) == FORTY[:2] + FORTY[4:10] + FORTY[12:14]
-        counted(tmp_path)
+        assert SegmentFile(tmp_path).members() == FORTY[:2] + FORTY[4:10] + FORTY[12:14]
+        SegmentFile(tmp_path).check_figures()
 
 
 async def _mass_exit(relay: Relay) -> int:
@@ -99,18 +99,18 @@ async def test_a_mass_exit_in_small_messages_waits_for_a_person(
     """Also over a restart; what is decided holds for the rest of the computation."""
     async with running_relay(tmp_path, _offline(GUARDED)) as relay:
         run = await _mass_exit(relay)
-        assert segment(tmp_path)["state"] == "held"
-        assert members(tmp_path) == FORTY[6:]
+        assert SegmentFile(tmp_path).segment()["state"] == "held"
+        assert SegmentFile(tmp_path).members() == FORTY[6:]
     async with running_relay(tmp_path, _offline(GUARDED)) as relay:
-        assert members(tmp_path) == FORTY[6:]
+        assert SegmentFile(tmp_path).members() == FORTY[6:]
         answer = await relay.api("POST", f"/cohort-runs/{run}/{decision}")
         assert (answer.status, answer.json) == (200, {"affected": 1})
-        assert members(tmp_path) == left
+        assert SegmentFile(tmp_path).members() == left
         late = cohort_message(9, FORTY[39], entering=False, computed_at=1_700_003_600)
         answer = await relay.post(late | {"cohort_id": "c1"}, hook="cohorts")
         assert (answer.json["held"], answer.json["removed"]) == (False, decision == "approve")
-        assert segment(tmp_path)["state"] == "active"
-        counted(tmp_path)
+        assert SegmentFile(tmp_path).segment()["state"] == "active"
+        SegmentFile(tmp_path).check_figures()
 
 
 async def test_a_message_repeated_over_a_restart_is_known(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ async def test_a_message_repeated_over_a_restart_is_known(tmp_path: Path) -> Non
     async with running_relay(tmp_path, _offline()) as relay:
         answer = await relay.post(cohort_message(1, "anna"), hook="cohorts")
         assert answer.json["duplicate"] is True
-        assert members(tmp_path, COHORT) == []
+        assert SegmentFile(tmp_path).members(COHORT) == []
 
 
 def _computed_s(cohort: StandInCohort) -> int:
@@ -146,16 +146,16 @@ async def test_polls_and_pushes_of_one_cohort_agree(tmp_path: Path) -> None:
         account = await push.send(Update("c1", "c1", first_s - 60, ["c"], ["a"]))
         assert (_moved(account, "added"), _moved(account, "removed")) == (0, 0)
         await push.send(Update("c1", "c1", first_s + 3_600, ["c"], ["a"]))
-        assert members(tmp_path) == ["b", "c"]
+        assert SegmentFile(tmp_path).members() == ["b", "c"]
         it.cohorts.put(
             StandInCohort(id="c1", user_ids=["a", "b", "x"], last_computed_s=first_s + 60)
         )
         await it.until("SELECT count(*) FROM runs WHERE source = 'poll' AND state <> 'running'",
                        lambda rows: rows == [(2,)])  # fmt: skip
-        assert members(tmp_path) == ["b", "c"]
+        assert SegmentFile(tmp_path).members() == ["b", "c"]
         it.cohorts.put(StandInCohort(id="c1", user_ids=["a", "b"], last_computed_s=first_s + 7_200))
         await it.until(query, are("a", "b"))
-        counted(tmp_path)
+        SegmentFile(tmp_path).check_figures()
 
 
 async def test_a_pushed_cohort_the_list_never_shows_stays_active(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ async def test_a_pushed_cohort_the_list_never_shows_stays_active(tmp_path: Path)
         await it.until(
             "SELECT state FROM segments WHERE cohort_id = 'c1'", lambda rows: rows == [("stale",)]
         )
-        assert segment(tmp_path, COHORT)["state"] == "active"
+        assert SegmentFile(tmp_path).segment(COHORT)["state"] == "active"
         assert {call.cohort_id for call in it.cohorts.requests if call.operation == "request"} == {
             "c1"
         }
@@ -182,4 +182,4 @@ async def test_the_webhook_is_heard_whatever_is_polled(tmp_path: Path, polled: s
         await relay.know("anna")
         answer = await relay.post(cohort_message(1, "anna"), hook="cohorts")
         assert (answer.status, answer.json["added"]) == (200, 1)
-        assert members(tmp_path, COHORT) == ["anna"]
+        assert SegmentFile(tmp_path).members(COHORT) == ["anna"]

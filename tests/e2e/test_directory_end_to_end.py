@@ -12,7 +12,7 @@ from relay.sandbox.csv_export import CsvExportStandIn, ExportConditions, ExportS
 from relay.sandbox.subscribers import EMAIL, Row
 from tests.support.cohort_relays import ONESIGNAL_KEY, World, world
 from tests.support.relays import APP_ID, COHORT, DEADLINE_S, cohort_message, event
-from tests.support.segment_tables import counted, members, segment
+from tests.support.segment_tables import SegmentFile
 
 SCHEDULED = {"RELAY_DIRECTORY__SYNC_INTERVAL_S": "600"}
 QUICK = ExportConditions(polls=0)
@@ -69,8 +69,8 @@ async def test_a_first_export_is_taken_over_at_the_start(tmp_path: Path) -> None
         await it.until(COUNT, lambda rows: rows == [(2,)])
         found = await _directory(it)
         assert (found["users"], found["subscriptions"], found["subscribed"]) == (2, 3, 2)
-        assert members(tmp_path, COHORT) == ["anna", "ben"]
-        counted(tmp_path)
+        assert SegmentFile(tmp_path).members(COHORT) == ["anna", "ben"]
+        SegmentFile(tmp_path).check_figures()
 
 
 async def test_a_restart_within_the_interval_asks_for_no_export(tmp_path: Path) -> None:
@@ -94,11 +94,11 @@ async def test_the_next_export_is_the_whole_truth_about_subscriptions(tmp_path: 
         assert it.look(COUNT) == [(2,)]
         it.exports.put([("carl", "s-3", 1, True), ("anna", "s-2", EMAIL, True)])
         await _sync(it)
-        assert members(tmp_path, COHORT) == ["anna", "ben", "carl"]
-        assert segment(tmp_path, COHORT)["subscribed_count"] == 2
+        assert SegmentFile(tmp_path).members(COHORT) == ["anna", "ben", "carl"]
+        assert SegmentFile(tmp_path).segment(COHORT)["subscribed_count"] == 2
         ben = (await it.relay.api("GET", "/users/shop/ben")).json
         assert ben["subscriptions"] == []
-        counted(tmp_path)
+        SegmentFile(tmp_path).check_figures()
 
 
 @pytest.mark.parametrize("kind", ["message.push.unsubscribed", "message.email.unsubscribed"])
@@ -113,8 +113,8 @@ async def test_who_unsubscribes_is_counted_no_more(
         assert it.look(COUNT) == [(1,)]
         await it.relay.post(_happened(kind, "anna/0", user))
         await it.until(COUNT, lambda rows: rows == [(0,)])
-        assert members(tmp_path, COHORT) == ["anna"]
-        counted(tmp_path)
+        assert SegmentFile(tmp_path).members(COHORT) == ["anna"]
+        SegmentFile(tmp_path).check_figures()
 
 
 async def test_who_unsubscribes_during_an_export_stays_unsubscribed(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ async def test_who_unsubscribes_during_an_export_stays_unsubscribed(tmp_path: Pa
         assert it.look(COUNT) == [(1,)]
         await _sync(it)
         assert it.look(COUNT) == [(2,)]
-        counted(tmp_path)
+        SegmentFile(tmp_path).check_figures()
 
 
 async def test_a_new_user_of_an_event_enters_the_segments(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ async def test_an_app_s_own_word_counts_until_a_newer_export(tmp_path: Path) -> 
             "s-2": False,
         }
         assert (await _directory(it))["users"] == 3
-        counted(tmp_path)
+        SegmentFile(tmp_path).check_figures()
 
 
 async def test_a_cut_file_is_not_the_whole_truth(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from tests.support.relays import (
     relay_and_amplitude,
     running_relay,
 )
-from tests.support.segment_tables import APP, counted, look, members, open_table
+from tests.support.segment_tables import APP, SegmentFile, open_table
 
 WHO = "anna@mail.example"
 POLLED = "SELECT external_id FROM segment_members WHERE cohort_id = 'polled'"
@@ -64,8 +64,12 @@ async def test_a_forgotten_user_comes_back_by_no_way(tmp_path: Path) -> None:
         assert await _left(it) == [(WHO, "left"), (WHO, "left")]
         await _tell_again(it)
         assert await _left(it) == [(WHO, "left"), (WHO, "left")]
-        assert members(tmp_path, "polled") == members(tmp_path, COHORT) == ["ben"]
-        counted(tmp_path)
+        assert (
+            SegmentFile(tmp_path).members("polled")
+            == SegmentFile(tmp_path).members(COHORT)
+            == ["ben"]
+        )
+        SegmentFile(tmp_path).check_figures()
         status = await it.relay.status()
         assert (status["pending"], status["discarded"], status["filtered"]) == (0, 1, 2)
     async with world(tmp_path, changes, cohorts=cohorts, exports=exports) as it:
@@ -179,15 +183,15 @@ class Inside:
 @asynccontextmanager
 async def _inside(folder: Path) -> AsyncIterator[Inside]:
     clock = SystemClock()
-    async with running_outbox(folder, (APP,)) as outbox, open_table(folder) as segments:
-        numbers = {APP: segments.catalog.number(APP)}
-        feed = Feed(segments.directory, segments.forgotten, numbers, clock)
+    async with running_outbox(folder, (APP,)) as outbox, open_table(folder) as table:
+        numbers = {APP: table.store.catalog.number(APP)}
+        feed = Feed(table.store.directory, table.store.forgotten, numbers, clock)
         yield Inside(
             outbox,
-            segments,
+            table.store,
             feed,
             Reception(outbox.intakes, outbox.messages, clock, feed),
-            Forgetter(outbox, segments, clock),
+            Forgetter(outbox, table.store, clock),
         )
 
 
@@ -226,5 +230,7 @@ async def test_evidence_on_its_way_while_its_user_is_forgotten_stays_out(tmp_pat
                 group.start_soon(it.feed.flush)
                 await anyio.lowlevel.checkpoint()
                 await it.forgetter.forget(APP, WHO)
-        users: list[Any] = look(tmp_path, "SELECT count(*), max(external_id = ?) FROM users", WHO)
+        users: list[Any] = SegmentFile(tmp_path).look(
+            "SELECT count(*), max(external_id = ?) FROM users", WHO
+        )
         assert users == [(CHUNK, 0)]

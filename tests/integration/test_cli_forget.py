@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.command_line import CommandLine, ended
 from tests.support.outboxes import append, census, counts, mapped, running_outbox
-from tests.support.segment_tables import look, members
+from tests.support.segment_tables import SegmentFile
 from tests.unit.cli.filled import COHORT, filled
 
 WAYS = pytest.mark.parametrize("way", ["daemon", "alone"])
@@ -28,9 +28,9 @@ async def test_a_user_is_forgotten_everywhere(tmp_path: Path, way: str) -> None:
                 done = await relay.run("forget", "shop", "two")
         assert (done.code, done.err) == (0, "")
         assert done.out.startswith("the user is forgotten in shop, and stays so; ")
-        assert members(relay.folder, COHORT) == ["bare", "one", "silent"]
-        assert look(relay.folder, "SELECT count(*) FROM users") == [(3,)]
-        assert look(relay.folder, "SELECT count(*) FROM forgotten") == [(1,)]
+        assert SegmentFile(relay.folder).members(COHORT) == ["bare", "one", "silent"]
+        assert SegmentFile(relay.folder).look("SELECT count(*) FROM users") == [(3,)]
+        assert SegmentFile(relay.folder).look("SELECT count(*) FROM forgotten") == [(1,)]
         assert census(relay.folder, "shop").pending == ["b"]
         async with running_outbox(relay.folder, ["shop"]) as outbox:
             assert (await counts(outbox, "shop")).discarded == 1
@@ -41,7 +41,7 @@ async def test_a_user_nobody_knows_is_forgotten_too(tmp_path: Path) -> None:
     relay = CommandLine(tmp_path)
     done = await relay.run("forget", "shop", "who?/../ever")
     assert (done.code, done.err) == (0, "")
-    assert look(relay.folder, "SELECT count(*) FROM forgotten") == [(1,)]
+    assert SegmentFile(relay.folder).look("SELECT count(*) FROM forgotten") == [(1,)]
 
 
 async def test_at_a_terminal_a_person_is_asked_first(tmp_path: Path) -> None:
@@ -56,10 +56,10 @@ async def test_at_a_terminal_a_person_is_asked_first(tmp_path: Path) -> None:
                     asked += await command.stderr.receive()
             os.write(person, b"n\n")
             assert await ended(command) == 1
-        assert "two" in members(relay.folder, COHORT)
+        assert "two" in SegmentFile(relay.folder).members(COHORT)
         async with await relay.start("forget", "shop", "two", "-y", stdin=terminal) as command:
             assert await ended(command) == 0
-        assert "two" not in members(relay.folder, COHORT)
+        assert "two" not in SegmentFile(relay.folder).members(COHORT)
     os.close(person)
     os.close(terminal)
 

@@ -15,7 +15,7 @@ from relay.outbox.intake import Intake, QuarantinedBody
 from relay.outbox.outbox import Outbox
 from tests.support.command_line import CommandLine, ended
 from tests.support.outboxes import append, mapped, running_outbox, waiting
-from tests.support.segment_tables import look
+from tests.support.segment_tables import SegmentFile
 from tests.unit.events.bodies import PUSH_CLICKED
 
 OLD_MS = 1_700_000_000_000
@@ -182,7 +182,7 @@ async def test_a_cohort_message_is_read_again(tmp_path: Path, way: str) -> None:
         assert (done.code, done.out) == (0, "1 quarantined body was read and taken in\n")
         assert await ids(relay, "quarantine") == [1, 2, 3]
         listed = "SELECT external_id FROM listed"
-        assert look(relay.folder, listed) == [("anna",)]
+        assert SegmentFile(relay.folder).look(listed) == [("anna",)]
 
 
 @WAYS

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.command_line import CommandLine
-from tests.support.segment_tables import members
+from tests.support.segment_tables import SegmentFile
 from tests.unit.cli.filled import COHORT, OTHER, filled
 
 WAYS = pytest.mark.parametrize("way", ["daemon", "alone"])
@@ -51,7 +51,7 @@ async def test_a_held_run_is_approved(tmp_path: Path) -> None:
         done = await relay.run("runs", "approve", HELD_RUN)
         assert (done.code, done.err) == (0, "")
         assert done.out.startswith("run 2 is applied; ")
-        assert members(relay.folder, OTHER) == ["one"]
+        assert SegmentFile(relay.folder).members(OTHER) == ["one"]
         again = await relay.run("runs", "approve", HELD_RUN)
     assert (again.code, again.out) == (1, "")
     assert again.err == "relay: run 2 is applied, not held\n"
@@ -62,7 +62,7 @@ async def test_a_held_run_is_rejected(tmp_path: Path) -> None:
     async with filled(tmp_path, "daemon") as relay:
         done = await relay.run("runs", "reject", HELD_RUN)
         assert (done.code, done.err) == (0, "")
-        assert members(relay.folder, OTHER) == ["one", "two"]
+        assert SegmentFile(relay.folder).members(OTHER) == ["one", "two"]
         (rejected,) = await listed(relay, "--state", "rejected")
         assert rejected["run_id"] == 2
         unknown = await relay.run("runs", "reject", "99")

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from tests.support.command_line import CommandLine, ended
-from tests.support.segment_tables import know, members, open_table, poll, send
+from tests.support.segment_tables import SegmentFile, open_table
 from tests.unit.cli.filled import COHORT, EXPLANATION, OTHER, filled
 
 WAYS = pytest.mark.parametrize("way", ["daemon", "alone"])
@@ -165,9 +165,9 @@ async def test_an_unknown_cohort_is_said(tmp_path: Path, way: str, verb: str) ->
 async def test_a_run_is_undone(tmp_path: Path, way: str) -> None:
     """Without a terminal nobody is asked; the members before it are back."""
     async with filled(tmp_path, "alone") as relay:
-        async with open_table(relay.folder) as segments:
-            await send(segments, "m1", "silent", cohort_id=OTHER, computed_at=2**41)
-        assert members(relay.folder, OTHER) == ["one", "silent", "two"]
+        async with open_table(relay.folder) as table:
+            await table.send("m1", "silent", cohort_id=OTHER, computed_at=2**41)
+        assert table.members(OTHER) == ["one", "silent", "two"]
         if way == "alone":
             done = await relay.run("segments", "rollback", OTHER)
         else:
@@ -175,7 +175,7 @@ async def test_a_run_is_undone(tmp_path: Path, way: str) -> None:
                 done = await relay.run("segments", "rollback", OTHER)
         assert (done.code, done.err) == (0, "")
         assert done.out.startswith("the last run of b1d undone: revision 3 has 2 members;")
-        assert members(relay.folder, OTHER) == ["one", "two"]
+        assert table.members(OTHER) == ["one", "two"]
 
 
 async def test_what_is_not_kept_cannot_be_undone(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ async def test_at_a_terminal_a_rollback_is_asked_about(tmp_path: Path) -> None:
                     asked += await command.stderr.receive()
             os.write(person, b"n\n")
             assert await ended(command) == 1
-        assert len(members(relay.folder, COHORT)) == 4
+        assert len(SegmentFile(relay.folder).members(COHORT)) == 4
     os.close(person)
     os.close(terminal)
 
@@ -246,9 +246,9 @@ async def test_a_data_directory_that_is_a_file_is_told(
 async def test_ids_may_hold_anything(tmp_path: Path, way: str) -> None:
     """Slashes, dots and percent signs reach the daemon as they are."""
     async with filled(tmp_path, "alone") as relay:
-        async with open_table(relay.folder) as segments:
-            await know(segments, {ODD_USER: [True]})
-            await poll(segments, relay.folder, [ODD_USER], cohort_id=ODD_COHORT)
+        async with open_table(relay.folder) as table:
+            await table.know({ODD_USER: [True]})
+            await table.poll([ODD_USER], cohort_id=ODD_COHORT)
         if way == "alone":
             assert await said(relay, "members", ODD_COHORT) == f"{ODD_USER}\n"
         else:

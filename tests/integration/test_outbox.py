@@ -29,6 +29,7 @@ from relay.outbox.sql import SQL
 from relay.pulse import Pulse
 from relay.reception import Reception, Source
 from tests.support.clocks import START_MS, FakeClock
+from tests.support.disks import crash_copy
 from tests.support.outboxes import (
     APP,
     OTHER,
@@ -37,7 +38,6 @@ from tests.support.outboxes import (
     busy_writer,
     census,
     counts,
-    crash_copy,
     limit_pages,
     mapped,
     running_outbox,

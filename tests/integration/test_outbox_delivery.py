@@ -33,11 +33,11 @@ from tests.support.deliveries import (
     make_delivery,
     running_delivery,
 )
+from tests.support.disks import crash_copy
 from tests.support.outboxes import (
     append,
     busy_reader,
     counts,
-    crash_copy,
     limit_pages,
     mapped,
     running_outbox,

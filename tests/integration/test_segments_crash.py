@@ -8,30 +8,21 @@ from pathlib import Path
 import pytest
 
 from relay.cohorts.catalog import Cohort
-from relay.cohorts.guard import GuardPolicy
-from relay.cohorts.staleness import Watermark
 from relay.segments.polls import Polls
-from relay.segments.runs import Export
-from relay.segments.segments import DATABASE_NAME, Segments
+from relay.segments.segments import DATABASE_NAME
 from relay.segments.sorting import SortedIds, open_sorting
 from relay.segments.staging import Staging
+from tests.support.disks import crash_copy
 from tests.support.segment_tables import (
     APP,
     GUARD,
     NOW,
     RANGE_IDS,
     SECOND,
-    changes,
-    cohort_no,
-    counted,
-    crash_copy,
-    know,
-    look,
-    members,
+    STRICT,
+    SegmentFile,
+    SegmentTable,
     open_table,
-    poll,
-    segment,
-    tidy,
 )
 
 OLD = [f"u{number:02}" for number in range(12)]
@@ -43,22 +34,19 @@ WAL_HEADER_BYTES, FRAME_HEADER_BYTES = 32, 24
 Copy = Callable[[str], None]
 
 
-async def _begin(segments: Segments) -> int:
-    number = segments.catalog.number(APP)
+async def _begin(table: SegmentTable) -> int:
+    number = table.store.catalog.number(APP)
     listed = Cohort("c1", "Cohort c1", len(NEW), T1, T1, False)  # noqa: FBT003
-    await segments.catalog.note_listing(number, [listed], T1)
-    listing = Watermark(T1, T1, len(NEW))
-    return await Polls(segments.database).begin(
-        await cohort_no(segments), listing, Export("export-1", T1, is_complete=True), T1
-    )
+    await table.store.catalog.note_listing(number, [listed], T1)
+    return await table.begin_run(size=len(NEW), at=T1)
 
 
-async def _reconcile(segments: Segments, folder: Path, run: int, copy: Copy) -> None:
+async def _reconcile(table: SegmentTable, run: int, copy: Copy) -> None:
     """Stage and publish the new list, with a copy of the disk at every step."""
-    polls = Polls(segments.database)
-    staging = polls.stage(await cohort_no(segments), run)
+    polls = Polls(table.store.database)
+    staging = polls.stage(await table.cohort_no(), run)
     compared = await staging.begin()
-    async with open_sorting(folder / "sorting.db") as scratch:
+    async with open_sorting(table.folder / "sorting.db") as scratch:
         await _stage(staging, SortedIds(scratch), copy)
     copy("staged")
     await staging.note_members(len(NEW), 0)
@@ -86,26 +74,27 @@ def _is_sound(folder: Path) -> bool:
 def _is_whole(folder: Path) -> bool:
     """Check that a copy holds one whole revision; tell whether it is the new one."""
     assert _is_sound(folder)
-    found, row = members(folder), segment(folder)
+    file = SegmentFile(folder)
+    found, row = file.members(), file.segment()
     is_new: bool = row["revision"] == 2
     assert found == (NEW if is_new else OLD)
     assert (row["matched_users"], row["subscribed_count"]) == (12, 12)
     assert row["computed_at"] == (T1 if is_new else NOW)
     followed: set[str] = set()
-    for user, change in changes(folder):
+    for user, change in file.changes():
         (followed.add if change == "entered" else followed.discard)(user)
     assert sorted(followed) == found
-    counted(folder)
+    file.check_figures()
     return is_new
 
 
 @asynccontextmanager
-async def _prepared(folder: Path) -> AsyncIterator[Segments]:
+async def _prepared(folder: Path) -> AsyncIterator[SegmentTable]:
     folder.mkdir()
-    async with open_table(folder) as segments:
-        await know(segments, {user: [True] for user in EVERYBODY})
-        await poll(segments, folder, OLD)
-        yield segments
+    async with open_table(folder) as table:
+        await table.know({user: [True] for user in EVERYBODY})
+        await table.poll(OLD)
+        yield table
 
 
 async def test_a_copy_of_any_moment_is_whole_and_its_run_ends_right(tmp_path: Path) -> None:
@@ -115,39 +104,39 @@ async def test_a_copy_of_any_moment_is_whole_and_its_run_ends_right(tmp_path: Pa
     def copy(name: str) -> None:
         copies[name] = crash_copy(tmp_path / "table", tmp_path / name)
 
-    async with _prepared(tmp_path / "table") as segments:
-        run = await _begin(segments)
+    async with _prepared(tmp_path / "table") as table:
+        run = await _begin(table)
         copy("begun")
-        await _reconcile(segments, tmp_path / "table", run, copy)
-        await tidy(segments)
+        await _reconcile(table, run, copy)
+        await table.tidy()
         copy("tidied")
     new = {name: _is_whole(folder) for name, folder in copies.items()}
     assert len(new) == 10
     assert {name for name, is_new in new.items() if is_new} == {"published", "tidied"}
     for name, folder in copies.items():
-        async with open_table(folder) as segments:
-            await _go_on(segments, folder, run, is_open=not new[name])
+        async with open_table(folder) as table:
+            await _go_on(table, run, is_open=not new[name])
             assert _is_whole(folder)
-            await tidy(segments)
-            left = look(folder, "SELECT DISTINCT list FROM listed")
-            assert left == look(folder, "SELECT list FROM cohorts")
+            await table.tidy()
+            left = table.look("SELECT DISTINCT list FROM listed")
+            assert left == table.look("SELECT list FROM cohorts")
 
 
-async def _go_on(segments: Segments, folder: Path, run: int, *, is_open: bool) -> None:
+async def _go_on(table: SegmentTable, run: int, *, is_open: bool) -> None:
     """Do what a start does with the runs it finds."""
-    polls = Polls(segments.database)
-    opened = await polls.open_runs(segments.catalog.number(APP))
+    polls = Polls(table.store.database)
+    opened = await polls.open_runs(table.store.catalog.number(APP))
     assert [(one.run_id, one.request_id) for one in opened] == [(run, "export-1")] * is_open
     for one in opened:
         await polls.restart(one.run_id)
-        await _reconcile(segments, folder, one.run_id, lambda _: None)
+        await _reconcile(table, one.run_id, lambda _: None)
 
 
 async def test_a_log_torn_anywhere_gives_one_whole_revision(tmp_path: Path) -> None:
     """A power cut keeps any beginning of the log, also half a page; SQLite ends it at a commit."""
-    async with _prepared(tmp_path / "table") as segments:
-        run = await _begin(segments)
-        await _reconcile(segments, tmp_path / "table", run, lambda _: None)
+    async with _prepared(tmp_path / "table") as table:
+        run = await _begin(table)
+        await _reconcile(table, run, lambda _: None)
         whole = crash_copy(tmp_path / "table", tmp_path / "whole")
     wal = (whole / f"{DATABASE_NAME}-wal").read_bytes()
     page_bytes = int.from_bytes(wal[8:12], "big")
@@ -162,7 +151,7 @@ async def test_a_log_torn_anywhere_gives_one_whole_revision(tmp_path: Path) -> N
         (torn / f"{DATABASE_NAME}-wal").write_bytes(wal[: max(cut, 0)])
         with closing(sqlite3.connect(torn / DATABASE_NAME)) as raw:
             tables = raw.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if tables == (0,) or not look(torn, "SELECT 1 FROM segments"):
+        if tables == (0,) or not SegmentFile(torn).look("SELECT 1 FROM segments"):
             break
         seen.append(_is_whole(torn))
     assert set(seen) == {True, False}
@@ -173,18 +162,18 @@ async def test_a_log_torn_anywhere_gives_one_whole_revision(tmp_path: Path) -> N
 @pytest.mark.parametrize("decision", ["approve", "reject"])
 async def test_a_decision_is_whole_after_a_crash(tmp_path: Path, decision: str) -> None:
     """What was answered is decided; what was not can be decided again."""
-    strict = GuardPolicy(0.0, 0)
-    async with _prepared(tmp_path / "table") as segments:
-        await poll(segments, tmp_path / "table", NEW, at=T1, guard=strict)
-        (held,) = look(tmp_path / "table", "SELECT run_id FROM runs WHERE state = 'held'")[0]
+    async with _prepared(tmp_path / "table") as table:
+        await table.poll(NEW, at=T1, guard=STRICT)
+        (held,) = table.look("SELECT run_id FROM runs WHERE state = 'held'")[0]
         before = crash_copy(tmp_path / "table", tmp_path / "before")
-        await getattr(segments.decisions, decision)(held, T2)
+        await getattr(table.store.decisions, decision)(held, T2)
         after = crash_copy(tmp_path / "table", tmp_path / "after")
-    async with open_table(before) as segments:
-        assert members(before) == OLD
-        await getattr(segments.decisions, decision)(held, T2)
+    async with open_table(before) as table:
+        assert table.members() == OLD
+        await getattr(table.store.decisions, decision)(held, T2)
     for folder in (before, after):
         assert _is_sound(folder)
-        assert members(folder) == (NEW if decision == "approve" else OLD)
-        assert segment(folder)["state"] == "active"
-        counted(folder)
+        file = SegmentFile(folder)
+        assert file.members() == (NEW if decision == "approve" else OLD)
+        assert file.segment()["state"] == "active"
+        file.check_figures()

@@ -11,27 +11,16 @@ from hypothesis import strategies as st
 from relay.cohorts.restricted import RESTRICTED_IDS
 from relay.segments.catalog import AppRules
 from relay.segments.reading import GROUPS
-from relay.segments.segments import Segments
-from tests.support.segment_tables import (
-    NOW,
-    SECOND,
-    cohort_no,
-    counted,
-    know,
-    open_table,
-    poll,
-    segment,
-    send,
-)
+from tests.support.segment_tables import NOW, SECOND, SegmentTable, open_table
 
 ids = st.sampled_from([*(f"u{number}" for number in range(12)), *RESTRICTED_IDS])
 lists = st.sets(ids, max_size=15)
 people = st.dictionaries(ids, st.lists(st.booleans(), max_size=3), max_size=15)
 
 
-async def _behind(segments: Segments, cohort: int, group: str) -> list[tuple[Any, ...]]:
+async def _behind(table: SegmentTable, cohort: int, group: str) -> list[tuple[Any, ...]]:
     asked = {"cohort": cohort, "group": group}
-    async with segments.reading.stream("ids_behind", asked) as blocks:
+    async with table.store.reading.stream("ids_behind", asked) as blocks:
         return [row async for block in blocks for row in block]
 
 
@@ -58,27 +47,26 @@ def test_the_numbers_add_up_and_the_ids_behind_them_are_as_many(  # noqa: PLR091
     """A person who asks where the rest is gets every single one named."""
 
     async def check(folder: Path) -> None:
-        async with open_table(folder, AppRules(takes_all, None)) as segments:
-            await know(segments, known)
-            await poll(segments, folder, sorted(first))
-            await poll(segments, folder, sorted(second), at=NOW + SECOND, empty_ids=empty_ids)
-            await know(segments, later)
-            await send(segments, "m1", *sorted(pushed), computed_at=NOW + 2 * SECOND)
-            await _check(segments, folder, second | pushed, known | later, empty_ids)
+        async with open_table(folder, AppRules(takes_all, None)) as table:
+            await table.know(known)
+            await table.poll(sorted(first))
+            await table.poll(sorted(second), at=NOW + SECOND, empty_ids=empty_ids)
+            await table.know(later)
+            await table.send("m1", *sorted(pushed), computed_at=NOW + 2 * SECOND)
+            await _check(table, second | pushed, known | later, empty_ids)
 
     with tempfile.TemporaryDirectory(prefix="relay-") as folder:
         asyncio.run(check(Path(folder)))
 
 
 async def _check(
-    segments: Segments,
-    folder: Path,
+    table: SegmentTable,
     listed: set[str],
     known: dict[str, list[bool]],
     empty_ids: int,
 ) -> None:
-    number = await cohort_no(segments)
-    told = await segments.reading.explain(number)
+    number = await table.cohort_no()
+    told = await table.store.reading.explain(number)
     assert told.cohort_size == len(listed) + empty_ids
     assert told.cohort_size == (
         told.empty_ids + told.restricted_ids + told.unknown_users + told.matched_users
@@ -89,7 +77,7 @@ async def _check(
     assert told.empty_ids == empty_ids
     assert told.subscribed_count == sum(sum(known.get(user, [])) for user in listed)
     numbers = told._asdict()
-    rows = {group: await _behind(segments, number, group) for group in GROUPS}
+    rows = {group: await _behind(table, number, group) for group in GROUPS}
     for group, found in rows.items():
         assert len(found) == numbers[group], group
         names = [row[0] for row in found]
@@ -101,9 +89,9 @@ async def _check(
             )
     named = {row[0] for found in rows.values() for row in found}
     assert named == listed
-    counted(folder)
+    table.check_figures()
     if told.matched_users:
-        row = segment(folder)
+        row = table.segment()
         assert (row["cohort_size"], row["matched_users"], row["subscribed_count"]) == (
             told.cohort_size,
             told.matched_users,

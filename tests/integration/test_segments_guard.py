@@ -7,42 +7,16 @@ from pathlib import Path
 import anyio
 import pytest
 
-from relay.cohorts.guard import GuardPolicy
-from relay.cohorts.staleness import needs_refresh
 from relay.segments.decisions import NotPossible, UnknownRun
-from relay.segments.segments import Segments
-from tests.support.segment_tables import (
-    APP,
-    NOW,
-    SECOND,
-    changes,
-    counted,
-    know,
-    members,
-    open_table,
-    poll,
-    runs,
-    segment,
-    send,
-    tidy,
-)
+from tests.support.segment_tables import NOW, SECOND, SMALL, TEN, SegmentTable, open_table
 
-SMALL = GuardPolicy(0.2, 5)
-TEN = [f"u{number}" for number in range(10)]
 FIRST, SECOND_TIME, THIRD = (NOW + step * 60 * SECOND for step in (1, 2, 3))
 
 
-async def _ten_members(segments: Segments, folder: Path) -> None:
+async def _ten_members(table: SegmentTable) -> None:
     """Make a segment of ten, and two more users known."""
-    await know(segments, {user: [True] for user in (*TEN, "n1", "n2", "n3")})
-    assert (await poll(segments, folder, TEN, guard=SMALL)).state == "applied"
-
-
-async def _is_wanted(segments: Segments) -> bool:
-    (cohort,) = await segments.catalog.listed(segments.catalog.number(APP), NOW)
-    return needs_refresh(
-        cohort.listed, applied=cohort.applied, rejected=cohort.rejected, held=cohort.held
-    )
+    await table.know({user: [True] for user in (*TEN, "n1", "n2", "n3")})
+    assert (await table.poll(TEN, guard=SMALL)).state == "applied"
 
 
 @pytest.mark.parametrize(
@@ -61,116 +35,116 @@ async def test_a_run_is_held_above_the_ratio_and_from_the_least_number_on(
     tmp_path: Path, size: int, removed: int, state: str
 ) -> None:
     """Just the ratio is no shrink to worry about; a small segment may even empty."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {user: [True] for user in TEN})
-        await poll(segments, tmp_path, TEN[:size], guard=SMALL)
+    async with open_table(tmp_path) as table:
+        await table.know({user: [True] for user in TEN})
+        await table.poll(TEN[:size], guard=SMALL)
         left = TEN[removed:size]
-        outcome = await poll(segments, tmp_path, left, guard=SMALL, at=FIRST)
+        outcome = await table.poll(left, guard=SMALL, at=FIRST)
         assert outcome.state == state
-        assert members(tmp_path) == (TEN[:size] if state == "held" else left)
-        assert segment(tmp_path)["state"] == ("held" if state == "held" else "active")
-        counted(tmp_path)
+        assert table.members() == (TEN[:size] if state == "held" else left)
+        assert table.segment()["state"] == ("held" if state == "held" else "active")
+        table.check_figures()
 
 
 async def test_only_members_count_for_the_guard(tmp_path: Path) -> None:
     """Ids nobody knows may go without anybody losing anything."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {user: [True] for user in TEN})
+    async with open_table(tmp_path) as table:
+        await table.know({user: [True] for user in TEN})
         strangers = [f"s{number}" for number in range(30)]
-        await poll(segments, tmp_path, TEN + strangers, guard=SMALL)
-        outcome = await poll(segments, tmp_path, TEN, guard=SMALL, at=FIRST)
+        await table.poll(TEN + strangers, guard=SMALL)
+        outcome = await table.poll(TEN, guard=SMALL, at=FIRST)
         assert (outcome.state, outcome.removed) == ("applied", 0)
-        assert segment(tmp_path)["cohort_size"] == 10
+        assert table.segment()["cohort_size"] == 10
 
 
 async def test_a_held_run_holds_its_additions_too(tmp_path: Path) -> None:
     """What is implausible in part is not believed in part."""
-    async with open_table(tmp_path) as segments:
-        await _ten_members(segments, tmp_path)
-        before, told = segment(tmp_path), changes(tmp_path)
-        outcome = await poll(segments, tmp_path, ["u0", "n1"], guard=SMALL, at=FIRST)
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        before, told = table.segment(), table.changes()
+        outcome = await table.poll(["u0", "n1"], guard=SMALL, at=FIRST)
         assert (outcome.state, outcome.added, outcome.removed) == ("held", 0, 0)
-        assert segment(tmp_path) == before | {"state": "held"}
-        assert (members(tmp_path), changes(tmp_path)) == (TEN, told)
-        run = runs(tmp_path)[-1]
+        assert table.segment() == before | {"state": "held"}
+        assert (table.members(), table.changes()) == (TEN, told)
+        run = table.runs()[-1]
         assert (run["state"], run["source"], run["members"]) == ("held", "poll", 2)
         assert "9 of 10" in str(run["reason"])
-        assert not await _is_wanted(segments)
+        assert not await table.is_refresh_needed()
 
 
 async def test_a_held_list_outlives_tidying_up_and_a_restart(tmp_path: Path) -> None:
     """A person may take days to decide."""
-    async with open_table(tmp_path) as segments:
-        await _ten_members(segments, tmp_path)
-        await poll(segments, tmp_path, ["u0", "n1"], guard=SMALL, at=FIRST)
-        await tidy(segments, NOW + 1_000 * 86_400 * SECOND)
-    async with open_table(tmp_path) as segments:
-        await segments.decisions.approve(runs(tmp_path)[-1]["run_id"], SECOND_TIME)
-        assert members(tmp_path) == ["n1", "u0"]
-        counted(tmp_path)
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        await table.poll(["u0", "n1"], guard=SMALL, at=FIRST)
+        await table.tidy(NOW + 1_000 * 86_400 * SECOND)
+    async with open_table(tmp_path) as table:
+        await table.store.decisions.approve(table.runs()[-1]["run_id"], SECOND_TIME)
+        assert table.members() == ["n1", "u0"]
+        table.check_figures()
 
 
 async def test_approval_applies_what_was_downloaded(tmp_path: Path) -> None:
     """With its additions, under the run that was held, and once."""
-    async with open_table(tmp_path) as segments:
-        await _ten_members(segments, tmp_path)
-        await poll(segments, tmp_path, ["u0", "n1", "s"], guard=SMALL, at=FIRST, empty_ids=2)
-        run_id = runs(tmp_path)[-1]["run_id"]
-        await segments.decisions.approve(run_id, SECOND_TIME)
-        assert members(tmp_path) == ["n1", "u0"]
-        run = runs(tmp_path)[-1]
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        await table.poll(["u0", "n1", "s"], guard=SMALL, at=FIRST, empty_ids=2)
+        run_id = table.runs()[-1]["run_id"]
+        await table.store.decisions.approve(run_id, SECOND_TIME)
+        assert table.members() == ["n1", "u0"]
+        run = table.runs()[-1]
         assert (run["run_id"], run["state"]) == (run_id, "applied")
         assert (run["added"], run["removed"], run["unknown_users"]) == (1, 9, 1)
-        found = segment(tmp_path)
+        found = table.segment()
         assert (found["state"], found["cohort_size"], found["revision"]) == ("active", 5, 2)
         assert (found["computed_at"], found["applied_at"]) == (FIRST, SECOND_TIME)
-        counted(tmp_path)
+        table.check_figures()
         with pytest.raises(NotPossible):
-            await segments.decisions.approve(run_id, SECOND_TIME)
-        assert not await _is_wanted(segments)
+            await table.store.decisions.approve(run_id, SECOND_TIME)
+        assert not await table.is_refresh_needed()
 
 
 async def test_approval_lets_newer_words_of_the_webhook_stand(tmp_path: Path) -> None:
     """The file is of its computation; who was spoken of later is as was said then."""
-    async with open_table(tmp_path) as segments:
-        await _ten_members(segments, tmp_path)
-        await poll(segments, tmp_path, ["u0", "u1", "n1"], guard=SMALL, at=SECOND_TIME)
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        await table.poll(["u0", "u1", "n1"], guard=SMALL, at=SECOND_TIME)
         later = {"computed_at": THIRD, "at": THIRD, "guard": SMALL}
-        await send(segments, "m1", "u2", "n2", **later)  # type: ignore[arg-type]  # as named
-        await send(segments, "m2", "u1", is_entering=False, **later)  # type: ignore[arg-type]
+        await table.send("m1", "u2", "n2", **later)  # type: ignore[arg-type]  # as named
+        await table.send("m2", "u1", is_entering=False, **later)  # type: ignore[arg-type]
         earlier = FIRST
-        await send(segments, "m3", "n3", computed_at=earlier, at=THIRD, guard=SMALL)
-        assert "n3" in members(tmp_path)
-        held = next(run for run in runs(tmp_path) if run["state"] == "held")
-        await segments.decisions.approve(held["run_id"], THIRD + SECOND)
-        assert members(tmp_path) == ["n1", "n2", "u0", "u2"]
-        counted(tmp_path)
+        await table.send("m3", "n3", computed_at=earlier, at=THIRD, guard=SMALL)
+        assert "n3" in table.members()
+        held = next(run for run in table.runs() if run["state"] == "held")
+        await table.store.decisions.approve(held["run_id"], THIRD + SECOND)
+        assert table.members() == ["n1", "n2", "u0", "u2"]
+        table.check_figures()
 
 
 async def test_a_rejected_run_leaves_everything_and_is_not_wanted_again(tmp_path: Path) -> None:
     """What a person has judged is not downloaded or held once more, until it changes."""
-    async with open_table(tmp_path) as segments:
-        await _ten_members(segments, tmp_path)
-        before = segment(tmp_path)
-        await poll(segments, tmp_path, ["u0"], guard=SMALL, at=FIRST)
-        run_id = runs(tmp_path)[-1]["run_id"]
-        await segments.decisions.reject(run_id, SECOND_TIME)
-        assert (segment(tmp_path), members(tmp_path)) == (before, TEN)
-        assert runs(tmp_path)[-1]["state"] == "rejected"
-        assert not await _is_wanted(segments)
-        for decide in (segments.decisions.approve, segments.decisions.reject):
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        before = table.segment()
+        await table.poll(["u0"], guard=SMALL, at=FIRST)
+        run_id = table.runs()[-1]["run_id"]
+        await table.store.decisions.reject(run_id, SECOND_TIME)
+        assert (table.segment(), table.members()) == (before, TEN)
+        assert table.runs()[-1]["state"] == "rejected"
+        assert not await table.is_refresh_needed()
+        for decide in (table.store.decisions.approve, table.store.decisions.reject):
             with pytest.raises(NotPossible):
                 await decide(run_id, THIRD)
-        await tidy(segments)
-        outcome = await poll(segments, tmp_path, TEN[:9], guard=SMALL, at=THIRD)
-        assert (outcome.state, members(tmp_path)) == ("applied", TEN[:9])
-        counted(tmp_path)
+        await table.tidy()
+        outcome = await table.poll(TEN[:9], guard=SMALL, at=THIRD)
+        assert (outcome.state, table.members()) == ("applied", TEN[:9])
+        table.check_figures()
 
 
 async def test_nothing_is_decided_on_a_run_that_is_not_there(tmp_path: Path) -> None:
     """A mistyped number says so."""
-    async with open_table(tmp_path) as segments:
-        for decide in (segments.decisions.approve, segments.decisions.reject):
+    async with open_table(tmp_path) as table:
+        for decide in (table.store.decisions.approve, table.store.decisions.reject):
             with pytest.raises(UnknownRun):
                 await decide(77, NOW)
 
@@ -182,45 +156,45 @@ async def test_a_newer_plausible_run_overtakes_a_held_one(
     tmp_path: Path, ids: list[str], state: str
 ) -> None:
     """Amplitude has corrected itself; there is nothing left to decide."""
-    async with open_table(tmp_path) as segments:
-        await _ten_members(segments, tmp_path)
-        await poll(segments, tmp_path, ["u0"], guard=SMALL, at=FIRST)
-        outcome = await poll(segments, tmp_path, ids, guard=SMALL, at=SECOND_TIME)
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        await table.poll(["u0"], guard=SMALL, at=FIRST)
+        outcome = await table.poll(ids, guard=SMALL, at=SECOND_TIME)
         assert outcome.state == state
-        held, _ = runs(tmp_path)[-2:]
+        held, _ = table.runs()[-2:]
         assert held["state"] == "rejected"
         assert "overtaken" in str(held["reason"])
-        assert segment(tmp_path)["state"] == "active"
-        assert members(tmp_path) == sorted(ids)
+        assert table.segment()["state"] == "active"
+        assert table.members() == sorted(ids)
         with pytest.raises(NotPossible):
-            await segments.decisions.approve(held["run_id"], THIRD)
+            await table.store.decisions.approve(held["run_id"], THIRD)
 
 
 async def test_of_two_implausible_runs_the_newer_one_is_held(tmp_path: Path) -> None:
     """A person has one thing to decide, and it is the latest."""
-    async with open_table(tmp_path) as segments:
-        await _ten_members(segments, tmp_path)
-        await poll(segments, tmp_path, ["u0"], guard=SMALL, at=FIRST)
-        await poll(segments, tmp_path, ["u1"], guard=SMALL, at=SECOND_TIME)
-        assert [run["state"] for run in runs(tmp_path)] == ["applied", "rejected", "held"]
-        await segments.decisions.approve(runs(tmp_path)[-1]["run_id"], THIRD)
-        assert members(tmp_path) == ["u1"]
-        counted(tmp_path)
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        await table.poll(["u0"], guard=SMALL, at=FIRST)
+        await table.poll(["u1"], guard=SMALL, at=SECOND_TIME)
+        assert [run["state"] for run in table.runs()] == ["applied", "rejected", "held"]
+        await table.store.decisions.approve(table.runs()[-1]["run_id"], THIRD)
+        assert table.members() == ["u1"]
+        table.check_figures()
 
 
 async def test_a_first_download_is_never_held(tmp_path: Path) -> None:
     """Without a segment nobody can leave one."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {user: [True] for user in TEN})
-        assert (await poll(segments, tmp_path, TEN, guard=SMALL)).state == "applied"
+    async with open_table(tmp_path) as table:
+        await table.know({user: [True] for user in TEN})
+        assert (await table.poll(TEN, guard=SMALL)).state == "applied"
 
 
 async def test_of_two_decisions_at_once_one_counts_and_the_other_says_so(tmp_path: Path) -> None:
     """Two people look at the same dashboard; neither may believe what did not happen."""
-    async with open_table(tmp_path) as segments:
-        await _ten_members(segments, tmp_path)
-        await poll(segments, tmp_path, ["u0"], guard=SMALL, at=FIRST)
-        run_id = runs(tmp_path)[-1]["run_id"]
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        await table.poll(["u0"], guard=SMALL, at=FIRST)
+        run_id = table.runs()[-1]["run_id"]
         done: list[str] = []
 
         async def decide(name: str, decision: Callable[[int, int], Awaitable[None]]) -> None:
@@ -229,7 +203,7 @@ async def test_of_two_decisions_at_once_one_counts_and_the_other_says_so(tmp_pat
                 done.append(name)
 
         async with anyio.create_task_group() as group:
-            group.start_soon(decide, "applied", segments.decisions.approve)
-            group.start_soon(decide, "rejected", segments.decisions.reject)
-        assert done == [runs(tmp_path)[-1]["state"]]
-        counted(tmp_path)
+            group.start_soon(decide, "applied", table.store.decisions.approve)
+            group.start_soon(decide, "rejected", table.store.decisions.reject)
+        assert done == [table.runs()[-1]["state"]]
+        table.check_figures()

@@ -60,14 +60,16 @@ def _scanned(raw: sqlite3.Connection, query: str) -> set[str]:
 
 
 async def _ask(folder: Path, query: str) -> tuple[list[str], set[str]]:
-    async with open_table(folder) as segments:
-        return await segments.database.write(lambda raw: (_plan(raw, query), _scanned(raw, query)))
+    async with open_table(folder) as table:
+        return await table.store.database.write(
+            lambda raw: (_plan(raw, query), _scanned(raw, query))
+        )
 
 
 async def test_no_query_reads_a_large_table_through(tmp_path: Path) -> None:
     """What takes a moment with a thousand rows must not take minutes with ten million."""
-    async with open_table(tmp_path) as segments:
-        scanned = await segments.database.write(
+    async with open_table(tmp_path) as table:
+        scanned = await table.store.database.write(
             lambda raw: {name: _scanned(raw, name) - SMALL for name in SQL if name not in CREATES}
         )
     found = {name: tables for name, tables in scanned.items() if tables}

@@ -8,26 +8,25 @@ import pytest
 
 from relay.errors import StoreFull
 from relay.segments.reading import STREAMS
-from relay.segments.segments import Segments
-from tests.support.segment_tables import APP, know, open_table, send
+from tests.support.segment_tables import APP, SegmentTable, open_table
 
 MEMBERS = {"app": APP, "cohort_id": "c1"}
 
 
-async def _members(segments: Segments, *, timeout_s: float) -> list[str]:
-    async with segments.reading.stream("members", MEMBERS, timeout_s=timeout_s) as blocks:
+async def _members(table: SegmentTable, *, timeout_s: float) -> list[str]:
+    async with table.store.reading.stream("members", MEMBERS, timeout_s=timeout_s) as blocks:
         return [row[0] async for block in blocks for row in block]
 
 
 async def test_a_list_too_many_is_refused_until_one_has_ended(tmp_path: Path) -> None:
     """Who waits without limit would be cut by a proxy, without a word about why."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"anna": [True]})
-        await send(segments, "m1", "anna")
+    async with open_table(tmp_path) as table:
+        await table.know({"anna": [True]})
+        await table.send("m1", "anna")
         enough = anyio.Event()
 
         async def hold(*, task_status: anyio.abc.TaskStatus[None]) -> None:
-            async with segments.reading.stream("members", MEMBERS):
+            async with table.store.reading.stream("members", MEMBERS):
                 task_status.started()
                 await enough.wait()
 
@@ -36,6 +35,6 @@ async def test_a_list_too_many_is_refused_until_one_has_ended(tmp_path: Path) ->
                 for _ in range(STREAMS):
                     await tasks.start(hold)
                 with pytest.raises(StoreFull, match="try again"):
-                    await _members(segments, timeout_s=0.05)
+                    await _members(table, timeout_s=0.05)
                 enough.set()
-                assert await _members(segments, timeout_s=5) == ["anna"]
+                assert await _members(table, timeout_s=5) == ["anna"]

@@ -12,32 +12,11 @@ import anyio
 import pytest
 
 from relay.cohorts.catalog import Cohort
-from relay.cohorts.guard import GuardPolicy
-from relay.cohorts.staleness import Watermark
 from relay.segments.catalog import AppRules
 from relay.segments.polls import Polls
-from relay.segments.runs import Export
-from relay.segments.segments import DATABASE_NAME, Segments
-from tests.support.segment_tables import (
-    APP,
-    NOW,
-    SECOND,
-    cohort_no,
-    forget,
-    know,
-    look,
-    members,
-    open_table,
-    poll,
-    runs,
-    segment,
-    send,
-    take_export,
-    tidy,
-)
+from relay.segments.segments import DATABASE_NAME
+from tests.support.segment_tables import APP, DAY_MS, NOW, SECOND, STRICT, SegmentTable, open_table
 
-DAY_MS = 86_400 * SECOND
-STRICT = GuardPolicy(0.0, 0)
 T1, T2, T3 = (NOW + step * 600 * SECOND for step in (1, 2, 3))
 
 COLUMNS = {
@@ -80,12 +59,8 @@ raw.close()
 """
 
 
-def _seqs(folder: Path) -> list[int]:
-    return [seq for (seq,) in look(folder, "SELECT seq FROM segment_changes ORDER BY seq")]
-
-
-def _entered(folder: Path) -> dict[str, int]:
-    return dict(look(folder, "SELECT external_id, entered_at FROM segment_members"))
+def _seqs(table: SegmentTable) -> list[int]:
+    return [seq for (seq,) in table.look("SELECT seq FROM segment_changes ORDER BY seq")]
 
 
 @pytest.mark.parametrize("view", list(COLUMNS))
@@ -100,11 +75,11 @@ async def test_a_view_has_just_its_columns_in_order(tmp_path: Path, view: str) -
 
 async def test_a_segment_s_row_says_what_was_applied(tmp_path: Path) -> None:
     """Users are counted in one column and subscriptions in another."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"a": [True, True, False], "b": [False], "c": []})
+    async with open_table(tmp_path) as table:
+        await table.know({"a": [True, True, False], "b": [False], "c": []})
         ids = ["a", "b", "c", "d", "NA"]
-        await poll(segments, tmp_path, ids, empty_ids=2, at=T1, now=T2)
-        assert segment(tmp_path) == {
+        await table.poll(ids, empty_ids=2, at=T1, now=T2)
+        assert table.segment() == {
             "app": APP,
             "cohort_id": "c1",
             "name": "Cohort c1",
@@ -116,7 +91,7 @@ async def test_a_segment_s_row_says_what_was_applied(tmp_path: Path) -> None:
             "computed_at": T1,
             "applied_at": T2,
         }
-        assert runs(tmp_path) == [
+        assert table.runs() == [
             {
                 "run_id": 1,
                 "app": APP,
@@ -133,24 +108,24 @@ async def test_a_segment_s_row_says_what_was_applied(tmp_path: Path) -> None:
                 "reason": None,
             }
         ]
-        assert look(tmp_path, "SELECT * FROM segment_members ORDER BY external_id") == [
+        assert table.look("SELECT * FROM segment_members ORDER BY external_id") == [
             (APP, "c1", user, T2) for user in "abc"
         ]
-        assert sorted(look(tmp_path, "SELECT * FROM segment_changes")) == [
+        assert sorted(table.look("SELECT * FROM segment_changes")) == [
             (seq, APP, "c1", user, "entered", 1, T2) for seq, user in enumerate("abc", start=1)
         ]
 
 
-async def _list(segments: Segments, *cohorts: Cohort) -> None:
-    await segments.catalog.note_listing(segments.catalog.number(APP), cohorts, T3)
+async def _list(table: SegmentTable, *cohorts: Cohort) -> None:
+    await table.store.catalog.note_listing(table.store.catalog.number(APP), cohorts, T3)
 
 
 async def test_a_segment_s_state_follows_the_list_and_the_guard(tmp_path: Path) -> None:
     """Whatever the state, the members are kept; back in the list it needs no download."""
     cohort = Cohort("c1", "Cohort c1", 1, NOW, NOW, False)  # noqa: FBT003
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"a": [True]})
-        await poll(segments, tmp_path, ["a"])
+    async with open_table(tmp_path) as table:
+        await table.know({"a": [True]})
+        await table.poll(["a"])
         states = []
         for listed in (
             [],
@@ -159,32 +134,32 @@ async def test_a_segment_s_state_follows_the_list_and_the_guard(tmp_path: Path) 
             [],
             [cohort._replace(name="Renamed")],
         ):
-            await _list(segments, *listed)
-            states.append(segment(tmp_path)["state"])
-            assert members(tmp_path) == ["a"]
+            await _list(table, *listed)
+            states.append(table.segment()["state"])
+            assert table.members() == ["a"]
         assert states == ["stale", "active", "archived", "stale", "active"]
-        assert segment(tmp_path)["name"] == "Renamed"
-        await poll(segments, tmp_path, [], at=T1, guard=STRICT)
-        assert segment(tmp_path)["state"] == "held"
-        assert [run["state"] for run in runs(tmp_path)] == ["applied", "held"]
+        assert table.segment()["name"] == "Renamed"
+        await table.poll([], at=T1, guard=STRICT)
+        assert table.segment()["state"] == "held"
+        assert [run["state"] for run in table.runs()] == ["applied", "held"]
 
 
 async def test_a_run_s_states_have_the_contract_s_names(tmp_path: Path) -> None:
     """Each of the six appears, and an unfinished run has no end."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"a": [True], "b": [True]})
-        await poll(segments, tmp_path, ["a"])
-        await poll(segments, tmp_path, ["a"], at=T1)
-        await poll(segments, tmp_path, [], at=T2, guard=STRICT)
-        await segments.decisions.reject(3, T2)
-        await poll(segments, tmp_path, ["b"], at=T3, guard=STRICT)
-        polls = Polls(segments.database)
-        number = await cohort_no(segments)
+    async with open_table(tmp_path) as table:
+        await table.know({"a": [True], "b": [True]})
+        await table.poll(["a"])
+        await table.poll(["a"], at=T1)
+        await table.poll([], at=T2, guard=STRICT)
+        await table.store.decisions.reject(3, T2)
+        await table.poll(["b"], at=T3, guard=STRICT)
+        polls = Polls(table.store.database)
+        number = await table.cohort_no()
         for _ in range(2):
-            await polls.begin(number, Watermark(T3, T3, 1), Export(requested_at=T3), T3)
+            await table.begin_run(at=T3)
         await polls.fail(5, "no file", T3)
-        await segments.decisions.roll_back(number, None, T3)
-        found = runs(tmp_path)
+        await table.store.decisions.roll_back(number, None, T3)
+        found = table.runs()
         assert [run["state"] for run in found] == [
             *("applied", "unchanged", "rejected", "held", "failed", "running", "applied")
         ]
@@ -195,85 +170,83 @@ async def test_a_run_s_states_have_the_contract_s_names(tmp_path: Path) -> None:
 
 async def test_members_bear_the_instant_of_their_entry(tmp_path: Path) -> None:
     """Of the list or of becoming known, whichever came later; staying changes nothing."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"a": [True], "b": [True], "w": [True]})
-        await poll(segments, tmp_path, ["a", "late"], at=NOW, now=T1)
-        await know(segments, {"late": [True]}, T2)
-        assert _entered(tmp_path) == {"a": T1, "late": T2}
-        await send(segments, "m1", "w", computed_at=T1, at=T2 + SECOND)
-        await poll(segments, tmp_path, ["a", "b", "late", "w"], at=T2, now=T3)
-        assert _entered(tmp_path) == {"a": T1, "late": T2, "w": T2 + SECOND, "b": T3}
-        await know(segments, {"a": [False, True]}, T3 + SECOND)
-        await poll(segments, tmp_path, ["b", "late", "w"], at=T3, now=T3 + 2 * SECOND)
-        await poll(segments, tmp_path, ["a", "b"], at=T3 + SECOND, now=T3 + 3 * SECOND)
-        assert _entered(tmp_path) == {"a": T3 + 3 * SECOND, "b": T3}
+    async with open_table(tmp_path) as table:
+        await table.know({"a": [True], "b": [True], "w": [True]})
+        await table.poll(["a", "late"], at=NOW, now=T1)
+        await table.know({"late": [True]}, T2)
+        assert table.entered() == {"a": T1, "late": T2}
+        await table.send("m1", "w", computed_at=T1, at=T2 + SECOND)
+        await table.poll(["a", "b", "late", "w"], at=T2, now=T3)
+        assert table.entered() == {"a": T1, "late": T2, "w": T2 + SECOND, "b": T3}
+        await table.know({"a": [False, True]}, T3 + SECOND)
+        await table.poll(["b", "late", "w"], at=T3, now=T3 + 2 * SECOND)
+        await table.poll(["a", "b"], at=T3 + SECOND, now=T3 + 3 * SECOND)
+        assert table.entered() == {"a": T3 + 3 * SECOND, "b": T3}
 
 
 async def test_who_is_known_anew_enters_anew(tmp_path: Path) -> None:
     """Between the two the user was no member."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"a": [True], "b": [True]})
-        await poll(segments, tmp_path, ["a", "b"])
-        await take_export(segments, tmp_path, {"b": {"b/0": True}}, asked_at=T1, drops_users=True)
-        await know(segments, {"a": [True]}, T2)
-        assert _entered(tmp_path) == {"a": T2, "b": NOW}
+    async with open_table(tmp_path) as table:
+        await table.know({"a": [True], "b": [True]})
+        await table.poll(["a", "b"])
+        await table.take_export({"b": {"b/0": True}}, asked_at=T1, drops_users=True)
+        await table.know({"a": [True]}, T2)
+        assert table.entered() == {"a": T2, "b": NOW}
 
 
 async def test_every_member_s_last_change_is_the_instant_of_entry(tmp_path: Path) -> None:
     """A follower of the changes and a reader of the members agree, also on restricted ids."""
-    async with open_table(tmp_path) as segments:
-        await poll(segments, tmp_path, ["a", "b", "NA"])
+    async with open_table(tmp_path) as table:
+        await table.poll(["a", "b", "NA"])
         for user, at in (("a", T1), ("NA", T2)):
-            await know(segments, {user: [True]}, at)
-        await send(segments, "m1", "b", is_entering=False, computed_at=T2, at=T2)
-        await know(segments, {"b": [True]}, T2)
-        await send(segments, "m2", "b", computed_at=T3, at=T3)
-        told = look(
-            tmp_path, "SELECT external_id, max(at) FROM segment_changes GROUP BY external_id"
-        )
-        assert dict(told) == _entered(tmp_path) == {"a": T1, "b": T3, "NA": T2}
+            await table.know({user: [True]}, at)
+        await table.send("m1", "b", is_entering=False, computed_at=T2, at=T2)
+        await table.know({"b": [True]}, T2)
+        await table.send("m2", "b", computed_at=T3, at=T3)
+        told = table.look("SELECT external_id, max(at) FROM segment_changes GROUP BY external_id")
+        assert dict(told) == table.entered() == {"a": T1, "b": T3, "NA": T2}
 
 
 async def test_seq_only_grows(tmp_path: Path) -> None:
     """A follower who remembers where it was never meets a number again."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"a": [True], "b": [True]})
-        await poll(segments, tmp_path, ["a", "b"])
-        await poll(segments, tmp_path, ["a"], at=T1)
-        highest = max(_seqs(tmp_path))
-        await tidy(segments, T1 + 200 * DAY_MS)
-        assert _seqs(tmp_path) == []
-    async with open_table(tmp_path) as segments:
-        await poll(segments, tmp_path, ["b"], at=T2)
-        assert min(_seqs(tmp_path)) > highest
-        highest = max(_seqs(tmp_path))
-        await forget(segments, "b", T3)
-        await tidy(segments, T3 + 8 * DAY_MS)
-    async with open_table(tmp_path) as segments:
-        await poll(segments, tmp_path, ["a"], at=T3)
-        assert max(_seqs(tmp_path)) > highest + 1
+    async with open_table(tmp_path) as table:
+        await table.know({"a": [True], "b": [True]})
+        await table.poll(["a", "b"])
+        await table.poll(["a"], at=T1)
+        highest = max(_seqs(table))
+        await table.tidy(T1 + 200 * DAY_MS)
+        assert _seqs(table) == []
+    async with open_table(tmp_path) as table:
+        await table.poll(["b"], at=T2)
+        assert min(_seqs(table)) > highest
+        highest = max(_seqs(table))
+        await table.forget("b", T3)
+        await table.tidy(T3 + 8 * DAY_MS)
+    async with open_table(tmp_path) as table:
+        await table.poll(["a"], at=T3)
+        assert max(_seqs(table)) > highest + 1
 
 
 async def test_run_ids_only_grow(tmp_path: Path) -> None:
     """A number a person noted down never means another run."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"a": [True]})
-        await poll(segments, tmp_path, ["a"])
+    async with open_table(tmp_path) as table:
+        await table.know({"a": [True]})
+        await table.poll(["a"])
         for step in range(1, 4):
-            await poll(segments, tmp_path, ["a"], at=NOW + step * SECOND)
-        highest = runs(tmp_path)[-1]["run_id"]
-        await tidy(segments, NOW + 200 * DAY_MS)
-        await poll(segments, tmp_path, ["a"], at=T3)
-        assert runs(tmp_path)[-1]["run_id"] == highest + 1
+            await table.poll(["a"], at=NOW + step * SECOND)
+        highest = table.runs()[-1]["run_id"]
+        await table.tidy(NOW + 200 * DAY_MS)
+        await table.poll(["a"], at=T3)
+        assert table.runs()[-1]["run_id"] == highest + 1
 
 
 async def test_another_process_reads_the_last_revision_while_a_write_goes_on(
     tmp_path: Path,
 ) -> None:
     """Readers neither wait for the writer nor see what it has not finished."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"a": [True]})
-        await poll(segments, tmp_path, ["a"])
+    async with open_table(tmp_path) as table:
+        await table.know({"a": [True]})
+        await table.poll(["a"])
         is_over, has_written = threading.Event(), threading.Event()
 
         def empty_slowly(raw: sqlite3.Connection) -> None:
@@ -283,7 +256,7 @@ async def test_another_process_reads_the_last_revision_while_a_write_goes_on(
             raw.execute("INSERT INTO listed (list, external_id) SELECT list, 'a' FROM cohorts")
 
         async with anyio.create_task_group() as group:
-            group.start_soon(segments.database.write, empty_slowly)
+            group.start_soon(table.store.database.write, empty_slowly)
             await anyio.to_thread.run_sync(has_written.wait, 10)
             command = [sys.executable, "-c", READER, str(tmp_path / DATABASE_NAME)]
             try:
@@ -295,9 +268,9 @@ async def test_another_process_reads_the_last_revision_while_a_write_goes_on(
 
 async def test_a_read_transaction_sees_one_revision_to_its_end(tmp_path: Path) -> None:
     """Members and figures read together belong together, however long that takes."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"a": [True], "b": [True], "c": [True]})
-        await poll(segments, tmp_path, ["a", "b"])
+    async with open_table(tmp_path) as table:
+        await table.know({"a": [True], "b": [True], "c": [True]})
+        await table.poll(["a", "b"])
         path = tmp_path / DATABASE_NAME
 
         def figures(raw: sqlite3.Connection) -> tuple[Any, ...]:
@@ -311,8 +284,8 @@ async def test_a_read_transaction_sees_one_revision_to_its_end(tmp_path: Path) -
             raw.isolation_level = None
             raw.execute("BEGIN")
             assert figures(raw) == (1, 2, 2)
-            await poll(segments, tmp_path, ["c"], at=T1)
-            await tidy(segments)
+            await table.poll(["c"], at=T1)
+            await table.tidy()
             assert figures(raw) == (1, 2, 2)
             raw.execute("COMMIT")
             assert figures(raw) == (2, 1, 1)
@@ -320,11 +293,11 @@ async def test_a_read_transaction_sees_one_revision_to_its_end(tmp_path: Path) -
 
 async def test_who_enters_by_the_settings_bears_that_instant(tmp_path: Path) -> None:
     """Whoever reads members since an instant must not miss whom the followers are told of."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"a": [True]}, NOW - DAY_MS)
-        await poll(segments, tmp_path, ["a", "b"], at=NOW - DAY_MS)
-    async with open_table(tmp_path, AppRules(takes_all=True, segment_limit=None)) as segments:
-        assert _entered(tmp_path) == {"a": NOW - DAY_MS, "b": NOW}
-        await send(segments, "m1", "NA", computed_at=T1, at=T1)
-        await know(segments, {"NA": [True]}, T2)
-        assert _entered(tmp_path)["NA"] == T2
+    async with open_table(tmp_path) as table:
+        await table.know({"a": [True]}, NOW - DAY_MS)
+        await table.poll(["a", "b"], at=NOW - DAY_MS)
+    async with open_table(tmp_path, AppRules(takes_all=True, segment_limit=None)) as table:
+        assert table.entered() == {"a": NOW - DAY_MS, "b": NOW}
+        await table.send("m1", "NA", computed_at=T1, at=T1)
+        await table.know({"NA": [True]}, T2)
+        assert table.entered()["NA"] == T2

@@ -5,64 +5,44 @@ from pathlib import Path
 
 import pytest
 
-from relay.cohorts.guard import GuardPolicy
 from relay.segments.decisions import NotPossible
 from relay.segments.messages import MessageAnswer
-from relay.segments.segments import Segments
-from tests.support.segment_tables import (
-    APP,
-    NOW,
-    SECOND,
-    changes,
-    counted,
-    know,
-    look,
-    members,
-    open_table,
-    poll,
-    runs,
-    segment,
-    send,
-)
+from tests.support.segment_tables import APP, NOW, SECOND, SMALL, TEN, SegmentTable, open_table
 
-SMALL = GuardPolicy(0.2, 5)
-TEN = [f"u{number}" for number in range(10)]
 T1, T2, T3 = (NOW + step * 60 * SECOND for step in (1, 2, 3))
 
 
-async def _ten_members(segments: Segments, folder: Path) -> None:
-    await know(segments, {user: [True] for user in (*TEN, "n1", "n2")})
-    await poll(segments, folder, TEN, guard=SMALL)
+async def _ten_members(table: SegmentTable) -> None:
+    await table.know({user: [True] for user in (*TEN, "n1", "n2")})
+    await table.poll(TEN, guard=SMALL)
 
 
-async def _leave(segments: Segments, message_id: str, *ids: str, to: int = T1) -> MessageAnswer:
-    return await send(
-        segments, message_id, *ids, is_entering=False, computed_at=to, guard=SMALL, at=to
-    )
+async def _leave(table: SegmentTable, message_id: str, *ids: str, to: int = T1) -> MessageAnswer:
+    return await table.send(message_id, *ids, is_entering=False, computed_at=to, guard=SMALL, at=to)
 
 
-async def _enter(segments: Segments, message_id: str, *ids: str, to: int = T1) -> MessageAnswer:
-    return await send(segments, message_id, *ids, computed_at=to, guard=SMALL, at=to)
+async def _enter(table: SegmentTable, message_id: str, *ids: str, to: int = T1) -> MessageAnswer:
+    return await table.send(message_id, *ids, computed_at=to, guard=SMALL, at=to)
 
 
 async def test_a_message_is_taken_once_whatever_it_says_the_second_time(tmp_path: Path) -> None:
     """Amplitude sends again what was not answered in time, with the same id."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"a": [True], "b": [True]})
-        assert await send(segments, "m1", "a") == MessageAnswer(added=1)
+    async with open_table(tmp_path) as table:
+        await table.know({"a": [True], "b": [True]})
+        assert await table.send("m1", "a") == MessageAnswer(added=1)
         for again in (("a",), ("b",)):
-            assert await send(segments, "m1", *again) == MessageAnswer(is_duplicate=True)
-        assert await send(segments, "m1", "a", cohort_id="c2") == MessageAnswer(is_duplicate=True)
-        assert members(tmp_path) == ["a"]
-        assert [run["members"] for run in runs(tmp_path)] == [1]
+            assert await table.send("m1", *again) == MessageAnswer(is_duplicate=True)
+        assert await table.send("m1", "a", cohort_id="c2") == MessageAnswer(is_duplicate=True)
+        assert table.members() == ["a"]
+        assert [run["members"] for run in table.runs()] == [1]
 
 
 async def test_message_ids_of_two_apps_have_nothing_to_do_with_each_other(tmp_path: Path) -> None:
     """Each app is a project of its own."""
-    async with open_table(tmp_path, apps=(APP, "other")) as segments:
+    async with open_table(tmp_path, apps=(APP, "other")) as table:
         for app in (APP, "other"):
-            await know(segments, {"a": [True]}, app=app)
-            assert await send(segments, "m1", "a", app=app) == MessageAnswer(added=1)
+            await table.know({"a": [True]}, app=app)
+            assert await table.send("m1", "a", app=app) == MessageAnswer(added=1)
 
 
 @pytest.mark.parametrize("order", list(permutations([(True, T1), (False, T2), (True, T3)])))
@@ -70,31 +50,30 @@ async def test_of_words_about_a_user_the_last_computed_counts(
     tmp_path: Path, order: tuple[tuple[bool, int], ...]
 ) -> None:
     """Amplitude promises no order of arrival."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"a": [True], "b": [True]})
-        await send(segments, "m0", "b", computed_at=T1)
+    async with open_table(tmp_path) as table:
+        await table.know({"a": [True], "b": [True]})
+        await table.send("m0", "b", computed_at=T1)
         for is_entering, computed_at in order:
-            await send(
-                segments,
+            await table.send(
                 f"m{computed_at}",
                 "a",
                 is_entering=is_entering,
                 computed_at=computed_at,
             )
-        assert members(tmp_path) == ["a", "b"]
-        assert segment(tmp_path)["computed_at"] == T3
-        counted(tmp_path)
+        assert table.members() == ["a", "b"]
+        assert table.segment()["computed_at"] == T3
+        table.check_figures()
 
 
 async def test_the_words_of_one_computation_count_as_they_come(tmp_path: Path) -> None:
     """Nothing tells which of them is the later one."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"a": [True]})
-        await _enter(segments, "m1", "a")
-        assert (await _leave(segments, "m2", "a")).removed == 1
-        assert members(tmp_path) == []
-        assert (await _enter(segments, "m3", "a")).added == 1
-        assert members(tmp_path) == ["a"]
+    async with open_table(tmp_path) as table:
+        await table.know({"a": [True]})
+        await _enter(table, "m1", "a")
+        assert (await _leave(table, "m2", "a")).removed == 1
+        assert table.members() == []
+        assert (await _enter(table, "m3", "a")).added == 1
+        assert table.members() == ["a"]
 
 
 @pytest.mark.parametrize(("computed_at", "left"), [(T1, ["b"]), (T2, ["a", "b"]), (T3, ["a", "b"])])
@@ -102,27 +81,27 @@ async def test_what_is_older_than_the_downloaded_list_counts_no_more(
     tmp_path: Path, computed_at: int, left: list[str]
 ) -> None:
     """The file says of everybody what is so at its computation; what is not older counts."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"a": [True], "b": [True]})
-        await poll(segments, tmp_path, ["b"], at=T2)
-        answer = await send(segments, "m1", "a", computed_at=computed_at)
+    async with open_table(tmp_path) as table:
+        await table.know({"a": [True], "b": [True]})
+        await table.poll(["b"], at=T2)
+        answer = await table.send("m1", "a", computed_at=computed_at)
         assert answer == MessageAnswer(added=len(left) - 1)
-        assert members(tmp_path) == left
-        assert segment(tmp_path)["computed_at"] == max(T2, computed_at)
-        counted(tmp_path)
+        assert table.members() == left
+        assert table.segment()["computed_at"] == max(T2, computed_at)
+        table.check_figures()
 
 
 async def test_leavers_of_one_computation_are_counted_together(tmp_path: Path) -> None:
     """A mass exit in small messages is a mass exit; what came before it is not undone."""
-    async with open_table(tmp_path) as segments:
-        await _ten_members(segments, tmp_path)
-        assert await _leave(segments, "m1", "u0") == MessageAnswer(removed=1)
-        assert await _leave(segments, "m2", "u1") == MessageAnswer(removed=1)
-        assert await _leave(segments, "m3", "u2") == MessageAnswer(is_held=True)
-        assert await _enter(segments, "m4", "n1") == MessageAnswer(is_held=True)
-        assert members(tmp_path) == TEN[2:]
-        assert segment(tmp_path)["state"] == "held"
-        *_, applied, held = runs(tmp_path)
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        assert await _leave(table, "m1", "u0") == MessageAnswer(removed=1)
+        assert await _leave(table, "m2", "u1") == MessageAnswer(removed=1)
+        assert await _leave(table, "m3", "u2") == MessageAnswer(is_held=True)
+        assert await _enter(table, "m4", "n1") == MessageAnswer(is_held=True)
+        assert table.members() == TEN[2:]
+        assert table.segment()["state"] == "held"
+        *_, applied, held = table.runs()
         assert (applied["state"], applied["removed"], applied["source"]) == (
             "applied",
             2,
@@ -130,169 +109,169 @@ async def test_leavers_of_one_computation_are_counted_together(tmp_path: Path) -
         )
         assert (held["state"], held["members"], held["source"]) == ("held", 2, "webhook")
         assert "3 of 10" in str(held["reason"])
-        counted(tmp_path)
+        table.check_figures()
 
 
 async def test_leavers_of_another_computation_are_counted_anew(tmp_path: Path) -> None:
     """A held computation does not stop the next one, and stays held."""
-    async with open_table(tmp_path) as segments:
-        await _ten_members(segments, tmp_path)
-        await _leave(segments, "m1", "u0", "u1", "u2")
-        assert await _leave(segments, "m2", "u3", to=T2) == MessageAnswer(removed=1)
-        assert await _enter(segments, "m3", "n1", to=T2) == MessageAnswer(added=1)
-        assert segment(tmp_path)["state"] == "held"
-        assert members(tmp_path) == ["n1", *(user for user in TEN if user != "u3")]
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        await _leave(table, "m1", "u0", "u1", "u2")
+        assert await _leave(table, "m2", "u3", to=T2) == MessageAnswer(removed=1)
+        assert await _enter(table, "m3", "n1", to=T2) == MessageAnswer(added=1)
+        assert table.segment()["state"] == "held"
+        assert table.members() == ["n1", *(user for user in TEN if user != "u3")]
 
 
 async def test_who_entered_first_does_not_hide_the_leavers(tmp_path: Path) -> None:
     """A computation may bring and take; the share is of who was there at the first leaver."""
-    async with open_table(tmp_path) as segments:
-        await _ten_members(segments, tmp_path)
-        await _enter(segments, "m1", "n1")
-        assert await _leave(segments, "m2", "u0", "u1") == MessageAnswer(removed=2)
-        assert await _leave(segments, "m3", "u2") == MessageAnswer(is_held=True)
-        assert "3 of 10" in str(runs(tmp_path)[-1]["reason"])
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        await _enter(table, "m1", "n1")
+        assert await _leave(table, "m2", "u0", "u1") == MessageAnswer(removed=2)
+        assert await _leave(table, "m3", "u2") == MessageAnswer(is_held=True)
+        assert "3 of 10" in str(table.runs()[-1]["reason"])
 
 
 async def test_strangers_leave_unguarded(tmp_path: Path) -> None:
     """Who is no member cannot be lost."""
-    async with open_table(tmp_path) as segments:
-        await _ten_members(segments, tmp_path)
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
         strangers = [f"s{number}" for number in range(9)]
-        await _enter(segments, "m1", *strangers)
-        assert await _leave(segments, "m2", *strangers, to=T2) == MessageAnswer()
-        assert segment(tmp_path)["cohort_size"] == 10
-        assert segment(tmp_path)["state"] == "active"
+        await _enter(table, "m1", *strangers)
+        assert await _leave(table, "m2", *strangers, to=T2) == MessageAnswer()
+        assert table.segment()["cohort_size"] == 10
+        assert table.segment()["state"] == "active"
 
 
 async def test_a_held_message_that_is_repeated_is_held_once(tmp_path: Path) -> None:
     """Sending again makes nothing worse."""
-    async with open_table(tmp_path) as segments:
-        await _ten_members(segments, tmp_path)
-        await _leave(segments, "m1", *TEN[:5])
-        assert await _leave(segments, "m1", *TEN[:5]) == MessageAnswer(is_duplicate=True)
-        assert [run["members"] for run in runs(tmp_path) if run["state"] == "held"] == [5]
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        await _leave(table, "m1", *TEN[:5])
+        assert await _leave(table, "m1", *TEN[:5]) == MessageAnswer(is_duplicate=True)
+        assert [run["members"] for run in table.runs() if run["state"] == "held"] == [5]
 
 
 async def test_an_approved_computation_is_applied_with_all_that_follows(tmp_path: Path) -> None:
     """The person decided on the computation, not on the messages that had come by then."""
-    async with open_table(tmp_path) as segments:
-        await _ten_members(segments, tmp_path)
-        await _leave(segments, "m1", "u0", "u1")
-        await _leave(segments, "m2", "u2")
-        await _enter(segments, "m3", "n1")
-        await segments.decisions.approve(runs(tmp_path)[-1]["run_id"], T2)
-        assert members(tmp_path) == ["n1", *TEN[3:]]
-        held = runs(tmp_path)[-1]
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        await _leave(table, "m1", "u0", "u1")
+        await _leave(table, "m2", "u2")
+        await _enter(table, "m3", "n1")
+        await table.store.decisions.approve(table.runs()[-1]["run_id"], T2)
+        assert table.members() == ["n1", *TEN[3:]]
+        held = table.runs()[-1]
         assert (held["state"], held["added"], held["removed"]) == ("applied", 1, 1)
-        assert await _leave(segments, "m4", *TEN[3:8]) == MessageAnswer(removed=5)
-        assert members(tmp_path) == ["n1", "u8", "u9"]
-        assert segment(tmp_path)["state"] == "active"
-        assert segment(tmp_path)["computed_at"] == T1
-        counted(tmp_path)
+        assert await _leave(table, "m4", *TEN[3:8]) == MessageAnswer(removed=5)
+        assert table.members() == ["n1", "u8", "u9"]
+        assert table.segment()["state"] == "active"
+        assert table.segment()["computed_at"] == T1
+        table.check_figures()
 
 
 async def test_a_rejected_computation_is_not_heard_any_more(tmp_path: Path) -> None:
     """Its later messages neither change nor hold anything; what was applied of it stays."""
-    async with open_table(tmp_path) as segments:
-        await _ten_members(segments, tmp_path)
-        await _leave(segments, "m1", "u0")
-        await _leave(segments, "m2", *TEN[1:6])
-        await segments.decisions.reject(runs(tmp_path)[-1]["run_id"], T2)
-        assert segment(tmp_path)["state"] == "active"
-        assert await _leave(segments, "m3", "u7") == MessageAnswer()
-        assert await _enter(segments, "m4", "n1") == MessageAnswer()
-        assert members(tmp_path) == TEN[1:]
-        assert await _leave(segments, "m5", "u1", to=T2) == MessageAnswer(removed=1)
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        await _leave(table, "m1", "u0")
+        await _leave(table, "m2", *TEN[1:6])
+        await table.store.decisions.reject(table.runs()[-1]["run_id"], T2)
+        assert table.segment()["state"] == "active"
+        assert await _leave(table, "m3", "u7") == MessageAnswer()
+        assert await _enter(table, "m4", "n1") == MessageAnswer()
+        assert table.members() == TEN[1:]
+        assert await _leave(table, "m5", "u1", to=T2) == MessageAnswer(removed=1)
         with pytest.raises(NotPossible):
-            await segments.decisions.approve(
-                next(run["run_id"] for run in runs(tmp_path) if run["state"] == "rejected"), T3
+            await table.store.decisions.approve(
+                next(run["run_id"] for run in table.runs() if run["state"] == "rejected"), T3
             )
-        counted(tmp_path)
+        table.check_figures()
 
 
 async def test_approval_does_not_undo_newer_words(tmp_path: Path) -> None:
     """Who was spoken of since is as was said since."""
-    async with open_table(tmp_path) as segments:
-        await _ten_members(segments, tmp_path)
-        await _leave(segments, "m1", *TEN[:5])
-        await _enter(segments, "m2", "n1")
-        held = runs(tmp_path)[-1]
-        await _enter(segments, "m3", "u0", to=T2)
-        await _leave(segments, "m4", "n1", to=T2)
-        await segments.decisions.approve(held["run_id"], T3)
-        assert members(tmp_path) == ["u0", *TEN[5:]]
-        counted(tmp_path)
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        await _leave(table, "m1", *TEN[:5])
+        await _enter(table, "m2", "n1")
+        held = table.runs()[-1]
+        await _enter(table, "m3", "u0", to=T2)
+        await _leave(table, "m4", "n1", to=T2)
+        await table.store.decisions.approve(held["run_id"], T3)
+        assert table.members() == ["u0", *TEN[5:]]
+        table.check_figures()
 
 
 async def test_a_newer_download_overtakes_a_held_computation(tmp_path: Path) -> None:
     """The file says it all; nobody has to decide any more."""
-    async with open_table(tmp_path) as segments:
-        await _ten_members(segments, tmp_path)
-        await _leave(segments, "m1", *TEN[:5])
-        await poll(segments, tmp_path, TEN[1:], at=T2, guard=SMALL)
-        assert segment(tmp_path)["state"] == "active"
-        assert await _leave(segments, "m2", "u9") == MessageAnswer()
-        assert members(tmp_path) == TEN[1:]
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        await _leave(table, "m1", *TEN[:5])
+        await table.poll(TEN[1:], at=T2, guard=SMALL)
+        assert table.segment()["state"] == "active"
+        assert await _leave(table, "m2", "u9") == MessageAnswer()
+        assert table.members() == TEN[1:]
 
 
 async def test_an_older_download_leaves_a_held_computation_to_be_decided(tmp_path: Path) -> None:
     """It knows nothing of it."""
-    async with open_table(tmp_path) as segments:
-        await _ten_members(segments, tmp_path)
-        await _leave(segments, "m1", *TEN[:5], to=T3)
-        await poll(segments, tmp_path, TEN[1:], at=T2, guard=SMALL)
-        assert segment(tmp_path)["state"] == "held"
-        held = next(run for run in runs(tmp_path) if run["state"] == "held")
-        await segments.decisions.approve(held["run_id"], T3 + SECOND)
-        assert members(tmp_path) == TEN[5:]
-        counted(tmp_path)
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        await _leave(table, "m1", *TEN[:5], to=T3)
+        await table.poll(TEN[1:], at=T2, guard=SMALL)
+        assert table.segment()["state"] == "held"
+        held = next(run for run in table.runs() if run["state"] == "held")
+        await table.store.decisions.approve(held["run_id"], T3 + SECOND)
+        assert table.members() == TEN[5:]
+        table.check_figures()
 
 
 async def test_a_cohort_known_by_the_webhook_alone_stays_active(tmp_path: Path) -> None:
     """Amplitude's list need not show it; it is not missing there."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"a": [True]})
-        await send(segments, "m1", "a", cohort_id="pushed", name="Pushed")
-        await poll(segments, tmp_path, ["a"], cohort_id="c1")
-        await poll(segments, tmp_path, ["a"], cohort_id="c2")
-        assert segment(tmp_path, "c1")["state"] == "stale"
-        assert segment(tmp_path, "pushed")["state"] == "active"
-        assert segment(tmp_path, "pushed")["name"] == "Pushed"
+    async with open_table(tmp_path) as table:
+        await table.know({"a": [True]})
+        await table.send("m1", "a", cohort_id="pushed", name="Pushed")
+        await table.poll(["a"], cohort_id="c1")
+        await table.poll(["a"], cohort_id="c2")
+        assert table.segment("c1")["state"] == "stale"
+        assert table.segment("pushed")["state"] == "active"
+        assert table.segment("pushed")["name"] == "Pushed"
 
 
 async def test_a_pushed_cohort_bears_the_newest_name_until_the_list_names_it(
     tmp_path: Path,
 ) -> None:
     """A late message brings no old name back, and Amplitude's list knows best."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"a": [True]})
+    async with open_table(tmp_path) as table:
+        await table.know({"a": [True]})
         for message_id, name, computed_at, wanted in (
             ("m1", "First", T1, "First"),
             ("m2", "Third", T3, "Third"),
             ("m3", "Second", T2, "Third"),
         ):
-            await send(segments, message_id, "a", name=name, computed_at=computed_at)
-            assert segment(tmp_path)["name"] == wanted
-        await poll(segments, tmp_path, ["a"], at=T3)
-        await send(segments, "m4", "a", name="Fourth", computed_at=T3 + SECOND)
-        assert segment(tmp_path)["name"] == "Cohort c1"
+            await table.send(message_id, "a", name=name, computed_at=computed_at)
+            assert table.segment()["name"] == wanted
+        await table.poll(["a"], at=T3)
+        await table.send("m4", "a", name="Fourth", computed_at=T3 + SECOND)
+        assert table.segment()["name"] == "Cohort c1"
 
 
 async def test_an_older_download_does_not_undo_newer_words(tmp_path: Path) -> None:
     """Polls are rare and exports take a while; the webhook was there first."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {user: [True] for user in ("a", "b", "c")})
-        await poll(segments, tmp_path, ["a", "b"])
-        await send(segments, "m1", "c", computed_at=T2, at=T2)
-        await send(segments, "m2", "a", is_entering=False, computed_at=T2, at=T2)
-        await poll(segments, tmp_path, ["a", "b"], at=T1, now=T3)
-        assert members(tmp_path) == ["b", "c"]
-        counted(tmp_path)
-        await poll(segments, tmp_path, ["a", "b"], at=T2, now=T3)
-        assert members(tmp_path) == ["a", "b"]
-        assert look(tmp_path, "SELECT * FROM marks") == []
-        counted(tmp_path)
+    async with open_table(tmp_path) as table:
+        await table.know({user: [True] for user in ("a", "b", "c")})
+        await table.poll(["a", "b"])
+        await table.send("m1", "c", computed_at=T2, at=T2)
+        await table.send("m2", "a", is_entering=False, computed_at=T2, at=T2)
+        await table.poll(["a", "b"], at=T1, now=T3)
+        assert table.members() == ["b", "c"]
+        table.check_figures()
+        await table.poll(["a", "b"], at=T2, now=T3)
+        assert table.members() == ["a", "b"]
+        assert table.look("SELECT * FROM marks") == []
+        table.check_figures()
 
 
 @pytest.mark.parametrize("to", [T1, T2, T3])
@@ -304,69 +283,67 @@ async def test_a_message_during_the_comparison_is_not_lost(
 
     Also where the wall clock was set back meanwhile.
     """
-    async with open_table(tmp_path) as segments:
+    async with open_table(tmp_path) as table:
         everybody = ["a", "b", "c", "d"]
-        await know(segments, {user: [True] for user in everybody})
-        await poll(segments, tmp_path, ["a", "b"])
+        await table.know({user: [True] for user in everybody})
+        await table.poll(["a", "b"])
         begun_at = T3 + 60 * SECOND
 
         async def meanwhile() -> None:
             at = begun_at + clock_step
-            await send(segments, "m1", "c", "d", computed_at=to, at=at)
-            await send(segments, "m2", "a", is_entering=False, computed_at=to, at=at)
+            await table.send("m1", "c", "d", computed_at=to, at=at)
+            await table.send("m2", "a", is_entering=False, computed_at=to, at=at)
 
-        await poll(segments, tmp_path, ["a", "b", "d"], at=T2, now=begun_at, meanwhile=meanwhile)
-        assert members(tmp_path) == (["a", "b", "d"] if to <= T2 else ["b", "c", "d"])
-        counted(tmp_path)
+        await table.poll(["a", "b", "d"], at=T2, now=begun_at, meanwhile=meanwhile)
+        assert table.members() == (["a", "b", "d"] if to <= T2 else ["b", "c", "d"])
+        table.check_figures()
 
 
 async def test_approval_during_the_comparison_asks_for_another_look(tmp_path: Path) -> None:
     """What a person brings into force meanwhile is what the new list is compared with."""
-    async with open_table(tmp_path) as segments:
-        await _ten_members(segments, tmp_path)
-        await _leave(segments, "m1", *TEN[:5])
-        held = runs(tmp_path)[-1]["run_id"]
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        await _leave(table, "m1", *TEN[:5])
+        held = table.runs()[-1]["run_id"]
 
         async def meanwhile() -> None:
-            await segments.decisions.approve(held, T3)
+            await table.store.decisions.approve(held, T3)
 
-        outcome = await poll(
-            segments, tmp_path, TEN[:9], at=T2, now=T3, guard=SMALL, meanwhile=meanwhile
-        )
+        outcome = await table.poll(TEN[:9], at=T2, now=T3, guard=SMALL, meanwhile=meanwhile)
         assert (outcome.added, outcome.removed) == (5, 1)
-        assert members(tmp_path) == TEN[:9]
-        counted(tmp_path)
+        assert table.members() == TEN[:9]
+        table.check_figures()
 
 
 async def test_a_pushed_stranger_becomes_a_member_once_known(tmp_path: Path) -> None:
     """The hook's answer counts members; who comes later enters without a message."""
-    async with open_table(tmp_path) as segments:
-        assert await send(segments, "m1", "a", "b") == MessageAnswer()
-        assert look(tmp_path, "SELECT * FROM segments") == []
-        await know(segments, {"b": [True]}, T2)
-        assert members(tmp_path) == ["b"]
-        assert changes(tmp_path) == [("b", "entered")]
-        assert segment(tmp_path)["cohort_size"] == 2
-        webhook, directory = runs(tmp_path)
+    async with open_table(tmp_path) as table:
+        assert await table.send("m1", "a", "b") == MessageAnswer()
+        assert table.look("SELECT * FROM segments") == []
+        await table.know({"b": [True]}, T2)
+        assert table.members() == ["b"]
+        assert table.changes() == [("b", "entered")]
+        assert table.segment()["cohort_size"] == 2
+        webhook, directory = table.runs()
         assert (webhook["unknown_users"], webhook["added"]) == (2, 0)
         assert (directory["source"], directory["added"]) == ("directory", 1)
 
 
 async def test_a_message_without_ids_does_no_harm(tmp_path: Path) -> None:
     """Anonymous users of a cohort are counted with their run."""
-    async with open_table(tmp_path) as segments:
-        assert await send(segments, "m1", empty_ids=3) == MessageAnswer()
-        assert [(run["members"], run["empty_ids"]) for run in runs(tmp_path)] == [(0, 3)]
-        counted(tmp_path)
+    async with open_table(tmp_path) as table:
+        assert await table.send("m1", empty_ids=3) == MessageAnswer()
+        assert [(run["members"], run["empty_ids"]) for run in table.runs()] == [(0, 3)]
+        table.check_figures()
 
 
 async def test_messages_of_one_computation_are_one_run(tmp_path: Path) -> None:
     """A computation in a thousand messages is no thousand runs; its counts add up."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"a": [True], "b": [True]})
-        await send(segments, "m1", "a", "x")
-        await send(segments, "m2", "b", "y")
-        await send(segments, "m3", "a", is_entering=False)
-        (run,) = runs(tmp_path)
+    async with open_table(tmp_path) as table:
+        await table.know({"a": [True], "b": [True]})
+        await table.send("m1", "a", "x")
+        await table.send("m2", "b", "y")
+        await table.send("m3", "a", is_entering=False)
+        (run,) = table.runs()
         assert (run["state"], run["source"]) == ("applied", "webhook")
         assert (run["members"], run["added"], run["removed"], run["unknown_users"]) == (5, 2, 1, 2)

@@ -24,12 +24,12 @@ from relay.outbox.outbox import Outbox
 from relay.outbox.selection import Selection
 from relay.outbox.spans import decode_spans, encode_spans
 from tests.support.clocks import START_MS
+from tests.support.disks import crash_copy
 from tests.support.outboxes import (
     OTHER,
     append,
     census,
     counts,
-    crash_copy,
     mapped,
     running_outbox,
     waiting,

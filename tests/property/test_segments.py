@@ -14,20 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from relay.cohorts.guard import GuardPolicy
 from relay.directory.evidence import Evidence
 from relay.segments.directory import ExportTruth
-from relay.segments.segments import Segments
 from relay.segments.sorting import SortedRows, open_sorting
-from tests.support.segment_tables import (
-    NOW,
-    SECOND,
-    changes,
-    counted,
-    know,
-    look,
-    members,
-    open_table,
-    poll,
-    send,
-)
+from tests.support.segment_tables import NOW, SECOND, SegmentTable, open_table
 
 Result = TypeVar("Result")
 
@@ -46,10 +34,10 @@ class _Open:
     def __init__(self) -> None:
         self._closing = anyio.Event()
 
-    async def enter(self, folder: Path) -> Segments:
+    async def enter(self, folder: Path) -> SegmentTable:
         """Open the table of `folder`."""
         loop = asyncio.get_running_loop()
-        opened: asyncio.Future[Segments] = loop.create_future()
+        opened: asyncio.Future[SegmentTable] = loop.create_future()
         self._host = loop.create_task(self._hold(folder, opened))
         return await opened
 
@@ -58,10 +46,10 @@ class _Open:
         self._closing.set()
         await self._host
 
-    async def _hold(self, folder: Path, opened: asyncio.Future[Segments]) -> None:
+    async def _hold(self, folder: Path, opened: asyncio.Future[SegmentTable]) -> None:
         try:
-            async with open_table(folder) as segments:
-                opened.set_result(segments)
+            async with open_table(folder) as table:
+                opened.set_result(table)
                 await self._closing.wait()
         except BaseException as error:
             if not opened.done():
@@ -91,7 +79,7 @@ class SegmentMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         """A relay starts."""
         self.open = _Open()
-        self.segments = self._do(self.open.enter(self.folder))
+        self.table = self._do(self.open.enter(self.folder))
 
     # What happens.
 
@@ -130,7 +118,7 @@ class SegmentMachine(RuleBasedStateMachine):
     def put_user(self, user: str, flags: list[bool]) -> None:
         """An app tells of a user."""
         if user not in self.forgotten:
-            self._do(know(self.segments, {user: flags}, self._tick()))
+            self._do(self.table.know({user: flags}, self._tick()))
             self.known.add(user)
 
     @rule(user=people, owner=people, flag=st.booleans(), is_proof=st.booleans())
@@ -138,7 +126,7 @@ class SegmentMachine(RuleBasedStateMachine):
         """An event proves a user and a subscription, which may have been another's."""
         if user not in self.forgotten:
             item = Evidence(user, f"{owner}/0", "iOSPush", flag, is_proof, self._tick())
-            self._do(self.segments.directory.heed(1, [item], self.now))
+            self._do(self.table.store.directory.heed(1, [item], self.now))
             self.known.add(user)
 
     @rule(group=groups, flag=st.booleans(), is_whole=st.booleans(), drops=st.booleans())
@@ -152,8 +140,7 @@ class SegmentMachine(RuleBasedStateMachine):
     @rule(user=people)
     def forget(self, user: str) -> None:
         """A user is to be known no more."""
-        self._do(self.segments.forgetting.refuse(1, user, self.now))
-        self._do(self.segments.forgetting.remove(1, user, self.now))
+        self._do(self.table.forget(user, self.now))
         self.forgotten.add(user)
         self.known.discard(user)
         for name in COHORTS:
@@ -163,8 +150,7 @@ class SegmentMachine(RuleBasedStateMachine):
     @rule()
     def tidy(self) -> None:
         """What is not needed any more is removed."""
-        while self._do(self.segments.retention.step(self.now)):
-            pass
+        self._do(self.table.tidy(self.now))
 
     @rule()
     def restart(self) -> None:
@@ -190,11 +176,9 @@ class SegmentMachine(RuleBasedStateMachine):
                 other, is_entering, to = message
                 await self._send(cohort, other, to, is_entering=is_entering)
 
-        ids = self.segments.forgotten.without(1, group)
+        ids = self.table.store.forgotten.without(1, group)
         self._do(
-            poll(
-                self.segments,
-                self.folder,
+            self.table.poll(
                 ids,
                 cohort_id=cohort,
                 at=at,
@@ -211,10 +195,9 @@ class SegmentMachine(RuleBasedStateMachine):
         self.computed[cohort] = at
 
     async def _send(self, cohort: str, group: list[str], at: int, *, is_entering: bool) -> None:
-        ids = self.segments.forgotten.without(1, list(dict.fromkeys(group)))
+        ids = self.table.store.forgotten.without(1, list(dict.fromkeys(group)))
         self.messages += 1
-        await send(
-            self.segments,
+        await self.table.send(
             f"message-{self.messages}",
             *ids,
             is_entering=is_entering,
@@ -236,8 +219,8 @@ class SegmentMachine(RuleBasedStateMachine):
             await rows.add([(user, f"{user}/0", "iOSPush", int(flag)) for user in users])
             await rows.sort()
             async for piece in rows.pieces(2):
-                await self.segments.directory.apply_part(1, piece, truth, self.now)
-        await self.segments.directory.finish_export(1, truth, self.now)
+                await self.table.store.directory.apply_part(1, piece, truth, self.now)
+        await self.table.store.directory.finish_export(1, truth, self.now)
 
     # What must hold.
 
@@ -245,21 +228,21 @@ class SegmentMachine(RuleBasedStateMachine):
     def members_are_listed_and_known(self) -> None:
         """A segment is who is listed and known, and nobody else."""
         for name in COHORTS:
-            assert members(self.folder, name) == sorted(self.lists[name] & self.known)
+            assert self.table.members(name) == sorted(self.lists[name] & self.known)
 
     @invariant()
     def figures_are_true(self) -> None:
         """What is counted on the way equals what is counted anew."""
-        counted(self.folder)
+        self.table.check_figures()
 
     @invariant()
     def followers_know_the_members(self) -> None:
         """Whoever follows the changes from the first one has the members."""
         for name in COHORTS:
             followed: set[str] = set()
-            for user, change in changes(self.folder, name):
+            for user, change in self.table.changes(name):
                 (followed.add if change == "entered" else followed.discard)(user)
-            assert followed == set(members(self.folder, name))
+            assert followed == set(self.table.members(name))
 
     @invariant()
     def forgotten_ids_are_nowhere(self) -> None:
@@ -267,9 +250,9 @@ class SegmentMachine(RuleBasedStateMachine):
         for user in self.forgotten:
             for table in ("listed", "run_changes", "marks", "users", "subscriptions"):
                 query = f"SELECT count(*) FROM {table} WHERE external_id = ?"
-                assert look(self.folder, query, user) == [(0,)]
+                assert self.table.look(query, user) == [(0,)]
             entered = "SELECT count(*) FROM changes WHERE external_id = ? AND change = 1"
-            assert look(self.folder, entered, user) == [(0,)]
+            assert self.table.look(entered, user) == [(0,)]
 
     def teardown(self) -> None:
         """The relay stops."""

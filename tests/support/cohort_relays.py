@@ -13,7 +13,7 @@ from relay.sandbox.cohorts import CohortsStandIn
 from relay.sandbox.csv_export import CsvExportStandIn
 from relay.sandbox.door import running
 from tests.support.relays import API_KEY, APP_ID, DEADLINE_S, Relay, app_environment, running_relay
-from tests.support.segment_tables import look
+from tests.support.segment_tables import SegmentFile
 
 SECRET_KEY = "secret-key-of-the-test"
 ONESIGNAL_KEY = "os_v2_app_of_the_test"
@@ -37,7 +37,7 @@ class World:
 
     def look(self, query: str, *parameters: object) -> list[Any]:
         """Ask the segment table, as another program would."""
-        return look(self.folder, query, *parameters)
+        return SegmentFile(self.folder).look(query, *parameters)
 
     async def until(self, query: str, wanted: Callable[[list[Any]], object]) -> list[Any]:
         """Return what a query gives once it is as wanted."""

@@ -1,6 +1,5 @@
 """Real outboxes in temporary folders, and what to put into them."""
 
-import shutil
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
@@ -121,15 +120,6 @@ async def _alongside(
             yield
         finally:
             is_over.set()
-
-
-def crash_copy(folder: Path, target: Path) -> Path:
-    """Copy an open outbox as a power cut would leave it, and return the copy's folder."""
-    target.mkdir()
-    for name in (DATABASE_NAME, f"{DATABASE_NAME}-wal"):
-        if (folder / name).exists():
-            shutil.copy(folder / name, target / name)
-    return target
 
 
 def pending_event(

@@ -8,7 +8,7 @@ from typing import Final
 from relay.clock import SystemClock
 from relay.cohorts.guard import GuardPolicy
 from tests.support.command_line import CommandLine
-from tests.support.segment_tables import know, open_table, poll
+from tests.support.segment_tables import open_table
 
 COHORT: Final = "7khm89cz"
 OTHER: Final = "b1d"
@@ -35,14 +35,14 @@ async def fill(folder: Path) -> None:
     """Make a table with two segments: run 2 of the first is held, run 3 made the second."""
     folder.mkdir(exist_ok=True)
     hour_ago = SystemClock().now_ms() - HOUR_MS
-    async with open_table(folder) as segments:
+    async with open_table(folder) as table:
         known = {"one": [True], "two": [True, True, False], "silent": [False], "bare": []}
-        await know(segments, known, at=hour_ago)
-        await poll(segments, folder, ["one", "two"], cohort_id=OTHER, at=hour_ago)
+        await table.know(known, at=hour_ago)
+        await table.poll(["one", "two"], cohort_id=OTHER, at=hour_ago)
         later = hour_ago + 60_000
-        await poll(segments, folder, ["one"], cohort_id=OTHER, at=later, guard=STRICT)
+        await table.poll(["one"], cohort_id=OTHER, at=later, guard=STRICT)
         listed = ["one", "two", "silent", "bare", "stranger", "NA"]
-        await poll(segments, folder, listed, cohort_id=COHORT, at=later, empty_ids=2)
+        await table.poll(listed, cohort_id=COHORT, at=later, empty_ids=2)
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import anyio
 
 from relay.demo.reader import ChangeRow, Reader, SegmentRow, Snapshot, read_snapshot
 from relay.segments.segments import DATABASE_NAME
-from tests.support.segment_tables import APP, know, open_table, poll, send
+from tests.support.segment_tables import APP, open_table
 
 DEADLINE_S = 5.0
 
@@ -30,14 +30,14 @@ async def test_a_segment_is_read_and_followed(tmp_path: Path) -> None:
     """Every revision of a real table is seen, and its changes lead from one to the next."""
     reader = Reader(tmp_path / DATABASE_NAME, APP)
     async with open_table(tmp_path) as table, anyio.create_task_group() as tasks:
-        await know(table, {name: [True] for name in "abc"})
+        await table.know({name: [True] for name in "abc"})
         with anyio.fail_after(DEADLINE_S):
             await tasks.start(reader.run)
-            await poll(table, tmp_path, ["a", "b", "x"])
+            await table.poll(["a", "b", "x"])
             first = await reader.fresh()
-            await send(table, "m1", "c")
+            await table.send("m1", "c")
             await reader.fresh()
-            await send(table, "m2", "a", is_entering=False)
+            await table.send("m2", "a", is_entering=False)
             last = await reader.fresh()
         tasks.cancel_scope.cancel()
     assert first.segments["c1"].cohort_size == 3
@@ -63,8 +63,8 @@ async def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
 async def test_a_reading_begins_after_what_was_asked_for(tmp_path: Path) -> None:
     """Changes that are known already are not read again."""
     async with open_table(tmp_path) as table:
-        await know(table, {name: [True] for name in "ab"})
-        await poll(table, tmp_path, ["a", "b"])
+        await table.know({name: [True] for name in "ab"})
+        await table.poll(["a", "b"])
         whole = read_snapshot(tmp_path / DATABASE_NAME, APP, 0)
         rest = read_snapshot(tmp_path / DATABASE_NAME, APP, whole.changes[0].seq)
     assert rest.changes == whole.changes[1:]

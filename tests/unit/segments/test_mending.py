@@ -10,13 +10,13 @@ from relay.database.mending import mend
 from relay.database.tally import Tally, load_note, tally_path
 from relay.segments.mending import KEEPING, NoteReader
 from relay.segments.segments import DATABASE_NAME
-from tests.support.segment_tables import NOW, forget, know, look, open_table
+from tests.support.segment_tables import NOW, open_table
 
 
 async def _made(folder: Path) -> Path:
-    async with open_table(folder) as segments:
-        await know(segments, {"user-1": [True], "user-2": [False]})
-        await forget(segments, "user-2")
+    async with open_table(folder) as table:
+        await table.know({"user-1": [True], "user-2": [False]})
+        await table.forget("user-2")
     return folder / DATABASE_NAME
 
 
@@ -60,34 +60,36 @@ async def test_who_is_forgotten_is_noted_and_comes_back_with_the_salt(tmp_path: 
     """Without the salt nobody would be recognised."""
     database = await _made(tmp_path)
     database.write_bytes(b"")
-    async with open_table(tmp_path) as segments:
-        number = segments.catalog.number("shop")
-        assert (number, "user-2") in segments.forgotten
-        assert (number, "user-1") not in segments.forgotten
-    assert look(tmp_path, "SELECT count(*) FROM forgotten") == [(1,)]
+    async with open_table(tmp_path) as table:
+        number = table.store.catalog.number("shop")
+        assert (number, "user-2") in table.store.forgotten
+        assert (number, "user-1") not in table.store.forgotten
+    assert table.look("SELECT count(*) FROM forgotten") == [(1,)]
 
 
 async def test_a_forgotten_user_in_older_pages_is_removed_again(tmp_path: Path) -> None:
     """The commit that forgot them is gone, and they are not to be known again."""
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"user-1": [True], "user-2": [False]})
+    async with open_table(tmp_path) as table:
+        await table.know({"user-1": [True], "user-2": [False]})
     before = (tmp_path / DATABASE_NAME).read_bytes()
-    async with open_table(tmp_path) as segments:
-        await forget(segments, "user-2")
+    async with open_table(tmp_path) as table:
+        await table.forget("user-2")
     (tmp_path / DATABASE_NAME).write_bytes(before)
     async with open_table(tmp_path):
         pass
-    assert look(tmp_path, "SELECT external_id FROM users") == [("user-1",)]
-    assert look(tmp_path, "SELECT external_id FROM subscriptions") == [("user-1",)]
+    assert table.look("SELECT external_id FROM users") == [("user-1",)]
+    assert table.look("SELECT external_id FROM subscriptions") == [("user-1",)]
 
 
 async def test_the_note_of_who_is_forgotten_follows_them(tmp_path: Path) -> None:
     """It is read anew when their number has changed."""
     reader = NoteReader()
-    async with open_table(tmp_path) as segments:
-        assert orjson.loads(orjson.dumps(await segments.database.read(reader)))["forgotten"] == []
-        await forget(segments, "user-2")
-        noted = orjson.loads(orjson.dumps(await segments.database.read(reader)))["forgotten"]
+    async with open_table(tmp_path) as table:
+        assert (
+            orjson.loads(orjson.dumps(await table.store.database.read(reader)))["forgotten"] == []
+        )
+        await table.forget("user-2")
+        noted = orjson.loads(orjson.dumps(await table.store.database.read(reader)))["forgotten"]
         assert len(noted) == 1
 
 
@@ -100,9 +102,9 @@ async def test_who_was_not_forgotten_after_all_is_not_noted(tmp_path: Path) -> N
         raw.execute("CREATE TEMP TABLE b (id REFERENCES a DEFERRABLE INITIALLY DEFERRED)")
         raw.execute("INSERT INTO b VALUES (1)")  # what COMMIT will not take
 
-    async with open_table(tmp_path) as segments:
-        await know(segments, {"user-2": [False]})
+    async with open_table(tmp_path) as table:
+        await table.know({"user-2": [False]})
         with pytest.raises(sqlite3.IntegrityError):
-            await segments.database.write(undone)
-        await forget(segments, "user-2")
+            await table.store.database.write(undone)
+        await table.forget("user-2")
     assert mend(tmp_path / DATABASE_NAME, KEEPING, NOW) is None
