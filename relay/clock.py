@@ -11,10 +11,10 @@ wrong. Whatever is measured in days is therefore held against the time that trul
 import time
 from typing import Final, Protocol
 
-LEAP_S: Final = 60.0
+CLOCK_STEP_S: Final = 60.0
 """A smaller step of the wall clock is a correction, a larger one a leap."""
 
-BELIEF_S: Final = 6 * 3600.0
+CLOCK_TRUST_S: Final = 6 * 3600.0
 """A clock that leapt is believed once it has gone on for so long; by then a time server or a
 person has had the time to put it right."""
 
@@ -55,7 +55,7 @@ class SystemClock:
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class ClockWatch:
+class ClockStepDetector:
     """Tells how long the wall clock has gone on without a leap."""
 
     def __init__(self, clock: Clock) -> None:
@@ -63,16 +63,16 @@ class ClockWatch:
         self._since_s = clock.elapsed_s()
         self._ahead_s = clock.now_ms() / 1000 - self._since_s
 
-    def is_believed(self) -> bool:
-        """Return whether the wall clock has gone on for `BELIEF_S`; a start counts as a leap."""
+    def is_trusted(self) -> bool:
+        """Return whether the wall clock ran `CLOCK_TRUST_S` without a step; a start is one."""
         now_s = self._clock.elapsed_s()
         ahead_s = self._clock.now_ms() / 1000 - now_s
-        if abs(ahead_s - self._ahead_s) > LEAP_S:
+        if abs(ahead_s - self._ahead_s) > CLOCK_STEP_S:
             self._since_s, self._ahead_s = now_s, ahead_s
-        return now_s - self._since_s >= BELIEF_S
+        return now_s - self._since_s >= CLOCK_TRUST_S
 
 
-class SoberClock:
+class SteadyClock:
     """A wall clock that follows a leap ahead only once it is believed; any other, at once."""
 
     def __init__(self, clock: Clock) -> None:
@@ -91,10 +91,10 @@ class SoberClock:
         wall_ms, now_s = self._clock.now_ms(), self._clock.elapsed_s()
         sober_ms = self._at_ms + round((now_s - self._at_s) * 1000)
         leap_s = (wall_ms - sober_ms) / 1000
-        if leap_s > LEAP_S and sober_ms >= PLAUSIBLE_FROM_MS:
-            if self._leap is None or abs(leap_s - self._leap[1]) > LEAP_S:
+        if leap_s > CLOCK_STEP_S and sober_ms >= PLAUSIBLE_FROM_MS:
+            if self._leap is None or abs(leap_s - self._leap[1]) > CLOCK_STEP_S:
                 self._leap = (now_s, leap_s)
-            if now_s - self._leap[0] < BELIEF_S:
+            if now_s - self._leap[0] < CLOCK_TRUST_S:
                 return sober_ms
         self._at_ms, self._at_s, self._leap = wall_ms, now_s, None
         return wall_ms

@@ -18,9 +18,9 @@ import aiohttp
 import anyio
 from yarl import URL
 
+from relay.amplitude.cohort_list import Cohort, Usage, read_cohorts, read_usage
 from relay.amplitude.events_api import parse_retry_after
 from relay.clock import Clock
-from relay.cohorts.catalog import Cohort, Usage, read_cohorts, read_usage
 from relay.errors import (
     UpstreamBusy,
     UpstreamError,
@@ -29,7 +29,7 @@ from relay.errors import (
     UpstreamUnknown,
 )
 from relay.events.texts import text_of
-from relay.files.upstream import (
+from relay.upstream.client import (
     REDIRECTS,
     Answer,
     parse_link,

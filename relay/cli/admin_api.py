@@ -13,9 +13,9 @@ from pydantic import BaseModel, ValidationError
 from yarl import URL
 
 from relay.cli.failure import CommandFailed
-from relay.doors.admin.models import ErrorAnswer
-from relay.doors.admin.operations import PREFIX
-from relay.doors.certificate import trusting
+from relay.http.admin.operations import PREFIX
+from relay.http.admin.schemas import ErrorAnswer
+from relay.http.server.tls import trusting
 from relay.settings import Address, Settings
 
 CONNECT_TIMEOUT_S: Final = 5.0

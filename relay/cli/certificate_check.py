@@ -7,8 +7,8 @@ from typing import Final
 
 from relay.cli.findings import Finding, bad, good
 from relay.clock import Clock
-from relay.doors.certificate import Certificate, trusting
 from relay.errors import ConfigError
+from relay.http.server.tls import Certificate, trusting
 from relay.settings import Settings
 
 SOON_S: Final = 14 * 86_400

@@ -17,9 +17,9 @@ from relay.cli.options import EnvFile, read_settings
 from relay.cli.output import print_aligned
 from relay.clock import SystemClock
 from relay.outbox.mending import outbox_keeping
-from relay.outbox.outbox import DATABASE_NAME as OUTBOX_NAME
+from relay.outbox.store import DATABASE_NAME as OUTBOX_NAME
 from relay.segments.mending import KEEPING as SEGMENTS_KEEPING
-from relay.segments.segments import DATABASE_NAME as SEGMENTS_NAME
+from relay.segments.store import DATABASE_NAME as SEGMENTS_NAME
 from relay.settings import Settings
 
 DATABASES: Final = (OUTBOX_NAME, SEGMENTS_NAME)

@@ -11,7 +11,7 @@ from relay.cli.local_desk import LocalDeadLetters
 from relay.cli.output import instant, print_fields, print_json
 from relay.cli.reach import Reach
 from relay.clock import SystemClock
-from relay.doors.admin.models import Choice, DeadLetterAnswer, DeadLetterPage
+from relay.http.admin.schemas import Choice, DeadLetterAnswer, DeadLetterPage
 from relay.settings.sections import INSERT_ID_MEMORY_S
 
 WARNING: Final = (

@@ -10,7 +10,7 @@ from relay.cli.apps import named_or_only_app
 from relay.cli.failure import run
 from relay.cli.options import EnvFile, read_settings
 from relay.cli.output import output
-from relay.doors.admin.models import Affected
+from relay.http.admin.schemas import Affected
 from relay.settings import Settings
 
 AppArgument = Annotated[

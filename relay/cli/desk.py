@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, Never, Protocol, TypeAlias, TypeVar
 
 from relay.cli.admin_api import AdminApi
-from relay.doors.admin.models import Affected, Choice, DeadLetterAnswer, Listing, QuarantinedAnswer
+from relay.http.admin.schemas import Affected, Choice, DeadLetterAnswer, Listing, QuarantinedAnswer
 
 PAGE_ITEMS: Final = 100
 """Bodies have up to 4 MiB, and a page is held in memory."""

@@ -15,9 +15,9 @@ from relay.cli.options import AsJson, EnvFile, Yes, ask_first, read_settings
 from relay.cli.output import output
 from relay.cli.sink import open_sink
 from relay.cli.user_views import fetch_user, show_user
-from relay.doors.admin.models import Affected
-from relay.doors.admin.segment_models import DirectoryAnswer, UserAnswer
 from relay.errors import FileRejected
+from relay.http.admin.schemas import Affected
+from relay.http.admin.segment_schemas import DirectoryAnswer, UserAnswer
 from relay.settings import Settings
 
 commands = typer.Typer(

@@ -2,7 +2,7 @@
 
 from relay.cli.output import instant, print_fields
 from relay.cli.segment_reach import open_segment_desk
-from relay.doors.admin.segment_models import DirectoryAnswer, SyncAnswer
+from relay.http.admin.segment_schemas import DirectoryAnswer, SyncAnswer
 from relay.settings import Settings
 
 

@@ -19,8 +19,8 @@ from relay.cli.segment_reach import open_segment_desk
 from relay.cli.segment_views import held_advice, print_ids
 from relay.cli.sink import open_sink
 from relay.cli.user_views import show_standing
-from relay.doors.admin.segment_models import DirectoryAnswer, ExplainAnswer, SegmentDetail
-from relay.segments.reading import GROUPS, Explanation
+from relay.http.admin.segment_schemas import DirectoryAnswer, ExplainAnswer, SegmentDetail
+from relay.segments.read_model import GROUPS, Explanation
 from relay.settings import Settings
 
 CohortId = Annotated[

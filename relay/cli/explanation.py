@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from relay.segments.reading import GROUPS, Explanation
+from relay.segments.read_model import GROUPS, Explanation
 
 
 class Part(NamedTuple):

@@ -14,7 +14,7 @@ from relay.cli.output import output
 from relay.cli.reach import Place, open_own_outbox, take_place
 from relay.cli.segment_reach import open_own_segments
 from relay.clock import SystemClock
-from relay.forgetting import Forgetter
+from relay.directory.erasure import UserErasure
 from relay.settings import Settings
 
 
@@ -44,4 +44,4 @@ async def _forget(settings: Settings, app: str, external_id: str) -> None:
             return
         segments = await stack.enter_async_context(open_own_segments(settings, settings.data_dir))
         outbox = await stack.enter_async_context(open_own_outbox(settings))
-        await Forgetter(outbox, segments, SystemClock()).forget(app, external_id)
+        await UserErasure(outbox, segments, SystemClock()).forget(app, external_id)

@@ -20,8 +20,8 @@ from relay.cli.admin_api import open_admin_api, path_of
 from relay.cli.reach import Place, take_place
 from relay.cli.segment_reach import open_own_segments
 from relay.clock import SystemClock
-from relay.directory.imports import ImportReport, Imports
-from relay.doors.admin.segment_models import ImportAnswer
+from relay.directory.importer import Importer, ImportReport
+from relay.http.admin.segment_schemas import ImportAnswer
 from relay.settings import Settings
 
 PIECE_BYTES: Final = 1 << 16
@@ -52,7 +52,7 @@ async def import_file(settings: Settings, app: str, file: Path, *, replace: bool
             answer = await api.send(path, ImportAnswer, pieces, query)
             return ImportReport(answer.rows, answer.users, answer.anonymous, answer.broken_rows)
         segments = await stack.enter_async_context(open_own_segments(settings, settings.data_dir))
-        imports = Imports(segments, settings.data_dir, SystemClock())
+        imports = Importer(segments, settings.data_dir, SystemClock())
         return await imports.run(app, pieces, replace=replace)
 
 

@@ -19,7 +19,7 @@ import aiohttp
 import orjson
 
 from relay.amplitude.events_api import explain
-from relay.amplitude.judgement import BAD_KEY
+from relay.amplitude.judge import BAD_KEY
 
 TIMEOUT_S: Final = 10.0
 

@@ -15,7 +15,7 @@ from relay.cli.letters import Letters, Wanted
 from relay.cli.options import AsJson, EnvFile, Yes, ask_first, read_settings
 from relay.cli.output import output
 from relay.cli.sink import open_sink
-from relay.doors.admin.models import MAX_ID, Choice
+from relay.http.admin.schemas import MAX_ID, Choice
 from relay.settings import Settings
 
 Number = Annotated[

@@ -13,7 +13,7 @@ from relay.cli.failure import CommandFailed
 from relay.cli.output import clean, new_table, output
 from relay.cli.reach import Reach, open_desk
 from relay.cli.sink import Sink
-from relay.doors.admin.models import Choice
+from relay.http.admin.schemas import Choice
 from relay.settings import Settings
 
 SHOWN_ITEMS: Final = 50

@@ -1,14 +1,14 @@
 """Dead letters and quarantined bodies of an outbox that this process has opened itself."""
 
-from relay.assembly import event_sources, guard_policy
 from relay.cli.segment_reach import open_own_segments
 from relay.clock import SystemClock
-from relay.cohorts.reception import CohortReception
-from relay.doors.admin.letters import answer_bodies, answer_dead_letter, cut_page
-from relay.doors.admin.models import Choice, DeadLetterPage, Listing, QuarantinePage
-from relay.outbox.outbox import Outbox
+from relay.cohorts.webhook import CohortWebhook
+from relay.daemon.policies import event_sources, guard_policy
+from relay.http.admin.letters import answer_bodies, answer_dead_letter, cut_page
+from relay.http.admin.schemas import Choice, DeadLetterPage, Listing, QuarantinePage
+from relay.ingest.events import EventIngest
 from relay.outbox.selection import Selection
-from relay.reception import Reception
+from relay.outbox.store import Outbox
 from relay.settings import Settings
 
 
@@ -59,7 +59,7 @@ class LocalQuarantine:
     async def retry(self, choice: Choice) -> int:
         """Read bodies of both hooks once more; return how many were understood."""
         outbox, settings, chosen = self._outbox, self._settings, _chosen(self._outbox, choice)
-        reception = Reception(outbox.intakes, outbox.messages, self._clock)
+        reception = EventIngest(outbox.intakes, outbox.messages, self._clock)
         sources = event_sources(settings, outbox.ledger)
         events = await reception.read_again(
             outbox.quarantine, chosen, sources, dry_run=choice.dry_run
@@ -67,7 +67,7 @@ class LocalQuarantine:
         async with open_own_segments(settings, settings.data_dir) as segments:
             numbers = {app: outbox.ledger.number(app) for app in settings.apps}
             guard = guard_policy(settings)
-            cohorts = CohortReception(segments, outbox.intakes, numbers, guard, self._clock)
+            cohorts = CohortWebhook(segments, outbox.intakes, numbers, guard, self._clock)
             messages = await cohorts.read_again(outbox.quarantine, chosen, dry_run=choice.dry_run)
         return events + messages
 

@@ -9,16 +9,8 @@ from relay.cli.admin_api import Line, NotThere
 from relay.cli.segment_desk import PAGE_ITEMS, WantedRuns
 from relay.clock import SystemClock
 from relay.database.database import Row
-from relay.doors.admin.models import MAX_ID
-from relay.doors.admin.segment_answers import (
-    answer_detail,
-    answer_directory,
-    answer_explanation,
-    answer_user,
-    run_page,
-    segment_page,
-)
-from relay.doors.admin.segment_models import (
+from relay.http.admin.schemas import MAX_ID
+from relay.http.admin.segment_schemas import (
     ChangeAnswer,
     DirectoryAnswer,
     ExplainAnswer,
@@ -29,8 +21,16 @@ from relay.doors.admin.segment_models import (
     SegmentPage,
     UserAnswer,
 )
-from relay.segments.reading import KnownCohort, Segment
-from relay.segments.segments import Segments
+from relay.http.admin.segment_views import (
+    answer_detail,
+    answer_directory,
+    answer_explanation,
+    answer_user,
+    run_page,
+    segment_page,
+)
+from relay.segments.read_model import KnownCohort, Segment
+from relay.segments.store import Segments
 
 ALL_ROWS = -1
 """SQLite's word for no limit."""

@@ -11,7 +11,7 @@ from relay.cli.letters import Letters, Words
 from relay.cli.local_desk import LocalQuarantine
 from relay.cli.output import instant, print_fields, print_json, print_text
 from relay.cli.reach import Reach
-from relay.doors.admin.models import Choice, QuarantinedAnswer, QuarantinePage
+from relay.http.admin.schemas import Choice, QuarantinedAnswer, QuarantinePage
 
 
 async def read_page(api: AdminApi, path: str, query: Mapping[str, str]) -> QuarantinePage:

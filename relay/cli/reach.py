@@ -17,11 +17,11 @@ from relay.cli.data_check import nearest_of
 from relay.cli.desk import ApiDesk, Desk, EmptyDesk, Item, ReadPage
 from relay.cli.failure import CommandFailed
 from relay.clock import SystemClock
-from relay.doors.admin.models import StatusAnswer
 from relay.errors import StoreBusy
-from relay.logs import configure_logging
-from relay.outbox.outbox import DATABASE_NAME, Outbox, lock_folder, open_outbox
-from relay.pulse import Pulse
+from relay.heartbeat import Heartbeat
+from relay.http.admin.schemas import StatusAnswer
+from relay.observability.logs import configure_logging
+from relay.outbox.store import DATABASE_NAME, Outbox, lock_folder, open_outbox
 from relay.settings import Settings
 
 PATIENCE_S: Final = 5.0
@@ -135,7 +135,7 @@ async def open_own_outbox(settings: Settings) -> AsyncIterator[Outbox]:
         settings.data_dir,
         settings.apps,
         max_events=settings.outbox.max_events,
-        pulse=Pulse(SystemClock()),
+        heartbeat=Heartbeat(SystemClock()),
     ) as outbox:
         yield outbox
 

@@ -15,8 +15,8 @@ from relay.cli.output import clean, instant, new_table, output
 from relay.cli.segment_desk import PAGE_ITEMS, SegmentDesk, WantedRuns
 from relay.cli.segment_reach import open_segment_desk
 from relay.cli.sink import Sink, open_sink
-from relay.doors.admin.models import MAX_ID, Affected
-from relay.doors.admin.segment_models import RunAnswer
+from relay.http.admin.schemas import MAX_ID, Affected
+from relay.http.admin.segment_schemas import RunAnswer
 from relay.settings import Settings
 
 commands = typer.Typer(

@@ -5,8 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from relay.cli.admin_api import AdminApi, Line, path_of
-from relay.doors.admin.models import Affected
-from relay.doors.admin.segment_models import (
+from relay.http.admin.schemas import Affected
+from relay.http.admin.segment_schemas import (
     DirectoryAnswer,
     ExplainAnswer,
     RunPage,

@@ -6,15 +6,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from relay.assembly import app_rules
 from relay.cli.admin_api import open_admin_api
 from relay.cli.local_segments import LocalSegmentDesk
 from relay.cli.reach import Place, take_place
 from relay.cli.segment_desk import ApiSegmentDesk, SegmentDesk
 from relay.clock import SystemClock
-from relay.logs import configure_logging
-from relay.pulse import Pulse
-from relay.segments.segments import DATABASE_NAME, Segments, open_segments
+from relay.daemon.policies import app_rules
+from relay.heartbeat import Heartbeat
+from relay.observability.logs import configure_logging
+from relay.segments.store import DATABASE_NAME, Segments, open_segments
 from relay.settings import Settings
 
 
@@ -56,6 +56,6 @@ async def open_own_segments(settings: Settings, folder: Path) -> AsyncIterator[S
     )
     clock = SystemClock()
     async with open_segments(
-        folder, app_rules(settings), now_ms=clock.now_ms(), pulse=Pulse(clock)
+        folder, app_rules(settings), now_ms=clock.now_ms(), heartbeat=Heartbeat(clock)
     ) as segments:
         yield segments

@@ -11,7 +11,7 @@ from relay.cli.output import clean, instant, line_of, new_table, output, print_f
 from relay.cli.segment_desk import Lines, SegmentDesk
 from relay.cli.segment_reach import open_segment_desk
 from relay.cli.sink import Sink, open_sink
-from relay.doors.admin.segment_models import RunAnswer, SegmentAnswer, SegmentDetail, UndoableRun
+from relay.http.admin.segment_schemas import RunAnswer, SegmentAnswer, SegmentDetail, UndoableRun
 from relay.settings import Settings
 
 HEADINGS: Final = (

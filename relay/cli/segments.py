@@ -21,7 +21,7 @@ from relay.cli.segment_views import (
     write_list,
 )
 from relay.cli.sink import open_sink
-from relay.doors.admin.models import MAX_ID, Affected
+from relay.http.admin.schemas import MAX_ID, Affected
 from relay.settings import Settings
 
 commands = typer.Typer(

@@ -10,14 +10,13 @@ import typer
 
 from relay.cli.failure import FAILED, run
 from relay.cli.options import EnvFile, read_settings
-from relay.daemon import Daemon, Supervision, reload_on_signal, stop_on_signal
-from relay.descriptors import raise_descriptor_limit
+from relay.daemon.reload import Rereading
+from relay.daemon.run import Daemon, Supervision, reload_on_signal, stop_on_signal
 from relay.errors import RelayError
-from relay.logs import configure_logging
-from relay.memory import keep_memory_private
-from relay.reloading import Rereading
+from relay.observability.logs import configure_logging
+from relay.process.limits import keep_memory_private, raise_descriptor_limit
+from relay.process.systemd import Notifier, watchdog_interval_s
 from relay.settings import Settings, process_environment
-from relay.systemd import Notifier, watchdog_interval_s
 
 log = structlog.get_logger(__name__)
 

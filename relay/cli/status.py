@@ -16,7 +16,7 @@ from relay.cli.admin_api import AdminApi, open_admin_api
 from relay.cli.failure import CommandFailed, run
 from relay.cli.options import EnvFile, read_settings
 from relay.cli.output import clean, instant, new_table, output, span
-from relay.doors.admin.models import AppStatusAnswer, SegmentsStatusAnswer, StatusAnswer
+from relay.http.admin.schemas import AppStatusAnswer, SegmentsStatusAnswer, StatusAnswer
 from relay.settings import Settings
 
 PATH: Final = "/status"

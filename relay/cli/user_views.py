@@ -8,8 +8,8 @@ from relay.cli.admin_api import NotThere
 from relay.cli.output import clean, instant, new_table, output, print_fields
 from relay.cli.segment_reach import open_segment_desk
 from relay.cli.sink import open_sink
-from relay.cohorts.restricted import is_restricted
-from relay.doors.admin.segment_models import CohortOfUserAnswer, UserAnswer
+from relay.http.admin.segment_schemas import CohortOfUserAnswer, UserAnswer
+from relay.onesignal.restricted_ids import is_restricted
 from relay.settings import Settings
 
 NOT_LISTED: Final = "Amplitude does not list the user in this cohort"

@@ -15,11 +15,8 @@ from typing import NamedTuple, Protocol
 import anyio
 import structlog
 
+from relay.amplitude.cohort_file import CohortFile
 from relay.clock import Clock
-from relay.cohorts.guard import GuardPolicy
-from relay.cohorts.members_file import MembersFile
-from relay.cohorts.plausibility import check_size
-from relay.cohorts.staleness import Watermark
 from relay.errors import (
     FileRejected,
     StoreFull,
@@ -29,13 +26,16 @@ from relay.errors import (
     UpstreamUnavailable,
     UpstreamUnknown,
 )
-from relay.segments.catalog import ListedCohort
 from relay.segments.cohort_row import Comparison
-from relay.segments.forgetting import Forgotten
-from relay.segments.polls import LastPoll, OpenRun, Polls
+from relay.segments.cohorts import ListedCohort
+from relay.segments.download_log import DownloadLog, LastPoll, OpenRun
+from relay.segments.erasure import Forgotten
+from relay.segments.guard import GuardPolicy
+from relay.segments.plausibility import check_size
 from relay.segments.runs import Export, Outcome, RunState
 from relay.segments.sorting import Piece, SortedIds, open_sorting, sorting_path
 from relay.segments.staging import RANGE_IDS, Staging
+from relay.segments.watermark import Watermark
 
 log = structlog.get_logger(__name__)
 
@@ -110,7 +110,7 @@ class Downloads:
         self,
         app: int,
         source: CohortSource,
-        polls: Polls,
+        polls: DownloadLog,
         forgotten: Forgotten,
         policy: DownloadPolicy,
         clock: Clock,
@@ -233,8 +233,8 @@ class Downloads:
                 wait_s = max(wait_s, error.retry_after_s or 0)
             await anyio.sleep(wait_s)
 
-    async def _read_file(self, ids: SortedIds, request_id: str) -> MembersFile:
-        file = MembersFile()
+    async def _read_file(self, ids: SortedIds, request_id: str) -> CohortFile:
+        file = CohortFile()
         async with self._source.open_file(request_id) as chunks:
             async for chunk in chunks:
                 self.policy.check_room()

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from relay.cohorts.catalog import Cohort, Usage
+from relay.amplitude.cohort_list import Cohort, Usage
 from relay.cohorts.download import Downloads
-from relay.cohorts.staleness import needs_refresh
 from relay.errors import RelayError
-from relay.segments.catalog import ListedCohort
+from relay.segments.cohorts import ListedCohort
+from relay.segments.watermark import needs_refresh
 
 
 class CohortList(Protocol):

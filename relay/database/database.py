@@ -22,7 +22,7 @@ from relay.database.migrations import migrate
 from relay.database.tally import Tally
 from relay.database.ticket import Change, Ticket
 from relay.errors import StoreDamaged, StoreFailed, StoreFull, StoreLocked
-from relay.pulse import Pulse
+from relay.heartbeat import Heartbeat
 
 Result = TypeVar("Result")
 Row = tuple[Any, ...]  # what a column holds is known by the query, not by Python
@@ -57,13 +57,13 @@ class Database:
         self,
         writer: Executor,
         reader: Executor,
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         make_room: Callable[[], None] = lambda: None,
         tally: Tally | None = None,
         folder: Path | None = None,
     ) -> None:
         self._folder = folder
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self._make_room = make_room
         self._tally = tally
         self._writer = writer
@@ -140,7 +140,7 @@ class Database:
         """
         task_status.started()
         while True:
-            self._pulse.beat(IDLE_S)
+            self._heartbeat.beat(IDLE_S)
             with anyio.move_on_after(IDLE_S):
                 await self._wakeup.wait()
             self._wakeup = anyio.Event()
@@ -247,7 +247,7 @@ def _roll_back(raw: sqlite3.Connection, tally: Tally | None) -> None:
 async def open_database(
     path: Path,
     migrations: Sequence[str],
-    pulse: Pulse,
+    heartbeat: Heartbeat,
     make_room: Callable[[], None] = lambda: None,
     tally: Tally | None = None,
 ) -> AsyncIterator[Database]:
@@ -256,7 +256,7 @@ async def open_database(
     Args:
         path: The file.
         migrations: Its schema.
-        pulse: The writer's sign of life.
+        heartbeat: The writer's sign of life.
         make_room: Called when the disk is full; may give up space.
         tally: The second book, written after each commit.
 
@@ -274,4 +274,4 @@ async def open_database(
         sync_folder(path.parent)
         if tally:
             stack.callback(tally.close)
-        yield Database(writer, reader, pulse, make_room, tally, path.parent)
+        yield Database(writer, reader, heartbeat, make_room, tally, path.parent)

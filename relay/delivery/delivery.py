@@ -15,8 +15,8 @@ from relay.delivery.line import DeliveryMeter, DeliveryPolicy, Line, Uploader
 from relay.delivery.refusals import Refusals
 from relay.delivery.sender import Sender
 from relay.delivery.stop import Stop
+from relay.heartbeat import Heartbeat
 from relay.outbox.claims import Claims
-from relay.pulse import Pulse
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Delivery:
     Attributes:
         gate: Whether and why uploads stand still.
         dispatcher: What waits and what is under way.
-        pulses: A sign of life of each sender.
+        heartbeats: A sign of life of each sender.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Delivery:
         self.dispatcher = Dispatcher(
             claims, setup.no, self.gate, self._limits, linger_s=setup.linger_s, clock=clock
         )
-        self.pulses = [Pulse(clock) for _ in range(setup.senders)]
+        self.heartbeats = [Heartbeat(clock) for _ in range(setup.senders)]
         self._line = Line(
             app=setup.app,
             claims=claims,
@@ -95,9 +95,9 @@ class Delivery:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run the senders until `drain` is called and what they carry is settled."""
         async with anyio.create_task_group() as group:
-            for number, pulse in enumerate(self.pulses, start=1):
+            for number, heartbeat in enumerate(self.heartbeats, start=1):
                 name = f"sender {number} of {self._setup.app}"
-                await group.start(Sender(self._line, pulse).run, name=name)
+                await group.start(Sender(self._line, heartbeat).run, name=name)
             task_status.started()
 
     def adjust(self, setup: DeliverySetup) -> None:

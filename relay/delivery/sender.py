@@ -6,23 +6,23 @@ from anyio.abc import TaskStatus
 from relay.delivery.line import Line
 from relay.delivery.trip import IDLE_SILENCE_S, STORE_RETRY_S, Trip
 from relay.errors import StoreFull
+from relay.heartbeat import Heartbeat
 from relay.outbox.claims import Waiting
-from relay.pulse import Pulse
 
 
 class Sender:
     """One of an app's senders."""
 
-    def __init__(self, line: Line, pulse: Pulse) -> None:
+    def __init__(self, line: Line, heartbeat: Heartbeat) -> None:
         self._line = line
-        self._pulse = pulse
+        self._heartbeat = heartbeat
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Carry claims until a stop is requested."""
         line = self._line
         task_status.started()
         while not line.stop.is_requested:
-            self._pulse.beat(IDLE_SILENCE_S)
+            self._heartbeat.beat(IDLE_SILENCE_S)
             events: list[Waiting] = []
             with line.stop.interruptible(), anyio.move_on_after(IDLE_SILENCE_S):
                 events = await line.dispatcher.take()
@@ -36,4 +36,4 @@ class Sender:
         except StoreFull:
             await anyio.sleep(STORE_RETRY_S)
         else:
-            await Trip(self._line, claim, self._pulse).carry()
+            await Trip(self._line, claim, self._heartbeat).carry()

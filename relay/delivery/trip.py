@@ -13,7 +13,7 @@ from typing import assert_never
 import anyio
 import structlog
 
-from relay.amplitude.judgement import judge_upload
+from relay.amplitude.judge import judge_upload
 from relay.amplitude.verdicts import (
     Dead,
     Delivered,
@@ -34,8 +34,8 @@ from relay.delivery.load import Load
 from relay.delivery.refusals import Refusal
 from relay.delivery.witness import find_witness
 from relay.errors import StoreFull
+from relay.heartbeat import Heartbeat
 from relay.outbox.claims import Claim, Death, Settlement, Waiting
-from relay.pulse import Pulse
 
 log = structlog.get_logger(__name__)
 
@@ -49,10 +49,10 @@ STORE_RETRY_S = 1.0
 class Trip:
     """One claim on its way."""
 
-    def __init__(self, line: Line, claim: Claim, pulse: Pulse) -> None:
+    def __init__(self, line: Line, claim: Claim, heartbeat: Heartbeat) -> None:
         self._line = line
         self._claim = claim
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self._loads = deque([Load(claim.events)])
         self._resting: dict[str, frozenset[str]] = {}
         self._largest_taken: Load | None = None
@@ -91,7 +91,7 @@ class Trip:
             if load.attempts > 1:
                 await self._write(lambda: line.claims.count_attempt(self._claim))
             began_s = line.clock.monotonic_s()
-            self._pulse.beat(line.policy.timeout_s)
+            self._heartbeat.beat(line.policy.timeout_s)
             reply = await line.uploader.upload(bodies)
             verdict = judge_upload(reply, load.events)
             self._report(load, reply, verdict, line.clock.monotonic_s() - began_s)
@@ -103,7 +103,7 @@ class Trip:
         """Wait for the gate; None if a stop comes first."""
         given: Pass | None = None
         while given is None and not self._line.stop.is_requested:
-            self._pulse.beat(IDLE_SILENCE_S)
+            self._heartbeat.beat(IDLE_SILENCE_S)
             with self._line.stop.interruptible(), anyio.move_on_after(IDLE_SILENCE_S):
                 given = await self._line.gate.enter()
         return given
@@ -220,7 +220,7 @@ class Trip:
     async def _pause(self, load: Load) -> None:
         """Wait for this load's own backoff; the gate's comes on top for the whole app."""
         wait_s = self._line.policy.backoff.delay_s(load.attempts, rng=self._line.rng)
-        self._pulse.beat(wait_s)
+        self._heartbeat.beat(wait_s)
         with self._line.stop.interruptible():
             await anyio.sleep(wait_s)
 
@@ -275,7 +275,7 @@ class Trip:
         and the writer ends last.
         """
         while True:
-            self._pulse.beat(STORE_RETRY_S)
+            self._heartbeat.beat(STORE_RETRY_S)
             try:
                 return await write()
             except StoreFull:

@@ -22,14 +22,14 @@ from relay.demo.relay_process import RelayProcess, StepTimeout
 from relay.demo.segment_recorder import SegmentRecorder
 from relay.demo.stand_ins import StandIns, make_stand_ins
 from relay.demo.traffic_plan import TrafficPlan
-from relay.doors.admin.models import (
+from relay.http.admin.schemas import (
     DeadLetterAnswer,
     DeadLetterPage,
     QuarantinedAnswer,
     QuarantinePage,
 )
 from relay.sandbox.door import running
-from relay.segments.segments import DATABASE_NAME
+from relay.segments.store import DATABASE_NAME
 from relay.settings import Address, process_environment
 
 LOG_NAME: Final = "relay.log"

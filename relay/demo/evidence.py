@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from relay.demo.expected import Members
-from relay.doors.admin.models import AppStatusAnswer
+from relay.http.admin.schemas import AppStatusAnswer
 from relay.sandbox.answers import JsonObject
 
 

@@ -14,7 +14,7 @@ from relay.cli.admin_api import AdminApi
 from relay.cli.failure import CommandFailed
 from relay.demo.evidence import StandInCounts, StatusSample
 from relay.demo.relay_process import RelayProcess, StepTimeout
-from relay.doors.admin.models import AppStatusAnswer, StatusAnswer
+from relay.http.admin.schemas import AppStatusAnswer, StatusAnswer
 
 INTERVAL_S: Final = 0.1
 WAIT_S: Final = 20.0

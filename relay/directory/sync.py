@@ -9,8 +9,8 @@ import anyio
 import structlog
 from anyio.abc import TaskStatus
 
-from relay.clock import Clock, SoberClock
-from relay.directory.imports import ImportBusy, Imports
+from relay.clock import Clock, SteadyClock
+from relay.directory.importer import ImportBusy, Importer
 from relay.errors import (
     FileRejected,
     RelayError,
@@ -19,8 +19,8 @@ from relay.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
+from relay.heartbeat import Heartbeat
 from relay.onesignal.export_api import ExportBusy, ExportNotReady
-from relay.pulse import Pulse
 from relay.segments.directory import Directory, ExportTruth
 
 log = structlog.get_logger(__name__)
@@ -88,13 +88,13 @@ class DirectorySync:
     """The loop of one app.
 
     Attributes:
-        pulse: Its sign of life.
+        heartbeat: Its sign of life.
     """
 
     def __init__(
         self,
         app: SyncedApp,
-        imports: Imports,
+        imports: Importer,
         directory: Directory,
         policy: SyncPolicy,
         clock: Clock,
@@ -104,8 +104,8 @@ class DirectorySync:
         self._directory = directory
         self._policy = policy
         self._clock = clock
-        self._sober = SoberClock(clock)  # an export of 2099 would outdo every later one
-        self.pulse = Pulse(clock)
+        self._sober = SteadyClock(clock)  # an export of 2099 would outdo every later one
+        self.heartbeat = Heartbeat(clock)
         self._wanted = anyio.Event()
         self._is_running = False
         self._last_error: str | None = None
@@ -149,7 +149,7 @@ class DirectorySync:
             self._wanted = anyio.Event()
             self._is_running = True
             async with anyio.create_task_group() as group:
-                group.start_soon(self._keep_alive, name="pulse of a directory sync")
+                group.start_soon(self._keep_alive, name="heartbeat of a directory sync")
                 await self._sync()
                 group.cancel_scope.cancel()
             self._is_running = False
@@ -170,7 +170,7 @@ class DirectorySync:
     async def _rest(self) -> None:
         """Wait until the next export is due, or wanted."""
         while (left_s := BEAT_S if self._next_s is None else self._left_s(self._next_s)) > 0:
-            self.pulse.beat(BEAT_S)
+            self.heartbeat.beat(BEAT_S)
             self._sober.now_ms()  # a leap counts from when it is noticed
             with anyio.move_on_after(min(left_s, BEAT_S)):
                 await self._wanted.wait()
@@ -178,7 +178,7 @@ class DirectorySync:
 
     async def _keep_alive(self) -> None:
         while True:
-            self.pulse.beat(BEAT_S)
+            self.heartbeat.beat(BEAT_S)
             await anyio.sleep(BEAT_S)
 
     async def _sync(self) -> None:

@@ -18,7 +18,7 @@ from yarl import URL
 
 from relay.amplitude.events_api import parse_retry_after
 from relay.errors import UpstreamError, UpstreamRefused, UpstreamUnavailable, UpstreamUnknown
-from relay.files.upstream import (
+from relay.upstream.client import (
     REDIRECTS,
     Answer,
     parse_link,

@@ -1,6 +1,6 @@
 """One transaction of the way in: recognise repetitions, store, count.
 
-A key decides whether an event is new: keys since the last fold are in memory (`Keys`), older
+A key decides whether an event is new: keys since the last fold are in memory (`DedupIndex`), older
 ones on disk, and the disk is asked by the very statement that inserts.
 """
 
@@ -11,25 +11,25 @@ from itertools import count
 import orjson
 
 from relay.events.mapping import MappedEvent
-from relay.outbox.intake import DAY_MS, Intake, Keys, Taken, event_key
-from relay.outbox.ledger import Counts
+from relay.outbox.batch import DAY_MS, AppendResult, DedupIndex, IngestBatch, event_key
+from relay.outbox.counters import Counts
 from relay.outbox.sql import SQL
 
 
-class Append:
+class AppendTransaction:
     """The open end of the line: intakes that share the next transaction."""
 
     __slots__ = ("_keys", "_seqs", "accepted", "fresh", "intakes", "last_seq")
 
-    def __init__(self, keys: Keys, seqs: "count[int]") -> None:
+    def __init__(self, keys: DedupIndex, seqs: "count[int]") -> None:
         self._keys = keys
         self._seqs = seqs
-        self.intakes: list[Intake] = []
+        self.intakes: list[IngestBatch] = []
         self.fresh: dict[bytes, int] = {}
         self.last_seq = 0
         self.accepted: dict[int, int] = {}
 
-    def __call__(self, raw: sqlite3.Connection) -> list[Taken]:
+    def __call__(self, raw: sqlite3.Connection) -> list[AppendResult]:
         """Store every intake; return an answer for each."""
         self.fresh = {}
         void = {id(intake) for intake in self.intakes if not _leaves_quarantine(raw, intake)}
@@ -38,7 +38,7 @@ class Append:
         steps: dict[int, list[int]] = {}
         for intake, new in zip(self.intakes, accepted, strict=True):
             repeated = len(intake.events) - new
-            taken.append(Taken(new, repeated, id(intake) in void))
+            taken.append(AppendResult(new, repeated, id(intake) in void))
             step = steps.setdefault(intake.app, [0, 0, 0, 0])
             step[0] += new
             step[1] += repeated
@@ -87,7 +87,7 @@ class _Group:
         self._bodies: list[bytes] = []
         self._place = 1
 
-    def add(self, seq: int, key: bytes, intake: Intake, event: MappedEvent) -> None:
+    def add(self, seq: int, key: bytes, intake: IngestBatch, event: MappedEvent) -> None:
         """Add an event; sequence numbers must rise."""
         body = event.body
         ids = event.device_id, event.user_id
@@ -117,7 +117,7 @@ class _Group:
         return [index for index, row in enumerate(self._rows) if row[0] not in added]
 
 
-def _leaves_quarantine(raw: sqlite3.Connection, intake: Intake) -> bool:
+def _leaves_quarantine(raw: sqlite3.Connection, intake: IngestBatch) -> bool:
     """Remove the quarantined body an intake was read from; empty the intake if it is gone."""
     if intake.quarantine_id is None:
         return True
@@ -128,7 +128,7 @@ def _leaves_quarantine(raw: sqlite3.Connection, intake: Intake) -> bool:
     return is_there
 
 
-def _insert_others(raw: sqlite3.Connection, intake: Intake) -> None:
+def _insert_others(raw: sqlite3.Connection, intake: IngestBatch) -> None:
     """Store what an intake holds besides events."""
     raw.executemany(
         SQL["add_quarantined"],

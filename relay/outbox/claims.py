@@ -14,10 +14,10 @@ from typing import NamedTuple
 import orjson
 
 from relay.database.database import Database
-from relay.outbox.ledger import Counts, Ledger
+from relay.outbox.counters import AppCounters, Counts
 from relay.outbox.spans import decode_spans, encode_spans
 from relay.outbox.sql import SQL
-from relay.outbox.timeline import Timeline
+from relay.outbox.steady_time import SteadyTime
 
 
 class Waiting(NamedTuple):
@@ -113,8 +113,8 @@ class Claims:
     def __init__(
         self,
         database: Database,
-        ledger: Ledger,
-        timeline: Timeline,
+        ledger: AppCounters,
+        timeline: SteadyTime,
         last_id: int,
         unpruned: Collection[int],
     ) -> None:
@@ -228,7 +228,7 @@ def _settle(raw: sqlite3.Connection, claim: Claim, settlement: Settlement) -> No
 
 
 def _bury(
-    raw: sqlite3.Connection, deaths: Sequence[Death], timeline: Timeline, now_ms: int
+    raw: sqlite3.Connection, deaths: Sequence[Death], timeline: SteadyTime, now_ms: int
 ) -> None:
     """Move events to the dead letters, their keys to the remembered ones."""
     rows = _json(

@@ -8,7 +8,7 @@ from itertools import count
 import orjson
 
 from relay.database.database import Database
-from relay.outbox.ledger import Counts, Ledger
+from relay.outbox.counters import AppCounters, Counts
 from relay.outbox.selection import Selection, tally
 from relay.outbox.sql import SQL
 
@@ -47,7 +47,7 @@ class DeadLetter:
 class DeadLetters:
     """Lists, revives and discards dead letters."""
 
-    def __init__(self, database: Database, ledger: Ledger, seqs: "count[int]") -> None:
+    def __init__(self, database: Database, ledger: AppCounters, seqs: "count[int]") -> None:
         self._database = database
         self._ledger = ledger
         self._seqs = seqs

@@ -8,7 +8,7 @@ from functools import partial
 import orjson
 
 from relay.database.database import Database, Row
-from relay.outbox.ledger import Ledger
+from relay.outbox.counters import AppCounters
 from relay.outbox.selection import Selection
 from relay.outbox.sql import SQL
 
@@ -42,7 +42,7 @@ class Quarantined:
 class Quarantine:
     """Lists and removes quarantined bodies."""
 
-    def __init__(self, database: Database, ledger: Ledger) -> None:
+    def __init__(self, database: Database, ledger: AppCounters) -> None:
         self._database = database
         self._ledger = ledger
 

@@ -16,9 +16,9 @@ import anyio.lowlevel
 
 from relay.database.database import Database
 from relay.database.space import vacuum
-from relay.outbox.intake import Keys
+from relay.outbox.batch import DedupIndex
 from relay.outbox.sql import SQL
-from relay.outbox.timeline import Timeline
+from relay.outbox.steady_time import SteadyTime
 
 SEEN_DAYS = 31
 """Days a key is remembered: 30 whole ones after the day of acceptance."""
@@ -39,7 +39,7 @@ EXPIRE_CHUNK = 2_000
 class Retention:
     """Keeps the outbox from growing without bound."""
 
-    def __init__(self, database: Database, keys: Keys, timeline: Timeline) -> None:
+    def __init__(self, database: Database, keys: DedupIndex, timeline: SteadyTime) -> None:
         self._database = database
         self._keys = keys
         self._timeline = timeline

@@ -13,21 +13,20 @@ from typing import NamedTuple
 import orjson
 
 from relay.database.database import Database
-from relay.directory.evidence import Evidence
-from relay.directory.export_file import SubscriptionRow
+from relay.events.observation import KnownSubscription, Observation, merge
+from relay.onesignal.export_file import SubscriptionRow
 from relay.segments.cohort_row import Figures, load_cohort, read_figures
-from relay.segments.effects import (
-    Shift,
+from relay.segments.erasure import Forgotten
+from relay.segments.runs import Outcome, RunSource, RunState, begin_run, finish_run
+from relay.segments.segment_update import (
+    MembershipChange,
     create_segment,
     may_become_segment,
     move_figures,
     shift_segment,
 )
-from relay.segments.forgetting import Forgotten
-from relay.segments.runs import Outcome, RunSource, RunState, begin_run, finish_run
 from relay.segments.sorting import Piece
 from relay.segments.sql import SQL
-from relay.segments.weighing import Known, weigh
 
 GATHER_MS = 60_000
 """What the directory does to a segment within a minute is one run."""
@@ -111,7 +110,7 @@ class Directory:
             self.version += 1
             await self._database.write(partial(_put_user, app, external_id, subscriptions, now_ms))
 
-    async def heed(self, app: int, evidence: Sequence[Evidence], now_ms: int) -> set[int]:
+    async def heed(self, app: int, evidence: Sequence[Observation], now_ms: int) -> set[int]:
         """Learn from events; what says nothing new costs no write.
 
         Returns:
@@ -177,7 +176,7 @@ def _put_user(
     move_segments(raw, app, now_ms)
 
 
-def _heed(app: int, evidence: Sequence[Evidence], now_ms: int, raw: sqlite3.Connection) -> None:
+def _heed(app: int, evidence: Sequence[Observation], now_ms: int, raw: sqlite3.Connection) -> None:
     exported_at, replaced_at = raw.execute(SQL["exported_at"], {"app": app}).fetchone()
     _clear(raw)
     users = sorted({e.external_id for e in evidence if e.external_id and e.at >= replaced_at})
@@ -185,8 +184,8 @@ def _heed(app: int, evidence: Sequence[Evidence], now_ms: int, raw: sqlite3.Conn
     for item in evidence:
         named = {"app": app, "id": item.subscription_id}
         row = raw.execute(SQL["subscription"], named).fetchone()
-        known = Known(*row) if row else None
-        now_known = weigh(item, known, exported_at)
+        known = KnownSubscription(*row) if row else None
+        now_known = merge(item, known, exported_at)
         if now_known is None:
             continue
         owners = {now_known.external_id} | ({known.external_id} if known else set())
@@ -219,7 +218,7 @@ def _move_segment(
     if cohort.is_segment and any(members):
         run = _gathering_run(raw, no, at)
         told = {"cohort": no, "list": cohort.list, "run": run, "at": at, **cohort.scope}
-        shift = Shift(figures, *members, lambda: raw.execute(SQL["log_touched"], told))
+        shift = MembershipChange(figures, *members, lambda: raw.execute(SQL["log_touched"], told))
         effect = shift_segment(raw, cohort, run, shift, at)
     else:
         matched_users = move_figures(raw, no, figures)

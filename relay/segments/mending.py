@@ -20,7 +20,7 @@ from relay.database.mending import Keeping
 from relay.database.queries import load_queries
 from relay.database.salvage import Salvage, raise_sequence
 from relay.database.tally import Note
-from relay.segments.forgetting import HASH_BYTES
+from relay.segments.erasure import HASH_BYTES
 from relay.segments.sql import MIGRATIONS
 
 log = structlog.get_logger(__name__)

@@ -6,7 +6,6 @@ figures, what its followers are told, and the run's end.
 
 import sqlite3
 
-from relay.cohorts.guard import GuardPolicy, explain_hold, is_implausible
 from relay.segments.cohort_row import (
     CohortRow,
     Comparison,
@@ -14,7 +13,7 @@ from relay.segments.cohort_row import (
     load_cohort,
     weigh_changes,
 )
-from relay.segments.effects import shift_by_changes
+from relay.segments.guard import GuardPolicy, explain_hold, is_implausible
 from relay.segments.runs import (
     Outcome,
     RunRow,
@@ -23,6 +22,7 @@ from relay.segments.runs import (
     load_run,
     supersede_held,
 )
+from relay.segments.segment_update import shift_by_changes
 from relay.segments.sql import SQL
 
 

@@ -5,7 +5,7 @@ from functools import partial
 
 from relay.database.database import Database
 from relay.database.space import vacuum
-from relay.segments.decisions import UNDOABLE_RUNS
+from relay.segments.review import UNDOABLE_RUNS
 from relay.segments.sql import SQL
 
 DAY_MS = 86_400_000

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from relay.cohorts.staleness import Watermark
 from relay.segments.sql import SQL
+from relay.segments.watermark import Watermark
 
 
 class RunSource(StrEnum):

@@ -17,7 +17,7 @@ from pydantic_settings import EnvSettingsSource
 from relay.errors import ConfigError
 from relay.settings.describe import APP_PREFIX, PREFIX, find_setting, is_required, is_secret
 from relay.settings.model import Settings
-from relay.settings.variables import Layer, read_credentials, read_env_file, read_environment
+from relay.settings.sources import Layer, read_credentials, read_env_file, read_environment
 
 _NO_APP: Final = (
     f"{APP_PREFIX}<APP>__…: no app is configured; wanted, with the app's name for <APP>, "

@@ -15,9 +15,9 @@ import psutil
 
 from relay.clock import SystemClock
 from relay.events.mapping import MappedEvent
-from relay.outbox.intake import Intake
-from relay.outbox.outbox import lock_folder, open_outbox
-from relay.pulse import Pulse
+from relay.heartbeat import Heartbeat
+from relay.outbox.batch import IngestBatch
+from relay.outbox.store import lock_folder, open_outbox
 from tests.bench.acknowledgements import free_port, process, relay_environment
 
 CHUNK = 1_000
@@ -27,12 +27,12 @@ BODY = b'{"insert_id":"id-%%d","event_type":"[OneSignal] Push Clicked","text":"%
 
 async def fill(folder: Path, events: int) -> None:
     """Put events of many devices into an outbox."""
-    pulse = Pulse(SystemClock())
+    heartbeat = Heartbeat(SystemClock())
     with lock_folder(folder):
-        async with open_outbox(folder, ["shop"], max_events=events, pulse=pulse) as outbox:
+        async with open_outbox(folder, ["shop"], max_events=events, heartbeat=heartbeat) as outbox:
             app = outbox.ledger.number("shop")
             for first in range(0, events, CHUNK):
-                intake = Intake(app, SystemClock().now_ms())
+                intake = IngestBatch(app, SystemClock().now_ms())
                 intake.events += [
                     MappedEvent(f"id-{n}", f"device-{n % 50_000}", None, "", 0, BODY % n)
                     for n in range(first, first + CHUNK)

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from relay.sandbox.cohorts import CohortsStandIn, StandInCohort, running
-from relay.segments.segments import DATABASE_NAME
+from relay.segments.store import DATABASE_NAME
 from tests.support.command_line import API_KEY
 from tests.support.daemons import BOOT_S, POLL_S, hasty, living
 

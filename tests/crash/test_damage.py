@@ -20,12 +20,12 @@ from relay.database import mending
 from relay.database.set_aside import find_set_aside
 from relay.database.tally import tally_path
 from relay.errors import SchemaTooNew, StoreDamaged
+from relay.outbox.batch import IngestBatch, QuarantinedBody
 from relay.outbox.claims import Death, Settlement
-from relay.outbox.intake import Intake, QuarantinedBody
-from relay.outbox.ledger import Counts
-from relay.outbox.outbox import DATABASE_NAME, Outbox
+from relay.outbox.counters import Counts
 from relay.outbox.selection import Selection
 from relay.outbox.spans import decode_spans
+from relay.outbox.store import DATABASE_NAME, Outbox
 from tests.crash.damage import (
     DAMAGES,
     Damage,
@@ -91,7 +91,7 @@ async def _live(outbox: Outbox, first: int, events: int) -> None:
         body = QuarantinedBody("events", "not_json", "it is not JSON", b"{" * 300)
         message = (f"message-{start}", b'{"Message Name":"offer"}')
         await outbox.intakes.append(
-            Intake(number, START_MS, group, quarantined=[body], messages=[message], filtered=2)
+            IngestBatch(number, START_MS, group, quarantined=[body], messages=[message], filtered=2)
         )
     in_line = [event for event in await waiting(outbox) if event.seq > first]
     for place in range(0, len(in_line) - 20, 60):

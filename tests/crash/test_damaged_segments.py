@@ -16,7 +16,7 @@ import pytest
 
 from relay.database.set_aside import find_set_aside
 from relay.errors import SchemaTooNew
-from relay.segments.segments import DATABASE_NAME
+from relay.segments.store import DATABASE_NAME
 from tests.crash.damage import DAMAGES, Damage, copy_database, flip_head, flip_schema
 from tests.crash.trial import option
 from tests.support.segment_tables import APP, NOW, SegmentTable, open_table

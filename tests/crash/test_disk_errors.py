@@ -12,9 +12,9 @@ import orjson
 import pytest
 from aiohttp import ClientError, ClientSession
 
-from relay.outbox.outbox import DATABASE_NAME
+from relay.outbox.store import DATABASE_NAME
 from relay.sandbox.amplitude import AmplitudeStandIn, running
-from relay.segments.segments import DATABASE_NAME as SEGMENTS_NAME
+from relay.segments.store import DATABASE_NAME as SEGMENTS_NAME
 from tests.crash.trial import Campaign, option
 from tests.support.command_line import API_KEY, CommandLine
 from tests.support.daemons import APP, BEARER, Doors, Life, hasty, living, open_doors

@@ -8,7 +8,7 @@ import anyio
 import pytest
 from aiohttp import ClientError
 
-from relay.outbox.outbox import DATABASE_NAME
+from relay.outbox.store import DATABASE_NAME
 from relay.sandbox.amplitude import AmplitudeStandIn, running
 from tests.crash.trial import Campaign
 from tests.support.command_line import API_KEY

@@ -11,10 +11,10 @@ from random import Random
 import anyio
 import pytest
 
-from relay.outbox.outbox import DATABASE_NAME as OUTBOX
 from relay.outbox.sql import MIGRATIONS as OUTBOX_MIGRATIONS
-from relay.segments.segments import DATABASE_NAME as SEGMENTS
+from relay.outbox.store import DATABASE_NAME as OUTBOX
 from relay.segments.sql import MIGRATIONS as SEGMENTS_MIGRATIONS
+from relay.segments.store import DATABASE_NAME as SEGMENTS
 from tests.crash.accounting import imbalances, untruths
 from tests.crash.trial import Trial, option, prepared
 from tests.support.command_line import CommandLine

@@ -17,17 +17,17 @@ import orjson
 import pytest
 from aiohttp import ClientSession
 
-from relay.outbox.intake import event_key
-from relay.outbox.outbox import DATABASE_NAME, lock_folder, open_outbox
-from relay.pulse import Pulse
+from relay.heartbeat import Heartbeat
+from relay.outbox.batch import event_key
+from relay.outbox.store import DATABASE_NAME, lock_folder, open_outbox
 from relay.reserve import Reserve
 from relay.sandbox.amplitude import AmplitudeStandIn
 from relay.sandbox.amplitude import running as running_amplitude
 from relay.sandbox.cohorts import CohortsStandIn, StandInCohort
 from relay.sandbox.cohorts import running as running_cohorts
-from relay.segments.catalog import AppRules
-from relay.segments.segments import DATABASE_NAME as SEGMENTS_NAME
-from relay.segments.segments import open_segments
+from relay.segments.cohorts import AppRules
+from relay.segments.store import DATABASE_NAME as SEGMENTS_NAME
+from relay.segments.store import open_segments
 from tests.crash.power_loss import Disk, Luck, fates
 from tests.crash.recording import CALLS, Answer, Recording, Synced
 from tests.crash.trial import Campaign, option
@@ -213,13 +213,13 @@ async def _wrongs(folder: Path, story: Story, promised: Promised) -> list[str]:
     with lock_folder(folder):
         reserve = Reserve(folder, NEVER_SHORT)
         reserve.prepare_opening()
-        pulse = Pulse(FakeClock())
+        heartbeat = Heartbeat(FakeClock())
         async with open_outbox(
-            folder, [APP], max_events=1 << 30, pulse=pulse, make_room=reserve.make_room
+            folder, [APP], max_events=1 << 30, heartbeat=heartbeat, make_room=reserve.make_room
         ) as outbox:
             counts = (await outbox.ledger.states())[APP].counts
         rules = {APP: AppRules(takes_all=True, segment_limit=None)}
-        async with open_segments(folder, rules, now_ms=START_MS, pulse=pulse):
+        async with open_segments(folder, rules, now_ms=START_MS, heartbeat=heartbeat):
             pass
     wrongs = [*_unsound(folder / DATABASE_NAME), *_unsound(folder / SEGMENTS_NAME)]
     found = census(folder, APP)

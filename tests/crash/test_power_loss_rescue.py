@@ -9,8 +9,8 @@ from shutil import copytree
 
 import pytest
 
-from relay.outbox.outbox import DATABASE_NAME, lock_folder, open_outbox
-from relay.pulse import Pulse
+from relay.heartbeat import Heartbeat
+from relay.outbox.store import DATABASE_NAME, lock_folder, open_outbox
 from tests.crash.power_loss import fates
 from tests.crash.recording import CALLS, Recording
 from tests.crash.test_power_loss import LONGEST_TEXT, restore
@@ -81,7 +81,7 @@ def _replay(before: Path, folder: Path) -> Recording:
 async def _wrongs(folder: Path, sent: Collection[str]) -> Sequence[str]:
     """Open what a power cut left as a start does; return what does not hold."""
     with lock_folder(folder):
-        async with open_outbox(folder, [APP], max_events=1 << 30, pulse=Pulse(FakeClock())):
+        async with open_outbox(folder, [APP], max_events=1 << 30, heartbeat=Heartbeat(FakeClock())):
             pass
     with closing(sqlite3.connect(folder / DATABASE_NAME)) as raw:
         wrongs = [line for (line,) in raw.execute("PRAGMA integrity_check") if line != "ok"]

@@ -12,7 +12,7 @@ from statistics import median
 import anyio
 import pytest
 
-from relay.outbox.outbox import DATABASE_NAME
+from relay.outbox.store import DATABASE_NAME
 from tests.crash.accounting import breaks, changes, imbalances, untruths
 from tests.crash.moments import MOMENTS
 from tests.crash.trial import option, prepared

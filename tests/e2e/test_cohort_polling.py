@@ -10,7 +10,7 @@ import pytest
 
 from relay.sandbox.cohort_files import FileShape
 from relay.sandbox.cohorts import StandInCohort
-from relay.segments.segments import DATABASE_NAME
+from relay.segments.store import DATABASE_NAME
 from tests.support.cohort_relays import World, world
 from tests.support.relays import DEADLINE_S, Answered
 

@@ -24,7 +24,7 @@ def environment(temporary: Path, **changes: str) -> Mapping[str, str]:
 
 
 CREDULOUS = """
-    from relay.amplitude.judgement import judge_upload
+    from relay.amplitude.judge import judge_upload
     from relay.amplitude.verdicts import Delivered, Settled
     from relay.delivery import trip
     def judge(reply, events):

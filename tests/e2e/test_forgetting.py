@@ -11,16 +11,16 @@ import anyio.lowlevel
 import orjson
 
 from relay.clock import SystemClock
-from relay.directory.feed import CHUNK, Feed
+from relay.directory.erasure import UserErasure
+from relay.directory.observer import CHUNK, Observer
 from relay.events.catalog import parse_selection
 from relay.events.mapping import MappingPolicy
 from relay.events.records import Record
-from relay.forgetting import Forgetter
-from relay.outbox.outbox import Outbox
-from relay.reception import Reception, Source
+from relay.ingest.events import EventIngest, Source
+from relay.outbox.store import Outbox
 from relay.sandbox.cohorts import CohortsStandIn, StandInCohort
 from relay.sandbox.csv_export import CsvExportStandIn, ExportConditions
-from relay.segments.segments import Segments
+from relay.segments.store import Segments
 from tests.support.cohort_relays import ONESIGNAL_KEY, SECRET_KEY, World, world
 from tests.support.outboxes import running_outbox, waiting
 from tests.support.relays import (
@@ -169,9 +169,9 @@ class Inside:
 
     outbox: Outbox
     segments: Segments
-    feed: Feed
-    reception: Reception
-    forgetter: Forgetter
+    feed: Observer
+    reception: EventIngest
+    forgetter: UserErasure
 
     @property
     def source(self) -> Source:
@@ -185,13 +185,13 @@ async def _inside(folder: Path) -> AsyncIterator[Inside]:
     clock = SystemClock()
     async with running_outbox(folder, (APP,)) as outbox, open_table(folder) as table:
         numbers = {APP: table.store.catalog.number(APP)}
-        feed = Feed(table.store.directory, table.store.forgotten, numbers, clock)
+        feed = Observer(table.store.directory, table.store.forgotten, numbers, clock)
         yield Inside(
             outbox,
             table.store,
             feed,
-            Reception(outbox.intakes, outbox.messages, clock, feed),
-            Forgetter(outbox, table.store, clock),
+            EventIngest(outbox.intakes, outbox.messages, clock, feed),
+            UserErasure(outbox, table.store, clock),
         )
 
 

@@ -9,7 +9,7 @@ import anyio
 import orjson
 import pytest
 
-from relay.logs import configure_logging
+from relay.observability.logs import configure_logging
 from tests.support.relays import (
     API_KEY,
     APP_ID,

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from relay.clock import SystemClock
-from relay.logs import configure_logging
+from relay.observability.logs import configure_logging
 from relay.sandbox.amplitude import AmplitudeStandIn
 from tests.support.relays import (
     API_KEY,

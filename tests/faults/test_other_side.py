@@ -20,10 +20,10 @@ from yarl import URL
 
 from relay.amplitude.cohorts_api import CohortsApi, CohortsTarget
 from relay.amplitude.events_api import EventsApi, UploadTarget
-from relay.amplitude.judgement import judge_upload
+from relay.amplitude.judge import judge_upload
 from relay.amplitude.verdicts import Later, UploadReply
-from relay.assembly import open_session
 from relay.clock import SystemClock
+from relay.daemon.policies import open_session
 from relay.errors import FileRejected, UpstreamError, UpstreamUnavailable
 from relay.onesignal.export_api import ExportApi, ExportNotReady, ExportTarget
 from relay.sandbox.amplitude import AmplitudeStandIn

@@ -11,7 +11,7 @@ import anyio
 import orjson
 import pytest
 
-from relay.clock import BELIEF_S, ClockWatch, SoberClock, SystemClock
+from relay.clock import CLOCK_TRUST_S, ClockStepDetector, SteadyClock, SystemClock
 from relay.sandbox.amplitude import AmplitudeStandIn
 from relay.sandbox.cohorts import CohortsStandIn, StandInCohort
 from relay.sandbox.csv_export import CsvExportStandIn
@@ -233,24 +233,24 @@ async def test_a_leap_forgets_no_key(tmp_path: Path, wrong_s: float) -> None:
 def test_a_clock_is_believed_once_it_has_gone_on() -> None:
     """What leapt, or has just been started, has to prove itself; suspensions are no leaps."""
     clock = FakeClock()
-    watch = ClockWatch(clock)
-    assert not watch.is_believed()
-    clock.advance(BELIEF_S / 2)
-    assert not watch.is_believed()
-    clock.suspend(BELIEF_S / 2)
-    assert watch.is_believed()
+    watch = ClockStepDetector(clock)
+    assert not watch.is_trusted()
+    clock.advance(CLOCK_TRUST_S / 2)
+    assert not watch.is_trusted()
+    clock.suspend(CLOCK_TRUST_S / 2)
+    assert watch.is_trusted()
     clock.set_wall(clock.now_ms() + 30_000)
-    assert watch.is_believed()  # a correction
+    assert watch.is_trusted()  # a correction
     clock.set_wall(clock.now_ms() + 3_600_000)
-    assert not watch.is_believed()
-    clock.advance(BELIEF_S)
-    assert watch.is_believed()
+    assert not watch.is_trusted()
+    clock.advance(CLOCK_TRUST_S)
+    assert watch.is_trusted()
 
 
 def test_a_sober_clock_follows_back_at_once_and_ahead_when_it_is_believed() -> None:
     """It shows what passed since, as long as the leap has not lasted."""
     clock = FakeClock()
-    sober = SoberClock(clock)
+    sober = SteadyClock(clock)
     clock.set_wall(START_MS + round(73 * YEAR_S * 1000))
     assert (sober.now_ms(), sober.is_behind()) == (START_MS, True)
     clock.advance(3600)
@@ -263,14 +263,14 @@ def test_a_sober_clock_follows_back_at_once_and_ahead_when_it_is_believed() -> N
     assert (sober.now_ms(), sober.is_behind()) == (clock.now_ms(), False)
     clock.set_wall(clock.now_ms() + 3_600_000)
     assert sober.now_ms() == clock.now_ms() - 3_600_000
-    clock.advance(BELIEF_S)
+    clock.advance(CLOCK_TRUST_S)
     assert (sober.now_ms(), sober.is_behind()) == (clock.now_ms(), False)
 
 
 def test_a_sober_clock_that_woke_up_in_1970_is_put_right_at_once() -> None:
     """Which is how every server without a battery begins its day."""
     clock = FakeClock(0)
-    sober = SoberClock(clock)
+    sober = SteadyClock(clock)
     assert sober.now_ms() == 0
     clock.set_wall(START_MS)
     assert (sober.now_ms(), sober.is_behind()) == (START_MS, False)
@@ -386,7 +386,7 @@ async def test_a_leap_brings_no_new_month_of_downloads(tmp_path: Path) -> None:
             while _asked(it, "list") < lists + 5:
                 await anyio.sleep(0.01)
         assert (_asked(it, "request"), (await it.segments())["downloads_left"]) == (1, 0)
-        clock.leap(BELIEF_S)
+        clock.leap(CLOCK_TRUST_S)
         await _members(it, "u1", "u2")
 
 

@@ -7,9 +7,9 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 from yarl import URL
 
-from relay.doors.admin.models import MAX_ID, NUL, Choice, Listing
-from relay.doors.admin.operations import PREFIX, explain, read_path
-from relay.doors.admin.segment_models import (
+from relay.http.admin.operations import PREFIX, explain, read_path
+from relay.http.admin.schemas import MAX_ID, NUL, Choice, Listing
+from relay.http.admin.segment_schemas import (
     ChangeListing,
     GroupChoice,
     ImportOrder,

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import orjson
 
-from relay.directory.evidence import read_evidence
 from relay.errors import PayloadError
 from relay.events.catalog import KINDS, NAME_SETS
 from relay.events.mapping import MappedEvent, MappingPolicy, map_record
+from relay.events.observation import read_observation
 from relay.events.payload import parse_body, read_record
 from relay.events.records import MessageFields, Record, fill_blank
 from relay.events.shapes import sections_of
@@ -89,7 +89,7 @@ def _check_record(record: Record) -> None:
     assert record.kind in KINDS
     assert MessageFields.from_json(record.message.to_json()) == record.message
     assert fill_blank(record, record.message) == record
-    evidence = read_evidence(record, received_at=RECEIVED_AT)
+    evidence = read_observation(record, received_at=RECEIVED_AT)
     if evidence is not None:
         assert 0 < evidence.at <= RECEIVED_AT
         assert "\0" not in evidence.subscription_id + (evidence.external_id or "")

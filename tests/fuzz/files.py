@@ -8,10 +8,10 @@ from typing import Final, Protocol, TypeVar
 
 from aiohttp import web
 
-from relay.cohorts.members_file import MembersFile
-from relay.directory.export_file import SubscriptionRow, SubscriptionsFile
-from relay.doors.bodies import MAX_BODY_BYTES, MAX_GZIP_MEMBERS, decompress
+from relay.amplitude.cohort_file import CohortFile
 from relay.errors import FileRejected, PayloadError
+from relay.http.server.body import MAX_BODY_BYTES, MAX_GZIP_MEMBERS, decompress
+from relay.onesignal.export_file import SubscriptionRow, SubscriptionsFile
 from tests.fuzz.reasons import known
 
 REASONS: Final = {
@@ -35,8 +35,8 @@ class Reader(Protocol[Item]):
 
 def check_members(data: bytes) -> None:
     """A cohort's file gives ids that can be kept, the same ones however it arrives."""
-    ids = _same_in_pieces(MembersFile, data)
-    file = MembersFile()
+    ids = _same_in_pieces(CohortFile, data)
+    file = CohortFile()
     if ids is not None:
         assert _read(file, data, len(data) or 1) == ids
         assert file.rows == len(ids) + file.empty_ids

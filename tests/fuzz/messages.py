@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from relay.cohorts.message import MAX_ID_CHARACTERS, parse_message
+from relay.amplitude.cohort_message import MAX_ID_CHARACTERS, parse_message
 from relay.errors import PayloadError
 from tests.fuzz.reasons import known
 

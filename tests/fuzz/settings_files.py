@@ -7,7 +7,7 @@ from typing import Final
 from relay.errors import ConfigError
 from relay.settings import load_settings
 from relay.settings.describe import PREFIX, is_secret
-from relay.settings.variables import read_env_file
+from relay.settings.sources import read_env_file
 
 ENVIRON: Final = {"HOME": "/nowhere"}
 SECRET_CHARACTERS: Final = 16

@@ -4,9 +4,10 @@ from typing import Final
 
 import orjson
 
-from relay.amplitude.upload_answers import UploadAnswer
-from relay.amplitude.upload_events import REMOTE, Receipt, check_events, map_events
-from relay.amplitude.upload_request import (
+from relay.errors import PayloadError
+from relay.events.mapping import MappedEvent, is_refused_id
+from relay.ingest.upload_events import REMOTE, Receipt, check_events, map_events
+from relay.ingest.upload_request import (
     BATCH,
     HTTP_V2,
     MAX_EVENTS,
@@ -16,8 +17,7 @@ from relay.amplitude.upload_request import (
     parse_request,
     read_upload,
 )
-from relay.errors import PayloadError
-from relay.events.mapping import MappedEvent, is_refused_id
+from relay.ingest.upload_responses import UploadResponse
 from tests.fuzz.reasons import known
 
 RECEIPT: Final = Receipt(1_767_261_906_412, b"0123456789abcdef")
@@ -29,7 +29,7 @@ def check_own_upload(data: bytes) -> None:
     for key in keys_named(data):
         assert key
     request = parse_request(data)
-    if isinstance(request, UploadAnswer):
+    if isinstance(request, UploadResponse):
         _check_refusal(request)
         return
     for api in (HTTP_V2, BATCH):
@@ -42,11 +42,11 @@ def check_own_upload(data: bytes) -> None:
 def _kept(request: UploadRequest, api: UploadApi) -> list[MappedEvent] | None:
     """Return the events of a request as they are kept, None if it is refused."""
     upload = read_upload(request.document)
-    if isinstance(upload, UploadAnswer):
+    if isinstance(upload, UploadResponse):
         _check_refusal(upload)
         return None
     events = check_events(upload, is_batch=api.is_batch)
-    if isinstance(events, UploadAnswer):
+    if isinstance(events, UploadResponse):
         _check_refusal(events)
         return None
     try:
@@ -74,7 +74,7 @@ def _check_kept(event: MappedEvent) -> None:
     assert sent["event_type"] == event.event_type
 
 
-def _check_refusal(answer: UploadAnswer) -> None:
+def _check_refusal(answer: UploadResponse) -> None:
     assert answer.status in STATUSES
     assert answer.body["code"] == answer.status
     orjson.dumps(answer.body)

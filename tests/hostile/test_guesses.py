@@ -11,8 +11,8 @@ import anyio.lowlevel
 import orjson
 import pytest
 
-from relay.doors.attempts import Attempts, Slowness
-from relay.logs import configure_logging
+from relay.http.failed_auth import FailedAuthThrottle, Slowness
+from relay.observability.logs import configure_logging
 from tests.support.relays import Answered, Relay, app_environment, event, running_relay
 
 ADMIN = "admin-token-of-the-test"
@@ -109,7 +109,7 @@ async def test_a_stop_does_not_wait_for_guesses(tmp_path: Path) -> None:
 
 async def test_an_attack_is_told_at_its_begin_and_at_its_end(log: io.StringIO) -> None:
     """How many there were is known only then."""
-    attempts = Attempts(SWIFT)
+    attempts = FailedAuthThrottle(SWIFT)
     async with anyio.create_task_group() as group:
         group.start_soon(attempts.run)
         for _ in range(6):
@@ -128,7 +128,7 @@ async def test_an_attack_is_told_at_its_begin_and_at_its_end(log: io.StringIO) -
 
 async def test_after_a_quiet_while_an_address_begins_anew() -> None:
     """Who mistypes once a day never waits."""
-    attempts = Attempts(SWIFT)
+    attempts = FailedAuthThrottle(SWIFT)
     for _ in range(4):
         await attempts.slow("203.0.113.9")
     await anyio.sleep(SWIFT.quiet_s * 1.5)
@@ -137,7 +137,7 @@ async def test_after_a_quiet_while_an_address_begins_anew() -> None:
 
 async def test_neighbours_in_ipv6_are_one() -> None:
     """A subscriber chooses freely among the addresses of a network."""
-    attempts = Attempts(SWIFT)
+    attempts = FailedAuthThrottle(SWIFT)
     network = int(IPv6Address("2001:db8:1:2::"))
     for number in range(6):
         await attempts.slow(str(IPv6Address(network + number)))
@@ -147,7 +147,7 @@ async def test_neighbours_in_ipv6_are_one() -> None:
 
 async def test_an_ipv4_address_is_one_however_it_is_written() -> None:
     """A socket for both families shows it mapped into IPv6."""
-    attempts = Attempts(SWIFT)
+    attempts = FailedAuthThrottle(SWIFT)
     for address in ("203.0.113.9", "::ffff:203.0.113.9") * 2:
         await attempts.slow(address)
     assert await _waited_s(attempts, "203.0.113.9") > SWIFT.first_s
@@ -156,7 +156,7 @@ async def test_an_ipv4_address_is_one_however_it_is_written() -> None:
 
 async def test_only_so_many_wait() -> None:
     """For one more, the one that has waited longest is answered."""
-    attempts = Attempts(Slowness(free=0, first_s=60, longest_s=60, most_waiting=3))
+    attempts = FailedAuthThrottle(Slowness(free=0, first_s=60, longest_s=60, most_waiting=3))
     answered: list[int] = []
 
     async def guess(number: int) -> None:
@@ -178,14 +178,14 @@ async def test_only_so_many_wait() -> None:
 async def test_only_so_many_addresses_are_remembered_and_told(log: io.StringIO) -> None:
     """Whoever has a million of them fills neither the memory nor the log."""
     few = Slowness(free=9, attack=1, most_addresses=10, most_attacks=2, quiet_s=60)
-    attempts = Attempts(few)
+    attempts = FailedAuthThrottle(few)
     for number in range(200):
         await attempts.slow(f"203.0.113.{number}")
     begun = [line for line in lines(log) if line["event"] == "guessing.begun"]
     assert 2 <= len(begun) <= 200 / 10 * 2 + 2
 
 
-async def _waited_s(attempts: Attempts, address: str) -> float:
+async def _waited_s(attempts: FailedAuthThrottle, address: str) -> float:
     began_s = monotonic()
     await attempts.slow(address)
     return monotonic() - began_s

@@ -8,7 +8,7 @@ import anyio
 import orjson
 import pytest
 
-from relay.logs import configure_logging
+from relay.observability.logs import configure_logging
 from tests.hostile.talking import Said, say
 from tests.support.relays import TOKEN, app_environment, running_relay
 

@@ -17,9 +17,9 @@ from aiohttp import web
 from anyio.abc import ByteStream, SocketStream
 from anyio.streams.tls import TLSStream
 
-from relay.doors.bodies import Bodies
-from relay.doors.connections import Connections, Patience
-from relay.doors.door import app_runner, open_door, plain_runner
+from relay.http.server.body import BodyReader
+from relay.http.server.connections import Connections, Timeouts
+from relay.http.server.listener import app_runner, open_door, plain_runner
 from tests.support.certificates import AUTHORITY
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Loopback:
     port: int = 0
 
 
-PATIENT = Patience(head_s=LONG_S, idle_s=LONG_S, stall_s=LONG_S, check_s=0.05)
+PATIENT = Timeouts(head_s=LONG_S, idle_s=LONG_S, stall_s=LONG_S, check_s=0.05)
 
 
 class Door:
@@ -184,7 +184,7 @@ async def test_a_handshake_that_does_not_come_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, start: bytes
 ) -> None:
     """Who does not shake hands is a guest for a while, and then is none."""
-    monkeypatch.setattr("relay.doors.handshakes.HANDSHAKE_S", SHORT_S)
+    monkeypatch.setattr("relay.http.server.handshakes.HANDSHAKE_S", SHORT_S)
     door = Door(Connections(patience=PATIENT))
     async with (
         standing(door, tls=door_tls()) as port,
@@ -361,7 +361,7 @@ async def test_a_closed_connection_does_not_wait_for_its_reader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After `Connection: close` nothing but the rest of the answer is to come."""
-    monkeypatch.setattr("relay.doors.protocol.FLUSH_S", SHORT_S)
+    monkeypatch.setattr("relay.http.server.protocol.FLUSH_S", SHORT_S)
     door = Door(Connections(patience=PATIENT))
     async with standing(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
         close = b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -422,7 +422,7 @@ async def test_who_takes_long_to_send_makes_room_at_last() -> None:
 
 async def test_a_body_whose_sender_is_gone_is_no_error_of_ours() -> None:
     """In whichever moment he goes: to make room, here, for the next one."""
-    bodies, outcomes = Bodies(), set()
+    bodies, outcomes = BodyReader(), set()
 
     async def take(request: web.BaseRequest) -> web.Response:
         try:

@@ -10,9 +10,9 @@ from pathlib import Path
 import anyio
 import pytest
 
+from relay.outbox.batch import IngestBatch, QuarantinedBody
 from relay.outbox.claims import Death, Settlement
-from relay.outbox.intake import Intake, QuarantinedBody
-from relay.outbox.outbox import Outbox
+from relay.outbox.store import Outbox
 from tests.support.command_line import CommandLine, ended
 from tests.support.outboxes import append, mapped, running_outbox, waiting
 from tests.support.segment_tables import SegmentFile
@@ -41,7 +41,7 @@ async def set_aside(
     outbox: Outbox, *bodies: bytes, reason: str, app: str = "shop", hook: str = "events"
 ) -> None:
     """Put bodies into quarantine."""
-    intake = Intake(outbox.ledger.number(app), OLD_MS)
+    intake = IngestBatch(outbox.ledger.number(app), OLD_MS)
     intake.quarantined += [QuarantinedBody(hook, reason, "Why.", body) for body in bodies]
     await outbox.intakes.append(intake)
 

@@ -12,9 +12,9 @@ import orjson
 import pytest
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector, abc, web
 
+from relay.amplitude.cohort_list import Usage
 from relay.amplitude.cohorts_api import MAX_ANSWER_BYTES, MAX_AT_ONCE, CohortsApi, CohortsTarget
 from relay.clock import SystemClock
-from relay.cohorts.catalog import Usage
 from relay.errors import (
     FileRejected,
     UpstreamBusy,
@@ -23,7 +23,7 @@ from relay.errors import (
     UpstreamUnavailable,
     UpstreamUnknown,
 )
-from relay.files.unpack import PIECE_BYTES
+from relay.upstream.gunzip import PIECE_BYTES
 
 KEY, SECRET = "0123456789abcdef", "fedcba9876543210"
 BASIC = "Basic " + b64encode(f"{KEY}:{SECRET}".encode()).decode()

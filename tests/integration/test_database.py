@@ -14,7 +14,7 @@ from relay.database.connection import open_connection
 from relay.database.database import Database, open_database
 from relay.database.failures import translate
 from relay.errors import SchemaTooNew, StoreDamaged, StoreFailed, StoreFull
-from relay.pulse import Pulse
+from relay.heartbeat import Heartbeat
 from tests.support.clocks import FakeClock
 
 SCHEMA = ["CREATE TABLE things (name TEXT PRIMARY KEY) STRICT;"]
@@ -24,7 +24,7 @@ ADD = "INSERT INTO things VALUES (:name)"
 @asynccontextmanager
 async def _database(path: Path) -> AsyncIterator[Database]:
     async with (
-        open_database(path, SCHEMA, Pulse(FakeClock())) as database,
+        open_database(path, SCHEMA, Heartbeat(FakeClock())) as database,
         anyio.create_task_group() as group,
     ):
         await group.start(database.run)

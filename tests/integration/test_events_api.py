@@ -21,7 +21,7 @@ from relay.amplitude.events_api import (
     UploadTarget,
     parse_retry_after,
 )
-from relay.amplitude.judgement import judge_upload
+from relay.amplitude.judge import judge_upload
 from relay.amplitude.verdicts import Halt, Later, Settled, UploadReply
 from relay.clock import SystemClock
 from relay.delivery.batching import BatchLimits

@@ -12,22 +12,22 @@ import orjson
 import pytest
 from anyio import wait_all_tasks_blocked
 
-from relay.doors.admin.letters import answer_bodies
 from relay.errors import StoreBusy, StoreFailed, StoreFull
 from relay.events.catalog import parse_selection
 from relay.events.mapping import MappingPolicy
 from relay.events.records import MessageFields
-from relay.housekeeping import Housekeeper, HousekeepingPolicy
+from relay.heartbeat import Heartbeat
+from relay.http.admin.letters import answer_bodies
+from relay.ingest.events import EventIngest, Source
+from relay.maintenance import MaintenancePolicy, OutboxMaintenance
+from relay.outbox.batch import DAY_MS, AppendResult, IngestBatch, QuarantinedBody, event_key
 from relay.outbox.claims import Claim, Death, Settlement
-from relay.outbox.intake import DAY_MS, Intake, QuarantinedBody, Taken, event_key
-from relay.outbox.ledger import Counts
-from relay.outbox.outbox import DATABASE_NAME, LOCK_NAME, Outbox, lock_folder
+from relay.outbox.counters import Counts
 from relay.outbox.quarantine import PAGE_BYTES, is_full
 from relay.outbox.retention import MESSAGE_DAYS, SEEN_DAYS
 from relay.outbox.selection import CHUNK, Selection
 from relay.outbox.sql import SQL
-from relay.pulse import Pulse
-from relay.reception import Reception, Source
+from relay.outbox.store import DATABASE_NAME, LOCK_NAME, Outbox, lock_folder
 from tests.support.clocks import START_MS, FakeClock
 from tests.support.disks import crash_copy
 from tests.support.outboxes import (
@@ -89,7 +89,7 @@ def _tables(folder: Path) -> dict[str, int]:
 async def test_an_answered_event_survives_a_power_cut(tmp_path: Path) -> None:
     """The rows are on disk before the answer."""
     async with running_outbox(tmp_path / "a") as outbox:
-        assert await append(outbox, "e1", "e2") == Taken(accepted=2, duplicate=0)
+        assert await append(outbox, "e1", "e2") == AppendResult(accepted=2, duplicate=0)
         copy = crash_copy(tmp_path / "a", tmp_path / "b")
     async with running_outbox(copy) as outbox:
         assert [event.seq for event in await waiting(outbox)] == [1, 2]
@@ -168,7 +168,7 @@ async def test_what_came_beside_events_is_counted_and_kept(tmp_path: Path) -> No
     async with running_outbox(tmp_path) as outbox:
         body = QuarantinedBody("events", "unknown_kind", "No such kind.", b"\xff{")
         await outbox.intakes.append(
-            Intake(1, START_MS, [mapped("e1"), mapped("e1")], filtered=3, quarantined=[body])
+            IngestBatch(1, START_MS, [mapped("e1"), mapped("e1")], filtered=3, quarantined=[body])
         )
         assert await counts(outbox) == Counts(accepted=1, duplicate=1, filtered=3, quarantined=1)
         (kept,) = await outbox.quarantine.page(ALL, after=0, limit=10)
@@ -179,14 +179,14 @@ async def test_what_came_beside_events_is_counted_and_kept(tmp_path: Path) -> No
 async def test_an_empty_intake_is_answered(tmp_path: Path) -> None:
     """`[]` stores nothing and is no error."""
     async with running_outbox(tmp_path) as outbox:
-        assert await append(outbox) == Taken(0, 0)
+        assert await append(outbox) == AppendResult(0, 0)
 
 
 async def test_an_intake_larger_than_the_memory_limit_is_still_taken_alone(tmp_path: Path) -> None:
     """The limit is on what waits, not on one request."""
     async with running_outbox(tmp_path) as outbox:
         body = QuarantinedBody("events", "broken_json", "", bytes(4 << 20))
-        await outbox.intakes.append(Intake(1, START_MS, quarantined=[body]))
+        await outbox.intakes.append(IngestBatch(1, START_MS, quarantined=[body]))
         assert outbox.intakes.waiting_bytes == 0
 
 
@@ -196,12 +196,12 @@ async def test_an_intake_larger_than_the_memory_limit_is_still_taken_alone(tmp_p
 async def test_a_repetition_within_one_body_is_recognised(tmp_path: Path) -> None:
     """OneSignal may put the same event into one array twice."""
     async with running_outbox(tmp_path) as outbox:
-        assert await append(outbox, "e1", "e2", "e1") == Taken(accepted=2, duplicate=1)
+        assert await append(outbox, "e1", "e2", "e1") == AppendResult(accepted=2, duplicate=1)
 
 
 async def test_a_repetition_within_one_commit_is_recognised(tmp_path: Path) -> None:
     """Two deliveries at the same moment are one event, accepted once."""
-    taken: list[Taken] = []
+    taken: list[AppendResult] = []
     async with running_outbox(tmp_path) as outbox:
 
         async def one() -> None:
@@ -238,12 +238,12 @@ async def test_a_repetition_is_recognised_whatever_became_of_the_event(
         if fate == "retried":
             await outbox.dead_letters.retry(ALL)
         if ending == "none":
-            assert await append(outbox, "e1", "e2", "e3") == Taken(accepted=1, duplicate=2)
+            assert await append(outbox, "e1", "e2", "e3") == AppendResult(accepted=1, duplicate=2)
         if ending == "crash":
             folder = crash_copy(folder, tmp_path / "b")
     if ending != "none":
         async with running_outbox(folder) as outbox:
-            assert await append(outbox, "e1", "e2", "e3") == Taken(accepted=1, duplicate=2)
+            assert await append(outbox, "e1", "e2", "e3") == AppendResult(accepted=1, duplicate=2)
 
 
 async def test_a_key_is_remembered_for_its_days_and_then_forgotten(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ async def test_an_accepted_key_survives_a_fold_under_way(tmp_path: Path) -> None
     async with running_outbox(tmp_path) as outbox:
         ids = _ids("e", 3_000)
         await append(outbox, *ids)
-        taken: list[Taken] = []
+        taken: list[AppendResult] = []
 
         async def repeat() -> None:
             chosen = ids[:: len(ids) // 50]
@@ -275,7 +275,7 @@ async def test_an_accepted_key_survives_a_fold_under_way(tmp_path: Path) -> None
             group.start_soon(repeat)
         assert {(answer.accepted, answer.duplicate) for answer in taken} == {(1, 1)}
         await outbox.retention.fold()
-        assert await append(outbox, *ids) == Taken(0, 3_000)
+        assert await append(outbox, *ids) == AppendResult(0, 3_000)
 
 
 async def test_a_crash_within_a_fold_repeats_it(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ async def test_a_crash_within_a_fold_repeats_it(tmp_path: Path) -> None:
             copy = crash_copy(tmp_path / "a", tmp_path / "b")
     async with running_outbox(copy) as outbox:
         await outbox.retention.fold()
-        assert await append(outbox, *_ids("e", 5_000)) == Taken(0, 5_000)
+        assert await append(outbox, *_ids("e", 5_000)) == AppendResult(0, 5_000)
 
 
 def test_keys_differ_by_app_and_id() -> None:
@@ -321,7 +321,7 @@ async def test_nothing_is_pruned_whose_key_is_not_remembered_elsewhere(tmp_path:
         assert not await outbox.retention.prune()
         copy = crash_copy(tmp_path / "a", tmp_path / "b")
     async with running_outbox(copy) as outbox:
-        assert await append(outbox, "e1") == Taken(0, 1)
+        assert await append(outbox, "e1") == AppendResult(0, 1)
 
 
 async def test_a_claim_stays_open_until_all_of_it_is_settled(tmp_path: Path) -> None:
@@ -543,7 +543,7 @@ async def test_quarantined_bodies_are_selected_and_removed(tmp_path: Path) -> No
             )
             for number in range(10)
         ]
-        await outbox.intakes.append(Intake(1, START_MS, quarantined=bodies))
+        await outbox.intakes.append(IngestBatch(1, START_MS, quarantined=bodies))
         assert await outbox.quarantine.count(Selection(reason="foreign_app")) == 5
         assert await outbox.quarantine.discard(Selection(reason="foreign_app")) == 5
         assert await outbox.quarantine.discard(Selection(reason="foreign_app")) == 0
@@ -561,7 +561,7 @@ async def test_large_bodies_are_read_a_few_at_a_time(tmp_path: Path) -> None:
     async with running_outbox(tmp_path) as outbox:
         large = QuarantinedBody("events", "broken_json", "", bytes(PAGE_BYTES // 4))
         for _ in range(6):
-            await outbox.intakes.append(Intake(1, START_MS, quarantined=[large]))
+            await outbox.intakes.append(IngestBatch(1, START_MS, quarantined=[large]))
         page = await outbox.quarantine.page(ALL, after=0, limit=1001)
         assert (len(page), is_full(page)) == (4, True)
         shown = answer_bodies(page, 1000)
@@ -575,9 +575,9 @@ async def test_a_quarantine_id_is_never_used_again(tmp_path: Path) -> None:
     """An id a person noted names that body or none."""
     async with running_outbox(tmp_path) as outbox:
         body = QuarantinedBody("events", "broken_json", "", b"x")
-        await outbox.intakes.append(Intake(1, START_MS, quarantined=[body]))
+        await outbox.intakes.append(IngestBatch(1, START_MS, quarantined=[body]))
         await outbox.quarantine.discard(ALL)
-        await outbox.intakes.append(Intake(1, START_MS, quarantined=[body]))
+        await outbox.intakes.append(IngestBatch(1, START_MS, quarantined=[body]))
         assert [one.id for one in await outbox.quarantine.page(ALL, after=0, limit=9)] == [2]
 
 
@@ -587,7 +587,7 @@ FIELDS = MessageFields(id="m1", name="Sale", contents=None)
 async def _note(outbox: Outbox, fields: MessageFields, today: int) -> None:
     kept = outbox.messages.note(1, fields, today)
     messages = [(fields.id or "", kept)] if kept else []
-    await outbox.intakes.append(Intake(1, today * DAY_MS, messages=messages))
+    await outbox.intakes.append(IngestBatch(1, today * DAY_MS, messages=messages))
 
 
 async def test_a_message_is_remembered_for_90_days_after_it_was_last_seen(tmp_path: Path) -> None:
@@ -618,7 +618,7 @@ async def test_a_message_of_a_refused_body_reaches_the_disk_with_the_next(tmp_pa
     policy = MappingPolicy(APP_ID, parse_selection("all"), "seed", "device", "relay/1.2.3")
     body = orjson.dumps(PUSH_CLICKED)
     async with running_outbox(tmp_path, max_events=1) as outbox:
-        reception = Reception(outbox.intakes, outbox.messages, FakeClock())
+        reception = EventIngest(outbox.intakes, outbox.messages, FakeClock())
         source = Source(APP, outbox.ledger.number(APP), policy)
         await append(outbox, "e1")
         with pytest.raises(StoreFull):
@@ -650,7 +650,7 @@ async def test_a_full_outbox_refuses_whole_requests(tmp_path: Path) -> None:
             await append(outbox, "e3", "e4")
         assert (await append(outbox, "e3")).accepted == 1
         body = QuarantinedBody("events", "broken_json", "", b"x")
-        await outbox.intakes.append(Intake(1, START_MS, filtered=2, quarantined=[body]))
+        await outbox.intakes.append(IngestBatch(1, START_MS, filtered=2, quarantined=[body]))
         await _deliver(outbox)
         assert (await append(outbox, "e4")).accepted == 1
         assert await counts(outbox) == Counts(accepted=4, delivered=3, filtered=2, quarantined=1)
@@ -682,7 +682,9 @@ async def test_a_full_disk_refuses_events_and_keeps_everything_agreed(tmp_path: 
         await _deliver(outbox)
         await limit_pages(outbox, 1_000_000)
         refused = sorted({*_ids("e", 300), *_ids("f", 300)} - accepted)
-        assert await append(outbox, *refused, *accepted) == Taken(len(refused), len(accepted))
+        assert await append(outbox, *refused, *accepted) == AppendResult(
+            len(refused), len(accepted)
+        )
 
 
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
@@ -749,10 +751,10 @@ async def test_an_outbox_that_filled_its_disk_makes_room_once_it_has_drained(
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, *_ids("e", 100))
         await _deliver(outbox)
-        policy = HousekeepingPolicy(tick_s=0.01, fold_s=0.0)
-        housekeeper = Housekeeper(outbox.retention, clock, Pulse(clock), policy)
+        policy = MaintenancePolicy(tick_s=0.01, fold_s=0.0)
+        outbox_maintenance = OutboxMaintenance(outbox.retention, clock, Heartbeat(clock), policy)
         async with anyio.create_task_group() as group:
-            await group.start(housekeeper.run)
+            await group.start(outbox_maintenance.run)
             with anyio.move_on_after(1):
                 while _tables(tmp_path)["events"]:
                     await outbox.database.flush()

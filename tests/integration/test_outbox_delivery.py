@@ -17,8 +17,8 @@ from relay.delivery.gate import GateState
 from relay.errors import StoreFull
 from relay.events.mapping import MappedEvent
 from relay.outbox.claims import Settlement, Waiting
-from relay.outbox.outbox import Outbox
 from relay.outbox.selection import Selection
+from relay.outbox.store import Outbox
 from tests.support.clocks import FakeClock, LeapingClock
 from tests.support.deliveries import (
     DAY_MS,

@@ -11,10 +11,10 @@ import pytest
 
 from relay.amplitude.verdicts import UploadReply
 from relay.events.mapping import MappedEvent
+from relay.outbox.batch import IngestBatch, QuarantinedBody
 from relay.outbox.claims import Claim, Death, Settlement, Waiting
-from relay.outbox.intake import Intake, QuarantinedBody
-from relay.outbox.outbox import DATABASE_NAME, Outbox
 from relay.outbox.selection import Selection
+from relay.outbox.store import DATABASE_NAME, Outbox
 from tests.support.clocks import START_MS
 from tests.support.deliveries import TAKEN, ScriptedAmplitude, Upload, answer, running_delivery
 from tests.support.outboxes import (
@@ -191,7 +191,7 @@ async def test_a_body_in_quarantine_goes_however_it_spells_the_id(
     """It was not understood, but it can be read; JSON has several ways to write a text."""
     async with running_outbox(tmp_path) as outbox:
         for app in (APP, OTHER):
-            intake = Intake(outbox.ledger.number(app), START_MS)
+            intake = IngestBatch(outbox.ledger.number(app), START_MS)
             for text in (body, '{"event":{"external_id":"somebody else"}}'):
                 intake.quarantined.append(
                     QuarantinedBody("events", "unknown_kind", "?", text.encode())

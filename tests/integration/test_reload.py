@@ -16,7 +16,7 @@ from anyio.streams.tls import TLSAttribute
 from relay.sandbox.amplitude import AmplitudeStandIn, running
 from relay.sandbox.cohorts import CohortsStandIn, StandInCohort
 from relay.sandbox.cohorts import running as running_cohorts
-from relay.segments.segments import DATABASE_NAME as SEGMENTS
+from relay.segments.store import DATABASE_NAME as SEGMENTS
 from tests.support.certificates import AUTHORITY, write_pair
 from tests.support.command_line import API_KEY, CommandLine
 from tests.support.daemons import BOOT_S, HOOK, POLL_S, Doors, Life, hasty, living, open_doors

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from relay.cohorts.catalog import Cohort
-from relay.segments.polls import Polls
-from relay.segments.segments import DATABASE_NAME
+from relay.amplitude.cohort_list import Cohort
+from relay.segments.download_log import DownloadLog
 from relay.segments.sorting import SortedIds, open_sorting
 from relay.segments.staging import Staging
+from relay.segments.store import DATABASE_NAME
 from tests.support.disks import crash_copy
 from tests.support.segment_tables import (
     APP,
@@ -43,7 +43,7 @@ async def _begin(table: SegmentTable) -> int:
 
 async def _reconcile(table: SegmentTable, run: int, copy: Copy) -> None:
     """Stage and publish the new list, with a copy of the disk at every step."""
-    polls = Polls(table.store.database)
+    polls = DownloadLog(table.store.database)
     staging = polls.stage(await table.cohort_no(), run)
     compared = await staging.begin()
     async with open_sorting(table.folder / "sorting.db") as scratch:
@@ -124,7 +124,7 @@ async def test_a_copy_of_any_moment_is_whole_and_its_run_ends_right(tmp_path: Pa
 
 async def _go_on(table: SegmentTable, run: int, *, is_open: bool) -> None:
     """Do what a start does with the runs it finds."""
-    polls = Polls(table.store.database)
+    polls = DownloadLog(table.store.database)
     opened = await polls.open_runs(table.store.catalog.number(APP))
     assert [(one.run_id, one.request_id) for one in opened] == [(run, "export-1")] * is_open
     for one in opened:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from relay.directory.export_file import SubscriptionRow
+from relay.onesignal.export_file import SubscriptionRow
 from tests.support.segment_tables import APP, NOW, SECOND, SegmentFile, SegmentTable, open_table
 
 T1, T2, T3, T4 = (NOW + step * 60 * SECOND for step in (1, 2, 3, 4))

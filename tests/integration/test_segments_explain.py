@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.cohorts.restricted import RESTRICTED_IDS
-from relay.segments.catalog import AppRules
-from relay.segments.reading import GROUPS
+from relay.onesignal.restricted_ids import RESTRICTED_IDS
+from relay.segments.cohorts import AppRules
+from relay.segments.read_model import GROUPS
 from tests.support.segment_tables import NOW, SECOND, SegmentTable, open_table
 
 ids = st.sampled_from([*(f"u{number}" for number in range(12)), *RESTRICTED_IDS])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.segments.catalog import AppRules
+from relay.segments.cohorts import AppRules
 from tests.support.segment_tables import APP, KNOWN, NOW, SECOND, STRICT, SegmentTable, open_table
 
 WHO = "user-to-be-forgotten"

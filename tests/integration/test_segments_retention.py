@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from relay.cohorts.staleness import Watermark
-from relay.segments.decisions import UNDOABLE_RUNS
-from relay.segments.polls import Polls
+from relay.segments.download_log import DownloadLog
 from relay.segments.retention import (
     CHANGES_MS,
     CHUNK_ROWS,
@@ -14,7 +12,9 @@ from relay.segments.retention import (
     RUNS_MS,
     SIGHTINGS_MS,
 )
+from relay.segments.review import UNDOABLE_RUNS
 from relay.segments.runs import Export
+from relay.segments.watermark import Watermark
 from tests.support.segment_tables import (
     APP,
     NOW,
@@ -70,7 +70,7 @@ async def test_lists_of_failed_and_rejected_runs_vanish(tmp_path: Path) -> None:
         await table.poll(["a", "b"])
         await table.poll([], at=NOW + SECOND, guard=STRICT)
         await table.store.decisions.reject(table.runs()[-1]["run_id"], NOW)
-        polls = Polls(table.store.database)
+        polls = DownloadLog(table.store.database)
         run = await table.begin_run()
         await table.store.database.execute(
             "INSERT INTO listed (list, external_id) VALUES (:run, 'x')", {"run": run}
@@ -153,7 +153,9 @@ async def test_nothing_that_is_in_force_is_ever_touched(tmp_path: Path) -> None:
         await table.poll(["a", "b"], cohort_id="c3", at=NOW + SECOND)
         number = await table.cohort_no("c3")
         listing = Watermark(NOW + 2 * SECOND, NOW, 2)
-        running = await Polls(table.store.database).begin(number, listing, Export("export-1"), NOW)
+        running = await DownloadLog(table.store.database).begin(
+            number, listing, Export("export-1"), NOW
+        )
         await table.store.database.execute(
             "INSERT INTO listed (list, external_id) VALUES (:run, 'z')", {"run": running}
         )
@@ -162,7 +164,7 @@ async def test_nothing_that_is_in_force_is_ever_touched(tmp_path: Path) -> None:
         assert _in_force(tmp_path) == before
     async with open_table(tmp_path) as table:
         assert _in_force(tmp_path) == before
-        opened = await Polls(table.store.database).open_runs(table.store.catalog.number(APP))
+        opened = await DownloadLog(table.store.database).open_runs(table.store.catalog.number(APP))
         assert [(run.run_id, run.request_id) for run in opened] == [(running, "export-1")]
         assert table.look("SELECT external_id FROM listed WHERE list = ?", running) == [("z",)]
         held = next(run["run_id"] for run in table.runs() if run["state"] == "held")
@@ -177,6 +179,6 @@ async def test_the_month_s_downloads_are_still_counted(tmp_path: Path) -> None:
         for step in range(3):
             await table.poll(["a"], at=NOW + step * SECOND)
         await table.tidy(NOW + 31 * 86_400 * SECOND)
-        polls = Polls(table.store.database)
+        polls = DownloadLog(table.store.database)
         number = table.store.catalog.number(APP)
         assert len(await polls.requests_since(number, NOW)) == 3

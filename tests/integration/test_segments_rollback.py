@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.segments.decisions import UNDOABLE_RUNS, NotPossible
+from relay.segments.review import UNDOABLE_RUNS, NotPossible
 from tests.support.segment_tables import (
     DAY_MS,
     NOW,

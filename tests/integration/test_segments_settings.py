@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.cohorts.restricted import RESTRICTED_IDS
-from relay.segments.catalog import AppRules
+from relay.onesignal.restricted_ids import RESTRICTED_IDS
+from relay.segments.cohorts import AppRules
 from tests.support.segment_tables import KNOWN, NOW, SECOND, SegmentFile, open_table
 
 ALL = AppRules(takes_all=True, segment_limit=None)

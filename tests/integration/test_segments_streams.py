@@ -7,7 +7,7 @@ import anyio.abc
 import pytest
 
 from relay.errors import StoreFull
-from relay.segments.reading import STREAMS
+from relay.segments.read_model import STREAMS
 from tests.support.segment_tables import APP, SegmentTable, open_table
 
 MEMBERS = {"app": APP, "cohort_id": "c1"}

@@ -11,10 +11,10 @@ from typing import Any
 import anyio
 import pytest
 
-from relay.cohorts.catalog import Cohort
-from relay.segments.catalog import AppRules
-from relay.segments.polls import Polls
-from relay.segments.segments import DATABASE_NAME
+from relay.amplitude.cohort_list import Cohort
+from relay.segments.cohorts import AppRules
+from relay.segments.download_log import DownloadLog
+from relay.segments.store import DATABASE_NAME
 from tests.support.segment_tables import APP, DAY_MS, NOW, SECOND, STRICT, SegmentTable, open_table
 
 T1, T2, T3 = (NOW + step * 600 * SECOND for step in (1, 2, 3))
@@ -153,7 +153,7 @@ async def test_a_run_s_states_have_the_contract_s_names(tmp_path: Path) -> None:
         await table.poll([], at=T2, guard=STRICT)
         await table.store.decisions.reject(3, T2)
         await table.poll(["b"], at=T3, guard=STRICT)
-        polls = Polls(table.store.database)
+        polls = DownloadLog(table.store.database)
         number = await table.cohort_no()
         for _ in range(2):
             await table.begin_run(at=T3)

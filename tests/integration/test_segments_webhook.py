@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.segments.decisions import NotPossible
-from relay.segments.messages import MessageAnswer
+from relay.segments.review import NotPossible
+from relay.segments.webhook import MessageAnswer
 from tests.support.segment_tables import APP, NOW, SECOND, SMALL, TEN, SegmentTable, open_table
 
 T1, T2, T3 = (NOW + step * 60 * SECOND for step in (1, 2, 3))

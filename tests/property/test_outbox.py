@@ -18,11 +18,11 @@ from hypothesis.stateful import (
     rule,
 )
 
+from relay.outbox.batch import DAY_MS, AppendResult
 from relay.outbox.claims import Claim, Death, Settlement, Waiting
-from relay.outbox.intake import DAY_MS, Taken
-from relay.outbox.outbox import Outbox
 from relay.outbox.selection import Selection
 from relay.outbox.spans import decode_spans, encode_spans
+from relay.outbox.store import Outbox
 from tests.support.clocks import START_MS
 from tests.support.disks import crash_copy
 from tests.support.outboxes import (
@@ -108,7 +108,7 @@ class OutboxMachine(RuleBasedStateMachine):
         """OneSignal sends events, some of them again."""
         new = [name for name in dict.fromkeys(batch) if name not in self.known]
         taken = self._do(append(self.outbox, *batch))
-        assert taken == Taken(len(new), len(batch) - len(new))
+        assert taken == AppendResult(len(new), len(batch) - len(new))
         self.line += new
         self.duplicates += len(batch) - len(new)
 
@@ -266,9 +266,9 @@ class OutboxMachine(RuleBasedStateMachine):
         """Whatever happened, everything accepted is recognised, also after one more crash."""
         if hasattr(self, "open"):
             everything = sorted(self.known)
-            assert self._do(append(self.outbox, *everything)) == Taken(0, len(everything))
+            assert self._do(append(self.outbox, *everything)) == AppendResult(0, len(everything))
             self.start_again(is_crash=True)
-            assert self._do(append(self.outbox, *everything)) == Taken(0, len(everything))
+            assert self._do(append(self.outbox, *everything)) == AppendResult(0, len(everything))
             self._do(self.open.leave())
         self.runner.close()
         shutil.rmtree(self.root)
@@ -299,10 +299,10 @@ def test_any_ids_are_stored_and_read_back_whole(rows: list[tuple[str, str, str]]
     async def check() -> None:
         async with running_outbox(Path(folder)) as outbox:
             events = [mapped(name, device_id=device, user_id=user) for name, device, user in rows]
-            assert await append(outbox, *events) == Taken(len(rows), 0)
+            assert await append(outbox, *events) == AppendResult(len(rows), 0)
             stored = [(event.device_id, event.user_id) for event in await waiting(outbox)]
             assert stored == [(device, user) for _, device, user in rows]
-            assert await append(outbox, *events) == Taken(0, len(rows))
+            assert await append(outbox, *events) == AppendResult(0, len(rows))
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(check())

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from relay.cohorts.guard import GuardPolicy
-from relay.directory.evidence import Evidence
+from relay.events.observation import Observation
 from relay.segments.directory import ExportTruth
+from relay.segments.guard import GuardPolicy
 from relay.segments.sorting import SortedRows, open_sorting
 from tests.support.segment_tables import NOW, SECOND, SegmentTable, open_table
 
@@ -125,7 +125,7 @@ class SegmentMachine(RuleBasedStateMachine):
     def see_event(self, user: str, owner: str, *, flag: bool, is_proof: bool) -> None:
         """An event proves a user and a subscription, which may have been another's."""
         if user not in self.forgotten:
-            item = Evidence(user, f"{owner}/0", "iOSPush", flag, is_proof, self._tick())
+            item = Observation(user, f"{owner}/0", "iOSPush", flag, is_proof, self._tick())
             self._do(self.table.store.directory.heed(1, [item], self.now))
             self.known.add(user)
 

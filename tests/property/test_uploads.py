@@ -7,9 +7,8 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.amplitude.upload_answers import UploadAnswer, invalid_api_key
-from relay.amplitude.upload_events import Receipt, check_events, map_events
-from relay.amplitude.upload_request import (
+from relay.ingest.upload_events import Receipt, check_events, map_events
+from relay.ingest.upload_request import (
     BATCH,
     HTTP_V2,
     JsonObject,
@@ -18,7 +17,8 @@ from relay.amplitude.upload_request import (
     parse_request,
     read_upload,
 )
-from relay.outbox.intake import event_key, keys_of
+from relay.ingest.upload_responses import UploadResponse, invalid_api_key
+from relay.outbox.batch import event_key, keys_of
 from relay.sandbox import uploads, validation
 from relay.sandbox.answers import Answer
 
@@ -76,7 +76,7 @@ REQUESTS = st.fixed_dictionaries(
 )
 
 
-def judged(content: bytes, api: UploadApi) -> UploadAnswer | list[JsonObject]:
+def judged(content: bytes, api: UploadApi) -> UploadResponse | list[JsonObject]:
     """Return what relay's door says of a body: the events, or their refusal."""
     request = parse_request(content)
     if not isinstance(request, UploadRequest):
@@ -84,7 +84,7 @@ def judged(content: bytes, api: UploadApi) -> UploadAnswer | list[JsonObject]:
     if request.api_key != KEY:
         return invalid_api_key(request.api_key)
     upload = read_upload(request.document)
-    if isinstance(upload, UploadAnswer):
+    if isinstance(upload, UploadResponse):
         return upload
     return check_events(upload, is_batch=api.is_batch)
 
@@ -102,7 +102,7 @@ def test_relay_judges_a_request_as_amplitude_does(request: JsonObject, api: Uplo
     """The stand-in's rules were written apart from relay's: what one takes the other takes."""
     content = orjson.dumps(request)
     own, other = judged(content, api), expected(content, api)
-    if isinstance(own, UploadAnswer):
+    if isinstance(own, UploadResponse):
         assert isinstance(other, Answer)
         told = orjson.loads(other.body)
         if str(told.get("error")).startswith("Invalid API key: "):

@@ -7,10 +7,10 @@ import anyio
 
 from relay.delivery.backoff import BackoffPolicy
 from relay.delivery.delivery import DeliverySetup
+from relay.outbox.batch import AppendResult, IngestBatch
 from relay.outbox.claims import Claim, Claims, Settlement, Waiting
-from relay.outbox.intake import Intake, Taken
-from relay.outbox.intakes import Intakes
-from relay.outbox.outbox import Outbox
+from relay.outbox.store import Outbox
+from relay.outbox.writer import OutboxWriter
 from tests.simulation.scenario import DAY_S
 
 
@@ -77,13 +77,13 @@ class _CallsAllDelivered(Claims):
         await super().settle(claim, replace(settlement, delivered=delivered, dead=()), now_ms)
 
 
-class _AnswersBeforeCommit(Intakes):
+class _AnswersBeforeCommit(OutboxWriter):
     """Says that it has what it has not."""
 
-    async def append(self, intake: Intake) -> Taken:
+    async def append(self, intake: IngestBatch) -> AppendResult:
         with anyio.move_on_after(0):
             return await super().append(intake)
-        return Taken(len(intake.events), 0)
+        return AppendResult(len(intake.events), 0)
 
 
 def _claims(kind: type[Claims]) -> Alteration:
@@ -95,7 +95,7 @@ def _claims(kind: type[Claims]) -> Alteration:
     return Alteration(outbox=alter)
 
 
-def _intakes(kind: type[Intakes]) -> Alteration:
+def _intakes(kind: type[OutboxWriter]) -> Alteration:
     def alter(outbox: Outbox) -> Outbox:
         intakes = kind.__new__(kind)
         intakes.__dict__ = outbox.intakes.__dict__

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from relay.outbox.intake import event_key
-from relay.outbox.ledger import Counts
+from relay.outbox.batch import event_key
+from relay.outbox.counters import Counts
 from tests.simulation.amplitude import Project
 from tests.simulation.source import Source
 

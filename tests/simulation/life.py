@@ -10,10 +10,10 @@ from relay.delivery.backoff import BackoffPolicy
 from relay.delivery.batching import BatchLimits
 from relay.delivery.delivery import Delivery, DeliverySetup
 from relay.delivery.line import DeliveryPolicy
-from relay.housekeeping import Housekeeper, HousekeepingPolicy
-from relay.outbox.ledger import AppState
-from relay.outbox.outbox import Outbox, begin_outbox
-from relay.pulse import Pulse
+from relay.heartbeat import Heartbeat
+from relay.maintenance import MaintenancePolicy, OutboxMaintenance
+from relay.outbox.counters import AppState
+from relay.outbox.store import Outbox, begin_outbox
 from tests.simulation.alterations import Alteration
 from tests.simulation.app import App
 from tests.simulation.cable import Cable
@@ -26,7 +26,7 @@ from tests.simulation.scenario import Scenario
 
 DRAIN_S = 6.0
 BACKOFF_BASE_S = 1.0
-TIDY = HousekeepingPolicy(tick_s=6.0, fold_keys=30, fold_s=6.0)
+TIDY = MaintenancePolicy(tick_s=6.0, fold_keys=30, fold_s=6.0)
 """So that a run of a minute sees many folds and prunes."""
 
 
@@ -83,7 +83,7 @@ class Life:
         database = Database(
             place.disk.connect("write"),
             place.disk.connect("read"),
-            Pulse(place.clock),
+            Heartbeat(place.clock),
             place.disk.make_room,
         )
         scenario = place.scenario
@@ -96,9 +96,11 @@ class Life:
 
     async def _serve(self, outbox: Outbox, states: Mapping[str, AppState]) -> None:
         place = self._place
-        housekeeper = Housekeeper(outbox.retention, place.clock, Pulse(place.clock), TIDY)
+        outbox_maintenance = OutboxMaintenance(
+            outbox.retention, place.clock, Heartbeat(place.clock), TIDY
+        )
         async with anyio.create_task_group() as services:
-            await services.start(housekeeper.run)
+            await services.start(outbox_maintenance.run)
             async with anyio.create_task_group() as delivering:
                 for name in place.scenario.apps:
                     delivery = self._delivery(outbox, states[name])

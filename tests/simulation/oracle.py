@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from relay.outbox.ledger import Counts
+from relay.outbox.counters import Counts
 from relay.outbox.spans import decode_spans
 from tests.simulation.amplitude import Project
 from tests.simulation.app import App

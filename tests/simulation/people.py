@@ -6,8 +6,8 @@ import anyio
 
 from relay.delivery.delivery import Delivery
 from relay.errors import StoreFull
-from relay.outbox.outbox import Outbox
 from relay.outbox.selection import Selection
+from relay.outbox.store import Outbox
 from tests.simulation.app import App
 from tests.simulation.clock import WallClock
 from tests.simulation.journal import Journal

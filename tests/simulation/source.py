@@ -11,8 +11,8 @@ import orjson
 from relay.clock import Clock
 from relay.errors import StoreFull
 from relay.events.mapping import MappedEvent
-from relay.outbox.intake import Intake, QuarantinedBody
-from relay.outbox.outbox import Outbox
+from relay.outbox.batch import IngestBatch, QuarantinedBody
+from relay.outbox.store import Outbox
 from tests.simulation.journal import Journal
 from tests.simulation.scenario import FLAWS, Scenario
 
@@ -162,7 +162,7 @@ class Source:
         for event in events:
             self.fates.setdefault(event.insert_id, Fate(event, self._journal.steps))
         self._journal.note("request", self._app, request.number, len(events))
-        intake = Intake(outbox.ledger.number(self._app), now_ms, list(events))
+        intake = IngestBatch(outbox.ledger.number(self._app), now_ms, list(events))
         if request.is_odd:
             intake.filtered = 1
             intake.quarantined = [QuarantinedBody("events", "not_json", "No JSON.", b"{")]

@@ -10,7 +10,7 @@ import anyio
 
 from relay.delivery.delivery import Delivery
 from relay.errors import StoreError
-from relay.outbox.outbox import Outbox
+from relay.outbox.store import Outbox
 from tests.simulation.alterations import Alteration
 from tests.simulation.amplitude import Project
 from tests.simulation.app import App

@@ -20,9 +20,9 @@ import anyio
 import orjson
 import psutil
 
-from relay.outbox.outbox import DATABASE_NAME as OUTBOX
+from relay.outbox.store import DATABASE_NAME as OUTBOX
 from relay.sandbox.cohorts import CohortsStandIn, StandInCohort, running
-from relay.segments.segments import DATABASE_NAME as SEGMENTS
+from relay.segments.store import DATABASE_NAME as SEGMENTS
 from tests.soak.far_side import FarSide, name_of
 from tests.support.command_line import API_KEY, APP_ID
 from tests.support.daemons import BEARER, HOOK, Doors, Life, hasty, living, open_doors

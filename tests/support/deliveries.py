@@ -15,7 +15,7 @@ from relay.delivery.backoff import BackoffPolicy
 from relay.delivery.batching import BatchLimits
 from relay.delivery.delivery import Delivery, DeliverySetup
 from relay.delivery.line import DeliveryPolicy
-from relay.outbox.outbox import Outbox
+from relay.outbox.store import Outbox
 from tests.support.clocks import LeapingClock
 from tests.support.outboxes import APP, running_outbox
 

@@ -14,12 +14,12 @@ import orjson
 
 from relay.clock import Clock
 from relay.events.mapping import MappedEvent
+from relay.heartbeat import Heartbeat
+from relay.outbox.batch import AppendResult, IngestBatch
 from relay.outbox.claims import Waiting
-from relay.outbox.intake import Intake, Taken
-from relay.outbox.ledger import Counts
-from relay.outbox.outbox import DATABASE_NAME, Outbox, open_outbox
+from relay.outbox.counters import Counts
 from relay.outbox.spans import decode_spans
-from relay.pulse import Pulse
+from relay.outbox.store import DATABASE_NAME, Outbox, open_outbox
 from relay.reserve import Reserve
 from tests.support.clocks import START_MS, FakeClock
 
@@ -61,7 +61,7 @@ async def running_outbox(
         folder,
         apps,
         max_events=max_events,
-        pulse=Pulse(FakeClock()),
+        heartbeat=Heartbeat(FakeClock()),
         make_room=reserve.make_room,
         clock=clock,
     ) as outbox:
@@ -70,10 +70,10 @@ async def running_outbox(
 
 async def append(
     outbox: Outbox, *events: MappedEvent | str, app: str = APP, at_ms: int = START_MS
-) -> Taken:
+) -> AppendResult:
     """Store events, named by their ids alone where nothing else matters."""
     whole = [mapped(event) if isinstance(event, str) else event for event in events]
-    return await outbox.intakes.append(Intake(outbox.ledger.number(app), at_ms, whole))
+    return await outbox.intakes.append(IngestBatch(outbox.ledger.number(app), at_ms, whole))
 
 
 async def waiting(outbox: Outbox, app: str = APP) -> list[Waiting]:

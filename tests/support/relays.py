@@ -14,10 +14,10 @@ import orjson
 from yarl import URL
 
 from relay.clock import Clock
-from relay.daemon import Daemon, Supervision
+from relay.daemon.run import Daemon, Supervision
+from relay.process.systemd import Notifier
 from relay.sandbox.amplitude import AmplitudeStandIn, running
 from relay.settings import load_settings
-from relay.systemd import Notifier
 
 APP_ID = "11111111-2222-4333-8444-555555555555"
 TOKEN = "hook-token-of-the-test"

@@ -6,20 +6,20 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
-from relay.cohorts.catalog import Cohort
-from relay.cohorts.guard import GuardPolicy
-from relay.cohorts.message import CohortMessage
-from relay.cohorts.staleness import Watermark, needs_refresh
-from relay.directory.evidence import Evidence
-from relay.directory.export_file import SubscriptionRow
-from relay.pulse import Pulse
-from relay.segments.catalog import AppRules
+from relay.amplitude.cohort_list import Cohort
+from relay.amplitude.cohort_message import CohortMessage
+from relay.events.observation import Observation
+from relay.heartbeat import Heartbeat
+from relay.onesignal.export_file import SubscriptionRow
+from relay.segments.cohorts import AppRules
 from relay.segments.directory import ExportTruth
-from relay.segments.messages import MessageAnswer, take_message
-from relay.segments.polls import Polls
+from relay.segments.download_log import DownloadLog
+from relay.segments.guard import GuardPolicy
 from relay.segments.runs import Export, Outcome
-from relay.segments.segments import DATABASE_NAME, Segments, open_segments
 from relay.segments.sorting import SortedIds, SortedRows, open_sorting
+from relay.segments.store import DATABASE_NAME, Segments, open_segments
+from relay.segments.watermark import Watermark, needs_refresh
+from relay.segments.webhook import MessageAnswer, take_message
 from tests.support.clocks import FakeClock
 
 APP = "shop"
@@ -154,7 +154,7 @@ class SegmentTable(SegmentFile):
             at,
         )
         cohort = await self.cohort_no(cohort_id)
-        polls = Polls(self.store.database)
+        polls = DownloadLog(self.store.database)
         begun_at = at if now is None else now
         run = await polls.begin(
             cohort, Watermark(at, at, size), Export(requested_at=begun_at), begun_at
@@ -236,7 +236,7 @@ class SegmentTable(SegmentFile):
         is_proof: bool = False,
     ) -> None:
         """Let the directory learn from one event, which arrives at once."""
-        item = Evidence(user, subscription_id, "iOSPush", flag, is_proof, at)
+        item = Observation(user, subscription_id, "iOSPush", flag, is_proof, at)
         await self.store.directory.heed(self.store.catalog.number(APP), [item], at)
 
     async def forget(self, user: str, at: int = NOW, app: str = APP) -> None:
@@ -254,7 +254,7 @@ class SegmentTable(SegmentFile):
     async def begin_run(self, cohort_id: str = "c1", *, size: int = 1, at: int = NOW) -> int:
         """Ask for a download of a listed cohort, and go no further; return its run."""
         cohort = await self.cohort_no(cohort_id)
-        return await Polls(self.store.database).begin(
+        return await DownloadLog(self.store.database).begin(
             cohort, Watermark(at, at, size), Export("export-1", at, is_complete=True), at
         )
 
@@ -277,6 +277,6 @@ async def open_table(
 ) -> AsyncIterator[SegmentTable]:
     """Open the segment table of a folder."""
     async with open_segments(
-        folder, dict.fromkeys(apps, rules), now_ms=NOW, pulse=Pulse(FakeClock())
+        folder, dict.fromkeys(apps, rules), now_ms=NOW, heartbeat=Heartbeat(FakeClock())
     ) as segments:
         yield SegmentTable(folder, segments)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from relay.admission import Admission
-from relay.health import Health
-from relay.outbox.ledger import AppState, Counts, Ledger
-from relay.pulse import SLACK_S, Pulse
+from relay.heartbeat import SLACK_S, Heartbeat
+from relay.ingest.admission import AdmissionControl
+from relay.observability.health import Health
+from relay.outbox.counters import AppCounters, AppState, Counts
 from relay.reserve import Reserve
 from tests.support.clocks import FakeClock
 from tests.support.outboxes import running_outbox
@@ -15,17 +15,19 @@ async def test_a_silent_loop_is_told_until_it_beats_again(tmp_path: Path) -> Non
     """The watchdog and `/healthz` name the loop; `/readyz` is no better than they are."""
     clock = FakeClock()
     async with running_outbox(tmp_path) as outbox:
-        pulse = Pulse(clock)
-        admission = Admission(Reserve(tmp_path, 0), outbox.ledger, Pulse(clock), max_events=1)
-        health = Health({"sender": pulse}, admission)
-        pulse.beat(30)
+        heartbeat = Heartbeat(clock)
+        admission = AdmissionControl(
+            Reserve(tmp_path, 0), outbox.ledger, Heartbeat(clock), max_events=1
+        )
+        health = Health({"sender": heartbeat}, admission)
+        heartbeat.beat(30)
         clock.advance(30 + SLACK_S - 1)
         assert health.live().is_ok
         assert health.ready().is_ok
         clock.advance(2)
         assert health.live().checks == {"sender": "stuck"}
         assert not health.ready().is_ok
-        pulse.beat()
+        heartbeat.beat()
         assert health.live().is_ok
 
 
@@ -33,7 +35,7 @@ async def test_what_closes_the_intake_is_named_and_no_loop_is_blamed(tmp_path: P
     """Stopping, a short disk and a full outbox are states of a living process."""
     clock = FakeClock()
     async with running_outbox(tmp_path) as outbox:
-        full = Ledger(
+        full = AppCounters(
             outbox.database, [AppState(1, "shop", is_paused=False, counts=Counts(accepted=5))]
         )
         for reserve, ledger, is_stopping, word in (
@@ -42,7 +44,7 @@ async def test_what_closes_the_intake_is_named_and_no_loop_is_blamed(tmp_path: P
             (Reserve(tmp_path, 0), full, False, "outbox_full"),
         ):
             reserve.look()
-            admission = Admission(reserve, ledger, Pulse(clock), max_events=5)
+            admission = AdmissionControl(reserve, ledger, Heartbeat(clock), max_events=5)
             admission.is_stopping = is_stopping
             health = Health({}, admission)
             assert health.ready().checks["intake"] == word

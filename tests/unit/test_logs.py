@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from relay.logs import REDACTED, Redactor, configure_logging
+from relay.observability.logs import REDACTED, Redactor, configure_logging
 
 
 class Terminal(io.StringIO):

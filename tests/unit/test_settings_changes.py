@@ -4,7 +4,7 @@ import pytest
 
 from relay.errors import ConfigError
 from relay.settings import Settings, describe_settings, load_settings
-from relay.settings.changes import merge, takes_restart
+from relay.settings.reload import merge, takes_restart
 
 APP = "RELAY_APPS__SHOP__"
 

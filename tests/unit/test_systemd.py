@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from relay.systemd import Notifier, watchdog_interval_s
+from relay.process.systemd import Notifier, watchdog_interval_s
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from relay.demo.environment import Environment
 from relay.demo.evidence import AppEvidence, Evidence
 from relay.demo.relay_process import DemoFailed
-from relay.doors.admin.models import AppStatusAnswer, DeadLetterAnswer, QuarantinedAnswer
+from relay.http.admin.schemas import AppStatusAnswer, DeadLetterAnswer, QuarantinedAnswer
 
 
 @dataclass(frozen=True, slots=True)

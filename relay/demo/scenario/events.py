@@ -1,7 +1,7 @@
 """The steps in which all is well: start, a day's traffic, dead letters, an ordered stop."""
 
 from relay.demo.environment import DATA_NAME, Environment
-from relay.doors.admin.models import Affected
+from relay.http.admin.schemas import Affected
 
 _SHOWN = ("accepted", "duplicate", "filtered", "quarantined")
 

@@ -6,10 +6,10 @@ from relay.cli.explanation import numbers_of
 from relay.cli.output import new_table
 from relay.demo.environment import Environment
 from relay.demo.scenario.segment_probe import SegmentProbe
-from relay.doors.admin.models import Affected
+from relay.http.admin.schemas import Affected
 from relay.sandbox.cohort_files import FileShape
 from relay.sandbox.cohort_project import Job
-from relay.segments.reading import Explanation
+from relay.segments.read_model import Explanation
 
 _BROKEN_FILES: Final = (
     ("cut in the middle", FileShape(cut="gzip"), "truncated"),

@@ -12,7 +12,7 @@ from relay.demo.environment import Environment
 from relay.demo.evidence import Comparison, Explained, SegmentNotes
 from relay.demo.expected import KnownUsers, Members, explanation_of, known_users, members_of
 from relay.demo.segment_recorder import NOBODY
-from relay.doors.admin.segment_models import ExplainAnswer
+from relay.http.admin.segment_schemas import ExplainAnswer
 from relay.sandbox.cohort_project import CohortExport, StandInCohort
 from relay.sandbox.cohorts import CohortsStandIn
 from relay.segments.views import RunRow

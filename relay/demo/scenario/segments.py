@@ -11,12 +11,12 @@ from relay.demo.expected import members_after_message
 from relay.demo.relay_process import StepTimeout
 from relay.demo.scenario.segment_probe import WITHIN_S, SegmentProbe
 from relay.demo.segment_recorder import NOBODY
-from relay.doors.admin.models import Affected
-from relay.doors.admin.segment_models import DirectoryAnswer
+from relay.http.admin.schemas import Affected
+from relay.http.admin.segment_schemas import DirectoryAnswer
 from relay.sandbox.cohort_messages import PushOptions
 from relay.sandbox.cohort_push import CohortPush
 from relay.sandbox.onesignal import Target
-from relay.segments.reading import Explanation
+from relay.segments.read_model import Explanation
 from relay.segments.views import ChangeRow
 
 _USERS_SHOWN: Final = 3

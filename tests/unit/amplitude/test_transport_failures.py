@@ -13,7 +13,7 @@ from aioresponses import aioresponses
 from yarl import URL
 
 from relay.amplitude.events_api import EventsApi, UploadTarget
-from relay.amplitude.judgement import judge_upload
+from relay.amplitude.judge import judge_upload
 from relay.amplitude.verdicts import Later, Settled, UploadReply
 from relay.clock import SystemClock
 

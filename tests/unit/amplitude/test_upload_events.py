@@ -6,11 +6,11 @@ from typing import Any
 import orjson
 import pytest
 
-from relay.amplitude.upload_answers import UploadAnswer
-from relay.amplitude.upload_events import Receipt, check_events, map_events
-from relay.amplitude.upload_request import DEFAULT_MIN_ID_LENGTH, JsonObject, Upload
 from relay.errors import PayloadError
 from relay.events.mapping import MappedEvent
+from relay.ingest.upload_events import Receipt, check_events, map_events
+from relay.ingest.upload_request import DEFAULT_MIN_ID_LENGTH, JsonObject, Upload
+from relay.ingest.upload_responses import UploadResponse
 
 NOW_MS = 1_800_000_000_000
 TIME_MS = 1_767_261_906_412
@@ -33,7 +33,7 @@ def check(
 ) -> Mapping[str, object] | list[JsonObject]:
     """Return the answer's body, or the events."""
     checked = check_events(Upload(list(events), min_id_length), is_batch=is_batch)
-    return checked.body if isinstance(checked, UploadAnswer) else checked
+    return checked.body if isinstance(checked, UploadResponse) else checked
 
 
 def mapped(*events: JsonObject, nonce: bytes = b"nonce", at_ms: int = NOW_MS) -> list[MappedEvent]:

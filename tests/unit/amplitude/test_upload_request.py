@@ -5,8 +5,7 @@ import codecs
 import orjson
 import pytest
 
-from relay.amplitude.upload_answers import UploadAnswer, too_large
-from relay.amplitude.upload_request import (
+from relay.ingest.upload_request import (
     END_BYTES,
     MAX_EVENTS,
     MAX_NAMED_KEYS,
@@ -18,13 +17,14 @@ from relay.amplitude.upload_request import (
     parse_request,
     read_upload,
 )
+from relay.ingest.upload_responses import UploadResponse, too_large
 
 KEY = "0123456789abcdef0123456789abcdef"
 
 
 def refused(answer: object) -> tuple[int, object, object]:
     """Return status, error and missing field of a refusal."""
-    assert isinstance(answer, UploadAnswer)
+    assert isinstance(answer, UploadResponse)
     assert answer.body["code"] == answer.status
     return answer.status, answer.body["error"], answer.body.get("missing_field")
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
-from relay.amplitude.judgement import QUOTA_HOLD_S, judge_upload
+from relay.amplitude.judge import QUOTA_HOLD_S, judge_upload
 from relay.amplitude.verdicts import (
     Dead,
     Delivered,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from relay.clock import SystemClock
-from relay.cohorts.guard import GuardPolicy
+from relay.segments.guard import GuardPolicy
 from tests.support.command_line import CommandLine
 from tests.support.segment_tables import open_table
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.cli.explanation import PARTS, numbers_of, summary
-from relay.segments.reading import GROUPS, Explanation
+from relay.segments.read_model import GROUPS, Explanation
 
 COUNTS = st.integers(0, 10**6)
 

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from relay.cohorts.catalog import Cohort, Usage, read_cohorts, read_usage
+from relay.amplitude.cohort_list import Cohort, Usage, read_cohorts, read_usage
 from relay.errors import UpstreamUnavailable
 
 RECORD: dict[str, object] = {

@@ -1,6 +1,6 @@
 import pytest
 
-from relay.cohorts.guard import GuardPolicy, explain_hold, is_implausible
+from relay.segments.guard import GuardPolicy, explain_hold, is_implausible
 
 POLICY = GuardPolicy(removed_ratio=0.2, min_members=100)
 

@@ -4,14 +4,14 @@ import gzip
 
 import pytest
 
-from relay.cohorts.members_file import MembersFile
+from relay.amplitude.cohort_file import CohortFile
 from relay.errors import FileRejected
 
 FILE = b'"amplitude_id","user_id"\n"1","ada"\n"2",""\n"3","li, wen"\n"4","ada"\n"5"," "\n'
 
 
-def _read(*chunks: bytes) -> tuple[list[str], MembersFile]:
-    file = MembersFile()
+def _read(*chunks: bytes) -> tuple[list[str], CohortFile]:
+    file = CohortFile()
     ids = [name for chunk in chunks for some in file.feed(chunk) for name in some]
     return ids + file.finish(), file
 
@@ -52,7 +52,7 @@ def test_the_last_line_may_lack_its_end() -> None:
 
 def test_nothing_is_given_for_a_chunk_without_ids() -> None:
     """Whoever stages ids need not look for empty lists."""
-    file = MembersFile()
+    file = CohortFile()
     assert list(file.feed(b'"amplitude_id","user_id"\n"1",""\n')) == []
     assert list(file.feed(b"")) == []
 
@@ -93,7 +93,7 @@ def test_a_large_file_is_read_in_short_steps() -> None:
     """However much a chunk holds, other tasks get their turn every few milliseconds."""
     rows = b"".join(b'"%d","user-%d"\n' % (number, number) for number in range(50_000))
     packed = gzip.compress(b'"amplitude_id","user_id"\n' + rows, 1)
-    file = MembersFile()
+    file = CohortFile()
     steps = [len(some) for some in file.feed(packed)]
     assert sum(steps) + len(file.finish()) == 50_000
     assert max(steps) < 6_000

@@ -3,7 +3,7 @@ from typing import Any
 import orjson
 import pytest
 
-from relay.cohorts.message import MAX_ID_CHARACTERS, CohortMessage, parse_message
+from relay.amplitude.cohort_message import MAX_ID_CHARACTERS, CohortMessage, parse_message
 from relay.errors import PayloadError
 
 BODY: dict[str, Any] = {

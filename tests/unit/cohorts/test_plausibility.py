@@ -1,7 +1,7 @@
 import pytest
 
-from relay.cohorts.plausibility import check_size
 from relay.errors import FileRejected
+from relay.segments.plausibility import check_size
 
 
 @pytest.mark.parametrize(

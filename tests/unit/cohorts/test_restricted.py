@@ -1,6 +1,6 @@
 import pytest
 
-from relay.cohorts.restricted import RESTRICTED_IDS, is_restricted
+from relay.onesignal.restricted_ids import RESTRICTED_IDS, is_restricted
 
 
 @pytest.mark.parametrize("external_id", RESTRICTED_IDS)

@@ -1,6 +1,6 @@
 import pytest
 
-from relay.cohorts.staleness import Watermark, needs_refresh
+from relay.segments.watermark import Watermark, needs_refresh
 
 LISTED = Watermark(last_computed_at=1_679_440_233_000, last_mod_at=1_679_437_294_000, size=111)
 OTHERS = [

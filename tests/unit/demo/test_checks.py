@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-
-from relay.demo.evidence import AppEvidence, Evidence, Known, Look, Measured
 from relay.demo.promises import nothing_lost
 from relay.demo.proof import RULES, prove
 from relay.demo.reader import Readings
@@ -14,7 +12,9 @@ from relay.demo.revisions import revisions_are_whole
 from relay.demo.row import Row
 from relay.demo.segment_notes import Explained, SegmentNotes, Step
 from relay.demo.tallies import judge_look
-from relay.doors.admin.models import AppStatusAnswer
+
+from relay.demo.evidence import AppEvidence, Evidence, Known, Look, Measured
+from relay.http.admin.schemas import AppStatusAnswer
 
 COUNTS = AppStatusAnswer(
     accepted=5,

@@ -4,6 +4,7 @@ from random import Random
 
 from relay.demo.audience import USERS, make_audience
 from relay.demo.truth import after_message, explanation_of, known_users, members_of
+
 from relay.sandbox.cohort_project import StandInCohort
 
 ROWS = [

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import anyio
-
 from relay.demo.reader import ChangeRow, Reader, SegmentRow, Snapshot, read_snapshot
-from relay.segments.segments import DATABASE_NAME
+
+from relay.segments.store import DATABASE_NAME
 from tests.support.segment_tables import APP, open_table
 
 DEADLINE_S = 5.0

@@ -5,6 +5,7 @@ from pathlib import Path
 from relay.demo.cast import App, Doors, make_app, relay_environment
 from relay.demo.findings import find_leaks
 from relay.demo.script import Script, write_script
+
 from relay.events.catalog import KINDS, SEED_KINDS
 from relay.settings import Address, load_settings
 

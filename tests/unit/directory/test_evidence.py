@@ -1,7 +1,7 @@
 import pytest
 
-from relay.directory.evidence import Evidence, read_evidence
 from relay.events.catalog import KINDS
+from relay.events.observation import Observation, read_observation
 from relay.events.records import Record
 
 SENT_AT = 1_767_261_906_412
@@ -22,15 +22,15 @@ REACHED = {
 IN_APP = {"message.iam.impression", "message.iam.clicked", "message.iam.page_displayed"}
 
 
-def _read(record: Record) -> Evidence:
-    evidence = read_evidence(record, received_at=RECEIVED_AT)
+def _read(record: Record) -> Observation:
+    evidence = read_observation(record, received_at=RECEIVED_AT)
     assert evidence is not None
     return evidence
 
 
 def test_an_event_proves_its_user_and_its_subscription() -> None:
     """Whoever clicked is there."""
-    assert _read(EVENT) == Evidence(
+    assert _read(EVENT) == Observation(
         external_id="user-10042",
         subscription_id="a3f1c8d2-77b0-4f0b-8a51-3a1e64a0b001",
         type="iOSPush",
@@ -84,12 +84,12 @@ def test_without_a_user_a_known_subscription_can_still_change(kind: str) -> None
 def test_without_a_user_existence_says_nothing(kind: str) -> None:
     """The directory knows people by their own ids."""
     nobody = EVENT._replace(kind=kind, external_id=None)
-    assert read_evidence(nobody, received_at=RECEIVED_AT) is None
+    assert read_observation(nobody, received_at=RECEIVED_AT) is None
 
 
 def test_without_a_subscription_nothing_is_said() -> None:
     """There is nothing to keep a flag of."""
-    assert read_evidence(EVENT._replace(subscription_id=None), received_at=RECEIVED_AT) is None
+    assert read_observation(EVENT._replace(subscription_id=None), received_at=RECEIVED_AT) is None
 
 
 @pytest.mark.parametrize("kind", ["message.push.clicked", "message.push.sent"])
@@ -101,7 +101,7 @@ def test_an_id_that_sqlite_would_cut_proves_nothing(
 ) -> None:
     """Cut at U+0000 it would prove another user or subscription."""
     cut = EVENT._replace(kind=kind, external_id=user, subscription_id=subscription)
-    assert read_evidence(cut, received_at=RECEIVED_AT) is None
+    assert read_observation(cut, received_at=RECEIVED_AT) is None
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ import gzip
 
 import pytest
 
-from relay.directory.export_file import (
+from relay.errors import FileRejected
+from relay.onesignal.export_file import (
     TYPE_NAMES,
     SubscriptionRow,
     SubscriptionsFile,
     type_of_label,
 )
-from relay.errors import FileRejected
 
 HEADER = (
     "id,identifier,session_count,language,timezone,game_version,device_os,device_type,device_model,"

@@ -9,7 +9,7 @@ import pytest
 from relay.database.mending import mend
 from relay.database.tally import Tally, load_note, tally_path
 from relay.segments.mending import KEEPING, NoteReader
-from relay.segments.segments import DATABASE_NAME
+from relay.segments.store import DATABASE_NAME
 from tests.support.segment_tables import NOW, open_table
 
 

@@ -1,0 +1,111 @@
+"""From the bytes of Amplitude's cohort webhook to the segment table."""
+
+from collections.abc import Mapping
+
+import structlog
+
+from relay.amplitude.cohort_message import CohortMessage, parse_message
+from relay.clock import Clock
+from relay.errors import PayloadError
+from relay.outbox.batch import IngestBatch, QuarantinedBody
+from relay.outbox.quarantine import Quarantine, Quarantined
+from relay.outbox.selection import Selection
+from relay.outbox.writer import OutboxWriter
+from relay.segments.guard import GuardPolicy
+from relay.segments.store import Segments
+from relay.segments.webhook import MessageAnswer, take_message
+
+log = structlog.get_logger(__name__)
+
+HOOK = "cohorts"
+
+
+class CohortWebhook:
+    """Takes the bodies of the cohorts hook.
+
+    Attributes:
+        guard: How many leavers are held; it may be replaced at any time.
+    """
+
+    def __init__(
+        self,
+        segments: Segments,
+        intakes: OutboxWriter,
+        numbers: Mapping[str, int],
+        guard: GuardPolicy,
+        clock: Clock,
+    ) -> None:
+        """Make a reception.
+
+        Args:
+            segments: Where messages are applied.
+            intakes: The way into the quarantine.
+            numbers: The apps' numbers in the outbox.
+            guard: How many leavers are held.
+            clock: The time.
+        """
+        self._segments = segments
+        self._intakes = intakes
+        self._numbers = numbers
+        self.guard = guard
+        self._clock = clock
+
+    async def receive(self, app: str, body: bytes) -> MessageAnswer:
+        """Apply a message and return once that is on disk.
+
+        Raises:
+            PayloadError: If it is not understood; it is in quarantine then.
+            StoreFull: If there is no room; nothing of it is applied.
+            StoreFailed: If the disk failed; the process must end.
+        """
+        try:
+            message = parse_message(body)
+        except PayloadError as error:
+            await self.refuse(app, body, error)
+            raise
+        answer = await self._take(app, message)
+        log.info("cohort_message.taken", app=app, **answer._asdict())
+        return answer
+
+    async def read_again(
+        self, quarantine: Quarantine, selection: Selection, *, dry_run: bool = False
+    ) -> int:
+        """Read quarantined messages once more; those understood now are applied.
+
+        Returns:
+            How many bodies left the quarantine, or would.
+        """
+        affected = 0
+        async for ids in quarantine.walk(selection):
+            async for body in quarantine.named(ids):
+                message = self._understand(body)
+                if message is None:
+                    continue
+                if not dry_run:
+                    await self._take(body.app, message)  # twice does no harm: it has an id
+                    await quarantine.remove([body.id])
+                affected += 1
+        return affected
+
+    def _understand(self, body: Quarantined) -> CohortMessage | None:
+        if body.hook != HOOK or body.app not in self._segments.catalog.apps:
+            return None
+        try:
+            return parse_message(body.body)
+        except PayloadError:
+            return None
+
+    async def _take(self, app: str, message: CohortMessage) -> MessageAnswer:
+        number = self._segments.catalog.number(app)
+        kept = self._segments.forgotten.without(number, list(message.user_ids))
+        wanted = message._replace(user_ids=tuple(kept))
+        at = self._clock.now_ms()
+        return await self._segments.database.write(
+            lambda raw: take_message(raw, number, wanted, self.guard, at)
+        )
+
+    async def refuse(self, app: str, body: bytes, error: PayloadError) -> None:
+        """Put a body that is not understood into quarantine."""
+        intake = IngestBatch(self._numbers[app], self._clock.now_ms())
+        intake.quarantined.append(QuarantinedBody(HOOK, error.reason, error.detail, body))
+        await self._intakes.append(intake)

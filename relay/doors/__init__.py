@@ -1,1 +1,0 @@
-"""The two doors: hooks and health for the world, everything else for the operator."""

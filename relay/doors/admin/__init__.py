@@ -1,1 +1,0 @@
-"""The admin door: health, metrics and the JSON API, described by its own OpenAPI document."""

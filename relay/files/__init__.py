@@ -1,1 +1,0 @@
-"""Large files, piece by piece: fetched, unpacked and read without ever being whole in memory."""

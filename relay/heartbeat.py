@@ -1,0 +1,25 @@
+"""Whether a loop is alive: each beats as it goes and says how long it may be silent."""
+
+from relay.clock import Clock
+
+SLACK_S = 45.0
+"""Silence allowed beyond what a loop announces: a busy machine, or a disk that takes 10 s for a
+sync, of which a change may have to wait for two and a checkpoint."""
+
+
+class Heartbeat:
+    """The sign of life of one loop."""
+
+    def __init__(self, clock: Clock, slack_s: float = SLACK_S) -> None:
+        self._clock = clock
+        self._slack_s = slack_s
+        self._until_s = clock.monotonic_s() + slack_s
+
+    def beat(self, silence_s: float = 0.0) -> None:
+        """Note progress; the next beat comes within `silence_s` and a slack."""
+        self._until_s = self._clock.monotonic_s() + silence_s + self._slack_s
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the loop has kept its word."""
+        return self._clock.monotonic_s() <= self._until_s

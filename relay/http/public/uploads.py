@@ -1,0 +1,200 @@
+"""`POST /2/httpapi` and `POST /batch`: Amplitude's upload API, for SDKs pointed at relay.
+
+The key that lets a sender in stands in the body, so bodies of strangers are read: all that are
+under way together are bounded, and a large one is not parsed unless it names a key that is known.
+An SDK gives up after seconds and keeps nothing on disk; it sends again what is answered 503, 408
+or not at all.
+
+Source: Amplitude, HTTP V2 and Batch Event Upload references (2026).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+import anyio
+import anyio.to_thread
+from aiohttp import web
+
+from relay.errors import PayloadError, StoreError
+from relay.http.auth import Tokens
+from relay.http.failed_auth import FailedAuthThrottle
+from relay.http.responses import RETRY_AFTER_S, json_response, unavailable
+from relay.http.server.body import BodyReader, check_encoding, decompress
+from relay.http.server.body_budget import BodyBudget, Reservation
+from relay.ingest.admission import AdmissionControl
+from relay.ingest.events import Source
+from relay.ingest.upload_request import (
+    BATCH,
+    HTTP_V2,
+    STRANGER_BYTES,
+    UploadApi,
+    UploadRequest,
+    keys_named,
+    parse_request,
+)
+from relay.ingest.upload_responses import (
+    INVALID_JSON,
+    UploadResponse,
+    bad_request,
+    failed,
+    invalid_api_key,
+    missing_request_field,
+    too_large,
+)
+from relay.ingest.uploads import UploadIngest
+
+LARGE_BYTES: Final = 1_000_000
+"""A body up to this size is parsed at once, in some 15 ms; larger ones wait for each other, as
+parsing costs ten times their size in memory."""
+
+ANY_ORIGIN: Final = {"Access-Control-Allow-Origin": "*"}
+"""Scripts of any site may send, as to Amplitude: no cookie opens this door, only the key."""
+
+PREFLIGHT: Final = {
+    **ANY_ORIGIN,
+    "Access-Control-Allow-Methods": "POST",
+    "Access-Control-Allow-Headers": "*",
+    "Access-Control-Max-Age": "86400",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """An Amplitude project that uploads may be for.
+
+    Attributes:
+        keys: What its senders present.
+        source: The app that is linked to it.
+    """
+
+    keys: Tokens
+    source: Source
+
+
+class WrongKey(NamedTuple):
+    """What a request is whose key is no app's.
+
+    Attributes:
+        given: The key.
+    """
+
+    given: str
+
+
+class Uploads:
+    """Answers uploads to any app's project."""
+
+    def __init__(
+        self,
+        projects: Mapping[str, Project],
+        reception: UploadIngest,
+        admission: AdmissionControl,
+        bodies: BodyReader,
+        attempts: FailedAuthThrottle,
+    ) -> None:
+        """Make a door.
+
+        Args:
+            projects: Every app's project.
+            reception: What takes their events.
+            admission: Whether any are taken now.
+            bodies: Who reads this door's bodies.
+            attempts: Slows who guesses keys.
+        """
+        self._projects = projects
+        self._reception = reception
+        self._admission = admission
+        self._bodies = bodies
+        self._attempts = attempts
+        self._held = BodyBudget()
+        self._unpacking = anyio.Lock()
+        self._parsing = anyio.Lock()
+
+    async def post_http_v2(self, request: web.BaseRequest) -> web.Response:
+        """Answer `POST /2/httpapi`; 200 says that the events are on disk."""
+        return await self._post(HTTP_V2, request)
+
+    async def post_batch(self, request: web.BaseRequest) -> web.Response:
+        """Answer `POST /batch`; 200 says that the events are on disk."""
+        return await self._post(BATCH, request)
+
+    async def preflight(self, _: web.BaseRequest) -> web.Response:
+        """Tell a browser that any site may send."""
+        return web.Response(status=HTTPStatus.NO_CONTENT, headers=PREFLIGHT)
+
+    async def _post(self, api: UploadApi, request: web.BaseRequest) -> web.Response:
+        headers = dict(ANY_ORIGIN)
+        try:
+            taken = await self._take(api, request)
+            if isinstance(taken, WrongKey):
+                await self._attempts.slow(request.remote)
+                answer = invalid_api_key(taken.given)
+            else:
+                answer = taken
+        except web.HTTPRequestEntityTooLarge:
+            answer = too_large()
+        except web.HTTPException as error:
+            answer = failed(error.status, error.text or error.reason)
+        except StoreError as error:
+            answer = failed(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+        if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers["Retry-After"] = str(RETRY_AFTER_S)
+        return json_response(answer.body, status=answer.status, headers=headers)
+
+    async def _take(self, api: UploadApi, request: web.BaseRequest) -> UploadResponse | WrongKey:
+        if closed := self._admission.refusal:
+            raise unavailable(closed)
+        with self._held.holding() as hold:
+            try:
+                content = await self._read(api, request, hold)
+            except (PayloadError, web.HTTPUnsupportedMediaType):
+                return bad_request(INVALID_JSON)
+            return self._refuse_stranger(content) or await self._receive(api, content)
+
+    async def _read(self, api: UploadApi, request: web.BaseRequest, hold: Reservation) -> bytes:
+        is_compressed = check_encoding(request)
+        raw = await self._bodies.read(request, limit_bytes=api.max_body_bytes, hold=hold)
+        if not is_compressed:
+            return raw
+        async with self._unpacking:  # a small body may become a large one
+            content = await anyio.to_thread.run_sync(decompress, raw, api.max_body_bytes)
+        hold(len(content))
+        return content
+
+    def _refuse_stranger(self, content: bytes) -> UploadResponse | WrongKey | None:
+        """Return the answer to a long body that names no known key."""
+        if len(content) <= STRANGER_BYTES:
+            return None
+        first = None
+        for api_key in keys_named(content):
+            if self._project(api_key):
+                return None
+            first = first or api_key
+        return missing_request_field("api_key") if first is None else WrongKey(first)
+
+    async def _receive(self, api: UploadApi, content: bytes) -> UploadResponse | WrongKey:
+        if len(content) <= LARGE_BYTES:
+            return await self._receive_parsed(api, parse_request(content), len(content))
+        async with self._parsing:  # in a thread, so that others get their turn in between
+            parsed = await anyio.to_thread.run_sync(parse_request, content)
+            return await self._receive_parsed(api, parsed, len(content))
+
+    async def _receive_parsed(
+        self, api: UploadApi, request: UploadRequest | UploadResponse, size_bytes: int
+    ) -> UploadResponse | WrongKey:
+        if isinstance(request, UploadResponse):
+            return request
+        project = self._project(request.api_key)
+        if project is None:
+            return WrongKey(request.api_key)
+        return await self._reception.receive(project.source, api, request.document, size_bytes)
+
+    def _project(self, api_key: str) -> Project | None:
+        """Return whose key that is; all keys are compared, so that the time tells nothing."""
+        found = None
+        for project in self._projects.values():
+            is_own = project.keys.admit([api_key])
+            found = found or (project if is_own else None)
+        return found

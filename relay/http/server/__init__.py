@@ -1,0 +1,1 @@
+"""The HTTP server under both doors: connections, TLS, bodies, orderly close."""

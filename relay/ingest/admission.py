@@ -1,0 +1,71 @@
+"""Whether new events are taken now, and if not, why."""
+
+from enum import StrEnum
+
+import anyio
+import structlog
+from anyio.abc import TaskStatus
+
+from relay.heartbeat import Heartbeat
+from relay.outbox.counters import AppCounters
+from relay.reserve import Reserve
+
+log = structlog.get_logger(__name__)
+
+LOOK_S = 0.5
+"""Pause between two looks at the free space."""
+
+
+class Closed(StrEnum):
+    """Why nothing new is taken."""
+
+    STOPPING = "stopping"
+    DISK_FULL = "disk_full"
+    OUTBOX_FULL = "outbox_full"
+
+
+class AdmissionControl:
+    """Watches the disk and the outbox's size.
+
+    Attributes:
+        max_events: Stored events past which no new one is taken.
+        is_stopping: Whether the daemon is about to end.
+    """
+
+    def __init__(
+        self, reserve: Reserve, ledger: AppCounters, heartbeat: Heartbeat, *, max_events: int
+    ) -> None:
+        self._reserve = reserve
+        self._ledger = ledger
+        self._heartbeat = heartbeat
+        self.max_events = max_events
+        self.is_stopping = False
+
+    @property
+    def refusal(self) -> Closed | None:
+        """Why nothing at all is taken now, not even what only is to be counted."""
+        if self.is_stopping:
+            return Closed.STOPPING
+        return Closed.DISK_FULL if self._reserve.is_short else None
+
+    @property
+    def closed(self) -> Closed | None:
+        """Why no new event is taken now; None if they are."""
+        if refusal := self.refusal:
+            return refusal
+        if self._ledger.pending >= self.max_events:
+            return Closed.OUTBOX_FULL
+        return None
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Look at the disk until cancelled, and say when it fills and when it is well again."""
+        task_status.started()
+        was_short = False
+        while True:
+            self._reserve.look()
+            if self._reserve.is_short != was_short:
+                was_short = self._reserve.is_short
+                event = "disk.filled" if was_short else "disk.freed"
+                log.warning(event, free_bytes=self._reserve.free_bytes)
+            self._heartbeat.beat(LOOK_S)
+            await anyio.sleep(LOOK_S)

@@ -1,0 +1,1 @@
+"""How relay is doing: health, metrics, status, logs."""

@@ -1,0 +1,104 @@
+"""How everything stands, read in one go for `/status`, `/metrics` and the commands."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from relay.clock import Clock
+from relay.cohorts.polled_app import PollStatus
+from relay.cohorts.poller import Poller
+from relay.delivery.delivery import Delivery
+from relay.delivery.gate import GateState
+from relay.observability.metrics import AppFigures, SegmentFigures
+from relay.outbox.counters import AppCounters, Counts
+from relay.segments.read_model import Overview
+from relay.segments.store import Segments
+
+
+@dataclass(frozen=True, slots=True)
+class AppStatus:
+    """How one app stands.
+
+    Attributes:
+        counts: From the outbox.
+        in_flight: Pending events in senders' hands.
+        oldest_age_s: Since the oldest pending event was accepted, None without any.
+        delivery: Whether uploads go.
+        last_error: Why they do not, None while they do.
+    """
+
+    counts: Counts
+    in_flight: int
+    oldest_age_s: float | None
+    delivery: GateState
+    last_error: str | None
+
+    @property
+    def figures(self) -> AppFigures:
+        """The same for `/metrics`."""
+        is_halted = self.delivery is GateState.HALTED
+        return AppFigures(self.counts, self.oldest_age_s or 0.0, is_halted)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentsStatus:
+    """How an app's segments stand.
+
+    Attributes:
+        overview: The segments themselves.
+        downloads: Of their cohorts.
+    """
+
+    overview: Overview
+    downloads: PollStatus
+
+    @property
+    def figures(self) -> SegmentFigures:
+        """The same for `/metrics`."""
+        return SegmentFigures(
+            self.overview.states, self.downloads.downloads_left, self.overview.last_applied_at
+        )
+
+
+class Status:
+    """Reads how every app stands."""
+
+    def __init__(
+        self,
+        ledger: AppCounters,
+        deliveries: Mapping[str, Delivery],
+        segments: Segments,
+        pollers: Mapping[str, Poller],
+        clock: Clock,
+    ) -> None:
+        self._ledger = ledger
+        self._deliveries = deliveries
+        self._segments = segments
+        self._pollers = pollers
+        self._clock = clock
+
+    async def apps(self) -> dict[str, AppStatus]:
+        """Return every configured app's status."""
+        states = await self._ledger.states()
+        return {
+            app: await self._status(delivery, states[app].counts)
+            for app, delivery in self._deliveries.items()
+        }
+
+    async def segments(self) -> dict[str, SegmentsStatus]:
+        """Return how every configured app's segments stand."""
+        catalog, reading = self._segments.catalog, self._segments.reading
+        return {
+            app: SegmentsStatus(await reading.overview(app, catalog.number(app)), poller.status())
+            for app, poller in self._pollers.items()
+        }
+
+    async def _status(self, delivery: Delivery, counts: Counts) -> AppStatus:
+        oldest_at = await delivery.dispatcher.oldest_accepted_at() if counts.pending else None
+        age_s = None if oldest_at is None else max(0, self._clock.now_ms() - oldest_at) / 1000
+        return AppStatus(
+            counts=counts,
+            in_flight=min(delivery.dispatcher.in_flight, counts.pending),
+            oldest_age_s=age_s,
+            delivery=delivery.gate.state,
+            last_error=delivery.gate.last_error,
+        )

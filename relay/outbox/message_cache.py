@@ -1,0 +1,96 @@
+"""What messages said: fills late events whose message OneSignal has forgotten.
+
+OneSignal keeps the content of API and Journey messages for 30 days; a later click comes
+with the message id alone. The first content seen of a message is kept for 90 days.
+
+Source: documentation.onesignal.com, Event Streams data reference (2026).
+"""
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+from relay.database.database import Database
+from relay.events.records import MessageFields, complete
+from relay.outbox.sql import SQL
+
+CACHED_MESSAGES = 10_000
+
+MAX_FIELDS_BYTES = 16_384
+"""Fields of a message that are worth keeping; Amplitude gets 1,024 characters of each."""
+
+
+class _Noted(NamedTuple):
+    """What is known of a message.
+
+    Attributes:
+        fields: What it says.
+        day: The day as of which the disk keeps exactly that; 0 if it does not yet.
+        is_whole: Whether what the disk knew from before is among it.
+    """
+
+    fields: MessageFields
+    day: int
+    is_whole: bool
+
+
+class MessageCache:
+    """Message fields by app and message id, the recent ones in memory."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._cache: OrderedDict[tuple[int, str], _Noted] = OrderedDict()
+
+    def note(self, app: int, fields: MessageFields, today: int) -> bytes | None:
+        """Note a message's fields; return them as JSON if the disk should keep them.
+
+        The first wording of a field counts; later events add what earlier ones left out.
+        The fields are returned until `confirm` says that the disk has them, and once a day
+        again, to extend their 90 days.
+
+        Args:
+            app: The app's number.
+            fields: Fields with an id, not blank.
+            today: UTC days since 1970.
+        """
+        place = (app, fields.id or "")
+        noted = self._cache.get(place)
+        if noted is None:
+            noted = _Noted(fields, 0, is_whole=False)
+        elif noted.fields != fields and (merged := complete(noted.fields, fields)) != noted.fields:
+            noted = noted._replace(fields=merged, day=0)
+        elif noted.day == today:
+            return None
+        kept = noted.fields.to_json()
+        if len(kept) > MAX_FIELDS_BYTES:
+            return None
+        self._remember(place, noted)
+        return kept
+
+    def confirm(self, app: int, message_id: str, today: int) -> None:
+        """Note that the disk keeps what was last noted of a message."""
+        place = (app, message_id)
+        if place in self._cache:
+            self._cache[place] = self._cache[place]._replace(day=today)
+
+    async def recall(self, app: int, message_id: str) -> MessageFields | None:
+        """Return what earlier events said of a message, None if nothing is known."""
+        place = (app, message_id)
+        noted = self._cache.get(place)
+        if noted is None or not noted.is_whole:
+            stored = await self._read(app, message_id) or MessageFields(id=message_id)
+            noted = self._cache.get(place) or _Noted(stored, 0, is_whole=True)
+            whole = complete(stored, noted.fields)
+            noted = noted._replace(fields=whole, is_whole=True)
+            self._remember(place, noted)
+        return None if noted.fields.is_blank else noted.fields
+
+    def _remember(self, place: tuple[int, str], noted: _Noted) -> None:
+        self._cache[place] = noted
+        self._cache.move_to_end(place)
+        if len(self._cache) > CACHED_MESSAGES:
+            self._cache.popitem(last=False)
+
+    async def _read(self, app: int, message_id: str) -> MessageFields | None:
+        place = {"app": app, "message_id": message_id}
+        rows = await self._database.fetch(SQL["message"], place)
+        return MessageFields.from_json(rows[0][0]) if rows else None

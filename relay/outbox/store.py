@@ -1,0 +1,184 @@
+"""The outbox as a whole: opened once, handed in parts to those who need a part."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import anyio
+
+from relay.clock import Clock, SystemClock
+from relay.database.database import Database, open_database
+from relay.database.mending import distrust, mend
+from relay.database.tally import Tally, tally_path
+from relay.errors import StoreBusy, StoreFailed
+from relay.heartbeat import Heartbeat
+from relay.outbox.batch import DAY_MS, DedupIndex
+from relay.outbox.claims import Claims, rescue
+from relay.outbox.counters import AppCounters
+from relay.outbox.dead_letters import DeadLetters
+from relay.outbox.erasure import OutboxErasure
+from relay.outbox.mending import outbox_keeping, read_note
+from relay.outbox.message_cache import MessageCache
+from relay.outbox.quarantine import Quarantine
+from relay.outbox.retention import Retention
+from relay.outbox.sql import MIGRATIONS, SQL
+from relay.outbox.steady_time import SteadyTime
+from relay.outbox.writer import OutboxWriter
+
+DATABASE_NAME = "outbox.db"
+LOCK_NAME = "relay.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """An open outbox, in parts.
+
+    Attributes:
+        database: The engine; its `run` commits what the parts write.
+        ledger: Apps, counts and pauses.
+        intakes: The way in.
+        claims: The way out.
+        dead_letters: Events Amplitude will never take.
+        quarantine: Bodies not understood.
+        messages: What messages said.
+        retention: What is removed in time.
+        forgetting: What is removed because a user is.
+    """
+
+    database: Database
+    ledger: AppCounters
+    intakes: OutboxWriter
+    claims: Claims
+    dead_letters: DeadLetters
+    quarantine: Quarantine
+    messages: MessageCache
+    retention: Retention
+    forgetting: OutboxErasure
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the tables say at the start."""
+
+    unpruned: set[int]
+    keys: DedupIndex
+    last_seq: int
+    last_claim: int
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold the data directory for this process; made, for its owner alone, if missing.
+
+    Raises:
+        StoreBusy: If another process holds it.
+        StoreFailed: If it cannot be made or written.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreFailed(
+            f"the data directory {folder} does not serve: {error.strerror}"
+        ) from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreBusy(f"the data directory {folder} is in use by another relay") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+@asynccontextmanager
+async def open_outbox(
+    folder: Path,
+    apps: Collection[str],
+    *,
+    max_events: int,
+    heartbeat: Heartbeat,
+    make_room: Callable[[], None] = lambda: None,
+    clock: Clock | None = None,
+) -> AsyncIterator[Outbox]:
+    """Open the outbox of a folder this process has locked, with its writer running.
+
+    Events that a former process had in hand are pending again. A damaged database is set aside
+    first, and what can be read of it is saved.
+
+    Args:
+        folder: The data directory.
+        apps: Names of the configured apps.
+        max_events: Pending events past which new ones are refused.
+        heartbeat: The writer's sign of life.
+        make_room: Called when the disk is full; may give up space.
+        clock: The time; the machine's if there is none.
+
+    Raises:
+        StoreError: If the database does not serve.
+    """
+    path, clock = (folder / DATABASE_NAME).resolve(), clock or SystemClock()
+    mending = partial(mend, path, outbox_keeping(apps), clock.now_ms())
+    await anyio.to_thread.run_sync(mending)
+    tally = Tally(tally_path(path), read_note)
+    with distrust(path):
+        async with (
+            open_database(path, MIGRATIONS, heartbeat, make_room, tally) as database,
+            begin_outbox(database, apps, max_events=max_events, clock=clock) as outbox,
+        ):
+            yield outbox
+
+
+@asynccontextmanager
+async def begin_outbox(
+    database: Database,
+    apps: Collection[str],
+    *,
+    max_events: int,
+    clock: Clock | None = None,
+) -> AsyncIterator[Outbox]:
+    """Run the writer of an open database, as `open_outbox` does; commit all at the end."""
+    async with anyio.create_task_group() as group:
+        await group.start(database.run, name="outbox writer")
+        yield await _assemble(database, apps, clock or SystemClock(), max_events)
+        await database.flush()
+        group.cancel_scope.cancel()
+
+
+async def _assemble(
+    database: Database, apps: Collection[str], clock: Clock, max_events: int
+) -> Outbox:
+    found = await database.write(_recover)
+    timeline = await SteadyTime.load(database, clock)
+    ledger = await AppCounters.load(database, apps)
+    seqs = count(found.last_seq + 1)
+    claims = Claims(database, ledger, timeline, found.last_claim, found.unpruned)
+    dead_letters = DeadLetters(database, ledger, seqs)
+    quarantine = Quarantine(database, ledger)
+    return Outbox(
+        database=database,
+        ledger=ledger,
+        intakes=OutboxWriter(database, ledger, found.keys, seqs, max_events),
+        claims=claims,
+        dead_letters=dead_letters,
+        quarantine=quarantine,
+        messages=MessageCache(database),
+        retention=Retention(database, found.keys, timeline),
+        forgetting=OutboxErasure(database, ledger, claims, dead_letters, quarantine),
+    )
+
+
+def _recover(raw: sqlite3.Connection) -> _Found:
+    """Bring the tables to rest after whatever ended the former process."""
+    (last_claim,) = raw.execute(SQL["last_claim"]).fetchone()
+    unpruned = rescue(raw)
+    (last_seq,) = raw.execute(SQL["last_seq"]).fetchone()
+    unfolded = raw.execute(SQL["unfolded"])
+    keys = DedupIndex(((key, accepted_at // DAY_MS) for key, accepted_at in unfolded), last_seq)
+    return _Found(unpruned, keys, last_seq, last_claim)

@@ -1,0 +1,106 @@
+"""The segment table as a whole: opened once, handed in parts to those who need a part."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import anyio
+
+from relay.database.database import Database, open_database
+from relay.database.mending import distrust, mend
+from relay.database.tally import Tally, tally_path
+from relay.heartbeat import Heartbeat
+from relay.segments.cohorts import AppRules, Cohorts
+from relay.segments.directory import Directory
+from relay.segments.erasure import Erasure, Forgotten
+from relay.segments.mending import KEEPING, NoteReader
+from relay.segments.read_model import ReadModel
+from relay.segments.retention import Retention
+from relay.segments.review import Review
+from relay.segments.sorting import remove_leftovers
+from relay.segments.sql import MIGRATIONS, SQL
+
+DATABASE_NAME = "segments.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """An open segment table, in parts.
+
+    Attributes:
+        database: The engine; its `run` commits what the parts write.
+        catalog: Apps and cohorts.
+        directory: Whom OneSignal knows.
+        decisions: What a person decides.
+        forgotten: Who is not to be known again.
+        forgetting: How somebody becomes so.
+        reading: What is read.
+        retention: What is removed in time.
+    """
+
+    database: Database
+    catalog: Cohorts
+    directory: Directory
+    decisions: Review
+    forgotten: Forgotten
+    forgetting: Erasure
+    reading: ReadModel
+    retention: Retention
+
+
+@asynccontextmanager
+async def open_segments(
+    folder: Path,
+    apps: Mapping[str, AppRules],
+    *,
+    now_ms: int,
+    heartbeat: Heartbeat,
+) -> AsyncIterator[Segments]:
+    """Open the segment table of a folder this process has locked, with its writer running.
+
+    A damaged database is set aside first, and what can be read of it is saved.
+
+    Args:
+        folder: The data directory.
+        apps: What the settings say of each app's segments.
+        now_ms: The time; segments that follow changed settings are stamped with it.
+        heartbeat: The writer's sign of life. On a full disk no room is made: what is set aside is
+            the outbox's.
+
+    Raises:
+        StoreError: If the database does not serve.
+    """
+    path = (folder / DATABASE_NAME).resolve()  # SQLite puts the log beside the file itself
+    remove_leftovers(folder)
+    await anyio.to_thread.run_sync(partial(mend, path, KEEPING, now_ms))
+    reader = NoteReader()
+    tally = Tally(tally_path(path), reader, reader.drop)
+    with distrust(path):
+        async with (
+            open_database(path, MIGRATIONS, heartbeat, tally=tally) as database,
+            anyio.create_task_group() as group,
+        ):
+            await group.start(database.run, name="segments writer")
+            yield await _assemble(database, path, apps, now_ms)
+            await database.flush()
+            group.cancel_scope.cancel()
+
+
+async def _assemble(
+    database: Database, path: Path, apps: Mapping[str, AppRules], now_ms: int
+) -> Segments:
+    for table in ("make_touched", "make_told"):
+        await database.execute(SQL[table], {})
+    forgotten = await Forgotten.load(database)
+    return Segments(
+        database=database,
+        catalog=await Cohorts.load(database, apps, now_ms),
+        directory=Directory(database, forgotten),
+        decisions=Review(database),
+        forgotten=forgotten,
+        forgetting=Erasure(database, forgotten),
+        reading=ReadModel(database, path),
+        retention=Retention(database),
+    )

@@ -1,0 +1,1 @@
+"""Any other service over HTTP, and the files it serves."""

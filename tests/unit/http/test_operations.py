@@ -1,0 +1,223 @@
+"""Operations as callers meet them: paths, questions, answers, and their description."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from io import BytesIO
+from typing import get_args
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+import pytest
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openapi_spec_validator import validate
+from pydantic import BaseModel
+from yarl import URL
+
+from relay.http.admin.openapi import describe
+from relay.http.admin.operations import AnyOperation, Call, NoInput, Operation, operation_routes
+from relay.http.admin.schemas import MAX_ID, Affected, Choice, Question
+from relay.http.admin.segment_schemas import Group
+from relay.http.responses import error_response
+from relay.http.server.body import MAX_BODY_BYTES, BodyReader
+from relay.segments.read_model import GROUPS
+from relay.segments.review import NotPossible
+
+
+class Echo(BaseModel):
+    """What a path held."""
+
+    values: dict[str, str]
+
+
+class Order(Question):
+    """What a file is for."""
+
+    replace: bool = False
+
+
+async def echo(call: Call[BaseModel]) -> Echo:
+    """Answer what the path holds."""
+    return Echo(values=dict(call.path))
+
+
+async def nothing(_: Call[BaseModel]) -> None:
+    """Answer that it is done."""
+
+
+async def measure(call: Call[Order]) -> Affected:
+    """Answer how long a file is, below 0 if it replaces."""
+    length = sum([len(chunk) async for chunk in call.file])
+    return Affected(affected=-length if call.asked.replace else length)
+
+
+async def count(call: Call[Choice]) -> Affected:
+    """Answer how many are chosen, below 0 if nothing is to change."""
+    number = len(call.asked.ids or [])
+    return Affected(affected=-number if call.asked.dry_run else number)
+
+
+async def refuse(_: Call[BaseModel]) -> Affected:
+    """Refuse."""
+    raise NotPossible("run 7 is applied, not held")
+
+
+OPERATIONS: Sequence[AnyOperation] = [
+    Operation("GET", "/things/{app}/{name}", "Echo.", NoInput, Echo, echo),
+    Operation("GET", "/things/{app}/{name}/parts", "Echo.", NoInput, Echo, echo),
+    Operation("DELETE", "/things/{app}/{name}", "Delete.", NoInput, None, nothing),
+    Operation("POST", "/things/{app}", "Measure.", Order, Affected, measure, takes_file=True),
+    Operation("POST", "/refuse", "Refuse.", NoInput, Affected, refuse, conflict="Not now"),
+    Operation("POST", "/choose", "Choose.", Choice, Affected, count),
+    Operation("GET", "/lines", "Lines.", NoInput, None, nothing, lines=Affected),
+]
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[URL]:
+    """Serve the operations."""
+
+    @web.middleware
+    async def answering(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            return error_response(error)
+
+    app = web.Application(middlewares=[answering])
+    app.add_routes(operation_routes(OPERATIONS, BodyReader(invites=False)))
+    runner = web.AppRunner(app, auto_decompress=False)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        host, port = runner.addresses[0][:2]
+        yield URL(f"http://{host}:{port}/api/v1/")
+    finally:
+        await runner.cleanup()
+
+
+async def ask(base: URL, method: str, path: str, data: bytes = b"") -> tuple[int, bytes]:
+    """Return how a request was answered; the path goes as it is written."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, URL(f"{base}{path}", encoded=True), data=BytesIO(data)) as answer,
+    ):
+        return answer.status, await answer.read()
+
+
+IDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
+
+
+@settings(deadline=None)
+@given(st.lists(IDS, min_size=1, max_size=20))
+async def test_whatever_an_id_is_it_comes_back_from_the_path(ids: list[str]) -> None:
+    """External ids are anybody's texts: slashes, dots, percent signs, braces, line ends."""
+    async with serving() as base:
+        for id_ in [*ids, ".", "..", "a/b", "a%2Fb", "%25", "{x}", "a b+c", "\n", "?#", "ü/parts"]:
+            for tail in ("", "/parts"):
+                escaped = quote(id_, safe="").replace(".", "%2E")
+                status, body = await ask(base, "GET", f"things/shop/{escaped}{tail}")
+                assert (status, orjson.loads(body)["values"]) == (200, {"app": "shop", "name": id_})
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("things/shop/a%2fb", "a/b"),
+        ("things/shop/a+b", "a+b"),
+        ("things/shop/user@mail.example", "user@mail.example"),
+        ("%74hings/shop/a", "a"),
+        ("things/shop/a?x=1", "a"),
+    ],
+)
+async def test_a_path_may_be_written_in_several_ways(path: str, name: str) -> None:
+    """Clients escape more or less than they must."""
+    async with serving() as base:
+        status, body = await ask(base, "GET", path)
+        assert (status, orjson.loads(body)["values"]["name"]) == (200, name)
+
+
+@pytest.mark.parametrize("name", ["%FF", "%C3", "%ED%A0%80"])
+async def test_a_path_that_is_no_text_is_a_mistake(name: str) -> None:
+    """No user is looked up, or forgotten, under an id that is only nearly the caller's."""
+    async with serving() as base:
+        assert (await ask(base, "DELETE", f"things/shop/{name}"))[0] == 400
+
+
+@pytest.mark.parametrize("path", ["things/shop/anna%00x", "things/%00/anna", "things/shop/%00"])
+async def test_a_path_with_an_id_that_sqlite_would_cut_is_a_mistake(path: str) -> None:
+    """Cut at U+0000 it would name another user: to be shown, or forgotten."""
+    async with serving() as base:
+        status, body = await ask(base, "DELETE", path)
+        assert (status, "U+0000" in orjson.loads(body)["error"]) == (400, True)
+
+
+async def test_an_operation_without_an_answer_says_204() -> None:
+    """There is no body to wait for."""
+    async with serving() as base:
+        assert await ask(base, "DELETE", "things/shop/a") == (204, b"")
+
+
+async def test_a_file_may_be_longer_than_a_body() -> None:
+    """An export has millions of rows; its question comes in the query."""
+    async with serving() as base:
+        file = b"x" * (MAX_BODY_BYTES + 1)
+        status, body = await ask(base, "POST", "things/shop?replace=true", file)
+        assert (status, orjson.loads(body)) == (200, {"affected": -len(file)})
+        status, body = await ask(base, "POST", "things/shop?colour=red", file[:9])
+        assert (status, "colour" in orjson.loads(body)["error"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"ids":[1,2.0],"dry_run":true}', (200, b'{"affected":-2}')),
+        (b'{"ids":[9223372036854775807]}', (200, b'{"affected":1}')),
+        *((b'{"ids":[1],"dry_run":%b}' % word, None) for word in (b"1", b'"true"', b'"no"')),
+        *((b'{"ids":[%b]}' % word, None) for word in (b'"1"', b"true", b"1.5", b"1e999", b"-1")),
+        *((b'{"ids":[%b]}' % word, None) for word in (b"9223372036854775808", b"1e300")),
+    ],
+)
+async def test_a_body_means_what_it_says(body: bytes, expected: tuple[int, bytes] | None) -> None:
+    """What destroys guesses at nothing: no word or number stands for a truth value."""
+    async with serving() as base:
+        answered = await ask(base, "POST", "choose", body)
+        assert answered == expected or (expected is None and answered[0] == 400)
+
+
+def test_the_document_allows_just_the_ids_there_can_be() -> None:
+    """Neither is the largest number rounded up, nor may a choice name nothing."""
+    choice = orjson.loads(describe(OPERATIONS))["components"]["schemas"]["Choice"]
+    (ids, _) = choice["properties"]["ids"]["anyOf"]
+    assert ids["items"] == {"type": "integer", "minimum": 0, "maximum": MAX_ID}
+    assert [way["required"] for way in choice["anyOf"]] == [["ids"], ["app"]]
+
+
+async def test_a_refusal_is_answered_with_its_reason() -> None:
+    """What cannot be done now is 409, in the words of whoever refused."""
+    async with serving() as base:
+        status, body = await ask(base, "POST", "refuse")
+        assert (status, orjson.loads(body)) == (409, {"error": "run 7 is applied, not held"})
+
+
+def test_every_kind_of_operation_is_described() -> None:
+    """Files, lines, conflicts and answers without a body have their place in the document."""
+    document = orjson.loads(describe(OPERATIONS))
+    validate(document)
+    paths = document["paths"]
+    thing = paths["/api/v1/things/{app}/{name}"]
+    assert "content" not in thing["delete"]["responses"]["204"]
+    measure_ = paths["/api/v1/things/{app}"]["post"]
+    assert list(measure_["requestBody"]["content"]) == ["text/csv"]
+    assert [named["name"] for named in measure_["parameters"]] == ["app", "replace"]
+    assert paths["/api/v1/refuse"]["post"]["responses"]["409"]["description"] == "Not now"
+    lines = paths["/api/v1/lines"]["get"]["responses"]["200"]
+    assert list(lines["content"]) == ["application/x-ndjson"]
+
+
+def test_every_group_of_ids_can_be_asked_for() -> None:
+    """The API offers just what the segment table can tell apart."""
+    assert get_args(Group) == GROUPS
