@@ -3,6 +3,7 @@
 import sqlite3
 from typing import NamedTuple
 
+from relay.segments.guard import Shrink
 from relay.segments.sql import SQL
 
 
@@ -103,3 +104,28 @@ def weigh_changes(
     rows = raw.execute(SQL["figures_of_changes"], {"delta": delta, **cohort.scope})
     figures = {change: read_figures(tuple(row)) for change, *row in rows}
     return figures.get(1, Figures()), figures.get(0, Figures())
+
+
+def weigh_shrink(
+    raw: sqlite3.Connection, cohort: CohortRow, leaving: Figures, earlier: int | None = None
+) -> Shrink:
+    """Return what a computation takes from the segment, by the directory as it is now.
+
+    A poll brings its computation whole, the webhook in any number of messages. Both are judged by
+    this one definition: the members without the computation, and which of them it removes.
+
+    Args:
+        raw: In a transaction.
+        cohort: The cohort before the poll or the message in hand changes its list.
+        leaving: Figures of those who leave the list by it.
+        earlier: The run with what earlier messages of the computation changed, if there were any;
+            the message in hand is then in `run_changes` as run 0.
+    """
+    if earlier is None:
+        return Shrink(cohort.matched_users, leaving.matched_users)
+    scope = {"run": earlier, "list": cohort.list, **cohort.scope}
+    came, gone, passing = raw.execute(SQL["moved_by_messages"], scope).fetchone()
+    return Shrink(
+        members=cohort.matched_users - came + gone,
+        removed=leaving.matched_users - passing + gone,
+    )

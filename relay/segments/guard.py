@@ -1,4 +1,4 @@
-"""Whether so many members may leave a segment at once without a person having seen it."""
+"""Whether a computation may shrink a segment, or is held until somebody has looked at it."""
 
 from typing import NamedTuple
 
@@ -15,21 +15,30 @@ class GuardPolicy(NamedTuple):
     min_members: int
 
 
-def is_implausible(policy: GuardPolicy, *, members: int, removed: int) -> bool:
-    """Return whether a run has to be held for a person to decide.
+class Shrink(NamedTuple):
+    """What a computation takes from a segment.
 
-    Args:
-        policy: What is too much.
-        members: Members of the segment before the run.
-        removed: How many of them it would remove.
+    Attributes:
+        members: Members that the segment would have now without the computation. Members who
+            entered by other ways meanwhile are among them, those whom the computation itself
+            brought are not: they must not hide the leavers.
+        removed: How many of those members it removes, so never more than `members`.
     """
-    if not members or members < policy.min_members:
+
+    members: int
+    removed: int
+
+
+def is_implausible(policy: GuardPolicy, shrink: Shrink) -> bool:
+    """Return whether a run has to be held for an operator to decide."""
+    if not shrink.members or shrink.members < policy.min_members:
         return False
     # A quotient, not a product: rounding never puts 3 of 10 above a share of 0.3.
-    return removed / members > policy.removed_ratio
+    return shrink.removed / shrink.members > policy.removed_ratio
 
 
-def explain_hold(policy: GuardPolicy, *, members: int, removed: int) -> str:
-    """Return why a run is held, as a sentence for the person who decides on it."""
+def explain_hold(policy: GuardPolicy, shrink: Shrink) -> str:
+    """Return why a run is held, as a sentence for the operator who decides on it."""
     share = f"{policy.removed_ratio * 100:g} %"
-    return f"{removed} of {members} members would leave, more than {share}; approve or reject it"
+    lost = f"{shrink.removed} of {shrink.members} members would leave"
+    return f"{lost}, more than {share}; approve or reject it"

@@ -21,6 +21,20 @@ ON CONFLICT (cohort, external_id) DO UPDATE SET
     computed_at = excluded.computed_at, is_member = excluded.is_member, word = excluded.word
 WHERE excluded.computed_at >= computed_at;
 
+-- name: moved_by_messages
+-- What earlier messages of a computation did to the members: how many came and are still listed, how
+-- many are gone, and how many came and leave by the message in hand. Asked before that is applied.
+SELECT
+    coalesce(sum(h.change = 1 AND l.external_id IS NOT NULL), 0) AS came,
+    coalesce(sum(h.change = 0 AND l.external_id IS NULL), 0) AS gone,
+    coalesce(sum(h.change = 1 AND d.external_id IS NOT NULL), 0) AS passing
+FROM run_changes AS h
+LEFT JOIN listed AS l ON l.list = :list AND l.external_id = h.external_id
+LEFT JOIN run_changes AS d ON d.run = 0 AND d.external_id = h.external_id AND d.change = 0
+LEFT JOIN users AS u ON u.app = :app AND u.external_id = h.external_id
+LEFT JOIN restricted AS x ON x.external_id = h.external_id
+WHERE h.run = :run AND (u.external_id IS NOT NULL OR (:takes_all AND x.external_id IS NULL));
+
 -- name: cancel_opposites
 -- Who entered and left within one run did neither.
 DELETE FROM run_changes WHERE run = :run AND EXISTS (

@@ -12,6 +12,7 @@ from relay.segments.cohort_row import (
     Figures,
     load_cohort,
     weigh_changes,
+    weigh_shrink,
 )
 from relay.segments.guard import GuardPolicy, explain_hold, is_implausible
 from relay.segments.runs import (
@@ -50,13 +51,9 @@ def publish(
         return None
     _heed_webhook(raw, cohort, run, compared.words)
     entering, leaving = weigh_changes(raw, cohort, run_id)
-    removed = leaving.matched_users
-    if (
-        guard
-        and cohort.is_segment
-        and is_implausible(guard, members=cohort.matched_users, removed=removed)
-    ):
-        return _hold(raw, cohort, run, guard, removed, at)
+    shrink = weigh_shrink(raw, cohort, leaving)
+    if guard and cohort.is_segment and is_implausible(guard, shrink):
+        return _hold(raw, cohort, run, explain_hold(guard, shrink), at)
     return _apply(raw, cohort, run, entering, leaving, at)
 
 
@@ -80,15 +77,7 @@ def _heed_webhook(raw: sqlite3.Connection, cohort: CohortRow, run: RunRow, words
         raw.execute(SQL[query], scope)
 
 
-def _hold(  # what a hold says
-    raw: sqlite3.Connection,
-    cohort: CohortRow,
-    run: RunRow,
-    guard: GuardPolicy,
-    removed: int,
-    at: int,
-) -> Outcome:
-    reason = explain_hold(guard, members=cohort.matched_users, removed=removed)
+def _hold(raw: sqlite3.Connection, cohort: CohortRow, run: RunRow, reason: str, at: int) -> Outcome:
     outcome = Outcome(RunState.HELD, reason=reason)
     finish_run(raw, run.run_id, outcome, at)
     supersede_held(raw, cohort.no, run.run_id, at, up_to=run.computed_at or 0)

@@ -58,7 +58,6 @@ class RunRow(NamedTuple):
     listed_size: int | None
     request_id: str | None
     is_complete: int
-    base_members: int
     added: int
     removed: int
 
@@ -83,7 +82,6 @@ def begin_run(  # noqa: PLR0913  # a run, whole
     computed_at: int | None = None,
     listing: Watermark | None = None,
     export: Export = Export(),  # noqa: B008  # a tuple
-    base_members: int = 0,
 ) -> int:
     """Write down a run and return its id."""
     row = {
@@ -94,7 +92,6 @@ def begin_run(  # noqa: PLR0913  # a run, whole
         "computed_at": listing.last_computed_at if listing else computed_at,
         "mod_at": listing.last_mod_at if listing else None,
         "listed_size": listing.size if listing else None,
-        "base_members": base_members,
         **export._asdict(),
     }
     (run_id,) = raw.execute(SQL["begin_run"], row).fetchone()

@@ -3,16 +3,16 @@
 -- name: begin_run
 INSERT INTO runs (
     cohort, source, state, started_at, finished_at, computed_at, mod_at, listed_size,
-    requested_at, request_id, is_complete, base_members
+    requested_at, request_id, is_complete
 ) VALUES (
     :cohort, :source, :state, :at, CASE :state WHEN 'running' THEN NULL ELSE :at END,
-    :computed_at, :mod_at, :listed_size, :requested_at, :request_id, :is_complete, :base_members
+    :computed_at, :mod_at, :listed_size, :requested_at, :request_id, :is_complete
 )
 RETURNING run_id;
 
 -- name: run
 SELECT run_id, cohort, source, state, started_at, members, empty_ids, computed_at, mod_at,
-    listed_size, request_id, is_complete, base_members, added, removed
+    listed_size, request_id, is_complete, added, removed
 FROM runs WHERE run_id = :run;
 
 -- name: finish_run
@@ -66,7 +66,7 @@ WHERE cohort = :cohort AND state = 'held' AND source = 'webhook' AND computed_at
 
 -- name: message_runs
 -- What became of a computation of the webhook: its runs by state.
-SELECT state, run_id, is_approved, base_members, removed FROM runs
+SELECT state, run_id, is_approved FROM runs
 WHERE cohort = :cohort AND source = 'webhook' AND computed_at = :computed_at
 ORDER BY run_id;
 
@@ -161,7 +161,8 @@ DELETE FROM run_changes WHERE (run, external_id) IN (
 );
 
 -- name: spent_run_changes
--- Runs whose changes are kept without need: not among a cohort's last applied ones, nor open.
+-- Runs whose changes are kept without need: not among a cohort's last applied ones, nor open, nor a
+-- computation of the webhook whose last message is recent: the guard counts its leavers by them.
 WITH RECURSIVE kept (run) AS (  -- the distinct runs, one look into the index each
     SELECT min(h.run) FROM run_changes AS h
     UNION ALL
@@ -170,6 +171,7 @@ WITH RECURSIVE kept (run) AS (  -- the distinct runs, one look into the index ea
 )
 SELECT r.run_id FROM kept CROSS JOIN runs AS r ON r.run_id = kept.run
 WHERE r.state NOT IN ('running', 'held')
+    AND (r.source <> 'webhook' OR r.finished_at < :before)
     AND r.run_id NOT IN (
         SELECT k.run_id FROM runs AS k
         WHERE k.cohort = r.cohort AND k.state = 'applied' AND k.source <> 'directory'

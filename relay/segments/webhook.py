@@ -12,7 +12,7 @@ from typing import NamedTuple
 import orjson
 
 from relay.amplitude.cohort_message import CohortMessage
-from relay.segments.cohort_row import CohortRow, Figures, load_cohort, weigh_changes
+from relay.segments.cohort_row import CohortRow, Figures, load_cohort, weigh_changes, weigh_shrink
 from relay.segments.guard import GuardPolicy, explain_hold, is_implausible
 from relay.segments.runs import Outcome, RunSource, RunState, begin_run, finish_run
 from relay.segments.segment_update import Effect, shift_by_changes
@@ -39,16 +39,12 @@ class _Computation(NamedTuple):
         held: The run that gathers what is held.
         is_rejected: Whether a person rejected it.
         is_approved: Whether a person approved what was held of it.
-        base_members: The segment's members before its first message.
-        removed: Members removed since.
     """
 
     applied: int | None
     held: int | None
     is_rejected: bool
     is_approved: bool
-    base_members: int
-    removed: int
 
 
 def take_message(
@@ -75,13 +71,12 @@ def take_message(
         return MessageAnswer(is_held=True)
     _compare(raw, cohort, message)
     entering, leaving = weigh_changes(raw, cohort, ONE_MESSAGE)
-    removed = before.removed + leaving.matched_users
-    base = before.base_members or cohort.matched_users
-    is_guarded = cohort.is_segment and leaving.ids and not before.is_approved
-    if is_guarded and is_implausible(guard, members=base, removed=removed):
-        reason = explain_hold(guard, members=base, removed=removed)
-        _hold(raw, cohort, message, base, reason, at)
-        return MessageAnswer(is_held=True)
+    # An approval is of the whole computation; a message that takes no member shrinks nothing.
+    if cohort.is_segment and leaving.matched_users and not before.is_approved:
+        shrink = weigh_shrink(raw, cohort, leaving, before.applied)
+        if is_implausible(guard, shrink):
+            _hold(raw, cohort, message, explain_hold(guard, shrink), at)
+            return MessageAnswer(is_held=True)
     cohort, run = _run_for(raw, cohort, before, message, at)
     effect = _apply(raw, cohort, run, message, (entering, leaving), at)
     return MessageAnswer(effect.added, effect.removed)
@@ -122,14 +117,12 @@ def _cohort_of(raw: sqlite3.Connection, app: int, message: CohortMessage) -> Coh
 def _look_back(raw: sqlite3.Connection, cohort: CohortRow, message: CohortMessage) -> _Computation:
     scope = {"cohort": cohort.no, "computed_at": message.computed_at}
     rows = raw.execute(SQL["message_runs"], scope).fetchall()
-    runs = {state: run for state, run, *_ in reversed(rows)}
+    runs = {state: run for state, run, _ in reversed(rows)}
     return _Computation(
         applied=runs.get(RunState.APPLIED),
         held=runs.get(RunState.HELD),
         is_rejected=RunState.REJECTED in runs,
-        is_approved=any(is_approved for _, _, is_approved, _, _ in rows),
-        base_members=max((base for _, _, _, base, _ in rows), default=0),
-        removed=sum(removed for _, _, _, _, removed in rows),
+        is_approved=any(is_approved for _, _, is_approved in rows),
     )
 
 
@@ -150,7 +143,6 @@ def _run_for(
             at,
             state=RunState.APPLIED,
             computed_at=message.computed_at,
-            base_members=cohort.matched_users,
         )
     counted = {"run": run, "members": len(message.user_ids), "empty_ids": message.empty_ids}
     raw.execute(SQL["add_members"], counted)
@@ -213,13 +205,8 @@ def _gather(raw: sqlite3.Connection, run: int) -> None:
     raw.execute(SQL["drop_changes"], {"run": ONE_MESSAGE})
 
 
-def _hold(  # what a hold says
-    raw: sqlite3.Connection,
-    cohort: CohortRow,
-    message: CohortMessage,
-    base_members: int,
-    reason: str,
-    at: int,
+def _hold(
+    raw: sqlite3.Connection, cohort: CohortRow, message: CohortMessage, reason: str, at: int
 ) -> None:
     raw.execute(SQL["drop_changes"], {"run": ONE_MESSAGE})
     run = begin_run(
@@ -229,7 +216,6 @@ def _hold(  # what a hold says
         at,
         state=RunState.HELD,
         computed_at=message.computed_at,
-        base_members=base_members,
     )
     finish_run(raw, run, Outcome(RunState.HELD, reason=reason), at)
     _add_to_held(raw, run, message)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.segments.guard import GuardPolicy
 from relay.segments.review import NotPossible
 from relay.segments.webhook import MessageAnswer
 from tests.support.segment_tables import APP, NOW, SECOND, SMALL, TEN, SegmentTable, open_table
@@ -131,6 +132,68 @@ async def test_who_entered_first_does_not_hide_the_leavers(tmp_path: Path) -> No
         assert await _leave(table, "m2", "u0", "u1") == MessageAnswer(removed=2)
         assert await _leave(table, "m3", "u2") == MessageAnswer(is_held=True)
         assert "3 of 10" in str(table.runs()[-1]["reason"])
+
+
+async def test_members_learned_between_two_messages_belong_to_the_base(tmp_path: Path) -> None:
+    """With a ratio of 1 nothing is held, whoever became a member after the first leaver."""
+    off = GuardPolicy(1.0, 0)
+    async with open_table(tmp_path) as table:
+        await table.poll(["a", "e"], guard=off)
+        await table.know({"c": [True], "e": [True]})
+        leaving = {"is_entering": False, "computed_at": T1, "guard": off}
+        assert await table.send("m1", "e", **leaving) == MessageAnswer(removed=1)  # type: ignore[arg-type]  # as named
+        await table.know({"a": [True]})
+        assert await table.send("m2", "a", **leaving) == MessageAnswer(removed=1)  # type: ignore[arg-type]
+        assert table.members() == []
+        table.check_figures()
+
+
+async def test_the_share_is_of_all_who_were_members_besides_the_computation(
+    tmp_path: Path,
+) -> None:
+    """Four of twenty is a fifth, though ten of the twenty were learned after the first leavers."""
+    late = [f"v{number}" for number in range(10)]
+    async with open_table(tmp_path) as table:
+        await table.know({user: [True] for user in TEN})
+        await table.poll(TEN + late, guard=SMALL)
+        assert await _leave(table, "m1", "u0", "u1") == MessageAnswer(removed=2)
+        await table.know({user: [True] for user in late})
+        assert await _leave(table, "m2", "v0", "u2") == MessageAnswer(removed=2)
+        assert await _leave(table, "m3", "v1") == MessageAnswer(is_held=True)
+        assert "5 of 20" in str(table.runs()[-1]["reason"])
+        table.check_figures()
+
+
+async def test_who_enters_and_leaves_by_one_computation_is_no_leaver(tmp_path: Path) -> None:
+    """The computation takes only members that it did not bring."""
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        await _enter(table, "m1", "n1", "n2")
+        assert await _leave(table, "m2", "n1", "u0") == MessageAnswer(removed=2)
+        assert await _leave(table, "m3", "n2", "u1") == MessageAnswer(removed=2)
+        assert await _leave(table, "m4", "u2") == MessageAnswer(is_held=True)
+        assert "3 of 10" in str(table.runs()[-1]["reason"])
+
+
+async def test_leavers_who_are_back_are_not_counted_again(tmp_path: Path) -> None:
+    """A rollback brings members back; the same computation may then take them once more."""
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        await _leave(table, "m1", "u0", "u1")
+        await table.store.decisions.roll_back(await table.cohort_no(), None, T2)
+        assert await _leave(table, "m2", "u0", "u1") == MessageAnswer(removed=2)
+        assert table.members() == TEN[2:]
+
+
+async def test_leavers_are_counted_together_across_tidying_up(tmp_path: Path) -> None:
+    """Other runs between the messages of one computation do not make the guard forget."""
+    async with open_table(tmp_path) as table:
+        await _ten_members(table)
+        await _leave(table, "m1", "u0", "u1", to=T3)
+        for place, user in enumerate(("n1", "n2", "n1", "n2")):
+            await table.send(f"n{place}", user, is_entering=place < 2, computed_at=T3 + place + 1)
+        await table.tidy(T3)
+        assert await _leave(table, "m2", "u2", to=T3) == MessageAnswer(is_held=True)
 
 
 async def test_strangers_leave_unguarded(tmp_path: Path) -> None:

@@ -245,6 +245,11 @@ class SegmentMachine(RuleBasedStateMachine):
             assert followed == set(self.table.members(name))
 
     @invariant()
+    def nothing_is_held(self) -> None:
+        """The guard is switched off, so that no removal is too large."""
+        assert self.table.look("SELECT run_id FROM runs WHERE state = 'held'") == []
+
+    @invariant()
     def forgotten_ids_are_nowhere(self) -> None:
         """Of a forgotten user nothing is left but that the user left."""
         for user in self.forgotten:

@@ -1,0 +1,103 @@
+"""The guard of the webhook against a model: what a computation takes of whom it did not bring."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.segments.guard import GuardPolicy
+from tests.support.segment_tables import NOW, SECOND, SegmentTable, open_table
+
+PEOPLE = ["a", "b", "c", "d", "e"]
+
+
+class Step(NamedTuple):
+    """Users become known, or enter or leave by a message of one computation."""
+
+    kind: str
+    users: list[str]
+
+
+steps = st.lists(
+    st.builds(
+        Step,
+        st.sampled_from(["know", "enter", "leave", "leave"]),
+        st.lists(st.sampled_from(PEOPLE), min_size=1, max_size=3, unique=True),
+    ),
+    max_size=12,
+)
+lists = st.lists(st.sampled_from(PEOPLE), unique=True)
+ratios = st.sampled_from([0.2, 0.5, 0.75, 1.0])
+
+
+class Model:
+    """One computation as sets: who is listed and known, whom it brought, whom it took."""
+
+    def __init__(self, listed: list[str]) -> None:
+        self.listed, self.known = set(listed), set[str]()
+        self.came, self.gone = set[str](), set[str]()
+        self.is_segment = False
+
+    def is_shrunk(self, users: set[str], ratio: float) -> bool:
+        """Return whether these leavers, with those before, are too large a share."""
+        before = ((self.listed - self.came) | self.gone) & self.known
+        removed = before & (self.gone | users)
+        is_leaving = bool(users & self.listed & self.known)
+        return is_leaving and self.is_segment and len(removed) > ratio * len(before)
+
+    def take(self, step: Step) -> None:
+        """Apply a step."""
+        users = set(step.users)
+        match step.kind:
+            case "know":
+                self.known |= users
+            case "enter":
+                self.came |= users - self.listed - self.gone
+                self.gone -= users
+                self.listed |= users
+            case _:
+                self.gone |= (users & self.listed) - self.came
+                self.came -= users
+                self.listed -= users
+        self.is_segment = self.is_segment or bool(self.listed & self.known)
+
+
+async def _play(table: SegmentTable, model: Model, played: list[Step], ratio: float) -> None:
+    guard = GuardPolicy(ratio, 0)
+    await table.poll(sorted(model.listed), guard=guard)
+    for place, step in enumerate(played):
+        if step.kind == "know":
+            await table.know({user: [True] for user in step.users}, NOW + place)
+        else:
+            is_entering = step.kind == "enter"
+            answer = await table.send(
+                f"m{place}",
+                *step.users,
+                is_entering=is_entering,
+                computed_at=NOW + SECOND,
+                guard=guard,
+            )
+            is_held = not is_entering and model.is_shrunk(set(step.users), ratio)
+            assert answer.is_held == is_held
+            if is_held:
+                return
+        model.take(step)
+    assert table.look("SELECT run_id FROM runs WHERE state = 'held'") == []
+
+
+@settings(max_examples=150, deadline=None)
+@given(listed=lists, played=steps, ratio=ratios)
+def test_a_computation_is_held_by_its_share_of_the_members_it_did_not_bring(
+    listed: list[str], played: list[Step], ratio: float
+) -> None:
+    """However its messages and the directory alternate; with a ratio of 1 it is never held."""
+
+    async def play() -> None:
+        with tempfile.TemporaryDirectory(prefix="relay-") as folder:
+            async with open_table(Path(folder)) as table:
+                await _play(table, Model(listed), played, ratio)
+
+    asyncio.run(play())
