@@ -35,12 +35,7 @@ _MOVES: Final[Mapping[str, tuple[slice, slice]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """How a cohort changes from one computation to the next.
-
-    Attributes:
-        entering: Ids that are new.
-        leaving: Ids that are gone.
-    """
+    """Ids that are new in a cohort's next computation, and ids that are gone from it."""
 
     entering: tuple[str, ...]
     leaving: tuple[str, ...]
@@ -48,21 +43,13 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class CohortPlan:
-    """All users and cohorts of the segment steps.
+    """All users and cohorts of the segment steps."""
 
-    Attributes:
-        subscriptions: OneSignal's, one a row.
-        polled: The cohort that relay downloads.
-        pushed: The cohort that comes by webhook only; Amplitude's list does not show it.
-        moves: How a cohort changes in each step.
-        private_ids: All user ids; no log may hold them.
-    """
-
-    subscriptions: Sequence[Row]
-    polled: StandInCohort
-    pushed: StandInCohort
-    moves: Mapping[str, Move]
-    private_ids: frozenset[str]
+    subscriptions: Sequence[Row]  # OneSignal's
+    polled: StandInCohort  # is downloaded
+    pushed: StandInCohort  # comes by webhook only; Amplitude's list does not show it
+    moves: Mapping[str, Move]  # by step
+    private_ids: frozenset[str]  # of users: no log may hold them
 
 
 def make_cohort_plan(rng: Random) -> CohortPlan:

@@ -40,16 +40,7 @@ _COHORTS: Final = ("all", "none")
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """One OneSignal app linked to one Amplitude project.
-
-    Attributes:
-        name: Its name in relay's settings.
-        onesignal_id: OneSignal's id of it.
-        token: Webhook token; a secret.
-        api_key: Of the Amplitude project; a secret.
-        secret_key: Of the same project, for its cohorts; a secret.
-        onesignal_key: Of the OneSignal app, for its export; a secret.
-    """
+    """One OneSignal app linked to one Amplitude project; all but the first two are secrets."""
 
     name: str
     onesignal_id: str
@@ -71,13 +62,7 @@ class App:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where relay and the stand-ins listen, all on loopback.
-
-    Attributes:
-        public: Relay's public door.
-        admin: Relay's admin door.
-        sandbox: Scheme, host and port of the stand-ins.
-    """
+    """Where everything listens: relay's two doors, and the stand-ins' scheme, host and port."""
 
     public: Address
     admin: Address
@@ -103,13 +88,9 @@ def make_app(name: str) -> App:
 def relay_environment(
     inherited: Mapping[str, str], apps: Sequence[App], addresses: Addresses, folder: Path
 ) -> dict[str, str]:
-    """Return the environment variables of the demo's relay.
+    """Return the environment of the demo's relay: what it inherits, and the demo's settings.
 
-    Args:
-        inherited: The demo's own; variables that configure a relay are left out.
-        apps: The larger app and the smaller one.
-        addresses: Where everything listens.
-        folder: Relay's data directory.
+    Variables that configure another relay are left out.
     """
     kept = {name: text for name, text in inherited.items() if not _is_foreign(name.upper())}
     own = {

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -13,6 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from relay.clock import Clock
+
+Figures: TypeAlias = Mapping[str, str | int]
+"""The state of one thing, by heading; all things of one step have the same headings."""
 
 DOWN: Final = "down"
 
@@ -29,25 +31,6 @@ _STYLES: Final = {
     "halted": "bold red",
     DOWN: "bold red",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """The state of one thing.
-
-    Attributes:
-        kind: What it is; the heading of its name.
-        name: Its name.
-        numbers: By heading; all things of a kind have the same ones.
-        state_heading: Heading of its state.
-        state: A word.
-    """
-
-    kind: str
-    name: str
-    numbers: Mapping[str, str]
-    state_heading: str
-    state: str
 
 
 class Display:
@@ -81,7 +64,7 @@ class Display:
     def step(
         self, title: str, summary: str, source: Callable[[], Sequence[Figures]]
     ) -> Iterator[None]:
-        """Announce a step, show its figures while it runs, and leave them where nothing is live.
+        """Announce a step and show its figures while it runs, or at its end if nothing is live.
 
         Args:
             title: Its number and name.
@@ -89,13 +72,12 @@ class Display:
             source: Gives the figures.
         """
         self._title, self._source = title, source
-        self._console.print(Text.assemble((f"\n{title}", "bold"), f": {summary}"))
+        self._console.print(Text.assemble((f"\n{title}. ", "bold"), summary))
         yield
         self.refresh()
         if not self._console.is_terminal:
             for figures in self._figures:
-                shown = ", ".join(f"{name} {count}" for name, count in figures.numbers.items())
-                self.say(f"{figures.name}: {shown}; {figures.state_heading} {figures.state}")
+                self.say(", ".join(f"{heading} {value}" for heading, value in figures.items()))
 
     def say(self, text: str) -> None:
         """Print a line with the time."""
@@ -115,13 +97,10 @@ class Display:
         title = Text.assemble("\n", (f"> {self._title}", "bold cyan"))
         if not self._figures:
             return title
-        first = self._figures[0]
         table = Table(box=box.SIMPLE, pad_edge=False)
-        table.add_column(first.kind)
-        for heading in first.numbers:
-            table.add_column(heading, justify="right")
-        table.add_column(first.state_heading)
+        for heading, value in self._figures[0].items():
+            table.add_column(heading, justify="right" if isinstance(value, int) else "left")
         for figures in self._figures:
-            state = Text(figures.state, style=_STYLES.get(figures.state, ""))
-            table.add_row(Text(figures.name), *map(Text, figures.numbers.values()), state)
+            texts = map(str, figures.values())
+            table.add_row(*(Text(text, _STYLES.get(text, "")) for text in texts))
         return Group(title, table)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import aiohttp
 import anyio
@@ -22,12 +22,7 @@ from relay.demo.relay_process import RelayProcess, StepTimeout
 from relay.demo.segment_recorder import SegmentRecorder
 from relay.demo.stand_ins import StandIns, make_stand_ins
 from relay.demo.traffic_plan import TrafficPlan
-from relay.http.admin.schemas import (
-    DeadLetterAnswer,
-    DeadLetterPage,
-    QuarantinedAnswer,
-    QuarantinePage,
-)
+from relay.http.admin.schemas import DeadLetterPage, QuarantinePage
 from relay.sandbox.door import running
 from relay.segments.store import DATABASE_NAME
 from relay.settings import Address, process_environment
@@ -38,18 +33,12 @@ _HOST: Final = "127.0.0.1"
 _ANSWER_S: Final = 5.0
 _PAGE_ITEMS: Final = 1_000
 
-Item = TypeVar("Item", covariant=True)
+Page = TypeVar("Page", DeadLetterPage, QuarantinePage)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will happen, made in advance.
-
-    Attributes:
-        apps: The larger app and the smaller one.
-        traffic: The events.
-        cohorts: The users and cohorts.
-    """
+    """What will happen, made in advance; the larger app comes first."""
 
     apps: tuple[App, App]
     traffic: TrafficPlan
@@ -65,9 +54,9 @@ class Environment:
         addresses: Where everything listens.
         stand_ins: Both services.
         process: Relay.
+        api: Relay's admin API.
         status: Relay's counts.
         segments: The segment views of the larger app.
-        api: Relay's admin API.
         display: What a person sees.
         clock: What time it is.
         background: Tasks that end with the environment.
@@ -78,9 +67,9 @@ class Environment:
     addresses: Addresses
     stand_ins: StandIns
     process: RelayProcess
+    api: AdminApi
     status: StatusPoller
     segments: SegmentRecorder
-    api: AdminApi
     display: Display
     clock: Clock
     background: TaskGroup
@@ -124,43 +113,28 @@ class Environment:
         """Let OneSignal send a step's events while `work` runs; return after both.
 
         Raises:
-            StepTimeout: If `work` does, outside of any group.
+            StepTimeout: If `work` does.
         """
         timeout: StepTimeout | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.send, step, name=f"traffic of {step}")
             try:
                 await work()
-            except StepTimeout as error:
+            except StepTimeout as error:  # the group would wrap it
                 timeout = error
                 tasks.cancel_scope.cancel()
         if timeout is not None:
             raise timeout
 
-    async def dead_letters(self) -> list[DeadLetterAnswer]:
-        """Return relay's dead letters."""
-        return await _read_pages(lambda q: self.api.get("/dead-letters", DeadLetterPage, q))
-
-    async def quarantine(self) -> list[QuarantinedAnswer]:
-        """Return the bodies relay did not understand."""
-        return await _read_pages(lambda q: self.api.get("/quarantine", QuarantinePage, q))
-
-
-class _Page(Protocol[Item]):
-    @property
-    def items(self) -> list[Item]: ...  # type: ignore[misc]  # as the API's models declare it
-    @property
-    def next(self) -> int | None: ...
-
-
-async def _read_pages(fetch: Callable[[dict[str, str]], Awaitable[_Page[Item]]]) -> list[Item]:
-    items: list[Item] = []
-    after: int | None = 0
-    while after is not None:
-        page = await fetch({"after": str(after), "limit": str(_PAGE_ITEMS)})
-        items += page.items
-        after = page.next
-    return items
+    async def pages(self, path: str, shape: type[Page]) -> list[Page]:
+        """Return all pages of one of the admin API's lists."""
+        pages: list[Page] = []
+        after: int | None = 0
+        while after is not None:
+            query = {"after": str(after), "limit": str(_PAGE_ITEMS)}
+            pages.append(await self.api.get(path, shape, query))
+            after = pages[-1].next
+        return pages
 
 
 @asynccontextmanager
@@ -196,18 +170,14 @@ async def open_environment(
             await tasks.start(status.run, name="demo status")
             await tasks.start(stand_ins.sandbox.source.run, name="sandbox source")
             yield Environment(
-                plan, addresses, stand_ins, process, status, segments, api, display, clock, tasks
+                plan, addresses, stand_ins, process, api, status, segments, display, clock, tasks
             )
             tasks.cancel_scope.cancel()
 
 
 @contextmanager
 def _reserved_port() -> Iterator[Address]:
-    """Hold a free port until the end.
-
-    Relay, which listens with `SO_REUSEADDR`, can share it at every start; no other program
-    gets it between two of them.
-    """
+    """Hold a free port; relay, which listens with `SO_REUSEADDR`, can share it at each start."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind((_HOST, 0))

@@ -1,7 +1,7 @@
 """What is left on the screen at the end: the promises, and how to go on by hand."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -9,16 +9,54 @@ from rich.table import Table
 from rich.text import Text
 
 from relay.cli.output import clean
-from relay.demo.checks import Check
-from relay.demo.checks.result import Result
+from relay.demo.checks import Check, Result, events, operation, segments
 from relay.demo.environment import DATA_NAME, Environment
+from relay.demo.evidence import Evidence
 from relay.demo.scenario import steps_proving
 
 _FAILURES_SHOWN: Final = 10
 _ONE_EVENT: Final = '{"event":{"kind":"message.push.clicked","subscription_id":"a-phone"}}'
 
+CHECKS: Final[Sequence[tuple[str, Check]]] = (
+    ("", operation.scenario_completed),
+    ("1", events.nothing_lost),
+    ("1", events.outage_harmless),
+    ("1", events.poison_dead_lettered),
+    ("1", events.retried_arrived),
+    ("1", events.quarantine_is_raw),
+    ("2", events.counted_once),
+    ("2", events.nothing_invented),
+    ("2", events.same_bytes),
+    ("3", segments.members_are_true),
+    ("3", segments.revisions_are_whole),
+    ("3", segments.never_emptied),
+    ("3", segments.shrink_held),
+    ("3", segments.changes_lead_there),
+    ("4", operation.counts_add_up),
+    ("4", operation.counts_survive),
+    ("4", operation.final_counts),
+    ("", events.order_kept),
+    ("", events.no_forbidden_fields),
+    ("", events.late_completed),
+    ("", events.apps_are_independent),
+    ("", events.devices_are_independent),
+    ("", segments.messages_count_once),
+    ("", segments.explanations_add_up),
+    ("", segments.export_resumed),
+    ("", operation.log_is_clean),
+    ("", operation.ended_in_order),
+)
+"""All checks in the order of the report, with the number of the contract's promise, if any."""
 
-def results_table(results: Sequence[tuple[Check, Result]], elapsed_s: float) -> RenderableType:
+Results: TypeAlias = Sequence[tuple[str, Check, Result]]
+
+
+def run_checks(evidence: Evidence) -> Results:
+    """Return every check with its result."""
+    return [(number, check, check(evidence)) for number, check in CHECKS]
+
+
+def results_table(results: Results, elapsed_s: float) -> RenderableType:
     """Return a row for each promise, and the verdict in a sentence.
 
     Args:
@@ -32,20 +70,17 @@ def results_table(results: Sequence[tuple[Check, Result]], elapsed_s: float) -> 
     table.add_column("promise", overflow="fold")
     table.add_column("steps")
     table.add_column("measured", overflow="fold")
-    for check, result in results:
+    for number, check, result in results:
         mark = Text("held", "green") if result.is_held else Text("BROKEN", "bold red")
-        steps = ", ".join(map(str, steps_proving(check.judge)))
-        table.add_row(
-            mark, check.number, Text(check.promise), steps, Text(clean(_measured(result)))
-        )
-    broken = sum(not result.is_held for _, result in results)
-    verdict = (
-        Text(f"{broken} of {len(results)} promises did not hold.", "bold red")
-        if broken
-        else Text(
-            f"Every promise held ({len(results)} of {len(results)}), in {elapsed_s:.0f} s.", "green"
-        )
-    )
+        promise = (check.__doc__ or "").partition("\n")[0].removesuffix(".")
+        steps = ", ".join(map(str, steps_proving(check)))
+        table.add_row(mark, number, promise, steps, Text(clean(_measured(result))))
+    broken = sum(not result.is_held for *_, result in results)
+    if broken:
+        verdict = Text(f"{broken} of {len(results)} promises did not hold.", "bold red")
+    else:
+        held = f"Every promise held ({len(results)} of {len(results)}), in {elapsed_s:.0f} s."
+        verdict = Text(held, "green")
     return Group("", table, verdict)
 
 

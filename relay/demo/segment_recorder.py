@@ -37,7 +37,7 @@ class SegmentRecorder:
         self._seq = 0
         self._followed: dict[str, set[str]] = {}
         self._was_read = anyio.Event()
-        self._scope = anyio.CancelScope()
+        self._is_stopping = False
         self._ended: anyio.Event | None = None
         self.history = SegmentHistory()
         self.latest = Views({}, {}, [], [])
@@ -46,14 +46,11 @@ class SegmentRecorder:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Read every `INTERVAL_S` until stopped."""
         self._ended = anyio.Event()
-        try:
-            with self._scope:
-                task_status.started()
-                while True:
-                    await self._read()
-                    await anyio.sleep(INTERVAL_S)
-        finally:
-            self._ended.set()
+        task_status.started()
+        while not self._is_stopping:
+            await self._read()
+            await anyio.sleep(INTERVAL_S)
+        self._ended.set()
 
     async def _read(self) -> None:
         read = partial(read_views, self._path, self._app, after=self._seq)
@@ -66,7 +63,7 @@ class SegmentRecorder:
 
     async def stop(self) -> None:
         """End `run`, if it runs, after the reading under way."""
-        self._scope.cancel()
+        self._is_stopping = True
         if self._ended is not None:
             await self._ended.wait()
 

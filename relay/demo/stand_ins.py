@@ -22,14 +22,7 @@ from relay.settings import Address
 
 @dataclass(frozen=True, slots=True)
 class StandIns:
-    """Both stand-ins, and the deliveries of OneSignal's.
-
-    Attributes:
-        apps: The larger app and the smaller one.
-        sandbox: Both stand-ins.
-        deliveries: OneSignal's, by app.
-        clock: What time it is.
-    """
+    """Both stand-ins, and the deliveries of OneSignal's by app."""
 
     apps: Sequence[App]
     sandbox: Sandbox
@@ -41,14 +34,6 @@ class StandIns:
         """Amplitude's ingest."""
         return self.sandbox.amplitude
 
-    def account(self, app: App) -> Account:
-        """Return what Amplitude holds of an app."""
-        return self.amplitude.ledger.account(app.api_key)
-
-    def stored_ids(self) -> set[str]:
-        """Return the insert ids Amplitude holds, of all apps."""
-        return {name for app in self.apps for name in self.account(app).insert_ids}
-
     @property
     def ok_answers(self) -> int:
         """Relay's answers with 200, over all apps."""
@@ -58,6 +43,14 @@ class StandIns:
     def open_requests(self) -> int:
         """Requests of OneSignal that are open, over all apps."""
         return sum(recorder.open_requests for recorder in self.deliveries.values())
+
+    def account(self, app: App) -> Account:
+        """Return what Amplitude holds of an app."""
+        return self.amplitude.ledger.account(app.api_key)
+
+    def stored_ids(self) -> set[str]:
+        """Return the insert ids Amplitude holds, of all apps."""
+        return {name for app in self.apps for name in self.account(app).insert_ids}
 
     def counts(self) -> dict[str, StandInCounts]:
         """Return what the stand-ins know of each app now."""
@@ -88,15 +81,7 @@ class StandIns:
 def make_stand_ins(
     apps: tuple[App, App], traffic: TrafficPlan, cohorts: CohortPlan, public: Address, clock: Clock
 ) -> StandIns:
-    """Return stand-ins that know both apps, and OneSignal's users of the first one.
-
-    Args:
-        apps: The larger app and the smaller one.
-        traffic: The events.
-        cohorts: The users and cohorts.
-        public: Relay's public door.
-        clock: What time it is.
-    """
+    """Return stand-ins that know both apps, and OneSignal's users of the first one."""
     first = apps[0]
     options = SandboxOptions(
         api_keys=tuple(app.api_key for app in apps),
@@ -107,5 +92,5 @@ def make_stand_ins(
     )
     sandbox = Sandbox(options, clock=clock)
     sandbox.exports.put(cohorts.subscriptions)
-    deliveries = {app.name: DeliveryRecorder(wanted=traffic.apps[app.name].wanted) for app in apps}
-    return StandIns(apps, sandbox, deliveries, clock)
+    recorders = {app.name: DeliveryRecorder(wanted=traffic.apps[app.name].wanted) for app in apps}
+    return StandIns(apps, sandbox, recorders, clock)

@@ -18,20 +18,17 @@ from relay.sandbox.traffic import RawEvent, Scenery, Traffic
 
 MOST_EVENTS: Final = 20_000
 _USERS: Final = 30
+_APP_SHARES: Final = (0.6, 0.4)
 _LATE_EVENTS: Final = 12
 _LATE_AFTER: Final = 3
-"""Only messages of more events get a late one: relay must have seen the message whole."""
+"""Only messages with more events get a late one: relay must have seen the message whole."""
 
 _PRIVATE_LENGTH: Final = len("user-10000")
 """Shorter ids could be part of any number in a log."""
 
 _WANTED: Final = frozenset(SEED_KINDS)
-_RETRIES: Final[Mapping[str, object]] = {
-    "retry_base_s": 0.2,
-    "retry_cap_s": 1.0,
-    "max_attempts": 30,
-}
-_DEFECTS: Final[Mapping[str, object]] = {
+_RETRIES: Final = {"retry_base_s": 0.2, "retry_cap_s": 1.0, "max_attempts": 30}
+_DEFECTS: Final = {
     "duplicate_rate": 0.06,
     "broken_rate": 0.01,
     "foreign_rate": 0.01,
@@ -46,20 +43,19 @@ _BODIES: Final[tuple[Mapping[str, object], ...]] = (
     {"shape": "relay", "title": "pseudo", "timestamps": "absent", "legacy_kinds": True},
     {"shape": "B", "escapes": False},
 )
-_APP_SHARES: Final = (0.6, 0.4)
 
 
 class _Phase(NamedTuple):
-    """One step's traffic: its share of all events, how long it lasts, how it is sent."""
+    """The traffic of one step."""
 
-    share: float
+    share: float  # of all events
     lasts_s: float
-    bodies: tuple[Mapping[str, object], ...] = _BODIES[:1]
+    bodies: tuple[Mapping[str, object], ...] = _BODIES[:1]  # one stream for each
     defects: Mapping[str, object] = _DEFECTS
     concurrency: int = 16
 
 
-_PHASES: Final[Mapping[str, _Phase]] = {
+_PHASES: Final = {
     "traffic": _Phase(0.40, 4.0, bodies=_BODIES, concurrency=4),
     "refused_key": _Phase(0.08, 1.5),
     "outage": _Phase(0.22, 6.0),
@@ -70,14 +66,7 @@ _PHASES: Final[Mapping[str, _Phase]] = {
 
 @dataclass(frozen=True, slots=True)
 class PlannedStream:
-    """One stream of one app in one step.
-
-    Attributes:
-        app: Whose events they are.
-        events: In the order of sending.
-        options: How they are sent.
-        seed: Of the stream's defects.
-    """
+    """One stream of one app in one step: what is sent, in this order, and how."""
 
     app: App
     events: Sequence[RawEvent]
@@ -87,24 +76,17 @@ class PlannedStream:
 
 @dataclass(frozen=True, slots=True)
 class AppTraffic:
-    """The whole traffic of one app.
+    """All events of one app."""
 
-    Attributes:
-        streams: By step.
-        wanted: Ids of events whose kind is selected.
-        late: Ids of events that come without their message, and the message's name.
-        private_ids: Ids of users and devices that no log may hold.
-    """
+    streams: Mapping[str, Sequence[PlannedStream]]  # by step
+    wanted: frozenset[str]  # ids of events whose kind is selected
+    late: Mapping[str, str]  # id of an event that comes without its message, to the message's name
+    private_ids: frozenset[str]  # of users and devices: no log may hold them
 
-    streams: Mapping[str, Sequence[PlannedStream]]
-    wanted: frozenset[str]
-    late: Mapping[str, str]
-    private_ids: frozenset[str]
-
-    def wanted_events(self, step: str) -> Iterator[RawEvent]:
-        """Yield a step's events whose kind is selected."""
-        for stream in self.streams[step]:
-            yield from (event for event in stream.events if _id(event) in self.wanted)
+    def wanted_events(self, step: str) -> list[RawEvent]:
+        """Return a step's events whose kind is selected."""
+        events = (event for stream in self.streams[step] for event in stream.events)
+        return [event for event in events if _id(event) in self.wanted]
 
     def wanted_ids(self, step: str, device: str | None = None) -> set[str]:
         """Return ids of a step's selected events, of one device or of all."""
@@ -114,17 +96,11 @@ class AppTraffic:
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """Events Amplitude will never take.
+    """Events Amplitude will never take."""
 
-    Attributes:
-        named: Two that its answer names, one per answer.
-        firewalled: One that a firewall refuses.
-        huge: One that is too large even alone.
-    """
-
-    named: tuple[str, str]
+    named: tuple[str, str]  # its answer names them, one per answer
     firewalled: str
-    huge: str
+    huge: str  # too large even alone
 
     def reasons(self) -> dict[str, str]:
         """Return the reason with which each must become a dead letter."""
@@ -134,17 +110,21 @@ class Poison:
 
 @dataclass(frozen=True, slots=True)
 class TrafficPlan:
-    """The traffic of all apps and steps.
-
-    Attributes:
-        apps: Each app's traffic, by the app's name.
-        fast_device: The device that is throttled, of the larger app.
-        poison: The events Amplitude will never take.
-    """
+    """The events of both apps in all steps."""
 
     apps: Mapping[str, AppTraffic]
-    fast_device: str
+    fast_device: str  # that is throttled, of the larger app
     poison: Poison
+
+    @property
+    def private_ids(self) -> frozenset[str]:
+        """Ids of users and devices that no log may hold."""
+        return frozenset().union(*(traffic.private_ids for traffic in self.apps.values()))
+
+    @property
+    def total_events(self) -> int:
+        """The number of all steps' events, duplicates not counted."""
+        return sum(map(self.event_count, _PHASES))
 
     def streams(self, step: str) -> list[PlannedStream]:
         """Return all streams of a step."""
@@ -153,11 +133,6 @@ class TrafficPlan:
     def event_count(self, step: str) -> int:
         """Return the number of a step's events, duplicates not counted."""
         return sum(len(stream.events) for stream in self.streams(step))
-
-    @property
-    def total_events(self) -> int:
-        """The number of all steps' events, duplicates not counted."""
-        return sum(map(self.event_count, _PHASES))
 
 
 def make_traffic_plan(apps: tuple[App, App], events: int, seed: int, starts_at: int) -> TrafficPlan:
@@ -173,7 +148,7 @@ def make_traffic_plan(apps: tuple[App, App], events: int, seed: int, starts_at: 
         _plan_app(app, round(events * share), Random(f"{seed}:{number}"), starts_at)  # noqa: S311 - traffic, not secrets
         for number, (app, share) in enumerate(zip(apps, _APP_SHARES, strict=True))
     )
-    candidates = list(larger.wanted_events("poison"))
+    candidates = larger.wanted_events("poison")
     fast_device, _ = Counter(map(_device, candidates)).most_common(1)[0]
     # A throttled event is held and cannot die within the demo's time: poison other devices.
     others = [_id(event) for event in candidates if _device(event) != fast_device]
@@ -209,11 +184,8 @@ def _plan_streams(
     phase, streams = _PHASES[step], []
     for number, body in enumerate(phase.bodies):
         own = events[number :: len(phase.bodies)]
-        sending = {
-            "rate_per_s": max(1.0, len(own) / phase.lasts_s),
-            "concurrency": phase.concurrency,
-        }
-        options = StreamOptions.model_validate({**_RETRIES, **phase.defects, **body, **sending})
+        rate = {"rate_per_s": max(1.0, len(own) / phase.lasts_s), "concurrency": phase.concurrency}
+        options = StreamOptions.model_validate({**_RETRIES, **phase.defects, **body, **rate})
         streams.append(PlannedStream(app, own, options, rng.getrandbits(32)))
     return streams
 

@@ -123,7 +123,7 @@ async def test_a_relay_that_loses_events_is_found_out(tmp_path: Path) -> None:
         )
     printed = done.stdout.decode()
     assert done.returncode == 1, printed
-    assert re.search(r"BROKEN +1 +every event answered 200 .*: shop: [0-9a-f-]{36}", printed)
+    assert re.search(r"BROKEN +1 +Every event answered 200 .*: shop: [0-9a-f-]{36}", printed)
     assert len(list(folder.iterdir())) == 1
 
 
@@ -141,9 +141,9 @@ async def test_a_relay_that_believes_every_file_is_found_out(tmp_path: Path) -> 
         )
     printed = done.stdout.decode()
     assert done.returncode == 1, printed
-    assert re.search(r"BROKEN +3 +another program saw whole revisions", printed), printed
+    assert re.search(r"BROKEN +3 +Another program saw whole revisions", printed), printed
     assert "seen empty after it had members" in " ".join(printed.split())
-    assert re.search(r"held +1 +every event answered 200", printed)
+    assert re.search(r"held +1 +Every event answered 200", printed)
 
 
 async def test_a_kept_demo_runs_until_ctrl_c(tmp_path: Path) -> None:

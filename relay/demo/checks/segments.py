@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
-from relay.demo.checks.result import Result, unless
+from relay.demo.checks import Result, unless
 from relay.demo.evidence import Comparison, Evidence, Explained
 from relay.demo.expected import Members
 
@@ -18,7 +18,7 @@ _SUMS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def members_are_true(evidence: Evidence) -> Result:
-    """At every comparison a segment had the members that both services' data give."""
+    """A segment holds the users that its cohort and OneSignal both know, and no others."""
     comparisons = evidence.notes.segments.comparisons
     wrong = tuple(text for each in comparisons for text in _differences(each))
     largest = max((len(each.seen) for each in comparisons), default=0)
@@ -31,16 +31,15 @@ def members_are_true(evidence: Evidence) -> Result:
 def _differences(each: Comparison) -> Iterator[str]:
     if each.seen != each.expected:
         yield (
-            f"{each.name}: {len(each.seen)} members of {each.cohort_id}, "
+            f"{each.step}: {len(each.seen)} members of {each.cohort_id}, "
             f"{len(each.expected - each.seen)} are missing and "
             f"{len(each.seen - each.expected)} are too many"
         )
 
 
 def revisions_are_whole(evidence: Evidence) -> Result:
-    """Another program saw one whole revision after the other."""
-    notes = evidence.notes.segments
-    history = notes.history
+    """Another program saw whole revisions only, one after the other."""
+    notes, history = evidence.notes.segments, evidence.history
     wrong = [
         text
         for cohort_id, seen in history.seen.items()
@@ -71,12 +70,12 @@ def _not_revisions(
 
 
 def never_emptied(evidence: Evidence) -> Result:
-    """Broken files and a missing cohort left the segment unchanged."""
+    """A cut, empty or foreign file and a missing cohort left the segment unchanged."""
     notes = evidence.notes.segments
     reasons = ", ".join(reason.partition(":")[0] for reason in notes.failed_files.values())
     emptied = tuple(
         f"{cohort_id}: seen empty after it had members"
-        for cohort_id, seen in notes.history.seen.items()
+        for cohort_id, seen in evidence.history.seen.items()
         if any(before and not after for before, after in pairwise(seen))
     )
     return Result(
@@ -89,7 +88,7 @@ def never_emptied(evidence: Evidence) -> Result:
 
 
 def shrink_held(evidence: Evidence) -> Result:
-    """An implausible shrink waited for approval."""
+    """An implausible shrink was held until it was approved."""
     notes = evidence.notes.segments
     return Result(
         notes.held_reason or "none was held",
@@ -99,9 +98,8 @@ def shrink_held(evidence: Evidence) -> Result:
 
 
 def changes_lead_there(evidence: Evidence) -> Result:
-    """All changes from the first one on give the members, without needless ones."""
-    notes = evidence.notes.segments
-    history = notes.history
+    """Following segment_changes from 0 gave the view's members at every reading."""
+    notes, history = evidence.notes.segments, evidence.history
     needless = [
         f"{cohort_id}: {history.changes[cohort_id]} changes instead of {needed}"
         for cohort_id, revisions in notes.revisions.items()
@@ -116,7 +114,7 @@ def changes_lead_there(evidence: Evidence) -> Result:
 
 
 def messages_count_once(evidence: Evidence) -> Result:
-    """A repeated message of the webhook changes nothing."""
+    """Every webhook message was accepted, its repetition without effect."""
     notes = evidence.notes.segments
     return Result(
         f"{notes.messages} messages, {notes.deliveries} deliveries answered 200",
@@ -126,7 +124,7 @@ def messages_count_once(evidence: Evidence) -> Result:
 
 
 def explanations_add_up(evidence: Evidence) -> Result:
-    """The numbers of an explanation are true and add up."""
+    """The numbers from a cohort's size to its segment's count are true and add up."""
     explained = evidence.notes.segments.explained
     wrong = tuple(text for each in explained for text in _wrong_numbers(each))
     last = explained[-1].given if explained else {}
@@ -140,14 +138,14 @@ def explanations_add_up(evidence: Evidence) -> Result:
 def _wrong_numbers(each: Explained) -> Iterator[str]:
     for name, number in each.expected.items():
         if each.given.get(name) != number:
-            yield f"{each.name}: {name} is {each.given.get(name)} and not {number}"
+            yield f"{each.step}: {name} is {each.given.get(name)} and not {number}"
     for name, parts in _SUMS.items():
         if each.given.get(name) != sum(each.given.get(part, 0) for part in parts):
-            yield f"{each.name}: {name} is not the sum of its parts"
+            yield f"{each.step}: {name} is not the sum of its parts"
 
 
 def export_resumed(evidence: Evidence) -> Result:
-    """A SIGKILL during an export cost no further export."""
+    """Relay, killed during an export, went on with the same export."""
     notes = evidence.notes.segments
     return Result(
         f"{notes.exports_killed} interrupted, {notes.exports_repeated} asked for again",

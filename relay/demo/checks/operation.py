@@ -1,17 +1,17 @@
-"""Checks on relay's own counts, against those of both stand-ins. Pure."""
+"""Checks on relay as a whole: its counts against the stand-ins', its log, its end. Pure."""
 
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
-from relay.demo.checks.result import Result, in_each, unless
+from relay.demo.checks import Result, in_each, unless
 from relay.demo.evidence import AppEvidence, Evidence, StatusSample
 
 _NEVER_LESS: Final = ("accepted", "delivered", "discarded", "duplicate", "filtered", "quarantined")
 
 
 def counts_add_up(evidence: Evidence) -> Result:
-    """In every sample the counts were true."""
+    """Accepted = pending + delivered + dead + discarded, and true on both sides."""
     wrong = tuple(text for sample in evidence.samples for text in judge_sample(sample))
     starts = len({sample.start for sample in evidence.samples})
     return Result(
@@ -45,7 +45,7 @@ def judge_sample(sample: StatusSample) -> list[str]:
 
 
 def counts_survive(evidence: Evidence) -> Result:
-    """No count went back at a SIGKILL."""
+    """SIGKILL took nothing from the counts."""
     notes = evidence.notes
     restarts = [
         (old, new)
@@ -71,7 +71,7 @@ def counts_survive(evidence: Evidence) -> Result:
 
 
 def final_counts(evidence: Evidence) -> Result:
-    """In the end relay's counts are those of the stand-ins."""
+    """In the end relay's counts are those of both stand-ins."""
     counts = [own.counts for own in evidence.apps]
     return Result(
         ", ".join(
@@ -83,7 +83,7 @@ def final_counts(evidence: Evidence) -> Result:
 
 
 def _judge_final(own: AppEvidence) -> Iterator[str]:
-    counts, stored = own.counts, len(set(own.stored))
+    counts, stored = own.counts, len(own.stored)
     if counts.pending != 0:
         yield f"{counts.pending} still pending"
     if counts.delivered != stored:
@@ -91,7 +91,30 @@ def _judge_final(own: AppEvidence) -> Iterator[str]:
     if counts.dead != len(own.dead):
         yield f"dead {counts.dead}, listed {len(own.dead)}"
     for name in ("accepted", "duplicate", "filtered", "quarantined"):
-        answered, counted = own.receipts.get(name, 0), getattr(counts, name)
+        answered, counted = own.deliveries.receipts.get(name, 0), getattr(counts, name)
         # A request that broke off may have been stored without its answer being seen.
-        if not answered <= counted <= answered + own.unanswered:
-            yield f"{name} {counted}, answered {answered} ({own.unanswered} never came)"
+        if not answered <= counted <= answered + own.deliveries.unanswered:
+            yield f"{name} {counted}, answered {answered} ({own.deliveries.unanswered} never came)"
+
+
+def scenario_completed(evidence: Evidence) -> Result:
+    """Every step came to its end."""
+    timeout = evidence.notes.timeout
+    return Result("all steps" if not timeout else "not all steps", unless(not timeout, timeout))
+
+
+def log_is_clean(evidence: Evidence) -> Result:
+    """No key, token, user or device is in relay's log."""
+    return Result(
+        f"{evidence.log_lines} lines",
+        tuple(evidence.leaks) + unless(evidence.log_lines > 0, "there is no log"),
+    )
+
+
+def ended_in_order(evidence: Evidence) -> Result:
+    """SIGTERM ended relay in order."""
+    notes = evidence.notes
+    return Result(
+        f"exit code {notes.stop_code} after {notes.stop_s:.1f} s",
+        unless(notes.stop_code == 0, f"exit code {notes.stop_code}"),
+    )
