@@ -35,10 +35,12 @@ def test_every_reason_of_death_is_explained() -> None:
     sources = Path(__file__).parent.parent / "relay"
     text = "".join(
         (sources / name).read_text(encoding="utf-8")
-        for name in ("amplitude/judgement.py", "delivery/trip.py")
+        for name in ("amplitude/judge.py", "delivery/worker.py")
         if (sources / name).exists()
     )
-    reasons = set(re.findall(r'(?:Dead|Split|Refused|Death)\(\s*(?:event, )?"(\w+)"', text))
+    reasons = set(
+        re.findall(r'(?:Dead|Split|Forbidden|DeadLettered)\(\s*(?:event, )?"(\w+)"', text)
+    )
     reasons |= set(re.findall(r'"events_with_\w+": "(\w+)"', text))
     assert reasons
     for reason in reasons:

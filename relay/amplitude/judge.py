@@ -15,13 +15,13 @@ import orjson
 from relay.amplitude.verdicts import (
     Dead,
     Delivered,
+    Forbidden,
     Halt,
     Hold,
     Identified,
-    Later,
     Outcome,
-    Refused,
-    Resend,
+    Requeue,
+    Retry,
     Settled,
     Split,
     UploadReply,
@@ -57,7 +57,7 @@ def judge_upload(reply: UploadReply, events: Sequence[Identified]) -> Verdict:
     """Return what `reply` means for the events of the upload, in their order."""
     match reply.status:
         case None:
-            return Later(reply.failure or "no answer")
+            return Retry(reply.failure or "no answer")
         case HTTPStatus.OK:
             return _judge_ok(reply, len(events))
         case HTTPStatus.BAD_REQUEST:
@@ -67,18 +67,18 @@ def judge_upload(reply: UploadReply, events: Sequence[Identified]) -> Verdict:
         case HTTPStatus.TOO_MANY_REQUESTS:
             return _judge_too_many(reply, events)
         case status if status in _REFUSALS:
-            return Refused("forbidden", _words(reply))
+            return Forbidden("forbidden", _words(reply))
         case status if status == HTTPStatus.REQUEST_TIMEOUT or not 400 <= status < 500:  # noqa: PLR2004
-            return Later(f"status {status}", reply.retry_after_s)
+            return Retry(f"status {status}", reply.retry_after_s)
         case status:
-            return Refused("rejected", _words(reply), dies_alone=True)
+            return Forbidden("rejected", _words(reply), dies_alone=True)
 
 
 def _judge_ok(reply: UploadReply, count: int) -> Verdict:
     """Believe a 200 only if its body says so too: proxies answer 200 to anything."""
     if _answer(reply).get("code") == HTTPStatus.OK:
         return Settled((Delivered(),) * count)
-    return Later("status 200 without Amplitude's confirmation", reply.retry_after_s)
+    return Retry("status 200 without Amplitude's confirmation", reply.retry_after_s)
 
 
 def _judge_bad_request(reply: UploadReply, events: Sequence[Identified]) -> Verdict:
@@ -128,7 +128,7 @@ def _judge_too_many(reply: UploadReply, events: Sequence[Identified]) -> Verdict
     holds = _judge_holds(reply, _answer(reply), events)
     if holds:
         return _settled(holds, len(events))
-    return Later("status 429: the project is throttled", reply.retry_after_s)
+    return Retry("status 429: the project is throttled", reply.retry_after_s)
 
 
 def _judge_holds(
@@ -171,7 +171,7 @@ def _sender(ids: Identified) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def _settled(outcomes: Mapping[int, Outcome], count: int, *, is_partial: bool = False) -> Settled:
-    every = tuple(outcomes.get(index) or Resend() for index in range(count))
+    every = tuple(outcomes.get(index) or Requeue() for index in range(count))
     return Settled(every, is_partial=is_partial)
 
 

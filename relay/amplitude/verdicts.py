@@ -44,7 +44,7 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
-class Resend:
+class Requeue:
     """The event was in bad company; it may go again at once, without it."""
 
 
@@ -78,7 +78,7 @@ class Dead:
     detail: str
 
 
-Outcome = Delivered | Resend | Hold | Dead
+Outcome = Delivered | Requeue | Hold | Dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Forbidden:
     """Something at the door refuses: this content, or everything of this app.
 
     Attributes:
@@ -126,7 +126,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Later:
+class Retry:
     """Nothing is known or nothing was taken: the same upload again, after a pause.
 
     Attributes:
@@ -145,7 +145,7 @@ class Halt:
     reason: str
 
 
-Verdict = Settled | Split | Refused | Later | Halt
+Verdict = Settled | Split | Forbidden | Retry | Halt
 
 
 def name_outcome(verdict: Verdict) -> str:
@@ -156,9 +156,9 @@ def name_outcome(verdict: Verdict) -> str:
             return "delivered" if whole else "partial"
         case Split():
             return "split"
-        case Refused():
+        case Forbidden():
             return "refused"
-        case Later():
+        case Retry():
             return "retry"
         case Halt():
             return "halted"

@@ -1,5 +1,5 @@
-"""Delivery: pending events go to Amplitude, in batches, each app for itself.
+"""Delivery: an app's pending events go to Amplitude in batches, independently of other apps.
 
-`Dispatcher` decides what may go next, a `Sender` carries it, the `Gate` says when anything
-may go at all.
+`dispatcher` picks the next batch, a `sender` claims it, `worker` uploads it. What an answer means
+is judged in `relay.amplitude.judge`; what follows from it is decided in `decide`.
 """

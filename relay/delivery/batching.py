@@ -3,11 +3,12 @@
 Pure. Bytes are counted as serialised: every event, a comma each, and the envelope.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from relay.amplitude.verdicts import Resend, Settled
+from relay.amplitude.verdicts import Requeue, Settled
+from relay.outbox.claims import DeadLettered, Waiting
 
 Item = TypeVar("Item")
 
@@ -75,6 +76,49 @@ class LearnedLimits:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A part of a claim that goes in one upload.
+
+    Attributes:
+        events: In order of acceptance.
+        attempts: Uploads of this claim these events were part of.
+        first_tried_at: Epoch milliseconds of the first of these uploads.
+        is_suspect: A lone event, refused, that waits for proof that others are not.
+    """
+
+    events: Sequence[Waiting]
+    attempts: int = 0
+    first_tried_at: int | None = None
+    is_suspect: bool = False
+
+    def counted(self, now_ms: int) -> "Batch":
+        """Return this load with one upload more."""
+        return replace(
+            self, attempts=self.attempts + 1, first_tried_at=self.first_tried_at or now_ms
+        )
+
+    def tried(self, event: Waiting) -> Waiting:
+        """Return `event` with the uploads of this claim added to its tries."""
+        return event._replace(
+            first_tried_at=event.first_tried_at or self.first_tried_at,
+            attempts=event.attempts + self.attempts,
+        )
+
+    def without(self, gone: Collection[int]) -> "Batch":
+        """Return this load without the events of some sequence numbers."""
+        return replace(self, events=[e for e in self.events if e.seq not in gone])
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all bodies."""
+        return sum(event.size_bytes for event in self.events)
+
+    def deaths(self, reason: str, detail: str) -> list[DeadLettered]:
+        """Return the deaths of all its events."""
+        return [DeadLettered(self.tried(event), reason, detail) for event in self.events]
+
+
 def halve(items: Sequence[Item]) -> list[Sequence[Item]]:
     """Cut `items` in two, the larger part first; fewer than two stay whole."""
     middle = (len(items) + 1) // 2
@@ -89,12 +133,12 @@ def regroup(items: Sequence[Item], settled: Settled) -> list[Sequence[Item]]:
     concerns half as many. Otherwise all go together.
     """
     places = [
-        place for place, outcome in enumerate(settled.outcomes) if isinstance(outcome, Resend)
+        place for place, outcome in enumerate(settled.outcomes) if isinstance(outcome, Requeue)
     ]
     if not settled.is_partial:
         return [[items[place] for place in places]] if places else []
     first_named = next(
-        place for place, outcome in enumerate(settled.outcomes) if not isinstance(outcome, Resend)
+        place for place, outcome in enumerate(settled.outcomes) if not isinstance(outcome, Requeue)
     )
     before = [items[place] for place in places if place < first_named]
     after = [items[place] for place in places if place > first_named]

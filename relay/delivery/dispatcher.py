@@ -1,15 +1,15 @@
-"""Hands an app's pending events to its senders, a full upload at a time where it can.
+"""Gives an app's pending events to its senders, a full batch at a time where it can.
 
-One sender at a time looks at the front of the line. If there is less than a full upload, it
-waits for company, but no event longer than the linger, counted from its acceptance.
+One sender at a time looks at the front of the backlog. Less than a full batch waits for more
+events, but no event longer than the linger, counted from its acceptance.
 """
 
 import anyio
 
 from relay.clock import Clock
 from relay.delivery.batching import LearnedLimits
-from relay.delivery.gate import Gate
-from relay.delivery.window import Window
+from relay.delivery.circuit_breaker import CircuitBreaker
+from relay.delivery.ordering import OrderedScheduler
 from relay.errors import StoreFull
 from relay.outbox.claims import Claim, Claims, Waiting
 
@@ -21,17 +21,17 @@ IDLE_S = 5.0
 
 
 class Dispatcher:
-    """The line of one app, seen by its senders.
+    """The backlog of one app, as its senders see it.
 
     Attributes:
-        linger_s: The longest a lone event waits for company.
+        linger_s: The longest a lone event waits for others.
     """
 
     def __init__(
         self,
         claims: Claims,
         app: int,
-        gate: Gate,
+        breaker: CircuitBreaker,
         limits: LearnedLimits,
         *,
         linger_s: float,
@@ -39,148 +39,148 @@ class Dispatcher:
     ) -> None:
         self._claims = claims
         self._app = app
-        self._gate = gate
+        self._breaker = breaker
         self._limits = limits
         self.linger_s = linger_s
         self._clock = clock
-        self._window = Window()
-        self._turn = anyio.Lock()
+        self._scheduler = OrderedScheduler()
+        self._lock = anyio.Lock()
         self._has_unread = True
-        self._awaited = 1
+        self._missing = 1
         self._wakeup = anyio.Event()
-        self._in_hand: dict[int, Claim] = {}
+        self._open_claims: dict[int, Claim] = {}
 
     @property
     def in_flight(self) -> int:
-        """Events in senders' hands."""
-        return sum(claim.left for claim in self._in_hand.values())
+        """Events that senders have claimed."""
+        return sum(claim.left for claim in self._open_claims.values())
 
     @property
     def has_others(self) -> bool:
-        """Whether events wait that are in nobody's hands and not parked."""
-        return self._has_unread or self._window.ready_count > 0
+        """Whether events wait that are neither in flight nor deferred."""
+        return self._has_unread or self._scheduler.ready_count > 0
 
     async def oldest_accepted_at(self) -> int | None:
         """Return when the oldest pending event was accepted (epoch ms), None without any."""
-        ages = [claim.events[0].accepted_at for claim in self._in_hand.values()]
-        first_seq = self._window.first_seq
-        if first_seq is None and self._has_unread:
-            unread, _ = await self._claims.read_after(self._app, self._window.cursor, 1)
-            first_seq = unread[0].seq if unread else None
+        ages = [claim.events[0].accepted_at for claim in self._open_claims.values()]
+        first_seq = self._scheduler.first_seq
+        waiting_since = None
         if first_seq is not None:
-            waiting_since = await self._claims.read_accepted_at(first_seq)
-            ages += [] if waiting_since is None else [waiting_since]
-        return min(ages, default=None)
+            waiting_since = await self._claims.accepted_at(first_seq)
+        elif self._has_unread:
+            waiting_since = await self._claims.oldest_accepted_at(self._app, self._scheduler.cursor)
+        return min([*ages, waiting_since] if waiting_since is not None else ages, default=None)
 
     def arrived(self, events: int) -> None:
         """Note that `events` more events of the app were committed."""
         self._has_unread = True
-        self._awaited -= events
-        if self._awaited <= 0:
+        self._missing -= events
+        if self._missing <= 0:
             self._wakeup.set()
 
-    def adjust(self, linger_s: float) -> None:
-        """Go on with another linger, also for what waits already."""
+    def configure(self, linger_s: float) -> None:
+        """Apply another linger, also to events that wait already."""
         self.linger_s = linger_s
         self._wakeup.set()
 
-    async def take(self) -> list[Waiting]:
-        """Return the next upload's events, once some may go; they are in hand from now on.
+    async def next_batch(self) -> list[Waiting]:
+        """Return the events of the next upload, once some may go; they are in flight then.
 
-        It may be cancelled while it waits; once it has taken something it returns.
+        May be cancelled while it waits; once it has marked events as in flight, it returns them.
         """
-        async with self._turn:
-            return await self._next_events()
+        async with self._lock:
+            return await self._next_batch()
 
     async def claim(self, events: list[Waiting]) -> Claim:
-        """Record that events in hand are about to be uploaded.
+        """Record that events in flight are about to be uploaded.
 
         Raises:
-            StoreFull: If it cannot be recorded now; the events wait on.
+            StoreFull: If there is no room for the record; the events wait on.
         """
         try:
             claim = await self._claims.open(self._app, events, self._clock.now_ms())
         except StoreFull:
-            self._window.put_back(events)
-            self._window.release(events)
+            self._scheduler.defer(events)
+            self._scheduler.release(events)
             raise
-        self._in_hand[claim.id] = claim
+        self._open_claims[claim.id] = claim
         return claim
 
     def finish(self, claim: Claim, events: list[Waiting]) -> None:
-        """Let go of events that are settled, so that their lanes may go on."""
+        """Release events of a claim whose settlement is on disk, and their ordering keys."""
         claim.left -= len(events)
         if claim.left <= 0:
-            self._in_hand.pop(claim.id, None)
+            self._open_claims.pop(claim.id, None)
         else:
             settled = {event.seq for event in events}
             claim.events = [event for event in claim.events if event.seq not in settled]
-        self._window.release(events)
+        self._scheduler.release(events)
         self._wakeup.set()
 
-    def rest(self, event: Waiting, names: frozenset[str], wait_s: float) -> None:
-        """Put an event in hand back until its device or user has rested.
+    def defer(self, event: Waiting, names: frozenset[str], wait_s: float) -> None:
+        """Defer an event in flight until its device or user is no longer on hold.
 
         Args:
-            event: With what is known of its tries.
-            names: Who rests, named as in the window.
+            event: With its tries so far.
+            names: What to hold, as `ordering.hold_names` returns it.
             wait_s: Seconds from now.
         """
-        self._window.put_back([event])
-        self._window.hold(names, [event.lane], self._clock.monotonic_s() + wait_s)
+        self._scheduler.defer([event])
+        self._scheduler.hold(names, [event.ordering_key], self._clock.monotonic_s() + wait_s)
 
-    async def _next_events(self) -> list[Waiting]:
+    async def _next_batch(self) -> list[Waiting]:
         while True:
-            await self._gate.open()
+            await self._breaker.wait_until_ready()
             limits, now_s = self._limits.current, self._clock.monotonic_s()
             self._wakeup = anyio.Event()
             await self._fill(limits.max_events)
-            if not self._gate.is_open:
-                continue  # it closed while the disk was read: nothing is taken in hand
-            ready = self._window.choose(limits, now_s)
-            if self._has_unread and self._window.wants(limits.max_events):
+            if not self._breaker.is_ready:
+                continue  # it tripped during the read: claiming now would only age the events
+            ready = self._scheduler.choose(limits, now_s)
+            if self._has_unread and self._scheduler.wants(limits.max_events):
                 continue  # some of what was read may not go: read on
-            wait_s = self._company_s(ready, now_s)
+            wait_s = self._linger_left_s(ready, now_s)
             if wait_s <= 0:
-                self._window.take(ready)
+                self._scheduler.start(ready)
                 return ready
-            self._awaited = max(1, limits.max_events - len(ready)) if ready else 1
+            self._missing = max(1, limits.max_events - len(ready)) if ready else 1
             with anyio.move_on_after(wait_s):
                 await self._wakeup.wait()
+            # An idle look reads the disk again, in case an arrival was never announced.
             self._has_unread = self._has_unread or not ready
 
-    def _company_s(self, ready: list[Waiting], now_s: float) -> float:
-        """Return how long `ready` may still wait for company; 0 if it should go now."""
+    def _linger_left_s(self, ready: list[Waiting], now_s: float) -> float:
+        """Return how long `ready` may still wait for more events; 0 if it should go now."""
         if not ready:
-            expiry_s = self._window.next_expiry_s
+            expiry_s = self._scheduler.next_expiry_s
             return IDLE_S if expiry_s is None else min(IDLE_S, max(expiry_s - now_s, 0.001))
         limits = self._limits.current
         size_bytes = sum(event.size_bytes for event in ready)
         is_full = not limits.admits(len(ready) + 1, size_bytes + ready[0].size_bytes)
-        if is_full or self._window.ready_count > len(ready):
+        if is_full or self._scheduler.ready_count > len(ready):
             return 0.0
         waited_s = (self._clock.now_ms() - ready[0].accepted_at) / 1000
         return self.linger_s - waited_s if waited_s >= 0 else 0.0  # the clock was set back
 
     async def _fill(self, wanted: int) -> None:
-        """Have up to `wanted` events ready, if there are so many."""
-        window = self._window
-        window.expire_holds(self._clock.monotonic_s())
-        while seqs := window.revive(READ_EVENTS):
+        """Read until `wanted` events are ready, or until nothing is left to read."""
+        scheduler = self._scheduler
+        scheduler.expire_holds(self._clock.monotonic_s())
+        while seqs := scheduler.resume(READ_EVENTS):
             try:
-                window.add_revived(await self._claims.read_named(seqs))
+                scheduler.add_resumed(await self._claims.read_named(seqs))
             except BaseException:
-                window.park_again()
+                scheduler.undo_resume()
                 raise
-            if not window.wants(wanted):
+            if not scheduler.wants(wanted):
                 break
-        while self._has_unread and window.wants(wanted):
-            self._has_unread = False  # before the read: what arrives meanwhile sets it again
+        while self._has_unread and scheduler.wants(wanted):
+            self._has_unread = False  # before the read: an arrival during it sets it again
             try:
-                page = await self._claims.read_after(self._app, window.cursor, READ_EVENTS)
+                page = await self._claims.read_after(self._app, scheduler.cursor, READ_EVENTS)
             except BaseException:
                 self._has_unread = True
                 raise
             events, cursor = page
-            self._has_unread = self._has_unread or cursor > window.cursor
-            window.add(events, cursor)
+            self._has_unread = self._has_unread or cursor > scheduler.cursor
+            scheduler.add(events, cursor)

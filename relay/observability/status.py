@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from relay.clock import Clock
 from relay.cohorts.polled_app import PollStatus
 from relay.cohorts.poller import Poller
-from relay.delivery.delivery import Delivery
-from relay.delivery.gate import GateState
+from relay.delivery.circuit_breaker import BreakerState
+from relay.delivery.pool import SenderPool
 from relay.observability.metrics import AppFigures, SegmentFigures
 from relay.outbox.counters import AppCounters, Counts
 from relay.segments.read_model import Overview
@@ -29,13 +30,13 @@ class AppStatus:
     counts: Counts
     in_flight: int
     oldest_age_s: float | None
-    delivery: GateState
+    delivery: BreakerState
     last_error: str | None
 
     @property
     def figures(self) -> AppFigures:
         """The same for `/metrics`."""
-        is_halted = self.delivery is GateState.HALTED
+        is_halted = self.delivery is BreakerState.HALTED
         return AppFigures(self.counts, self.oldest_age_s or 0.0, is_halted)
 
 
@@ -59,46 +60,64 @@ class SegmentsStatus:
         )
 
 
+class ObservedApp(Protocol):
+    """The loops of one app that have something to report (`relay.daemon.app_runtime`)."""
+
+    @property
+    def delivery(self) -> SenderPool:
+        """Carries its events to Amplitude."""
+
+    @property
+    def poller(self) -> Poller:
+        """Keeps its cohorts current."""
+
+
 class Status:
     """Reads how every app stands."""
 
     def __init__(
         self,
+        apps: Mapping[str, ObservedApp],
         ledger: AppCounters,
-        deliveries: Mapping[str, Delivery],
         segments: Segments,
-        pollers: Mapping[str, Poller],
         clock: Clock,
     ) -> None:
+        self._apps = apps
         self._ledger = ledger
-        self._deliveries = deliveries
         self._segments = segments
-        self._pollers = pollers
         self._clock = clock
+        self._started_s = clock.monotonic_s()
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since this was made, together with the doors."""
+        return self._clock.monotonic_s() - self._started_s
 
     async def apps(self) -> dict[str, AppStatus]:
         """Return every configured app's status."""
         states = await self._ledger.states()
         return {
-            app: await self._status(delivery, states[app].counts)
-            for app, delivery in self._deliveries.items()
+            name: await self._status(app.delivery, states[name].counts)
+            for name, app in self._apps.items()
         }
 
     async def segments(self) -> dict[str, SegmentsStatus]:
         """Return how every configured app's segments stand."""
-        catalog, reading = self._segments.catalog, self._segments.reading
+        catalog, reading = self._segments.cohorts, self._segments.read_model
         return {
-            app: SegmentsStatus(await reading.overview(app, catalog.number(app)), poller.status())
-            for app, poller in self._pollers.items()
+            name: SegmentsStatus(
+                await reading.overview(name, catalog.number(name)), app.poller.status()
+            )
+            for name, app in self._apps.items()
         }
 
-    async def _status(self, delivery: Delivery, counts: Counts) -> AppStatus:
+    async def _status(self, delivery: SenderPool, counts: Counts) -> AppStatus:
         oldest_at = await delivery.dispatcher.oldest_accepted_at() if counts.pending else None
         age_s = None if oldest_at is None else max(0, self._clock.now_ms() - oldest_at) / 1000
         return AppStatus(
             counts=counts,
             in_flight=min(delivery.dispatcher.in_flight, counts.pending),
             oldest_age_s=age_s,
-            delivery=delivery.gate.state,
-            last_error=delivery.gate.last_error,
+            delivery=delivery.breaker.state,
+            last_error=delivery.breaker.last_error,
         )

@@ -25,7 +25,7 @@ class Waiting(NamedTuple):
 
     Attributes:
         seq: Its place in the order of acceptance.
-        lane: Where its order holds: its device, or its user if it has no device.
+        ordering_key: Where its order holds: its device, or its user if it has no device.
         device_id: Its device, None if it has none.
         user_id: Its user, None if anonymous.
         size_bytes: Length of its body.
@@ -35,7 +35,7 @@ class Waiting(NamedTuple):
     """
 
     seq: int
-    lane: str
+    ordering_key: str
     device_id: str | None
     user_id: str | None
     size_bytes: int
@@ -45,7 +45,7 @@ class Waiting(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
+class DeadLettered:
     """Why an event became a dead letter.
 
     Attributes:
@@ -71,7 +71,7 @@ class Settlement:
     """
 
     delivered: Sequence[Waiting] = ()
-    dead: Sequence[Death] = ()
+    dead: Sequence[DeadLettered] = ()
     released: Sequence[Waiting] = ()
     vanished: Sequence[Waiting] = ()
 
@@ -105,7 +105,6 @@ class Claims:
     """Reads what waits, and records claims and their settlement.
 
     Attributes:
-        timeline: The time that instants of tries are of.
         has_gaps: Whether events were removed that a sender may have in hand; their settlement
             must not count them.
     """
@@ -113,17 +112,21 @@ class Claims:
     def __init__(
         self,
         database: Database,
-        ledger: AppCounters,
+        counters: AppCounters,
         timeline: SteadyTime,
         last_id: int,
         unpruned: Collection[int],
     ) -> None:
         self._database = database
-        self._ledger = ledger
-        self.timeline = timeline
+        self._counters = counters
+        self._timeline = timeline
         self._ids = count(last_id + 1)
         self._unpruned = frozenset(unpruned)
         self.has_gaps = False
+
+    def now_ms(self) -> int:
+        """Return the present in the time that instants of tries are of (epoch ms)."""
+        return self._timeline.now_ms()
 
     async def read_after(self, app: int, after: int, limit: int) -> tuple[list[Waiting], int]:
         """Return up to `limit` events of `app` after sequence number `after`.
@@ -155,10 +158,15 @@ class Claims:
         rows = await self._database.fetch(SQL["present"], {"seqs": _json(list(seqs))})
         return {seq for (seq,) in rows}
 
-    async def read_accepted_at(self, seq: int) -> int | None:
-        """Return when an event was accepted, None if it is gone."""
+    async def accepted_at(self, seq: int) -> int | None:
+        """Return when an event was accepted (epoch ms), None if it is gone."""
         rows = await self._database.fetch(SQL["accepted_at"], {"seq": seq})
         return rows[0][0] if rows else None
+
+    async def oldest_accepted_at(self, app: int, after: int) -> int | None:
+        """Return when the first event of `app` after sequence number `after` was accepted."""
+        events, _ = await self.read_after(app, after, 1)
+        return await self.accepted_at(events[0].seq) if events else None
 
     async def _read(self, query: str, parameters: Mapping[str, object]) -> list[Waiting]:
         ((events,),) = await self._database.fetch(query, parameters)
@@ -172,7 +180,7 @@ class Claims:
         """
         claim = Claim(next(self._ids), app, events)
         spans = encode_spans(event.seq for event in events)
-        started_at = self.timeline.place(now_ms)
+        started_at = self._timeline.place(now_ms)
         row = {"id": claim.id, "app": app, "started_at": started_at, "spans": spans}
         await self._database.execute(SQL["open_claim"], row)
         return claim
@@ -192,10 +200,10 @@ class Claims:
             left = _present(raw, settlement) if self.has_gaps else settlement
             _settle(raw, claim, left)
             if left.dead:
-                _bury(raw, left.dead, self.timeline, now_ms)
+                _dead_letter(raw, left.dead, self._timeline, now_ms)
             return len(left.delivered) + len(left.dead)
 
-        await self._database.submit(change, on_commit=self._ledger.settled).wait()
+        await self._database.submit(change, on_commit=self._counters.settled).wait()
 
 
 def _present(raw: sqlite3.Connection, settlement: Settlement) -> Settlement:
@@ -224,11 +232,11 @@ def _settle(raw: sqlite3.Connection, claim: Claim, settlement: Settlement) -> No
     if len(settlement.events) >= claim.left:
         raw.execute(SQL["close_claim"], {"id": claim.id})
     step = Counts(delivered=len(settlement.delivered), dead=len(settlement.dead))
-    step.move(raw, claim.app)
+    step.add(raw, claim.app)
 
 
-def _bury(
-    raw: sqlite3.Connection, deaths: Sequence[Death], timeline: SteadyTime, now_ms: int
+def _dead_letter(
+    raw: sqlite3.Connection, deaths: Sequence[DeadLettered], timeline: SteadyTime, now_ms: int
 ) -> None:
     """Move events to the dead letters, their keys to the remembered ones."""
     rows = _json(

@@ -84,10 +84,10 @@ WHERE day = :day AND NOT EXISTS (SELECT 1 FROM seen WHERE seen.day = :day);
 -- name: waiting
 -- Events of an app after a sequence number, in order, without their bodies: one JSON array of
 -- arrays, so that Python's interpreter lock changes hands once and not once a row.
-SELECT json_group_array(json_array(seq, lane, device_id, user_id, size_bytes, accepted_at,
+SELECT json_group_array(json_array(seq, ordering_key, device_id, user_id, size_bytes, accepted_at,
     first_tried_at, attempts))
 FROM (
-    SELECT e.seq, coalesce('d:' || e.device_id, 'u:' || e.user_id) AS lane, e.device_id,
+    SELECT e.seq, coalesce('d:' || e.device_id, 'u:' || e.user_id) AS ordering_key, e.device_id,
         e.user_id, length(e.body) AS size_bytes, e.accepted_at, t.first_tried_at,
         coalesce(t.attempts, 0) AS attempts
     FROM events AS e LEFT JOIN tries AS t ON t.seq = e.seq
@@ -97,10 +97,10 @@ FROM (
 
 -- name: named
 -- The same for given sequence numbers (a JSON array).
-SELECT json_group_array(json_array(seq, lane, device_id, user_id, size_bytes, accepted_at,
+SELECT json_group_array(json_array(seq, ordering_key, device_id, user_id, size_bytes, accepted_at,
     first_tried_at, attempts))
 FROM (
-    SELECT e.seq, coalesce('d:' || e.device_id, 'u:' || e.user_id) AS lane, e.device_id,
+    SELECT e.seq, coalesce('d:' || e.device_id, 'u:' || e.user_id) AS ordering_key, e.device_id,
         e.user_id, length(e.body) AS size_bytes, e.accepted_at, t.first_tried_at,
         coalesce(t.attempts, 0) AS attempts
     FROM json_each(:seqs) AS j CROSS JOIN events AS e ON e.seq = j.value

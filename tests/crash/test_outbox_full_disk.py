@@ -41,7 +41,7 @@ async def test_a_disk_that_fills_up_does_not_stop_delivery(disk: Path) -> None:
     """Draining goes on down to no byte free."""
     async with _paused(disk / "data") as bench:
         fill(disk)
-        bench.delivery.gate.set_paused(paused=False)
+        bench.delivery.breaker.set_paused(paused=False)
         await bench.settled(EVENTS, within_s=5)
 
 
@@ -58,7 +58,7 @@ async def test_nothing_is_lost_where_the_disk_is_full(disk: Path) -> None:
     """What was answered before is there when there is room again, whatever happened between."""
     async with _paused(disk / "data") as bench:
         fill(disk)
-        bench.delivery.gate.set_paused(paused=False)
+        bench.delivery.breaker.set_paused(paused=False)
         with suppress(StoreFull):
             for number in range(200):
                 await append(bench.outbox, mapped(f"new{number}", user_id="x" * 900))

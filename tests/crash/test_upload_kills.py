@@ -11,9 +11,9 @@ import pytest
 
 from relay.sandbox.amplitude import AmplitudeStandIn, running
 from tests.crash.accounting import breaks
-from tests.crash.trial import option
 from tests.support.command_line import API_KEY
 from tests.support.daemons import POLL_S, hasty, living, open_doors
+from tests.support.options import option
 
 pytestmark = pytest.mark.slow
 

@@ -1,6 +1,5 @@
 """One long trial: traffic that never pauses, and a daemon that is killed again and again."""
 
-import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -51,11 +50,6 @@ DOOMED = Conditions(poisons=(Poison(property_name="failure_reason", indices="all
 MISFORTUNE_SHARE = 0.5
 SETTLE_S = 120.0
 AGAIN_EVENTS = 100
-
-
-def option(name: str, default: int) -> int:
-    """Return a number from the environment: `CRASH_KILLS` and `CRASH_SEED` make other runs."""
-    return int(os.environ.get(name, default))  # noqa: TID251  # a test's own option
 
 
 class Campaign:

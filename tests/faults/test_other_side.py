@@ -21,9 +21,9 @@ from yarl import URL
 from relay.amplitude.cohorts_api import CohortsApi, CohortsTarget
 from relay.amplitude.events_api import EventsApi, UploadTarget
 from relay.amplitude.judge import judge_upload
-from relay.amplitude.verdicts import Later, UploadReply
+from relay.amplitude.verdicts import Retry, UploadReply
 from relay.clock import SystemClock
-from relay.daemon.policies import open_session
+from relay.daemon.clients import open_session
 from relay.errors import FileRejected, UpstreamError, UpstreamUnavailable
 from relay.onesignal.export_api import ExportApi, ExportNotReady, ExportTarget
 from relay.sandbox.amplitude import AmplitudeStandIn
@@ -92,7 +92,7 @@ def _events_api(session: aiohttp.ClientSession, url: URL) -> EventsApi:
 def _waits(reply: UploadReply) -> str:
     """Check that an upload goes again; return why, as a person reads it."""
     verdict = judge_upload(reply, [])
-    assert isinstance(verdict, Later), verdict
+    assert isinstance(verdict, Retry), verdict
     _says_no_secret(verdict.reason)
     return verdict.reason
 

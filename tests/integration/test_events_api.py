@@ -16,15 +16,14 @@ from anyio.abc import SocketAttribute, SocketStream
 from relay.amplitude.events_api import (
     GZIP_FROM_BYTES,
     MAX_ANSWER_BYTES,
-    MAX_RETRY_AFTER_S,
     EventsApi,
     UploadTarget,
-    parse_retry_after,
 )
 from relay.amplitude.judge import judge_upload
-from relay.amplitude.verdicts import Halt, Later, Settled, UploadReply
+from relay.amplitude.verdicts import Halt, Retry, Settled, UploadReply
 from relay.clock import SystemClock
 from relay.delivery.batching import BatchLimits
+from relay.upstream.client import MAX_RETRY_AFTER_S, parse_retry_after
 
 KEY = "0123456789abcdef0123456789abcdef"
 TARGET = UploadTarget(url="", upload="httpapi", api_key=KEY, timeout_s=5.0, gzip=True)
@@ -241,7 +240,7 @@ async def test_compressed_answers_are_read() -> None:
 async def test_a_broken_encoding_is_no_answer(encoding: str, body: bytes) -> None:
     """What cannot be unpacked confirms nothing, and raises nothing."""
     reply = await _upload(_answering(200, body, {"Content-Encoding": encoding}))
-    assert isinstance(judge_upload(reply, []), Later)
+    assert isinstance(judge_upload(reply, []), Retry)
 
 
 async def test_an_unknown_encoding_is_read_as_it_is() -> None:
@@ -327,7 +326,7 @@ async def test_a_broken_exchange_confirms_nothing_and_raises_nothing(
 ) -> None:
     """Closed, reset, cut or malformed: the upload is tried again."""
     reply = await _upload_raw(answer, is_cut=is_cut)
-    assert isinstance(judge_upload(reply, []), Later)
+    assert isinstance(judge_upload(reply, []), Retry)
 
 
 async def test_an_endless_answer_is_read_only_so_far() -> None:

@@ -56,6 +56,6 @@ async def test_a_narrow_amplitude_is_not_stormed(tmp_path: Path) -> None:
             await append(bench.outbox, *events)
         await bench.settled(EVENTS, within_s=30)
         assert sorted(amplitude.taken) == sorted(f"e{number}" for number in range(EVENTS))
-        assert bench.delivery.gate.concurrency.limit <= CAPACITY + 1
+        assert bench.delivery.breaker.adaptive_limit.limit <= CAPACITY + 1
     needed = EVENTS // 5
     assert amplitude.refused < needed / 4, f"{amplitude.refused} refused of {needed} needed"

@@ -11,9 +11,9 @@ from anyio import wait_all_tasks_blocked
 
 from relay.amplitude.verdicts import UploadReply
 from relay.delivery.batching import BatchLimits
-from relay.delivery.delivery import DeliverySetup
+from relay.delivery.circuit_breaker import BreakerState
 from relay.delivery.dispatcher import Dispatcher
-from relay.delivery.gate import GateState
+from relay.delivery.pool import DeliverySetup
 from relay.errors import StoreFull
 from relay.events.mapping import MappedEvent
 from relay.outbox.claims import Settlement, Waiting
@@ -54,8 +54,8 @@ def _with_batches_of(events: int, *, senders: int = 1) -> DeliverySetup:
     return replace(SETUP, limits=limits, senders=senders)
 
 
-def _state(bench: Bench) -> GateState:
-    return bench.delivery.gate.state
+def _state(bench: Bench) -> BreakerState:
+    return bench.delivery.breaker.state
 
 
 def _has_more_than(amplitude: ScriptedAmplitude, uploads: int) -> bool:
@@ -313,12 +313,12 @@ async def test_a_bad_key_halts_the_app_and_loses_nothing(tmp_path: Path) -> None
     async with running_delivery(tmp_path, amplitude, replace(SETUP, halt_probe_s=0.05)) as bench:
         await append(bench.outbox, "e1", "e2")
         await amplitude.until(lambda: len(amplitude.uploads) >= 2)
-        assert _state(bench) is GateState.HALTED
+        assert _state(bench) is BreakerState.HALTED
         assert (await counts(bench.outbox)).pending == 2
         reply = TAKEN
         await bench.settled(2)
-        assert _state(bench) is GateState.RUNNING
-        assert bench.delivery.gate.last_error is None
+        assert _state(bench) is BreakerState.RUNNING
+        assert bench.delivery.breaker.last_error is None
 
 
 async def test_a_halted_app_is_not_hammered_by_its_senders(tmp_path: Path) -> None:
@@ -345,7 +345,7 @@ async def test_content_refused_by_the_door_dies_when_it_alone_is_refused(tmp_pat
         await append(bench.outbox, "bad", *(f"e{number}" for number in range(9)))
         await bench.settled(10)
         assert await _reasons(bench) == {"bad": "forbidden"}
-        assert _state(bench) is GateState.RUNNING
+        assert _state(bench) is BreakerState.RUNNING
 
 
 async def test_a_shut_door_halts_the_app_and_kills_nothing(tmp_path: Path) -> None:
@@ -353,7 +353,7 @@ async def test_a_shut_door_halts_the_app_and_kills_nothing(tmp_path: Path) -> No
     amplitude = ScriptedAmplitude(lambda _: FORBIDDEN)
     async with running_delivery(tmp_path, amplitude, _with_batches_of(64)) as bench:
         await append(bench.outbox, *(f"e{number}" for number in range(64)))
-        await amplitude.until(lambda: _state(bench) is GateState.HALTED)
+        await amplitude.until(lambda: _state(bench) is BreakerState.HALTED)
         assert (await counts(bench.outbox)).pending == 64
         assert len(amplitude.uploads) < 20
 
@@ -370,11 +370,11 @@ async def test_refused_content_that_came_alone_dies_once_others_are_taken(
     setup = replace(_with_batches_of(10, senders=4), halt_probe_s=0.05)
     async with running_delivery(tmp_path, amplitude, setup) as bench:
         await append(bench.outbox, *_on("bad", "bad"))
-        await amplitude.until(lambda: _state(bench) is GateState.HALTED)
+        await amplitude.until(lambda: _state(bench) is BreakerState.HALTED)
         await append(bench.outbox, *_on("quick", "e1"))
         await bench.settled(2)
         assert await _reasons(bench) == {"bad": "forbidden"}
-        assert _state(bench) is GateState.RUNNING
+        assert _state(bench) is BreakerState.RUNNING
 
 
 async def test_refused_content_dies_also_when_probes_are_minutes_apart(tmp_path: Path) -> None:
@@ -386,12 +386,12 @@ async def test_refused_content_dies_also_when_probes_are_minutes_apart(tmp_path:
     amplitude = ScriptedAmplitude(script)
     async with running_delivery(tmp_path, amplitude, _with_batches_of(10, senders=4)) as bench:
         await append(bench.outbox, *_on("bad", "bad"))
-        await amplitude.until(lambda: _state(bench) is GateState.HALTED)
+        await amplitude.until(lambda: _state(bench) is BreakerState.HALTED)
         for number in range(10):
             await append(bench.outbox, *_on("quick", f"e{number}"))
             bench.clock.leap(SETUP.halt_probe_s)
             sent = len(amplitude.uploads)
-            bench.delivery.gate.set_paused(paused=False)  # wakes who waits: the clock leapt
+            bench.delivery.breaker.set_paused(paused=False)  # wakes who waits: the clock leapt
             await amplitude.until(partial(_has_more_than, amplitude, sent))
         await bench.settled(11)
         assert await _reasons(bench) == {"bad": "forbidden"}
@@ -474,12 +474,12 @@ async def test_an_event_that_grows_too_old_while_paused_dies_without_an_upload(
     async with running_delivery(tmp_path, amplitude, setup) as bench:
         await append(bench.outbox, "e1")
         await amplitude.until(lambda: len(amplitude.uploads) >= 1)
-        bench.delivery.gate.set_paused(paused=True)
+        bench.delivery.breaker.set_paused(paused=True)
         await wait_all_tasks_blocked()
         sent = len(amplitude.uploads)
         bench.clock.leap(setup.policy.max_age_ms / 1000 + 1)
         amplitude.script = lambda _: TAKEN
-        bench.delivery.gate.set_paused(paused=False)
+        bench.delivery.breaker.set_paused(paused=False)
         await bench.settled(1)
         assert await _reasons(bench) == {"e1": "expired"}
         assert len(amplitude.uploads) == sent
@@ -544,14 +544,14 @@ async def test_events_that_vanish_from_disk_are_let_go(tmp_path: Path) -> None:
     """An event removed while it waited neither goes nor stops its lane."""
     amplitude = ScriptedAmplitude()
     async with running_delivery(tmp_path, amplitude) as bench:
-        bench.delivery.gate.set_paused(paused=True)
+        bench.delivery.breaker.set_paused(paused=True)
         await append(bench.outbox, "e1", "e2")
         await wait_all_tasks_blocked()
         first = (await waiting(bench.outbox))[0]
         await bench.outbox.database.execute(
             "DELETE FROM events WHERE seq = :seq", {"seq": first.seq}
         )
-        bench.delivery.gate.set_paused(paused=False)
+        bench.delivery.breaker.set_paused(paused=False)
         await amplitude.until(lambda: amplitude.taken == ["e2"])
         await append(bench.outbox, "e3")
         await amplitude.until(lambda: amplitude.taken == ["e2", "e3"])
@@ -583,14 +583,14 @@ def _dispatcher(outbox: Outbox, clock: FakeClock) -> Dispatcher:
 async def _give_up_taking(outbox: Outbox, dispatcher: Dispatcher) -> None:
     """Let a sender look at the line and be cancelled while it waits for the disk."""
     async with busy_reader(outbox), anyio.create_task_group() as group:
-        group.start_soon(dispatcher.take)
+        group.start_soon(dispatcher.next_batch)
         await wait_all_tasks_blocked()
         group.cancel_scope.cancel()
 
 
 async def _take(dispatcher: Dispatcher) -> list[Waiting]:
     with anyio.fail_after(2):
-        return await dispatcher.take()
+        return await dispatcher.next_batch()
 
 
 async def test_a_look_given_up_while_reading_leaves_nothing_unread(tmp_path: Path) -> None:
@@ -613,7 +613,7 @@ async def test_a_look_given_up_while_reading_back_a_held_lane_loses_nothing(
         claim = await dispatcher.claim(await _take(dispatcher))
         (event,) = claim.events
         tried = event._replace(first_tried_at=clock.now_ms(), attempts=1)
-        dispatcher.rest(tried, frozenset({"d:device-1"}), 30.0)
+        dispatcher.defer(tried, frozenset({"d:device-1"}), 30.0)
         await outbox.claims.settle(claim, Settlement(released=[tried]), clock.now_ms())
         dispatcher.finish(claim, [tried])
         clock.advance(31)

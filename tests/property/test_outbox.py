@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from relay.outbox.batch import DAY_MS, AppendResult
-from relay.outbox.claims import Claim, Death, Settlement, Waiting
+from relay.outbox.claims import Claim, DeadLettered, Settlement, Waiting
 from relay.outbox.selection import Selection
 from relay.outbox.spans import decode_spans, encode_spans
 from relay.outbox.store import Outbox
@@ -173,7 +173,7 @@ class OutboxMachine(RuleBasedStateMachine):
         ]
         settlement = Settlement(
             delivered=by.get("delivered", []),
-            dead=[Death(event, "rejected", "400 No") for event in by.get("dead", [])],
+            dead=[DeadLettered(event, "rejected", "400 No") for event in by.get("dead", [])],
             released=tried,
         )
         self._do(self.outbox.claims.settle(claim, settlement, START_MS))
@@ -249,7 +249,7 @@ class OutboxMachine(RuleBasedStateMachine):
         assert (mine.delivered, mine.dead) == (len(self.delivered), len(self.dead))
         assert (mine.discarded, mine.duplicate) == (len(self.discarded), self.duplicates)
         theirs = self._do(counts(self.outbox, OTHER))
-        assert self.outbox.ledger.pending == mine.pending + theirs.pending
+        assert self.outbox.counters.pending == mine.pending + theirs.pending
 
     @invariant()
     def what_waits_is_read_in_order_with_its_tries(self) -> None:

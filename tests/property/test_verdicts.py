@@ -6,10 +6,10 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.amplitude.events_api import MAX_RETRY_AFTER_S, parse_retry_after
 from relay.amplitude.judge import REJECTING_FIELDS, judge_upload
-from relay.amplitude.verdicts import Dead, Hold, Resend, Settled, UploadReply
+from relay.amplitude.verdicts import Dead, Hold, Requeue, Settled, UploadReply
 from relay.delivery.batching import halve, regroup
+from relay.upstream.client import MAX_RETRY_AFTER_S, parse_retry_after
 
 
 class Ids(NamedTuple):
@@ -80,7 +80,7 @@ def test_the_indices_of_a_400_name_exactly_their_rows(
     assert isinstance(verdict, Settled)
     dead = {place for place, outcome in enumerate(verdict.outcomes) if isinstance(outcome, Dead)}
     assert dead == named
-    assert {type(o) for place, o in enumerate(verdict.outcomes) if place not in named} <= {Resend}
+    assert {type(o) for place, o in enumerate(verdict.outcomes) if place not in named} <= {Requeue}
 
 
 @given(statuses, answers, uploads)
@@ -94,7 +94,7 @@ def test_what_goes_again_is_complete_ordered_and_always_less(
     places = range(len(upload))
     parts = regroup(places, verdict)
     again = [place for part in parts for place in part]
-    assert again == [p for p in places if isinstance(verdict.outcomes[p], Resend)]
+    assert again == [p for p in places if isinstance(verdict.outcomes[p], Requeue)]
     assert all(parts)
     assert all(len(part) < len(upload) for part in parts)
 
@@ -117,7 +117,7 @@ def test_a_held_or_resent_event_is_never_dead_as_well(
     for status in (400, 429):
         verdict = judge_upload(UploadReply(status, orjson.dumps(gentle)), upload)
         if isinstance(verdict, Settled):
-            assert all(isinstance(outcome, Hold | Resend) for outcome in verdict.outcomes)
+            assert all(isinstance(outcome, Hold | Requeue) for outcome in verdict.outcomes)
 
 
 dates = st.datetimes().map(lambda at: at.strftime("%a, %d %b %Y %H:%M:%S")) | st.text()

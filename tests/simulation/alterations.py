@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import anyio
 
-from relay.delivery.backoff import BackoffPolicy
-from relay.delivery.delivery import DeliverySetup
+from relay.delivery.circuit_breaker import BackoffPolicy
+from relay.delivery.pool import DeliverySetup
 from relay.outbox.batch import AppendResult, IngestBatch
 from relay.outbox.claims import Claim, Claims, Settlement, Waiting
 from relay.outbox.store import Outbox
@@ -60,12 +60,12 @@ class _RenamesEvents(Claims):
         return bodies and bodies.replace(b'"insert_id":"e1', b'"insert_id":"f1', 1)
 
 
-class _KnowsNoLanes(Claims):
+class _KnowsNoOrderingKeys(Claims):
     """Lets the events of a device go side by side."""
 
     async def read_after(self, app: int, after: int, limit: int) -> tuple[list[Waiting], int]:
         events, cursor = await super().read_after(app, after, limit)
-        return [event._replace(lane=f"d:{event.seq}") for event in events], cursor
+        return [event._replace(ordering_key=f"d:{event.seq}") for event in events], cursor
 
 
 class _CallsAllDelivered(Claims):
@@ -95,11 +95,11 @@ def _claims(kind: type[Claims]) -> Alteration:
     return Alteration(outbox=alter)
 
 
-def _intakes(kind: type[OutboxWriter]) -> Alteration:
+def _writer(kind: type[OutboxWriter]) -> Alteration:
     def alter(outbox: Outbox) -> Outbox:
-        intakes = kind.__new__(kind)
-        intakes.__dict__ = outbox.intakes.__dict__
-        return replace(outbox, intakes=intakes)
+        writer = kind.__new__(kind)
+        writer.__dict__ = outbox.writer.__dict__
+        return replace(outbox, writer=writer)
 
     return Alteration(outbox=alter)
 
@@ -122,9 +122,9 @@ BROKEN: Mapping[str, Alteration] = {
     "settles before the upload": _claims(_SettlesBeforeUpload),
     "forgets what it has in hand": _claims(_ForgetsClaims),
     "renames events": _claims(_RenamesEvents),
-    "knows no lanes": _claims(_KnowsNoLanes),
+    "knows no ordering keys": _claims(_KnowsNoOrderingKeys),
     "calls all delivered": _claims(_CallsAllDelivered),
-    "answers before the commit": _intakes(_AnswersBeforeCommit),
+    "answers before the commit": _writer(_AnswersBeforeCommit),
     "never gives up": Alteration(setup=_never_gives_up),
     "never waits": Alteration(setup=_never_waits),
     "heeds no limit": Alteration(setup=_heeds_no_limit),

@@ -40,7 +40,7 @@ class Conduct:
         self._app = app
         self._blame = blame
         self._clock = clock
-        self._lanes: Counter[str] = Counter()
+        self._in_flight: Counter[str] = Counter()
         self._resting: dict[str, float] = {}
         self._shut = (0.0, 0.0)
         self.under_way = 0
@@ -48,13 +48,13 @@ class Conduct:
     @contextmanager
     def sending(self, upload: Sequence[JsonObject], raw: bytes) -> Iterator[None]:
         """Watch one upload, from its beginning to its end as relay sees it."""
-        lanes = {device_key(event): None for event in upload}
+        keys = {device_key(event): None for event in upload}
         self._check_shape(upload, raw)
         self._check_times(upload)
-        for lane in lanes:
-            if self._lanes[lane]:
-                self._blame(f"two uploads of {lane} are under way at once")
-            self._lanes[lane] += 1
+        for key in keys:
+            if self._in_flight[key]:
+                self._blame(f"two uploads of {key} are under way at once")
+            self._in_flight[key] += 1
         self.under_way += 1
         if self.under_way > self._scenario.senders:
             self._blame(f"{self.under_way} uploads are under way, more than there are senders")
@@ -62,8 +62,8 @@ class Conduct:
             yield
         finally:
             self.under_way -= 1
-            for lane in lanes:
-                self._lanes[lane] -= 1
+            for key in keys:
+                self._in_flight[key] -= 1
 
     def _check_shape(self, upload: Sequence[JsonObject], raw: bytes) -> None:
         known = [self._app.source.fates.get(name_of(event)) for event in upload]

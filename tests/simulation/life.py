@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import anyio
 
 from relay.database.database import Database
-from relay.delivery.backoff import BackoffPolicy
 from relay.delivery.batching import BatchLimits
-from relay.delivery.delivery import Delivery, DeliverySetup
-from relay.delivery.line import DeliveryPolicy
+from relay.delivery.circuit_breaker import BackoffPolicy
+from relay.delivery.policy import DeliveryPolicy
+from relay.delivery.pool import DeliverySetup, SenderPool
 from relay.heartbeat import Heartbeat
 from relay.maintenance import MaintenancePolicy, OutboxMaintenance
 from relay.outbox.counters import AppState
@@ -67,7 +67,7 @@ class Life:
         self._stop = anyio.Event()
         self.ready = anyio.Event()
         self.outbox: Outbox | None = None
-        self.deliveries: dict[str, Delivery] = {}
+        self.deliveries: dict[str, SenderPool] = {}
 
     def stop(self) -> None:
         """Ask it to end in order."""
@@ -92,7 +92,7 @@ class Life:
         ) as opened:
             place.oracle.observe()
             self.outbox = place.alteration.outbox(opened)
-            await self._serve(self.outbox, await opened.ledger.states())
+            await self._serve(self.outbox, await opened.counters.states())
 
     async def _serve(self, outbox: Outbox, states: Mapping[str, AppState]) -> None:
         place = self._place
@@ -124,11 +124,11 @@ class Life:
             await self._stop.wait()
             outside.cancel_scope.cancel()
 
-    def _delivery(self, outbox: Outbox, state: AppState) -> Delivery:
+    def _delivery(self, outbox: Outbox, state: AppState) -> SenderPool:
         place, app = self._place, self._place.apps[state.app]
         app.project.help()
         conduct = Conduct(place.scenario, app, place.oracle.blame, place.clock)
-        delivery = Delivery(
+        delivery = SenderPool(
             place.alteration.setup(_setup(place.scenario, state)),
             outbox.claims,
             Cable(app.project, place.scenario.timeout_s, conduct),
@@ -136,7 +136,7 @@ class Life:
             place.clock,
             place.scenario.rng(f"jitter {state.app} {place.disk.life}"),
         )
-        outbox.intakes.listen(state.no, delivery.dispatcher.arrived)
+        outbox.writer.listen(state.no, delivery.dispatcher.arrived)
         return delivery
 
 

@@ -163,13 +163,13 @@ class Oracle:
         Amplitude refuses it and not everything.
         """
         fates, offered = app.source.fates, app.project.book.offered
-        for lane, names in app.project.book.order.items():
+        for key, names in app.project.book.order.items():
             last_sent, later = -1, ""
             for name in names:
                 fate = fates[name]
                 is_regular = not (name in app.died or name in app.discardable or name in offered)
                 if is_regular and fate.acked_step is not None and fate.acked_step < last_sent:
-                    yield f"{later} of {lane} came before {name}, which was answered before it came"
+                    yield f"{later} of {key} came before {name}, which was answered before it came"
                 if is_regular and fate.sent_step > last_sent:
                     last_sent, later = fate.sent_step, name
 

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import anyio
 
-from relay.delivery.delivery import Delivery
+from relay.delivery.pool import SenderPool
 from relay.errors import StoreFull
 from relay.outbox.selection import Selection
 from relay.outbox.store import Outbox
@@ -35,7 +35,7 @@ class People:
         self._rng = scenario.rng(f"people {name}")
         self.unfinished: list[str] = []
 
-    async def act(self, outbox: Outbox, delivery: Delivery) -> None:
+    async def act(self, outbox: Outbox, delivery: SenderPool) -> None:
         """Do something now and then, until cancelled."""
         while True:
             await anyio.sleep(self._rng.expovariate(6 / self._scenario.span_s))
@@ -46,7 +46,7 @@ class People:
             with suppress(StoreFull):  # they are told so, and try again another time
                 await self._do(deed, outbox, delivery)
 
-    async def _do(self, deed: str, outbox: Outbox, delivery: Delivery) -> None:
+    async def _do(self, deed: str, outbox: Outbox, delivery: SenderPool) -> None:
         match deed:
             case "pause":
                 await self.set_paused(outbox, delivery, paused=self._rng.random() < 0.6)
@@ -62,15 +62,15 @@ class People:
             case _:
                 await delivery.dispatcher.oldest_accepted_at()
 
-    async def set_paused(self, outbox: Outbox, delivery: Delivery, *, paused: bool) -> None:
+    async def set_paused(self, outbox: Outbox, delivery: SenderPool, *, paused: bool) -> None:
         """Stop an app's delivery or let it go on, as the admin door does."""
-        await outbox.ledger.set_paused(self._name, paused=paused)
-        delivery.gate.set_paused(paused=paused)
+        await outbox.counters.set_paused(self._name, paused=paused)
+        delivery.breaker.set_paused(paused=paused)
         if not paused:
             self._app.project.help()
 
     async def _retry(self, outbox: Outbox) -> None:
-        selection = Selection(app=outbox.ledger.number(self._name))
+        selection = Selection(app=outbox.counters.number(self._name))
         letters = await outbox.dead_letters.page(selection, after=0, limit=1000)
         chosen = letters[: self._rng.choice((1, 3, 1000))]
         for letter in chosen:
@@ -78,7 +78,7 @@ class People:
         await outbox.dead_letters.retry(Selection(tuple(letter.id for letter in chosen)))
 
     async def _discard(self, outbox: Outbox) -> None:
-        selection = Selection(app=outbox.ledger.number(self._name))
+        selection = Selection(app=outbox.counters.number(self._name))
         letters = await outbox.dead_letters.page(selection, after=0, limit=3)
         for letter in letters:
             self._app.discard(letter.insert_id)
@@ -92,10 +92,10 @@ class People:
 
     async def finish(self, outbox: Outbox) -> None:
         """Go on with what was begun and broken off."""
-        number = outbox.ledger.number(self._name)
+        number = outbox.counters.number(self._name)
         for user in list(self.unfinished):
             self._app.discard_user(user)
             for _ in range(MAX_SWEEPS):
-                if not await outbox.forgetting.remove(number, user):
+                if not await outbox.erasure.remove(number, user):
                     break
             self.unfinished.remove(user)

@@ -8,7 +8,7 @@ from random import Random
 
 import anyio
 
-from relay.delivery.delivery import Delivery
+from relay.delivery.pool import SenderPool
 from relay.errors import StoreError
 from relay.outbox.store import Outbox
 from tests.simulation.alterations import Alteration
@@ -213,16 +213,16 @@ class World:
         for app in self._apps.values():
             app.source.add_fresh(anyio.current_time())
 
-    def _look_into(self, outbox: Outbox, deliveries: Mapping[str, Delivery]) -> None:
+    def _look_into(self, outbox: Outbox, deliveries: Mapping[str, SenderPool]) -> None:
         """Find what memory still holds when nothing is left to do."""
         all_of_them = deliveries.values()
         held = {
-            "pending in memory": outbox.ledger.pending,
-            "bytes wait for the disk": outbox.intakes.waiting_bytes,
-            "events wait for the disk": outbox.intakes.waiting_events,
+            "pending in memory": outbox.counters.pending,
+            "bytes wait for the disk": outbox.writer.waiting_bytes,
+            "events wait for the disk": outbox.writer.waiting_events,
             "keys wait for a fold": outbox.retention.unfolded,
             "events in hand": sum(each.dispatcher.in_flight for each in all_of_them),
-            "apps that do not run": sum(each.gate.state != "running" for each in all_of_them),
+            "apps that do not run": sum(each.breaker.state != "running" for each in all_of_them),
             "apps with others": sum(each.dispatcher.has_others for each in all_of_them),
         }
         for name, number in held.items():

@@ -11,10 +11,10 @@ import orjson
 
 from relay.amplitude.verdicts import UploadReply
 from relay.clock import Clock
-from relay.delivery.backoff import BackoffPolicy
 from relay.delivery.batching import BatchLimits
-from relay.delivery.delivery import Delivery, DeliverySetup
-from relay.delivery.line import DeliveryPolicy
+from relay.delivery.circuit_breaker import BackoffPolicy
+from relay.delivery.policy import DeliveryPolicy
+from relay.delivery.pool import DeliverySetup, SenderPool
 from relay.outbox.store import Outbox
 from tests.support.clocks import LeapingClock
 from tests.support.outboxes import APP, running_outbox
@@ -124,7 +124,7 @@ class Bench:
     """A running delivery and what stands around it."""
 
     outbox: Outbox
-    delivery: Delivery
+    delivery: SenderPool
     amplitude: ScriptedAmplitude
     meter: Meter
     clock: LeapingClock
@@ -133,7 +133,7 @@ class Bench:
         """Return once so many events of the app are delivered or dead on disk."""
         with anyio.fail_after(within_s):
             while True:
-                found = (await self.outbox.ledger.states())[APP].counts
+                found = (await self.outbox.counters.states())[APP].counts
                 if found.delivered + found.dead >= events:
                     return
                 await self.outbox.database.flush()
@@ -163,9 +163,9 @@ def make_delivery(
     meter: Meter,
     clock: Clock,
     setup: DeliverySetup = SETUP,
-) -> Delivery:
+) -> SenderPool:
     """Return a delivery that hears of what its outbox takes."""
-    own = replace(setup, no=outbox.ledger.number(setup.app))
-    delivery = Delivery(own, outbox.claims, amplitude, meter, clock, Random(7))
-    outbox.intakes.listen(own.no, delivery.dispatcher.arrived)
+    own = replace(setup, no=outbox.counters.number(setup.app))
+    delivery = SenderPool(own, outbox.claims, amplitude, meter, clock, Random(7))
+    outbox.writer.listen(own.no, delivery.dispatcher.arrived)
     return delivery

@@ -14,7 +14,7 @@ import orjson
 from yarl import URL
 
 from relay.clock import Clock
-from relay.daemon.run import Daemon, Supervision
+from relay.daemon.run import Daemon
 from relay.process.systemd import Notifier
 from relay.sandbox.amplitude import AmplitudeStandIn, running
 from relay.settings import load_settings
@@ -168,7 +168,7 @@ async def running_relay(
             **environment,
         }
     )
-    daemon = Daemon(settings, Supervision(Notifier({})), clock=clock)
+    daemon = Daemon(settings, Notifier({}), clock=clock)
     async with aiohttp.ClientSession() as session, anyio.create_task_group() as group:
         doors = await group.start(daemon.run)
         yield Relay(

@@ -14,7 +14,7 @@ from yarl import URL
 
 from relay.amplitude.events_api import EventsApi, UploadTarget
 from relay.amplitude.judge import judge_upload
-from relay.amplitude.verdicts import Later, Settled, UploadReply
+from relay.amplitude.verdicts import Retry, Settled, UploadReply
 from relay.clock import SystemClock
 
 TARGET = UploadTarget("http://amplitude.test", "httpapi", "the-key", 5.0, gzip=False)
@@ -63,7 +63,7 @@ async def test_a_broken_transport_is_tried_again_later(failure: Exception) -> No
     with aioresponses() as network:
         reply = await _upload(network, exception=failure)
     assert reply.status is None
-    assert isinstance(judge_upload(reply, []), Later)
+    assert isinstance(judge_upload(reply, []), Retry)
     assert "the-key" not in reply.failure
     assert "/2/httpapi" not in reply.failure
 

@@ -9,11 +9,11 @@ from relay.amplitude.judge import QUOTA_HOLD_S, judge_upload
 from relay.amplitude.verdicts import (
     Dead,
     Delivered,
+    Forbidden,
     Halt,
     Hold,
-    Later,
-    Refused,
-    Resend,
+    Requeue,
+    Retry,
     Settled,
     Split,
     UploadReply,
@@ -39,9 +39,9 @@ def _judge(
 
 
 def _fates(verdict: Verdict) -> str:
-    """Return a letter for each event: Delivered, Resend, Hold or dead (X)."""
+    """Return a letter for each event: Delivered, Requeue, Hold or dead (X)."""
     assert isinstance(verdict, Settled)
-    letters = {Delivered: "D", Resend: "R", Hold: "H", Dead: "X"}
+    letters = {Delivered: "D", Requeue: "R", Hold: "H", Dead: "X"}
     return "".join(letters[type(outcome)] for outcome in verdict.outcomes)
 
 
@@ -72,26 +72,26 @@ def test_a_confirmed_200_delivers_every_event() -> None:
 def test_an_unconfirmed_200_is_tried_again(body: object) -> None:
     """A proxy's 200, or half an answer, delivers nothing and kills nothing."""
     verdict = _judge(200, body, retry_after_s=7.0)
-    assert isinstance(verdict, Later)
+    assert isinstance(verdict, Retry)
     assert verdict.retry_after_s == 7.0
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 301, 302, 304, 307, 308, 408])
 def test_other_answers_that_settle_nothing_are_tried_again(status: int) -> None:
     """Only 200 confirms, whatever the body of another answer claims."""
-    assert isinstance(_judge(status, {"code": 200}), Later)
+    assert isinstance(_judge(status, {"code": 200}), Retry)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 599])
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"code":200}', b'{"code":400,"error":"x"}'])
 def test_a_server_error_is_tried_again(status: int, body: bytes) -> None:
     """Nothing is known of the events, whatever the body says."""
-    assert _judge(status, body, retry_after_s=3.0) == Later(f"status {status}", 3.0)
+    assert _judge(status, body, retry_after_s=3.0) == Retry(f"status {status}", 3.0)
 
 
 def test_no_answer_is_tried_again() -> None:
     """A broken exchange says nothing of the events."""
-    assert judge_upload(UploadReply(None, failure="reset"), EVENTS) == Later("reset")
+    assert judge_upload(UploadReply(None, failure="reset"), EVENTS) == Retry("reset")
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_a_daily_quota_holds_for_an_hour_at_least() -> None:
 def test_a_429_that_names_nobody_slows_the_whole_app(body: object) -> None:
     """Everything waits, as long as was asked for."""
     verdict = _judge(429, body, retry_after_s=9.0)
-    assert isinstance(verdict, Later)
+    assert isinstance(verdict, Retry)
     assert verdict.retry_after_s == 9.0
 
 
@@ -289,7 +289,7 @@ def test_a_413_is_cut_and_remembered_as_a_matter_of_size() -> None:
 @pytest.mark.parametrize("status", [401, 403, 407, 451])
 def test_a_refusal_at_the_door_says_nothing_of_an_event_alone(status: int) -> None:
     """Body G and its kin: the content or the sender may be meant."""
-    assert _judge(status, {"code": status, "error": "Forbidden"}) == Refused(
+    assert _judge(status, {"code": status, "error": "Forbidden"}) == Forbidden(
         "forbidden", f"{status} Forbidden"
     )
 
@@ -297,7 +297,7 @@ def test_a_refusal_at_the_door_says_nothing_of_an_event_alone(status: int) -> No
 @pytest.mark.parametrize("status", [402, 404, 405, 406, 409, 410, 411, 414, 415, 417, 422, 431])
 def test_another_4xx_refuses_the_request(status: int) -> None:
     """Many are bisected; one alone may die of it."""
-    assert _judge(status, b"gone") == Refused("rejected", f"{status}", dies_alone=True)
+    assert _judge(status, b"gone") == Forbidden("rejected", f"{status}", dies_alone=True)
 
 
 def test_amplitudes_words_are_cut() -> None:

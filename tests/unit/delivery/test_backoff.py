@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from relay.delivery.backoff import BackoffPolicy
+from relay.delivery.circuit_breaker import BackoffPolicy
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 3, 8, 9, 10, 100, 10_000, 10**9])

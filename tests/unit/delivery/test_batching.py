@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.amplitude.verdicts import Dead, Delivered, Hold, Outcome, Resend, Settled
+from relay.amplitude.verdicts import Dead, Delivered, Hold, Outcome, Requeue, Settled
 from relay.delivery.batching import (
     RECOVERY_UPLOADS,
     BatchLimits,
@@ -12,7 +12,7 @@ from relay.delivery.batching import (
 )
 
 LIMITS = BatchLimits(max_events=1000, max_bytes=900_000, overhead_bytes=100)
-X, R, H = Dead("rejected", ""), Resend(), Hold(frozenset("d"), frozenset(), None, "throttled")
+X, R, H = Dead("rejected", ""), Requeue(), Hold(frozenset("d"), frozenset(), None, "throttled")
 
 
 def test_limits_count_events_envelope_and_commas() -> None:
