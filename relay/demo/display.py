@@ -64,13 +64,7 @@ class Display:
     def step(
         self, title: str, summary: str, source: Callable[[], Sequence[Figures]]
     ) -> Iterator[None]:
-        """Announce a step and show its figures while it runs, or at its end if nothing is live.
-
-        Args:
-            title: Its number and name.
-            summary: What happens, in a sentence.
-            source: Gives the figures.
-        """
+        """Announce a step and show its figures while it runs, or at its end if nothing is live."""
         self._title, self._source = title, source
         self._console.print(Text.assemble((f"\n{title}. ", "bold"), summary))
         yield

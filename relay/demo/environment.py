@@ -47,32 +47,18 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Everything a step of the scenario needs.
-
-    Attributes:
-        plan: What will happen.
-        addresses: Where everything listens.
-        stand_ins: Both services.
-        process: Relay.
-        api: Relay's admin API.
-        status: Relay's counts.
-        segments: The segment views of the larger app.
-        display: What a person sees.
-        clock: What time it is.
-        background: Tasks that end with the environment.
-        notes: What the steps noted.
-    """
+    """Everything a step of the scenario needs."""
 
     plan: Plan
     addresses: Addresses
     stand_ins: StandIns
     process: RelayProcess
-    api: AdminApi
+    api: AdminApi  # relay's
     status: StatusPoller
-    segments: SegmentRecorder
+    segments: SegmentRecorder  # of the larger app
     display: Display
     clock: Clock
-    background: TaskGroup
+    background: TaskGroup  # ends with the environment
     notes: Notes = field(default_factory=Notes)
 
     async def start_relay(self) -> float:
@@ -143,11 +129,7 @@ async def open_environment(
 ) -> AsyncIterator[Environment]:
     """Yield an environment in which relay is not started yet; relay ends with it.
 
-    Args:
-        plan: What will happen.
-        folder: Where relay's data and its log go.
-        display: Refreshed with relay's counts.
-        clock: What time it is.
+    Relay's data and its log go to `folder`.
 
     Raises:
         OSError: If loopback has no free port.

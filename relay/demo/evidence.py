@@ -32,25 +32,15 @@ class StatusSample:
 
 @dataclass(frozen=True, slots=True)
 class AppEvidence:
-    """All sides of one app, at the end.
-
-    Attributes:
-        app: Its name.
-        deliveries: OneSignal's side.
-        account: Amplitude's side.
-        counts: Relay's own counts.
-        dead: Insert id to reason of relay's dead letters.
-        quarantined: Bodies in relay's quarantine, with their number.
-        late: Ids of events that came without their message, and the message's name.
-    """
+    """All sides of one app, at the end."""
 
     app: str
-    deliveries: DeliveryRecorder
-    account: Account
-    counts: AppStatusAnswer
-    dead: Mapping[str, str]
+    deliveries: DeliveryRecorder  # OneSignal's side
+    account: Account  # Amplitude's side
+    counts: AppStatusAnswer  # relay's own
+    dead: Mapping[str, str]  # dead letters: insert id to reason
     quarantined: Counter[bytes]
-    late: Mapping[str, str]
+    late: Mapping[str, str]  # planned: id of an event without its message, to the message's name
 
     @property
     def promised(self) -> set[str]:
@@ -139,26 +129,14 @@ class Notes:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything the checks judge.
-
-    Attributes:
-        apps: All sides of each app.
-        notes: Of the steps.
-        history: Of the segment views.
-        samples: Of relay's counts, in order.
-        violations: Rules broken in uploads, with the number of times.
-        requests: Uploads Amplitude saw.
-        uploaded: Events in them.
-        leaks: Secrets and ids found in relay's log.
-        log_lines: Lines of that log.
-    """
+    """Everything the checks judge."""
 
     apps: Sequence[AppEvidence]
     notes: Notes
     history: SegmentHistory
-    samples: Sequence[StatusSample]
-    violations: Mapping[str, int]
-    requests: int
-    uploaded: int
-    leaks: Sequence[str]
+    samples: Sequence[StatusSample]  # in order
+    violations: Mapping[str, int]  # rules broken in uploads, with the number of times
+    requests: int  # uploads Amplitude saw
+    uploaded: int  # events in them
+    leaks: Sequence[str]  # secrets and ids found in relay's log
     log_lines: int

@@ -98,10 +98,7 @@ class StatusPoller:
     ) -> None:
         """Return once a condition holds; it is checked after every poll.
 
-        Args:
-            holds: The condition.
-            what: It in words, for the error.
-            within_s: How long to wait, in seconds.
+        `what` says in the error what was waited for.
 
         Raises:
             StepTimeout: If it does not hold in time.

@@ -57,12 +57,7 @@ def run_checks(evidence: Evidence) -> Results:
 
 
 def results_table(results: Results, elapsed_s: float) -> RenderableType:
-    """Return a row for each promise, and the verdict in a sentence.
-
-    Args:
-        results: Of all checks.
-        elapsed_s: How long the demo took, in seconds.
-    """
+    """Return a row for each promise, and the verdict in a sentence."""
     title = "The promises, checked from the stand-ins' side"
     table = Table(box=box.SIMPLE, title=title, title_justify="left")
     table.add_column("")

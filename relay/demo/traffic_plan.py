@@ -136,13 +136,9 @@ class TrafficPlan:
 
 
 def make_traffic_plan(apps: tuple[App, App], events: int, seed: int, starts_at: int) -> TrafficPlan:
-    """Return the plan for about `events` events.
+    """Return the plan for about `events` events, the first at `starts_at` (UTC epoch ms).
 
-    Args:
-        apps: The larger and the smaller one.
-        events: Of both, over all steps.
-        seed: The same seed gives the same events, but for the apps' ids.
-        starts_at: Time of the first event, UTC epoch milliseconds.
+    The same seed gives the same events, but for the apps' ids.
     """
     larger, smaller = (
         _plan_app(app, round(events * share), Random(f"{seed}:{number}"), starts_at)  # noqa: S311 - traffic, not secrets

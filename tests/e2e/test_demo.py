@@ -26,12 +26,12 @@ def environment(temporary: Path, **changes: str) -> Mapping[str, str]:
 CREDULOUS = """
     from relay.amplitude.judge import judge_upload
     from relay.amplitude.verdicts import Delivered, Settled
-    from relay.delivery import trip
+    from relay.delivery import worker
     def judge(reply, events):
         if reply.status == 200:
             return Settled((Delivered(),) * len(events))
         return judge_upload(reply, events)
-    trip.judge_upload = judge
+    worker.judge_upload = judge
 """
 """A relay that believes every 200, also a proxy's."""
 

@@ -14,12 +14,7 @@ from relay.demo.evidence import AppEvidence, Evidence
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Whether one promise held.
-
-    Attributes:
-        figures: What was measured.
-        failures: What contradicts the promise; none if it held.
-    """
+    """What was measured, and what contradicts the promise."""
 
     figures: str
     failures: tuple[str, ...] = ()

@@ -20,17 +20,11 @@ SETTLE_S: Final = 8.0
 
 
 class Step(NamedTuple):
-    """One step of the scenario.
-
-    Attributes:
-        title: Its name.
-        run: Does it; the first line of its docstring is printed.
-        proves: The checks it puts to the test.
-    """
+    """One step of the scenario."""
 
     title: str
-    run: Callable[[Environment], Awaitable[None]]
-    proves: tuple[Check, ...] = ()
+    run: Callable[[Environment], Awaitable[None]]  # the first line of its docstring is printed
+    proves: tuple[Check, ...] = ()  # the checks it puts to the test
 
 
 STEPS: Final = (

@@ -62,10 +62,8 @@ async def refuse_key(env: Environment) -> None:
     await env.send("refused_key")
 
     def is_second_alone_halted() -> bool:
-        counts = env.status.app(first.name), env.status.app(second.name)
-        if counts[0] is None or counts[1] is None:
-            return False
-        return counts[0].pending == 0 and counts[1].delivery == "halted"
+        larger, smaller = env.status.app(first.name), env.status.app(second.name)
+        return bool(larger and larger.pending == 0 and smaller and smaller.delivery == "halted")
 
     await env.status.until(is_second_alone_halted, f"{second.name} halts, {first.name} delivers")
     waiting = env.status.app(second.name)

@@ -17,16 +17,7 @@ WITHIN_S: Final = 10.0
 
 
 class SegmentProbe:
-    """The segments of the first app, from Amplitude's end and from the reader's.
-
-    Attributes:
-        env: The environment.
-        app: The first app.
-        plan: Users and cohorts.
-        notes: What the segment steps noted so far.
-        amplitude: Amplitude's cohorts.
-        project: The app's project there.
-    """
+    """The segments of the first app: its cohorts at Amplitude, and what the views show of them."""
 
     def __init__(self, env: Environment) -> None:
         self.env = env
