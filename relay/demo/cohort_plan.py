@@ -10,9 +10,9 @@ from random import Random
 from typing import Final
 
 from relay.demo.expected import RESTRICTED_IDS
-from relay.sandbox.cohort_project import StandInCohort
-from relay.sandbox.people import new_uuid
-from relay.sandbox.subscribers import ANDROID, EMAIL, Row
+from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.onesignal.export_files import ANDROID, EMAIL, Row
+from relay.sandbox.onesignal.users import new_uuid
 
 USERS: Final = 6_000
 _ANONYMOUS_DEVICES: Final = 300

@@ -23,7 +23,7 @@ from relay.demo.segment_recorder import SegmentRecorder
 from relay.demo.stand_ins import StandIns, make_stand_ins
 from relay.demo.traffic_plan import TrafficPlan
 from relay.http.admin.schemas import DeadLetterPage, QuarantinePage
-from relay.sandbox.door import running
+from relay.sandbox.common.listener import running
 from relay.segments.store import DATABASE_NAME
 from relay.settings import Address, process_environment
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from relay.demo.expected import Members
 from relay.demo.recorder import DeliveryRecorder
 from relay.http.admin.schemas import AppStatusAnswer
-from relay.sandbox.ledger import Account
+from relay.sandbox.amplitude.ledger import Account
 
 
 @dataclass(frozen=True, slots=True)

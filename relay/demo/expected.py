@@ -6,9 +6,9 @@ An independent calculation: it shares no code with relay and reads nothing of re
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 
-from relay.sandbox.cohort_files import iterate
-from relay.sandbox.cohort_project import StandInCohort
-from relay.sandbox.subscribers import Row
+from relay.sandbox.cohorts.files import iterate
+from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.onesignal.export_files import Row
 
 RESTRICTED_IDS: Final = (
     "NA",

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from relay.sandbox.oracle import Oracle
-from relay.sandbox.parcels import Parcel
+from relay.sandbox.onesignal.oracle import Oracle
+from relay.sandbox.onesignal.requests import StreamRequest
 
 
 @dataclass
@@ -58,22 +58,22 @@ class DeliveryRecorder(Oracle):
         """Requests that ended without an answer; relay may have stored their events anyway."""
         return self.answers["timeout"] + self.answers["connection"]
 
-    def attempt(self, parcel: Parcel) -> None:
-        """Record that a parcel is about to be sent."""
-        super().attempt(parcel)
+    def attempt(self, request: StreamRequest) -> None:
+        """Record that a request is about to be sent."""
+        super().attempt(request)
         self._step += 1
-        self.first_sent.setdefault(parcel.event_id, self._step)
-        if not parcel.is_deliverable:
-            self.unreadable_sent[parcel.body] += 1
+        self.first_sent.setdefault(request.event_id, self._step)
+        if not request.is_deliverable:
+            self.unreadable_sent[request.body] += 1
 
-    def acknowledge(self, parcel: Parcel, now_ms: int) -> None:
+    def acknowledge(self, request: StreamRequest, now_ms: int) -> None:
         """Record a 2xx."""
-        super().acknowledge(parcel, now_ms)
-        if not parcel.is_deliverable:
-            self.unreadable_answered[parcel.body] += 1
+        super().acknowledge(request, now_ms)
+        if not request.is_deliverable:
+            self.unreadable_answered[request.body] += 1
             return
-        if parcel.event_id not in self.first_answered:
+        if request.event_id not in self.first_answered:
             self._step += 1
-            self.first_answered[parcel.event_id] = self._step
-        if parcel.event_id in self.wanted:
-            self.promised.add(parcel.event_id)
+            self.first_answered[request.event_id] = self._step
+        if request.event_id in self.wanted:
+            self.promised.add(request.event_id)

@@ -13,10 +13,12 @@ from relay.demo.config import Addresses, App
 from relay.demo.evidence import StandInCounts
 from relay.demo.recorder import DeliveryRecorder
 from relay.demo.traffic_plan import PlannedStream, TrafficPlan
-from relay.sandbox.amplitude import AmplitudeStandIn
-from relay.sandbox.ledger import Account
-from relay.sandbox.onesignal import EventStream, Target
-from relay.sandbox.server import Sandbox, SandboxOptions
+from relay.sandbox.amplitude.ledger import Account
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.target import Target
+from relay.sandbox.onesignal.event_stream import EventStream
+from relay.sandbox.options import SandboxOptions
+from relay.sandbox.server import Sandbox
 from relay.settings import Address
 
 

@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 
 from relay.demo.config import App
 from relay.events.catalog import KINDS, SEED_KINDS
-from relay.sandbox.onesignal import StreamOptions
-from relay.sandbox.people import new_uuid
-from relay.sandbox.traffic import RawEvent, Scenery, Traffic
+from relay.sandbox.onesignal.event_stream import StreamOptions
+from relay.sandbox.onesignal.traffic import RawEvent, Traffic, TrafficOptions
+from relay.sandbox.onesignal.users import new_uuid
 
 MOST_EVENTS: Final = 20_000
 _USERS: Final = 30
@@ -160,7 +160,7 @@ def make_traffic_plan(apps: tuple[App, App], events: int, seed: int, starts_at: 
 
 
 def _plan_app(app: App, events: int, rng: Random, starts_at: int) -> AppTraffic:
-    traffic = Traffic(Scenery(app.onesignal_id, KINDS, _USERS, starts_at), rng)
+    traffic = Traffic(TrafficOptions(app.onesignal_id, KINDS, _USERS, starts_at), rng)
     taken = {step: traffic.take(round(events * phase.share)) for step, phase in _PHASES.items()}
     late = list(_late_events(taken["traffic"], rng))
     # An outage later, when relay can know the message from its own memory alone.

@@ -16,7 +16,8 @@ from yarl import URL
 from relay.clock import Clock
 from relay.daemon.run import Daemon
 from relay.process.systemd import Notifier
-from relay.sandbox.amplitude import AmplitudeStandIn, running
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.listener import running
 from relay.settings import load_settings
 
 APP_ID = "11111111-2222-4333-8444-555555555555"

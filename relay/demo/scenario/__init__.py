@@ -13,7 +13,7 @@ from relay.demo.evidence import AppEvidence, Evidence
 from relay.demo.relay_process import DemoFailed, StepTimeout
 from relay.demo.scenario import events, segments
 from relay.http.admin.schemas import DeadLetterPage, QuarantinePage
-from relay.sandbox.conditions import Conditions
+from relay.sandbox.amplitude.conditions import Conditions
 
 SETTLE_S: Final = 8.0
 """For uploads that are still under way after the last step."""

@@ -10,7 +10,7 @@ from typing import Final
 from relay.demo.display import DOWN, Figures
 from relay.demo.environment import DATA_NAME, Environment
 from relay.http.admin.schemas import Affected, DeadLetterPage
-from relay.sandbox.conditions import Conditions, Poison
+from relay.sandbox.amplitude.conditions import Conditions, Poison
 
 _RECEIPT_COUNTS: Final = ("accepted", "duplicate", "filtered", "quarantined")
 

@@ -9,7 +9,7 @@ from relay.demo.evidence import Comparison, Explained
 from relay.demo.expected import KnownUsers, Members, explanation_of, known_users, members_of
 from relay.demo.segment_recorder import NOBODY
 from relay.http.admin.segment_schemas import ExplainAnswer
-from relay.sandbox.cohort_project import CohortExport, StandInCohort
+from relay.sandbox.cohorts.project import CohortExport, StandInCohort
 from relay.segments.views import RunRow
 
 WITHIN_S: Final = 10.0

@@ -19,11 +19,10 @@ from relay.demo.scenario.segment_probe import WITHIN_S, SegmentProbe
 from relay.demo.segment_recorder import NOBODY
 from relay.http.admin.schemas import Affected
 from relay.http.admin.segment_schemas import DirectoryAnswer
-from relay.sandbox.cohort_files import FileShape
-from relay.sandbox.cohort_messages import PushOptions
-from relay.sandbox.cohort_project import Job
-from relay.sandbox.cohort_push import CohortPush
-from relay.sandbox.onesignal import Target
+from relay.sandbox.cohorts.conditions import Job
+from relay.sandbox.cohorts.files import FileShape
+from relay.sandbox.cohorts.webhook import CohortPush, PushOptions
+from relay.sandbox.common.target import Target
 from relay.segments.read_model import Explanation
 
 _USERS_SHOWN: Final = 3

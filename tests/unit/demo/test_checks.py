@@ -24,7 +24,7 @@ from relay.demo.recorder import DeliveryRecorder
 from relay.demo.report import CHECKS, run_checks
 from relay.demo.scenario import STEPS, steps_proving
 from relay.http.admin.schemas import AppStatusAnswer
-from relay.sandbox.ledger import Account
+from relay.sandbox.amplitude.ledger import Account
 
 COUNTS = AppStatusAnswer(
     accepted=5,

@@ -9,7 +9,7 @@ from relay.demo.expected import (
     members_after_message,
     members_of,
 )
-from relay.sandbox.cohort_project import StandInCohort
+from relay.sandbox.cohorts.project import StandInCohort
 
 ROWS = [
     ("ann", "s1", 1, True),
