@@ -4,7 +4,7 @@ import pytest
 
 from relay.errors import ConfigError
 from relay.settings import Settings, describe_settings, load_settings
-from relay.settings.reload import merge, takes_restart
+from relay.settings.reload import merge
 
 APP = "RELAY_APPS__SHOP__"
 
@@ -101,6 +101,6 @@ def test_names_alone_are_told(part: str) -> None:
 
 def test_every_fixed_setting_is_one() -> None:
     """A renamed setting must not be taken for one that can be reloaded."""
-    fixed = [each.variable for each in describe_settings() if takes_restart(each.variable)]
+    fixed = [each.variable for each in describe_settings() if each.takes_restart]
     assert len(fixed) == 17
     assert not any("TOKEN" in variable for variable in fixed)
