@@ -22,6 +22,10 @@ NETWORK_BITS: Final = 64
 """Of an IPv6 address: one subscriber controls all addresses of such a network."""
 
 
+def _digest(token: str) -> bytes:
+    return sha256(token.encode(errors="surrogateescape")).digest()
+
+
 class Tokens:
     """Secrets any one of which is enough.
 
@@ -64,10 +68,6 @@ def presented_tokens(request: web.BaseRequest, header: str | None = None) -> lis
     if header and header in request.headers:
         tokens.append(request.headers[header].strip())
     return [token for token in tokens if token]
-
-
-def _digest(token: str) -> bytes:
-    return sha256(token.encode(errors="surrogateescape")).digest()
 
 
 @dataclass(frozen=True, slots=True)
