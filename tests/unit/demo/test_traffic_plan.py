@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from relay.demo.cast import App, Doors, make_app, relay_environment
-from relay.demo.findings import find_leaks
-from relay.demo.script import Script, write_script
+from relay.demo.config import Addresses, App, make_app, relay_environment
+from relay.demo.scenario import find_leaks
+from relay.demo.traffic_plan import TrafficPlan, make_traffic_plan
 from relay.events.catalog import KINDS, SEED_KINDS
 from relay.settings import Address, load_settings
 
@@ -14,9 +14,9 @@ APPS = (
 )
 
 
-def plan(seed: int = 1, events: int = 4_000) -> Script:
+def plan(seed: int = 1, events: int = 4_000) -> TrafficPlan:
     """Return a plan."""
-    return write_script(APPS, events, seed, 1_767_261_906_412)
+    return make_traffic_plan(APPS, events, seed, 1_767_261_906_412)
 
 
 def test_a_seed_gives_the_same_plan() -> None:
@@ -27,15 +27,16 @@ def test_a_seed_gives_the_same_plan() -> None:
 
 def test_all_kinds_are_sent_and_the_seeds_are_wanted() -> None:
     """21 kinds reach Amplitude, the live activities are filtered."""
-    script = plan(events=1_000)
-    kinds = {event["event"]["kind"] for flow in script.flows["traffic"] for event in flow.events}
+    traffic = plan(events=1_000)
+    kinds = {
+        event["event"]["kind"] for stream in traffic.streams("traffic") for event in stream.events
+    }
     assert kinds == KINDS
     wanted = {
         event["event"]["kind"]
-        for flows in script.flows.values()
-        for flow in flows
-        for event in flow.events
-        if event["event"]["id"] in script.wanted[flow.app.name]
+        for own in traffic.apps.values()
+        for step in own.streams
+        for event in own.wanted_events(step)
     }
     assert wanted == set(SEED_KINDS)
 
@@ -47,31 +48,31 @@ def test_about_as_many_events_as_asked_for() -> None:
 
 def test_poison_is_four_events_of_free_devices() -> None:
     """The throttled device's own events must not die."""
-    script = plan()
+    traffic = plan()
     devices = {
         str(event["event"]["id"]): event["event"]["subscription_id"]
-        for flow in script.flows["poison"]
-        for event in flow.events
+        for stream in traffic.streams("poison")
+        for event in stream.events
     }
-    poison = script.poison.reasons()
+    poison = traffic.poison.reasons()
     assert len(poison) == 4
-    assert script.fast_device not in {devices[name] for name in poison}
-    assert all(name in script.wanted["shop"] | script.wanted["news"] for name in poison)
+    assert traffic.fast_device not in {devices[name] for name in poison}
+    assert all(name in traffic.apps["shop"].wanted | traffic.apps["news"].wanted for name in poison)
 
 
 def test_late_events_come_after_their_message() -> None:
     """Their message was sent in an earlier act, and they say nothing but its id."""
-    script = plan()
+    traffic = plan()
     told = {
         event["message"]["id"]: event["message"].get("name")
-        for flow in script.flows["traffic"]
-        for event in flow.events
+        for stream in traffic.streams("traffic")
+        for event in stream.events
     }
     late = [
-        (event, script.late[flow.app.name][str(event["event"]["id"])])
-        for flow in script.flows["outage"]
-        for event in flow.events
-        if event["event"]["id"] in script.late[flow.app.name]
+        (event, traffic.apps[stream.app.name].late[str(event["event"]["id"])])
+        for stream in traffic.streams("outage")
+        for event in stream.events
+        if event["event"]["id"] in traffic.apps[stream.app.name].late
     ]
     assert len(late) == 24
     assert all(event["message"].keys() == {"id"} for event, _ in late)
@@ -81,7 +82,7 @@ def test_late_events_come_after_their_message() -> None:
 def test_relay_gets_the_demos_settings_and_nobody_elses() -> None:
     """What the environment says of another relay must not leak in."""
     apps = (make_app("shop"), make_app("news"))
-    doors = Doors(Address("127.0.0.1", 5), Address("127.0.0.1", 6), "http://127.0.0.1:7")
+    addresses = Addresses(Address("127.0.0.1", 5), Address("127.0.0.1", 6), "http://127.0.0.1:7")
     inherited = {
         "PATH": "/bin",
         "relay_listen": "0.0.0.0:1",
@@ -90,7 +91,7 @@ def test_relay_gets_the_demos_settings_and_nobody_elses() -> None:
         "CREDENTIALS_DIRECTORY": "/run/y",
     }
     folder = Path("/nowhere/data")
-    environment = relay_environment(inherited, apps, doors, folder)
+    environment = relay_environment(inherited, apps, addresses, folder)
     settings = load_settings(environ=environment)
     assert environment["PATH"] == "/bin"
     assert not environment.keys() & {"NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "relay_listen"}

@@ -1,9 +1,14 @@
-"""The demo's own reckoning of segments, by hand."""
+"""The expected segments of the demo, by hand."""
 
 from random import Random
 
-from relay.demo.audience import USERS, make_audience
-from relay.demo.truth import after_message, explanation_of, known_users, members_of
+from relay.demo.cohort_plan import USERS, make_cohort_plan
+from relay.demo.expected import (
+    explanation_of,
+    known_users,
+    members_after_message,
+    members_of,
+)
 from relay.sandbox.cohorts.project import StandInCohort
 
 ROWS = [
@@ -39,40 +44,40 @@ def test_an_explanation_is_counted_by_hand() -> None:
 def test_a_message_moves_known_users_only() -> None:
     """Who is not known cannot be a member."""
     known = known_users(ROWS)
-    members = after_message(frozenset({"bob"}), ["ann", "eve"], known, is_entering=True)
+    members = members_after_message(frozenset({"bob"}), ["ann", "eve"], known, is_entering=True)
     assert members == {"ann", "bob"}
-    assert after_message(members, ["bob", "eve"], known, is_entering=False) == {"ann"}
+    assert members_after_message(members, ["bob", "eve"], known, is_entering=False) == {"ann"}
 
 
-def test_the_audience_shows_every_kind_of_entry() -> None:
+def test_the_plan_shows_every_kind_of_entry() -> None:
     """A number that is nought would explain nothing."""
-    audience = make_audience(Random(1))
-    known = known_users(audience.subscriptions)
-    numbers = explanation_of(audience.polled, known)
+    plan = make_cohort_plan(Random(1))
+    known = known_users(plan.subscriptions)
+    numbers = explanation_of(plan.polled, known)
     assert len(known) == USERS
     assert min(numbers[name] for name in numbers if name != "matched_without_subscription") > 0
     assert numbers["subscribed_count"] > numbers["subscribed_users"]
-    assert members_of(audience.polled, known).isdisjoint(members_of(audience.pushed, known))
+    assert members_of(plan.polled, known).isdisjoint(members_of(plan.pushed, known))
 
 
 def test_whoever_moves_is_known_and_can() -> None:
     """Somebody who enters was no member, somebody who leaves was one."""
-    audience = make_audience(Random(1))
-    known = known_users(audience.subscriptions)
-    members = set(members_of(audience.polled, known))
+    plan = make_cohort_plan(Random(1))
+    known = known_users(plan.subscriptions)
+    members = set(members_of(plan.polled, known))
     for act in ("change", "broken", "shrink", "export"):
-        move = audience.moves[act]
+        move = plan.moves[act]
         assert members.isdisjoint(move.entering)
         assert members.issuperset(move.leaving)
         members = (members | {*move.entering}) - {*move.leaving}
-    pushed = members_of(audience.pushed, known)
-    assert pushed.isdisjoint(audience.moves["pushed"].entering)
-    assert pushed.issuperset(audience.moves["pushed"].leaving)
+    pushed = members_of(plan.pushed, known)
+    assert pushed.isdisjoint(plan.moves["pushed"].entering)
+    assert pushed.issuperset(plan.moves["pushed"].leaving)
 
 
 def test_only_the_shrink_is_implausible() -> None:
     """The other changes have to be applied without a person."""
-    audience = make_audience(Random(1))
-    size = len(members_of(audience.polled, known_users(audience.subscriptions)))
-    shares = {act: len(move.leaving) / size for act, move in audience.moves.items()}
+    plan = make_cohort_plan(Random(1))
+    size = len(members_of(plan.polled, known_users(plan.subscriptions)))
+    shares = {act: len(move.leaving) / size for act, move in plan.moves.items()}
     assert [act for act, share in shares.items() if share > 0.2] == ["shrink"]

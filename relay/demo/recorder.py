@@ -1,7 +1,7 @@
-"""What OneSignal's stand-in knows of one app's events, in the order in which it learnt it.
+"""What OneSignal's stand-in records of one app's deliveries, in the order of the events.
 
-The order is told in steps rather than in milliseconds: an event that was answered at an
-earlier step than another was first sent has certainly been accepted before it.
+The order is kept in steps, not milliseconds: an event that was answered at an earlier step
+than another was first sent has certainly been accepted before it.
 """
 
 from collections import Counter
@@ -13,24 +13,24 @@ from relay.sandbox.onesignal.requests import StreamRequest
 
 
 @dataclass
-class Journal(Oracle):
-    """The book of all of an app's streams.
+class DeliveryRecorder(Oracle):
+    """Deliveries of all streams of an app.
 
     Attributes:
         wanted: Ids of events whose kind relay sends.
         first_sent: Event id to the step of its first attempt.
-        answered: Event id to the step of its first 2xx.
+        first_answered: Event id to the step of its first 2xx.
         promised: Ids of events relay must bring to Amplitude: understood, wanted, answered.
-        hostile_sent: Bodies that cannot be understood, by how often they were sent.
-        hostile_answered: The same, by how often they were answered with 2xx.
+        unreadable_sent: Bodies that cannot be understood, with the number of attempts.
+        unreadable_answered: The same, with the number of 2xx answers.
     """
 
     wanted: AbstractSet[str] = frozenset()
     first_sent: dict[str, int] = field(default_factory=dict)
-    answered: dict[str, int] = field(default_factory=dict)
+    first_answered: dict[str, int] = field(default_factory=dict)
     promised: set[str] = field(default_factory=set)
-    hostile_sent: Counter[bytes] = field(default_factory=Counter)
-    hostile_answered: Counter[bytes] = field(default_factory=Counter)
+    unreadable_sent: Counter[bytes] = field(default_factory=Counter)
+    unreadable_answered: Counter[bytes] = field(default_factory=Counter)
     _step: int = 0
 
     @property
@@ -39,41 +39,41 @@ class Journal(Oracle):
         return self.attempted & self.wanted
 
     @property
-    def answers_ok(self) -> int:
-        """How often 200 was answered."""
+    def ok_answers(self) -> int:
+        """The number of answers with 200."""
         return self.answers["200"]
 
     @property
-    def attempts(self) -> int:
-        """Requests begun."""
-        return self._step - len(self.answered)
+    def requests(self) -> int:
+        """The number of requests begun."""
+        return self._step - len(self.first_answered)
 
     @property
     def open_requests(self) -> int:
-        """Requests begun and not ended."""
-        return self.attempts - self.answers.total()
+        """The number of requests begun and not ended."""
+        return self.requests - self.answers.total()
 
     @property
     def unanswered(self) -> int:
-        """Requests that ended without an answer; each may have been stored nevertheless."""
+        """Requests that ended without an answer; relay may have stored their events anyway."""
         return self.answers["timeout"] + self.answers["connection"]
 
     def attempt(self, request: StreamRequest) -> None:
-        """Note that a request is about to be sent."""
+        """Record that a request is about to be sent."""
         super().attempt(request)
         self._step += 1
         self.first_sent.setdefault(request.event_id, self._step)
         if not request.is_deliverable:
-            self.hostile_sent[request.body] += 1
+            self.unreadable_sent[request.body] += 1
 
     def acknowledge(self, request: StreamRequest, now_ms: int) -> None:
-        """Note a 2xx."""
+        """Record a 2xx."""
         super().acknowledge(request, now_ms)
         if not request.is_deliverable:
-            self.hostile_answered[request.body] += 1
+            self.unreadable_answered[request.body] += 1
             return
-        if request.event_id not in self.answered:
+        if request.event_id not in self.first_answered:
             self._step += 1
-            self.answered[request.event_id] = self._step
+            self.first_answered[request.event_id] = self._step
         if request.event_id in self.wanted:
             self.promised.add(request.event_id)

@@ -1,7 +1,7 @@
-"""Who plays: two apps with secrets of their own, and the settings relay gets for them.
+"""Configuration of the demo: two apps with fresh secrets, and the settings of its relay.
 
-The demo reads no configuration: what the environment says of relay, or of a service manager,
-never reaches the relay it starts.
+The demo reads no configuration: settings of another relay, or of a service manager, never
+reach the relay it starts.
 """
 
 import secrets
@@ -32,24 +32,15 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "RELAY_COHORTS__MONTHLY_DOWNLOADS": "1000000000",
     "RELAY_DIRECTORY__SYNC_INTERVAL_S": "0",
 }
-"""An impatient relay: a day's worth of waiting must fit into half a minute."""
+"""Short waits: what takes a day in production must fit into half a minute."""
 
-_KEPT_COHORTS: Final = ("all", "none")
-"""Of the larger app and of the smaller one."""
+_COHORTS: Final = ("all", "none")
+"""`COHORTS` of the larger app and of the smaller one."""
 
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """One OneSignal app linked to one Amplitude project.
-
-    Attributes:
-        name: As relay calls it.
-        onesignal_id: OneSignal's id of it.
-        token: What OneSignal presents at the hook; a secret.
-        api_key: Of the Amplitude project; a secret.
-        secret_key: Of the same project, for its cohorts; a secret.
-        onesignal_key: Of the OneSignal app, for its export; a secret.
-    """
+    """One OneSignal app linked to one Amplitude project; all but the first two are secrets."""
 
     name: str
     onesignal_id: str
@@ -58,23 +49,27 @@ class App:
     secret_key: str
     onesignal_key: str
 
+    @property
+    def secrets(self) -> dict[str, str]:
+        """Each secret, and a name for it that may be printed."""
+        return {
+            self.token: f"the webhook token of {self.name}",
+            self.api_key: f"the Amplitude key of {self.name}",
+            self.secret_key: f"the Amplitude secret key of {self.name}",
+            self.onesignal_key: f"the OneSignal key of {self.name}",
+        }
+
 
 @dataclass(frozen=True, slots=True)
-class Doors:
-    """Where everything listens, all on loopback.
-
-    Attributes:
-        public: Relay's public door.
-        admin: Relay's admin door.
-        sandbox: Scheme, host and port of the stand-ins.
-    """
+class Addresses:
+    """Where everything listens: relay's two doors, and the stand-ins' scheme, host and port."""
 
     public: Address
     admin: Address
     sandbox: str
 
     def hook(self, app: App, kind: str = "events") -> str:
-        """Return the address an app's events are sent to, or its `cohorts`."""
+        """Return the URL of an app's webhook for `events` or `cohorts`."""
         return f"http://{self.public}/v1/apps/{app.name}/{kind}"
 
 
@@ -91,26 +86,31 @@ def make_app(name: str) -> App:
 
 
 def relay_environment(
-    inherited: Mapping[str, str], apps: Sequence[App], doors: Doors, folder: Path
+    inherited: Mapping[str, str], apps: Sequence[App], addresses: Addresses, folder: Path
 ) -> dict[str, str]:
-    """Return the environment of the demo's relay: all its settings, and nobody else's."""
+    """Return the environment of the demo's relay: what it inherits, and the demo's settings.
+
+    Variables that configure another relay are left out.
+    """
     kept = {name: text for name, text in inherited.items() if not _is_foreign(name.upper())}
     own = {
         "RELAY_DATA_DIR": str(folder),
-        "RELAY_LISTEN": str(doors.public),
-        "RELAY_ADMIN_LISTEN": str(doors.admin),
+        "RELAY_LISTEN": str(addresses.public),
+        "RELAY_ADMIN_LISTEN": str(addresses.admin),
     }
-    for app, cohorts in zip(apps, _KEPT_COHORTS, strict=True):
-        prefix = f"RELAY_APPS__{app.name.upper()}__"
-        own[f"{prefix}ONESIGNAL_APP_ID"] = app.onesignal_id
-        own[f"{prefix}WEBHOOK_TOKENS"] = app.token
-        own[f"{prefix}AMPLITUDE_API_KEY"] = app.api_key
-        own[f"{prefix}AMPLITUDE_SECRET_KEY"] = app.secret_key
-        own[f"{prefix}ONESIGNAL_API_KEY"] = app.onesignal_key
-        own[f"{prefix}AMPLITUDE_INGEST_URL"] = doors.sandbox
-        own[f"{prefix}AMPLITUDE_COHORTS_URL"] = doors.sandbox
-        own[f"{prefix}ONESIGNAL_API_URL"] = doors.sandbox
-        own[f"{prefix}COHORTS"] = cohorts
+    for app, cohorts in zip(apps, _COHORTS, strict=True):
+        settings = {
+            "ONESIGNAL_APP_ID": app.onesignal_id,
+            "WEBHOOK_TOKENS": app.token,
+            "AMPLITUDE_API_KEY": app.api_key,
+            "AMPLITUDE_SECRET_KEY": app.secret_key,
+            "ONESIGNAL_API_KEY": app.onesignal_key,
+            "AMPLITUDE_INGEST_URL": addresses.sandbox,
+            "AMPLITUDE_COHORTS_URL": addresses.sandbox,
+            "ONESIGNAL_API_URL": addresses.sandbox,
+            "COHORTS": cohorts,
+        }
+        own |= {f"RELAY_APPS__{app.name.upper()}__{name}": text for name, text in settings.items()}
     return {**kept, **_SETTINGS, **own}
 
 

@@ -1,7 +1,7 @@
-"""Whom the cohort acts are about: OneSignal's users, Amplitude's cohorts and how they move. Pure.
+"""OneSignal's users and Amplitude's cohorts of the segment steps, made from a seed. Pure.
 
-Nobody of the event acts is among them: an event would make its user known, and the export alone
-is to tell whom OneSignal knows.
+No user of the event steps is among them: an event makes its user known, and here the export
+alone decides which users OneSignal knows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from relay.demo.truth import RESTRICTED_IDS
+from relay.demo.expected import RESTRICTED_IDS
 from relay.sandbox.cohorts.project import StandInCohort
 from relay.sandbox.onesignal.export_files import ANDROID, EMAIL, Row
 from relay.sandbox.onesignal.users import new_uuid
 
 USERS: Final = 6_000
-_ANONYMOUS: Final = 300
-_STRANGERS: Final = 420
+_ANONYMOUS_DEVICES: Final = 300
+_UNKNOWN_USERS: Final = 420
 _EMPTY_IDS: Final = 130
 _UNSUBSCRIBED_EVERY: Final = 7
 _EMAIL_EVERY: Final = 3
@@ -30,51 +30,38 @@ _MOVES: Final[Mapping[str, tuple[slice, slice]]] = {
     "export": (slice(3_025, 3_125), slice(1_300, 1_330)),
     "pushed": (slice(4_450, 4_451), slice(4_000, 4_001)),
 }
-"""Who enters and who leaves in which act, as places among OneSignal's users."""
+"""Places among OneSignal's users of those who enter and of those who leave, by step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """How a cohort changes from one computation to the next.
-
-    Attributes:
-        entering: Ids that are new.
-        leaving: Ids that are gone.
-    """
+    """Ids that are new in a cohort's next computation, and ids that are gone from it."""
 
     entering: tuple[str, ...]
     leaving: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Audience:
-    """Everybody the cohort acts are about.
+class CohortPlan:
+    """All users and cohorts of the segment steps."""
 
-    Attributes:
-        subscriptions: OneSignal's, one a row.
-        polled: The cohort that is downloaded.
-        pushed: The cohort that comes by webhook alone: the list does not show it.
-        moves: How a cohort changes in each act.
-        private: All ids of persons.
-    """
-
-    subscriptions: Sequence[Row]
-    polled: StandInCohort
-    pushed: StandInCohort
-    moves: Mapping[str, Move]
-    private: frozenset[str]
+    subscriptions: Sequence[Row]  # OneSignal's
+    polled: StandInCohort  # is downloaded
+    pushed: StandInCohort  # comes by webhook only; Amplitude's list does not show it
+    moves: Mapping[str, Move]  # by step
+    private_ids: frozenset[str]  # of users: no log may hold them
 
 
-def make_audience(rng: Random) -> Audience:
-    """Return an audience; the same seed gives the same."""
+def make_cohort_plan(rng: Random) -> CohortPlan:
+    """Return a plan; the same seed gives the same."""
     users = [f"customer-{number:05d}" for number in range(USERS)]
-    strangers = [f"visitor-{number:05d}" for number in range(_STRANGERS)]
+    unknown = [f"visitor-{number:05d}" for number in range(_UNKNOWN_USERS)]
     rng.shuffle(users)
-    polled = [*users[_POLLED], *strangers, *RESTRICTED_IDS]
-    pushed = [*users[_PUSHED], *strangers[::10]]
+    polled = [*users[_POLLED], *unknown, *RESTRICTED_IDS]
+    pushed = [*users[_PUSHED], *unknown[::10]]
     rng.shuffle(polled)
     rng.shuffle(pushed)
-    return Audience(
+    return CohortPlan(
         subscriptions=list(_subscriptions(users, rng)),
         polled=StandInCohort(
             id="7khm89cz", name="Paying customers", user_ids=tuple(polled), empty_ids=_EMPTY_IDS
@@ -83,18 +70,18 @@ def make_audience(rng: Random) -> Audience:
             id="fplg9rf", name="Left a cart", user_ids=tuple(pushed), published=False
         ),
         moves={
-            act: Move(tuple(users[entering]), tuple(users[leaving]))
-            for act, (entering, leaving) in _MOVES.items()
+            step: Move(tuple(users[entering]), tuple(users[leaving]))
+            for step, (entering, leaving) in _MOVES.items()
         },
-        private=frozenset((*users, *strangers)),
+        private_ids=frozenset((*users, *unknown)),
     )
 
 
 def _subscriptions(users: Iterable[str], rng: Random) -> Iterable[Row]:
-    """Yield a push subscription of everybody, an e-mail address of some, and nobody's devices."""
+    """Yield a push subscription of each user, an e-mail of some, and devices without a user."""
     for number, user in enumerate(users):
         yield user, new_uuid(rng), ANDROID, number % _UNSUBSCRIBED_EVERY != 0
         if number % _EMAIL_EVERY == 0:
             yield user, new_uuid(rng), EMAIL, number % (2 * _UNSUBSCRIBED_EVERY) != 0
-    for _ in range(_ANONYMOUS):
+    for _ in range(_ANONYMOUS_DEVICES):
         yield None, new_uuid(rng), ANDROID, True

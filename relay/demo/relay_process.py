@@ -16,22 +16,22 @@ from relay.errors import RelayError
 STOP_S: Final = 12.0
 """The contract gives an ordered stop less than ten."""
 
-TAIL_LINES: Final = 12
+_LINES_SHOWN: Final = 12
 
 
 class DemoFailed(RelayError):
     """The demo cannot go on."""
 
 
-class Stuck(DemoFailed):
-    """What an act waits for does not come; relay still runs."""
+class StepTimeout(DemoFailed):
+    """A step waited in vain for its effect; relay still runs."""
 
 
 class RelayProcess:
     """`relay serve` in a process of its own.
 
     Attributes:
-        log_path: Everything it ever wrote, over all of its lives.
+        log_path: Its output, over all of its starts.
     """
 
     def __init__(self, environment: Mapping[str, str], log_path: Path) -> None:
@@ -41,11 +41,11 @@ class RelayProcess:
 
     @property
     def pid(self) -> int | None:
-        """Its number while it lives."""
+        """Id of the process, None while none runs."""
         return None if self._process is None else self._process.pid
 
     async def start(self) -> None:
-        """Start it; it is ready when it answers."""
+        """Start the process. It is not ready yet."""
         with self.log_path.open("ab") as log:
             self._process = await anyio.open_process(
                 [sys.executable, "-m", "relay", "serve"],
@@ -56,7 +56,7 @@ class RelayProcess:
             )
 
     def check_alive(self) -> None:
-        """Make sure that it has not ended by itself.
+        """Make sure that relay has not ended by itself.
 
         Raises:
             DemoFailed: If it has.
@@ -66,17 +66,17 @@ class RelayProcess:
             raise DemoFailed(f"relay ended by itself, exit code {code}")
 
     async def kill(self) -> None:
-        """End it with SIGKILL."""
+        """End the process with SIGKILL."""
         if self._process is not None:
             process, self._process = self._process, None
             process.kill()
             await process.wait()
 
     async def stop(self) -> int:
-        """End it with SIGTERM and return its exit code.
+        """End the process with SIGTERM and return its exit code.
 
         Raises:
-            DemoFailed: If it does not end in time.
+            DemoFailed: If it does not end within `STOP_S`.
         """
         if self._process is None:
             raise DemoFailed("relay is not running")
@@ -89,7 +89,7 @@ class RelayProcess:
         raise DemoFailed(f"relay did not end within {STOP_S:g} s of SIGTERM")
 
     async def clear_away(self) -> None:
-        """End it one way or the other, also when the demo is being cancelled."""
+        """End the process in any way, also while the demo is being cancelled."""
         with anyio.CancelScope(shield=True), anyio.move_on_after(2 * STOP_S):
             try:
                 if self._process is not None:
@@ -99,9 +99,9 @@ class RelayProcess:
 
 
 def last_lines(path: Path) -> list[str]:
-    """Return the last lines of a log, none if there is none."""
+    """Return the last lines of a log, none if there is no log."""
     try:
         with path.open(encoding="utf-8", errors="replace") as log:
-            return [line.rstrip("\n") for line in deque(log, TAIL_LINES)]
+            return [line.rstrip("\n") for line in deque(log, _LINES_SHOWN)]
     except FileNotFoundError:
         return []
