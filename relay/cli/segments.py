@@ -182,7 +182,7 @@ def rollback(
     name = named_or_only_app(settings, app)
     what = "the last run" if to_revision is None else f"all runs after revision {to_revision}"
     ask_first(f"Undo {what} of {cohort_id}?", yes=yes)
-    revision = _roll_back(settings, name, cohort_id, to_revision)
+    revision = run(partial(_roll_back, settings, name, cohort_id, to_revision))
     output().print(
         f"{what} of {cohort_id} undone{revision}; the next computation of Amplitude replaces this"
     )
@@ -194,14 +194,15 @@ async def _fetch(settings: Settings, app: str, cohort_id: str) -> tuple[SegmentD
         return segment, client.has_daemon
 
 
-def _roll_back(settings: Settings, app: str, cohort_id: str, revision: int | None) -> str:
+async def _roll_back(settings: Settings, app: str, cohort_id: str, revision: int | None) -> str:
     """Undo runs and return in words what the segment is now."""
     path = {"app": app, "cohort_id": cohort_id}
-    call(settings, SEGMENTS, ROLL_BACK_SEGMENT, RollbackOrder(revision=revision), **path)
-    try:
-        segment = call(settings, SEGMENTS, SHOW_SEGMENT, NoInput(), **path)
-    except NotFound:  # back to before the first run: the cohort has no segment any more
-        return ""
+    async with open_client(settings, SEGMENTS) as client:
+        await client.call(ROLL_BACK_SEGMENT, RollbackOrder(revision=revision), **path)
+        try:
+            segment = await client.call(SHOW_SEGMENT, NoInput(), **path)
+        except NotFound:  # back to before the first run: the cohort has no segment any more
+            return ""
     return f": revision {segment.revision} has {segment.matched_users:,} members"
 
 

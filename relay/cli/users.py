@@ -1,11 +1,13 @@
 """Single users: `relay forget`, and what `directory show` and `segments explain` print of one."""
 
+from functools import partial
 from typing import Annotated, Final
 
 import typer
 from rich.text import Text
 
-from relay.cli.data_access import SEGMENTS, STORES, call
+from relay.cli.data_access import SEGMENTS, STORES, call, open_client
+from relay.cli.exit_codes import run
 from relay.cli.json_output import print_json_line
 from relay.cli.options import EnvFile, Yes, ask_first, known_app, read_settings
 from relay.cli.output import clean, instant, new_table, output, print_fields
@@ -46,24 +48,29 @@ def show_membership(
     Raises:
         NotFound: If no list of the cohort is in force.
     """
-    # Asked first: a cohort that does not exist must not read as one that lacks the user.
-    call(settings, SEGMENTS, EXPLAIN_SEGMENT, GroupChoice(), app=app, cohort_id=cohort_id)
-    try:
-        user = call(settings, SEGMENTS, SHOW_USER, NoInput(), app=app, external_id=external_id)
-    except NotFound:
-        user = UserAnswer(
-            app=app,
-            external_id=external_id,
-            known_at=None,
-            subscriptions=[],
-            segments=[],
-            cohorts=[],
-        )
+    user = run(partial(_fetch, settings, app, cohort_id, external_id))
     membership = _membership_in(user, cohort_id)
     if as_json:
         print_json_line(membership)
     else:
         _print_membership(user, membership)
+
+
+async def _fetch(settings: Settings, app: str, cohort_id: str, external_id: str) -> UserAnswer:
+    async with open_client(settings, SEGMENTS) as client:
+        # Asked first: a cohort that does not exist must not read as one that lacks the user.
+        await client.call(EXPLAIN_SEGMENT, GroupChoice(), app=app, cohort_id=cohort_id)
+        try:
+            return await client.call(SHOW_USER, NoInput(), app=app, external_id=external_id)
+        except NotFound:
+            return UserAnswer(
+                app=app,
+                external_id=external_id,
+                known_at=None,
+                subscriptions=[],
+                segments=[],
+                cohorts=[],
+            )
 
 
 def _membership_in(user: UserAnswer, cohort_id: str) -> CohortOfUserAnswer:
