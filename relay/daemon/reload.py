@@ -1,7 +1,7 @@
 """New settings for a running daemon: read again on request, applied whole or not at all.
 
-Which settings can change is said on their own fields (`relay.settings.reload` keeps the old value of
-one that takes a restart); what each part does with a new value is here and in
+Which settings can change is said on their own fields: `relay.settings.reload` keeps the old value
+of one that takes a restart. What each part does with a new value is here and in
 `AppRuntime.reconfigure`.
 """
 
