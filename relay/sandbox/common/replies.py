@@ -85,13 +85,8 @@ class Download:
     cut: Cut | None = None
     content_type: str = "text/csv"
 
-    @property
-    def breaks_off(self) -> bool:
-        """Whether the transfer ends before the file does."""
-        return self.cut in ("length", "chunked")
-
     def encoded(self) -> Iterator[bytes]:
-        """Yield the body as it is transferred; whole, if the transfer is to break off."""
+        """Yield the body as it is transferred; whole, even if the transfer is to break off."""
         pieces = self.pieces()
         if self.cut in ("row", "line"):
             pieces = [_cut_text(b"".join(pieces), in_row=self.cut == "row")]
