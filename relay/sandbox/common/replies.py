@@ -15,6 +15,11 @@ JsonObject: TypeAlias = dict[str, object]
 Encoding = Literal["gzip", "gzip_unlabelled", "plain"]
 Cut = Literal["row", "line", "gzip", "length", "chunked"]
 
+SIGN_IN_PAGE: Final = (
+    b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body></body></html>\n"
+)
+"""What a captive portal or an expired session answers instead of a file."""
+
 _GZIP_WINDOW: Final = zlib.MAX_WBITS | 16
 _STORAGE_CODES: Final = {403: "AccessDenied", 404: "NoSuchKey"}
 
@@ -72,7 +77,7 @@ class Download:
     """One file.
 
     Attributes:
-        pieces: Makes the plain text, piece by piece, anew at each call.
+        pieces: Makes the plain text, piece by piece, afresh at each call.
         encoding: `gzip` says so in `Content-Encoding`; `gzip_unlabelled` does not.
         cut: Where the file ends too early, if it does. The transfer is complete with
             `row` (inside a row), `line` (after a whole line) and `gzip` (inside the

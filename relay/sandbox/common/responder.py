@@ -102,6 +102,7 @@ class Responder(Generic[FaultT]):
             return respond(reply)
         if isinstance(reply, Answer):
             response = web.StreamResponse(status=reply.status, headers=dict(reply.headers))
+            response.content_length = len(reply.body)
             pieces: Iterable[bytes] = (reply.body,)
         else:
             response, pieces = web.StreamResponse(), reply.encoded()

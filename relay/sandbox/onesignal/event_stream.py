@@ -10,7 +10,6 @@ Source: OneSignal Event Streams page, 2026.
 
 from collections.abc import Iterable
 from random import Random
-from types import TracebackType
 from typing import Final, Self
 
 import anyio
@@ -94,12 +93,7 @@ class EventStream:
         )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
         if self._session is not None:
             with anyio.CancelScope(shield=True), anyio.move_on_after(1):
