@@ -136,6 +136,7 @@ class CohortsStandIn:
     ) -> web.StreamResponse:
         project = self._authorise(request.headers.get(hdrs.AUTHORIZATION, ""))
         if isinstance(project, Answer):
+            # Logged without an account: a wrong pair proves no project.
             refused = project
             call = self._responder.log(request, operation)
             return await self._responder.complete(request, call, lambda: refused, answers.error)
@@ -163,12 +164,14 @@ class CohortsStandIn:
         return project
 
     def _decide(self, project: Project, request: web.Request, decide: Decision) -> Reply:
+        # This request is counted already, so `at_once` others make it one too many.
         at_once = self.conditions.limits.at_once
         if project.meter.unanswered > at_once:
             return answers.error(429, f"Limit of {at_once} concurrent requests exceeded")
         return decide(project, request)
 
     def _list(self, project: Project, request: web.Request) -> Reply:
+        # Unpublished cohorts exist for nobody: neither listed here nor exported.
         with_sync = request.query.get("includeSyncInfo") == "true"
         shown = [each for each in project.cohorts.values() if each.published]
         return json_answer(
@@ -183,6 +186,7 @@ class CohortsStandIn:
         unfinished = project.unfinished(conditions.job, now_ms)
         limit = project.meter.exceeded(conditions.limits, unfinished, now_ms)
         if limit is not None:
+            # A refused request costs nothing: only an export counts.
             return answers.error(429, limit)
         export = project.open_export(cohort, now_ms)
         return json_answer(conditions.accepted_status, export.as_json())

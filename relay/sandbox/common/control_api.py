@@ -63,7 +63,7 @@ def list_calls(calls: Collection[Call]) -> Handler:
 
 
 def refuse(kind: type[web.HTTPClientError], message: str) -> web.HTTPClientError:
-    """Return the refusal to raise, with a sentence for a person."""
+    """Return the refusal to raise, with a readable sentence."""
     text = orjson.dumps({"error": message}).decode()
     return kind(text=text, content_type="application/json")
 
@@ -220,6 +220,7 @@ class ControlApi(Generic[FaultT, ConditionsT]):
 
 def _merge(kept: Model, changes: BaseModel) -> Model:
     """Return `kept` with the fields that `changes` sets; a field that is a model is merged."""
+    # Dicts are replaced, not merged: they are values such as ids and rates, not settings.
     update: JsonObject = {}
     for name in changes.model_fields_set:
         before, value = getattr(kept, name), getattr(changes, name)

@@ -111,6 +111,7 @@ class Responder(Generic[FaultT]):
         response.content_type = reply.content_type
         breaks_off = isinstance(reply, Download) and reply.cut in ("length", "chunked")
         if breaks_off:
+            # Cut in the middle, in front of an announced length or the last chunk.
             whole = b"".join(pieces)
             pieces = (whole[: len(whole) // 2],)
             if isinstance(reply, Download) and reply.cut == "length":
@@ -147,6 +148,7 @@ def _reset(request: web.Request) -> web.Response:
     if transport is not None:
         raw = transport.get_extra_info("socket")
         if raw is not None:
+            # Without lingering the kernel sends RST instead of FIN.
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
         transport.abort()
     return web.Response(status=500)

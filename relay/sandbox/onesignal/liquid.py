@@ -134,6 +134,7 @@ def _render(nodes: list[_Node], page: _Page) -> None:
     for node in nodes:
         if isinstance(node, str):
             page.parts.append(node)
+            # An odd number of quotes turns outside into inside.
             page.is_quoted ^= len(_QUOTE.findall(node)) % 2 == 1
         elif isinstance(node, _Print):
             page.parts.append(_print(node, page))
@@ -145,6 +146,7 @@ def _render(nodes: list[_Node], page: _Page) -> None:
 
 
 def _print(node: _Print, page: _Page) -> str:
+    # Filters see the plain value; only their result is escaped.
     text = _to_text(_look_up(page.context, node.path), is_quoted=page.is_quoted)
     for name, arguments in node.filters:
         text = FILTERS[name](text, *arguments)

@@ -93,6 +93,7 @@ class Traffic:
         wanted = [chain for chain in CHAINS if self._is_wanted(chain[0], chain[1])]
         if not wanted:
             raise ValueError("none of these kinds is ever sent")
+        # Every chain once before chance decides: rare kinds must not need a long run.
         first = self._rng.sample(wanted, len(wanted))
         for channel, steps, _ in first:
             yield from self._campaign(channel, steps, recipients=1)

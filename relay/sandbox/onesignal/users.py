@@ -6,7 +6,6 @@ from typing import Final
 from uuid import UUID
 
 LANGUAGES: Final = ("en", "de", "fr", "zh-Hant", "ar")
-CHANNELS: Final = ("push", "iam", "email", "sms", "live_activity")
 _PUSH_DEVICES: Final = ("iOS", "Android", "Chrome", "Firefox", "Safari", "Huawei")
 _AWKWARD_IDS: Final = ("42", "7", "1000003", "zoë-東京", 'o\'neil "x"', "undefined", "")
 _AWKWARD_EVERY: Final = 4
