@@ -44,9 +44,7 @@ EventCount = Annotated[
 ]
 SecretKey = Annotated[str, typer.Option(help="Secret key of the projects, for their cohorts.")]
 OneSignalKey = Annotated[str, typer.Option(help="REST API key of the app, for its export.")]
-People = Annotated[
-    int, typer.Option(min=0, help="Number of users in the cohorts and the export.")
-]
+People = Annotated[int, typer.Option(min=0, help="Number of users in the cohorts and the export.")]
 
 
 def sandbox(  # noqa: PLR0913 - a parameter is an option
