@@ -71,7 +71,7 @@ def judge_upload(reply: UploadReply, events: Sequence[Identified]) -> Verdict:
         case status if status == HTTPStatus.REQUEST_TIMEOUT or not 400 <= status < 500:  # noqa: PLR2004
             return Retry(f"status {status}", reply.retry_after_s)
         case status:
-            return Forbidden("rejected", _words(reply), dies_alone=True)
+            return Forbidden("rejected", _words(reply), blames_request=True)
 
 
 def _judge_ok(reply: UploadReply, count: int) -> Verdict:

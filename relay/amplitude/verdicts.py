@@ -117,12 +117,12 @@ class Forbidden:
     Attributes:
         reason: What an event dies of if it alone is refused.
         detail: What was said.
-        dies_alone: Whether the answer speaks of the request rather than of the sender.
+        blames_request: Whether the answer speaks of the request rather than of the sender.
     """
 
     reason: str
     detail: str
-    dies_alone: bool = False
+    blames_request: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,9 +82,9 @@ class Batch:
 
     Attributes:
         events: In order of acceptance.
-        attempts: Uploads of this claim these events were part of.
-        first_tried_at: Epoch milliseconds of the first of these uploads.
-        is_suspect: A lone event, refused, that waits for proof that others are not.
+        attempts: Uploads of this claim that the events were part of.
+        first_tried_at: Instant of the first of these uploads in the outbox's own time.
+        is_suspect: Whether it is a lone refused event that waits until others are answered.
     """
 
     events: Sequence[Waiting]
@@ -92,8 +92,13 @@ class Batch:
     first_tried_at: int | None = None
     is_suspect: bool = False
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all bodies."""
+        return sum(event.size_bytes for event in self.events)
+
     def counted(self, now_ms: int) -> "Batch":
-        """Return this load with one upload more."""
+        """Return the batch with one more upload."""
         return replace(
             self, attempts=self.attempts + 1, first_tried_at=self.first_tried_at or now_ms
         )
@@ -105,17 +110,16 @@ class Batch:
             attempts=event.attempts + self.attempts,
         )
 
-    def without(self, gone: Collection[int]) -> "Batch":
-        """Return this load without the events of some sequence numbers."""
-        return replace(self, events=[e for e in self.events if e.seq not in gone])
+    def without(self, seqs: Collection[int]) -> "Batch":
+        """Return the batch without the events of some sequence numbers."""
+        return replace(self, events=[e for e in self.events if e.seq not in seqs])
 
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of all bodies."""
-        return sum(event.size_bytes for event in self.events)
+    def halves(self) -> "list[Batch]":
+        """Return the batch in two parts, the larger first; a lone event stays whole."""
+        return [replace(self, events=half) for half in halve(self.events)]
 
-    def deaths(self, reason: str, detail: str) -> list[DeadLettered]:
-        """Return the deaths of all its events."""
+    def dead_letter(self, reason: str, detail: str) -> list[DeadLettered]:
+        """Return all its events as dead letters."""
         return [DeadLettered(self.tried(event), reason, detail) for event in self.events]
 
 
