@@ -1,21 +1,21 @@
 """What follows from an upload's answer: a verdict in, a plan out. Pure.
 
-`relay.amplitude.judge` says what an answer means for the events of a batch; this module says all
-that relay does about it, and `worker` carries that out.
+`relay.amplitude.judge` says what an answer means for the events of a batch. This module says all
+that relay does about it; `worker` executes the plan and decides nothing.
 
-| verdict | events of the batch | circuit breaker |
-|---|---|---|
-| `Settled` | delivered, dead-lettered, deferred; the others again, regrouped | succeed |
-| `Split`, several events | the halves, one after the other | succeed |
-| `Split`, one event | dead-lettered | succeed |
-| `Forbidden`, several events | the halves, one after the other | – |
-| `Forbidden`, one event | see `poison`: dead-lettered, a suspect, or the claim is deferred | – or halt |
-| `Retry` | the same again, after a backoff of its own | fail |
-| `Halt` | the same again | halt |
+| verdict             | the events of the batch                                   | breaker      |
+|---------------------|-----------------------------------------------------------|--------------|
+| `Settled`           | each delivered, dead-lettered, deferred or uploaded again | succeed      |
+| `Split`, several    | both halves are uploaded, one after the other             | succeed      |
+| `Split`, one        | dead-lettered                                             | succeed      |
+| `Forbidden`, several| both halves are uploaded, one after the other             | -            |
+| `Forbidden`, one    | dead-lettered, or a suspect, or the whole claim deferred  | - or halt    |
+| `Retry`             | uploaded again after the batch's own backoff              | fail         |
+| `Halt`              | uploaded again once the breaker allows it                 | halt         |
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from relay.amplitude.verdicts import (
@@ -31,117 +31,9 @@ from relay.amplitude.verdicts import (
     Verdict,
 )
 from relay.delivery.batching import Batch, regroup
-from relay.delivery.poison import Finding, PoisonDetector, Trial, diagnose
-from relay.outbox.claims import DeadLettered, Settlement, Waiting
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the delivery of one claim has come.
-
-    Attributes:
-        queue: Batches still to upload, in order.
-        blocked: Ordering keys whose events in `queue` must be deferred, and what to hold for
-            them: an earlier event of theirs was deferred. Suspects are exempt.
-        trial: The search for the reason of refusals.
-        largest_taken: The largest batch that Amplitude took whole, None without any.
-        was_too_large: Whether Amplitude found a batch too large.
-    """
-
-    queue: tuple[Batch, ...]
-    blocked: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    trial: Trial = Trial()
-    largest_taken: Batch | None = None
-    was_too_large: bool = False
-
-    def put_first(self, *batches: Batch) -> "Progress":
-        """Return the progress with batches that go before all others."""
-        return replace(self, queue=(*batches, *self.queue))
-
-    @property
-    def learned_size(self) -> Batch | None:
-        """A batch whose size Amplitude takes where it refused a larger one."""
-        return self.largest_taken if self.was_too_large else None
-
-
-@dataclass(frozen=True, slots=True)
-class Succeed:
-    """Tells the circuit breaker that Amplitude took the upload, or judged its content."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """Tells the circuit breaker to back off; the adaptive limit is decreased with it.
-
-    Attributes:
-        reason: For the operator.
-        retry_after_s: What Amplitude asked for, None if nothing.
-    """
-
-    reason: str
-    retry_after_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class HaltApp:
-    """Tells the circuit breaker that the app is refused.
-
-    Attributes:
-        reason: For the operator.
-        cause: The same as a stable word, for the log.
-    """
-
-    reason: str
-    cause: str
-
-
-@dataclass(frozen=True, slots=True)
-class Deferral:
-    """An event that goes back to the backlog.
-
-    Attributes:
-        event: With its tries so far.
-        names: Devices and users to hold, named as `ordering.hold_names` does.
-        wait_s: How long.
-    """
-
-    event: Waiting
-    names: frozenset[str]
-    wait_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """Everything that follows from one verdict.
-
-    Each event of the claim that was not settled before is in exactly one place: `delivered`,
-    `dead`, `deferred` or `progress.queue`.
-
-    Attributes:
-        progress: What is left of the claim.
-        poison: The app's evidence about refusals, as it is now.
-        breaker: What the circuit breaker is told; None: the answer says nothing about the app.
-        delivered: Confirmed by Amplitude.
-        dead: Becoming dead letters.
-        deferred: Going back to the backlog.
-        grows_limits: Whether the batch was taken whole, so that larger ones may be tried.
-        backs_off: Whether this sender waits before its next upload, apart from the breaker.
-    """
-
-    progress: Progress
-    poison: PoisonDetector
-    breaker: Succeed | Fail | HaltApp | None = None
-    delivered: Sequence[Waiting] = ()
-    dead: Sequence[DeadLettered] = ()
-    deferred: Sequence[Deferral] = ()
-    grows_limits: bool = False
-    backs_off: bool = False
-
-    @property
-    def settlement(self) -> Settlement:
-        """What is written to the outbox."""
-        released = [deferral.event for deferral in self.deferred]
-        return Settlement(delivered=self.delivered, dead=self.dead, released=released)
+from relay.delivery.plan import Deferral, Fail, HaltApp, Plan, Progress, Succeed
+from relay.delivery.poison import Finding, PoisonDetector, diagnose
+from relay.outbox.claims import DeadLettered, Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,21 +110,38 @@ def _decide_settled(
     if is_whole and (largest is None or len(batch.events) > len(largest.events)):
         largest = batch
     again = [replace(batch, events=part) for part in regroup(batch.events, settled)]
-    blocked = {each.event.ordering_key: each.names for each in deferred}
+    held = {each.event.ordering_key: each.names for each in deferred}
+    queue, followers = _defer_keys((*again, *progress.queue), held)
+    search = replace(progress.search, canaries=0)
     return Plan(
-        progress=replace(
-            progress.put_first(*again),
-            blocked={**progress.blocked, **blocked},
-            trial=replace(progress.trial, canaries=0),
-            largest_taken=largest,
-        ),
+        progress=Progress(queue, search, largest, progress.was_too_large),
         poison=poison.record_taken(),
         breaker=Succeed(),
         delivered=delivered,
         dead=dead,
-        deferred=deferred,
+        deferred=[*deferred, *followers],
         grows_limits=is_whole,
     )
+
+
+def _defer_keys(
+    queue: Sequence[Batch], keys: Mapping[str, frozenset[str]]
+) -> tuple[tuple[Batch, ...], list[Deferral]]:
+    """Take events out of the queue that would overtake a deferred or suspect one of their key.
+
+    They wait for the same holds, but ask for no longer ones. Suspects stay.
+    """
+    if not keys:
+        return tuple(queue), []
+    followers = [
+        Deferral(batch.tried(event), keys[event.ordering_key], 0.0)
+        for batch in queue
+        for event in batch.events
+        if event.ordering_key in keys and not batch.is_suspect
+    ]
+    gone = {deferral.event.seq for deferral in followers}
+    rest = [batch.without(gone) for batch in queue]
+    return tuple(batch for batch in rest if batch.events), followers
 
 
 def _hold_names(hold: Hold) -> frozenset[str]:
@@ -255,17 +164,17 @@ def _decide_forbidden(
         # The breaker is not told: whether the app is refused shows only with a lone event.
         return Plan(progress=progress.put_first(*batch.halves()), poison=poison)
     found = diagnose(
-        batch, progress.queue, poison, progress.trial, blames_request=forbidden.blames_request
+        batch, progress.queue, poison, progress.search, blames_request=forbidden.blames_request
     )
-    rest = replace(progress, queue=found.queue, trial=found.trial)
+    rest = replace(progress, queue=found.queue, search=found.search)
     match found.finding:
         case Finding.EVENT_REFUSED:
             dead = batch.dead_letter(forbidden.reason, forbidden.detail)
             return Plan(progress=rest, poison=found.detector, dead=dead)
         case Finding.WAIT_FOR_OTHERS | Finding.SEND_CANARY:
-            key = batch.events[0].ordering_key
-            blocked = {**rest.blocked, **_blocked_by_suspect(key, progress.queue)}
-            return Plan(progress=replace(rest, blocked=blocked), poison=found.detector)
+            queue, followers = _defer_keys(found.queue, _keys_to_defer(batch, progress.queue))
+            rest = replace(rest, queue=queue)
+            return Plan(progress=rest, poison=found.detector, deferred=followers)
         case Finding.UNDECIDED:
             return _defer_all(rest, found.detector, pauses.hold_s)
         case Finding.APP_REFUSED:
@@ -279,10 +188,12 @@ def _decide_forbidden(
             assert_never(found.finding)
 
 
-def _blocked_by_suspect(key: str, queue: Sequence[Batch]) -> dict[str, frozenset[str]]:
-    """Block a suspect's ordering key, unless only events of it could show whether it is to blame."""
+def _keys_to_defer(suspect: Batch, queue: Sequence[Batch]) -> dict[str, frozenset[str]]:
+    """Return the suspect's ordering key, unless its own events alone are left to test it with."""
+    key = suspect.events[0].ordering_key
     others = [event for batch in queue if not batch.is_suspect for event in batch.events]
-    return {key: frozenset({key})} if any(e.ordering_key != key for e in others) else {}
+    has_other_keys = any(event.ordering_key != key for event in others)
+    return {key: frozenset({key})} if has_other_keys else {}
 
 
 def _defer_all(progress: Progress, poison: PoisonDetector, wait_s: float) -> Plan:

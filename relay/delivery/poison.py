@@ -68,7 +68,7 @@ class PoisonDetector:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class PoisonSearch:
     """The search for the reason of refusals within one claim.
 
     Attributes:
@@ -106,14 +106,14 @@ class Diagnosis:
     Attributes:
         finding: The conclusion.
         detector: The app's evidence.
-        trial: The claim's evidence.
+        search: The claim's evidence.
         queue: The claim's batches, in the order to send them; with the suspect, at the end, unless
             the event is refused.
     """
 
     finding: Finding
     detector: PoisonDetector
-    trial: Trial
+    search: PoisonSearch
     queue: tuple[Batch, ...]
 
 
@@ -121,7 +121,7 @@ def diagnose(
     refused: Batch,
     queue: tuple[Batch, ...],
     detector: PoisonDetector,
-    trial: Trial,
+    search: PoisonSearch,
     *,
     blames_request: bool,
 ) -> Diagnosis:
@@ -131,34 +131,39 @@ def diagnose(
         refused: The batch with that event.
         queue: The other batches of its claim.
         detector: The app's evidence so far.
-        trial: The claim's evidence so far.
+        search: The claim's evidence so far.
         blames_request: Whether the answer speaks of the request rather than of the sender.
     """
     seq = refused.events[0].seq
-    if trial.taken_before is None:
-        trial = replace(trial, taken_before=detector.taken)
+    if search.taken_before is None:
+        search = replace(search, taken_before=detector.taken)
     if detector.is_proven(seq):
-        return Diagnosis(Finding.EVENT_REFUSED, detector.forget(seq), trial, queue)
+        return Diagnosis(Finding.EVENT_REFUSED, detector.forget(seq), search, queue)
     detector = replace(detector, refused_in_a_row=detector.refused_in_a_row + 1)
-    # A few events may die unproven of such an answer, but a proxy that answers 404 to
+    # Such an answer may dead-letter a few events unproven, but a proxy that answers 404 to
     # everything must not empty the outbox.
     if blames_request and not detector.is_app_in_doubt:
-        return Diagnosis(Finding.EVENT_REFUSED, detector, trial, queue)
+        return Diagnosis(Finding.EVENT_REFUSED, detector, search, queue)
     detector = detector.record_suspect(seq)
     has_others = any(not batch.is_suspect for batch in queue)
     queue = (*queue, replace(refused, is_suspect=True))
     if has_others and not detector.is_app_in_doubt:
-        return Diagnosis(Finding.WAIT_FOR_OTHERS, detector, trial, queue)
-    if canary := _find_canary(queue, trial.canaries):
-        trial = replace(trial, canaries=trial.canaries + 1)
-        alone = Batch([canary], refused.attempts, refused.first_tried_at)
-        rest = [batch.without([canary.seq]) for batch in queue]
-        queue = (alone, *(batch for batch in rest if batch.events))
-        return Diagnosis(Finding.SEND_CANARY, detector, trial, queue)
-    if detector.taken > (trial.taken_before or 0):
-        return Diagnosis(Finding.UNDECIDED, detector, trial, queue)
+        return Diagnosis(Finding.WAIT_FOR_OTHERS, detector, search, queue)
+    return _diagnose_app(queue, detector, search)
+
+
+def _diagnose_app(
+    queue: tuple[Batch, ...], detector: PoisonDetector, search: PoisonSearch
+) -> Diagnosis:
+    """Return the canary event to send first, or what is known when there is none left."""
+    if canary := _find_canary(queue, search.canaries):
+        alone, rest = _pull_forward(canary, queue)
+        search = replace(search, canaries=search.canaries + 1)
+        return Diagnosis(Finding.SEND_CANARY, detector, search, (alone, *rest))
+    if detector.taken != search.taken_before:
+        return Diagnosis(Finding.UNDECIDED, detector, search, queue)
     detector = replace(detector, app_refusals=detector.app_refusals + 1)
-    return Diagnosis(Finding.APP_REFUSED, detector, trial, queue)
+    return Diagnosis(Finding.APP_REFUSED, detector, search, queue)
 
 
 def _find_canary(queue: Sequence[Batch], sent: int) -> Waiting | None:
@@ -170,3 +175,10 @@ def _find_canary(queue: Sequence[Batch], sent: int) -> Waiting | None:
     free = [event for event in others if shares[event.ordering_key] == 1]
     # From the far end first: the neighbours of a refused event are likely to be refused too.
     return free[(len(free) - 1) // (sent + 1)] if free else None
+
+
+def _pull_forward(canary: Waiting, queue: Sequence[Batch]) -> tuple[Batch, list[Batch]]:
+    """Return the canary event in a batch of its own, and the other batches without it."""
+    home = next(batch for batch in queue if canary in batch.events)
+    rest = [batch.without([canary.seq]) for batch in queue]
+    return replace(home, events=[canary]), [batch for batch in rest if batch.events]

@@ -16,7 +16,8 @@ from relay.amplitude.judge import judge_upload
 from relay.amplitude.verdicts import Settled, Split, UploadReply, Verdict, name_outcome
 from relay.delivery.batching import Batch
 from relay.delivery.circuit_breaker import Permit
-from relay.delivery.decide import Fail, HaltApp, Pauses, Plan, Progress, Succeed, decide
+from relay.delivery.decide import Pauses, decide
+from relay.delivery.plan import Fail, HaltApp, Plan, Progress, Succeed
 from relay.delivery.policy import SenderContext
 from relay.errors import StoreFull
 from relay.heartbeat import Heartbeat
@@ -38,7 +39,7 @@ class BatchDelivery:
         self._context = context
         self._claim = claim
         self._heartbeat = heartbeat
-        self._progress = Progress((Batch(claim.events),))
+        self._progress = Progress.start(claim.events)
 
     async def run(self) -> None:
         """Upload until nothing of the claim is left, or until shutdown is requested.
@@ -48,9 +49,7 @@ class BatchDelivery:
         while self._progress.queue and not self._context.shutdown.is_requested:
             batch, *rest = self._progress.queue
             self._progress = replace(self._progress, queue=tuple(rest))
-            batch = await self._without_blocked(batch)
-            if batch.events:
-                await self._deliver(batch)
+            await self._deliver(batch)
         if learned := self._progress.learned_size:
             self._context.limits.learn(len(learned.events), learned.size_bytes)
 
@@ -140,17 +139,6 @@ class BatchDelivery:
             await anyio.sleep(wait_s)
 
     # Events that are not uploaded.
-
-    async def _without_blocked(self, batch: Batch) -> Batch:
-        """Put back events whose lane rests because of an earlier one."""
-        held = self._progress.blocked
-        if batch.is_suspect or not held or not batch.events:
-            return batch
-        resting = [batch.tried(event) for event in batch.events if event.ordering_key in held]
-        for event in resting:
-            self._context.dispatcher.defer(event, held[event.ordering_key], 0.0)
-        await self._settle(Settlement(released=resting))
-        return batch.without([event.seq for event in resting])
 
     async def _without_expired(self, batch: Batch) -> Batch:
         """Dead-letter events first tried so long ago that Amplitude may not know a repetition."""
