@@ -19,7 +19,6 @@ import anyio
 from yarl import URL
 
 from relay.amplitude.cohort_list import Cohort, Usage, read_cohorts, read_usage
-from relay.amplitude.events_api import parse_retry_after
 from relay.clock import Clock
 from relay.errors import (
     UpstreamBusy,
@@ -32,12 +31,13 @@ from relay.events.texts import text_of
 from relay.upstream.client import (
     REDIRECTS,
     Answer,
+    log_safe,
     parse_link,
+    parse_retry_after,
     read_body,
     read_file,
     start_download,
     transport_failures,
-    words,
 )
 
 MAX_AT_ONCE: Final = 5
@@ -92,10 +92,10 @@ class CohortsApi:
             UpstreamRefused: The keys are not accepted.
             UpstreamUnavailable: There is no list now.
         """
-        doing = "Amplitude did not list the cohorts"
-        answer = await self._ask(doing, "/api/3/cohorts")
+        problem = "Amplitude did not list the cohorts"
+        answer = await self._ask(problem, "/api/3/cohorts")
         if answer.status != HTTPStatus.OK:
-            raise self._error(doing, answer)
+            raise self._error(problem, answer)
         return read_cohorts(answer.body)
 
     async def request_export(self, cohort_id: str) -> str:
@@ -106,13 +106,13 @@ class CohortsApi:
             UpstreamUnknown: There is no such cohort.
             UpstreamUnavailable: Not now, or the limits are used up.
         """
-        doing = "Amplitude did not begin the export"
-        answer = await self._ask(doing, f"/api/5/cohorts/request/{quote(cohort_id, safe='')}")
+        problem = "Amplitude did not begin the export"
+        answer = await self._ask(problem, f"/api/5/cohorts/request/{quote(cohort_id, safe='')}")
         if not answer.is_success:
-            raise self._error(doing, answer)
+            raise self._error(problem, answer)
         request_id = text_of(answer.fields().get("request_id"))
         if request_id is None:
-            raise UpstreamUnavailable(f"{doing}: its answer names no request.")
+            raise UpstreamUnavailable(f"{problem}: its answer names no request.")
         return request_id
 
     async def is_export_ready(self, request_id: str) -> bool:
@@ -125,16 +125,16 @@ class CohortsApi:
             UpstreamUnknown: There is no such export, or no longer.
             UpstreamUnavailable: It does not say.
         """
-        doing = "Amplitude did not tell how the export stands"
+        problem = "Amplitude did not tell how the export stands"
         path = f"/api/5/cohorts/request-status/{quote(request_id, safe='')}"
-        answer = await self._ask(doing, path)
+        answer = await self._ask(problem, path)
         if answer.status == HTTPStatus.ACCEPTED:
             return False
         if not answer.is_success:
-            raise self._error(doing, answer)
+            raise self._error(problem, answer)
         fields = answer.fields()
         if not fields:
-            raise UpstreamUnavailable(f"{doing}: its answer is not the documented JSON.")
+            raise UpstreamUnavailable(f"{problem}: its answer is not the documented JSON.")
         word = text_of(fields.get("async_status")) or ""
         return "INPROGRESS" not in word.upper().replace(" ", "")
 
@@ -150,12 +150,12 @@ class CohortsApi:
             UpstreamUnknown: There is no such file, or no longer.
             UpstreamUnavailable: Not now.
         """
-        doing = "Amplitude did not give the file"
+        problem = "Amplitude did not give the file"
         idle_s = self._target.timeout_s
         async with AsyncExitStack() as stack:
-            response = await self._enter_file(stack, request_id, doing)
+            response = await self._enter_file(stack, request_id, problem)
             yield await stack.enter_async_context(
-                aclosing(read_file(response, doing, idle_s=idle_s))
+                aclosing(read_file(response, problem, idle_s=idle_s))
             )
 
     async def read_usage(self) -> Usage | None:
@@ -166,10 +166,10 @@ class CohortsApi:
             return None
         return read_usage(answer.body) if answer.status == HTTPStatus.OK else None
 
-    async def _ask(self, doing: str, path: str) -> Answer:
+    async def _ask(self, problem: str, path: str) -> Answer:
         timeout_s = self._target.timeout_s
         async with self._slots:
-            with transport_failures(doing, timeout_s):
+            with transport_failures(problem, timeout_s):
                 async with self._session.get(
                     self._url(path),
                     headers=self._headers,
@@ -179,26 +179,26 @@ class CohortsApi:
                     return await self._read(response)
 
     async def _enter_file(
-        self, stack: AsyncExitStack, request_id: str, doing: str
+        self, stack: AsyncExitStack, request_id: str, problem: str
     ) -> aiohttp.ClientResponse:
         """Open the file, wherever it lies; the stack closes it."""
         for _ in range(MAX_LINKS):
-            own = await self._enter_own(stack, request_id, doing)
+            own = await self._enter_own(stack, request_id, problem)
             if isinstance(own, aiohttp.ClientResponse):
                 return own
             response = await start_download(
-                self._session, own, doing, idle_s=self._target.timeout_s
+                self._session, own, problem, idle_s=self._target.timeout_s
             )
             if response.status == HTTPStatus.OK:
                 return await stack.enter_async_context(response)
             response.close()
             if response.status not in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
-                detail = f"{doing}: its storage answers with status {response.status}."
+                detail = f"{problem}: its storage answers with status {response.status}."
                 raise UpstreamUnavailable(detail)
-        raise UpstreamUnavailable(f"{doing}: the links to its storage have expired.")
+        raise UpstreamUnavailable(f"{problem}: the links to its storage have expired.")
 
     async def _enter_own(
-        self, stack: AsyncExitStack, request_id: str, doing: str
+        self, stack: AsyncExitStack, request_id: str, problem: str
     ) -> aiohttp.ClientResponse | URL:
         """Ask Amplitude for the file; return it, or the link to it.
 
@@ -210,18 +210,20 @@ class CohortsApi:
             idle_s = self._target.timeout_s
             response = await inner.enter_async_context(
                 await start_download(
-                    self._session, url, doing, idle_s=idle_s, headers=self._headers
+                    self._session, url, problem, idle_s=idle_s, headers=self._headers
                 )
             )
             if response.status == HTTPStatus.OK:
                 await stack.enter_async_context(inner.pop_all())
                 return response
             if response.status not in REDIRECTS:
-                with transport_failures(doing, idle_s):
-                    raise self._error(doing, await self._read(response))
+                with transport_failures(problem, idle_s):
+                    raise self._error(problem, await self._read(response))
             link = parse_link(response.headers.get("Location"), base=url)
             if link is None:
-                raise UpstreamUnavailable(f"{doing}: it leads to no address that may be followed.")
+                raise UpstreamUnavailable(
+                    f"{problem}: it leads to no address that may be followed."
+                )
             return link
 
     async def _read(self, response: aiohttp.ClientResponse) -> Answer:
@@ -232,24 +234,24 @@ class CohortsApi:
     def _url(self, path: str) -> URL:
         return URL(self._target.url + path, encoded=True)
 
-    def _error(self, doing: str, answer: Answer) -> UpstreamError:
+    def _error(self, problem: str, answer: Answer) -> UpstreamError:
         """Return what an answer that is no success means."""
         status = answer.status
-        said = words(_error_texts(answer.fields()), self._secrets)
+        said = log_safe(_error_texts(answer.fields()), self._secrets)
         heard = f"{status}, {said}" if said else f"{status}"
         match status:
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-                detail = f"{doing}: it does not accept the keys ({heard}). {self._advice()}"
+                detail = f"{problem}: it does not accept the keys ({heard}). {self._advice()}"
                 return UpstreamRefused(detail)
             case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
-                return UpstreamUnknown(f"{doing}: it does not know it, or no longer ({heard}).")
+                return UpstreamUnknown(f"{problem}: it does not know it, or no longer ({heard}).")
             case HTTPStatus.TOO_MANY_REQUESTS:
-                detail = f"{doing}: too many requests, or the month's quota is used up ({heard})."
+                detail = f"{problem}: too many requests, or the month's quota is used up ({heard})."
                 return UpstreamBusy(detail, answer.retry_after_s)
-            case _ if answer.is_mistake:
-                return UpstreamRefused(f"{doing}: it refuses the request ({heard}).")
+            case _ if answer.is_client_error:
+                return UpstreamRefused(f"{problem}: it refuses the request ({heard}).")
             case _:
-                return UpstreamUnavailable(f"{doing} ({heard}).", answer.retry_after_s)
+                return UpstreamUnavailable(f"{problem} ({heard}).", answer.retry_after_s)
 
     def _advice(self) -> str:
         host = URL(self._target.url).host or ""

@@ -3,14 +3,10 @@
 This module knows URLs, headers and compression; it neither retries nor judges.
 """
 
-import email.utils
-import os
 import zlib
 from dataclasses import dataclass
-from datetime import UTC
 from http import HTTPStatus
 from io import BytesIO
-from typing import Final
 
 import aiohttp
 import anyio.to_thread
@@ -18,6 +14,7 @@ import orjson
 
 from relay.amplitude.verdicts import UploadReply
 from relay.clock import Clock
+from relay.upstream.client import describe_failure, parse_retry_after
 
 PATHS = {"httpapi": "/2/httpapi", "batch": "/batch"}
 """Source: Amplitude's HTTP V2 and Batch Event Upload references."""
@@ -35,9 +32,6 @@ MAX_ANSWER_BYTES = 1_048_576
 """Read of an answer; a full list of throttled ids and indices is far smaller."""
 
 CUT = "[api key]"
-
-MAX_RETRY_AFTER_S = 86_400.0
-"""A day: a longer request is taken for a mistake, and events must not grow too old."""
 
 _GZIP_WINDOW = 31
 """zlib's notation for the largest window with a gzip header."""
@@ -119,7 +113,7 @@ class EventsApi:
         except TimeoutError:
             return UploadReply(None, failure=f"no answer within {self.target.timeout_s:g} s")
         except (aiohttp.ClientError, OSError) as error:
-            return UploadReply(None, failure=explain(error))
+            return UploadReply(None, failure=describe_failure(error))
 
 
 def without_key(body: bytes, api_key: str) -> bytes:
@@ -155,58 +149,3 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 def _compress(data: bytes) -> bytes:
     squeezer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
     return squeezer.compress(data) + squeezer.flush()
-
-
-_FAILURES: Final[tuple[tuple[type[BaseException], str], ...]] = (
-    (aiohttp.ClientConnectorDNSError, "the name of its host is not found"),
-    (aiohttp.ClientConnectorCertificateError, "its certificate is not accepted"),
-    (aiohttp.ClientSSLError, "it does not speak TLS as it should"),
-    (aiohttp.ServerDisconnectedError, "the connection ended without an answer"),
-    (aiohttp.ClientPayloadError, "the answer was cut or is damaged"),
-    (aiohttp.ClientResponseError, "what came is no answer of HTTP"),
-)
-
-
-def explain(error: BaseException) -> str:
-    """Return why an exchange failed below HTTP, without its path or payload."""
-    certificate = getattr(error, "certificate_error", None)
-    fault = getattr(certificate, "verify_message", None)
-    for kind, text in _FAILURES:
-        if isinstance(error, kind):
-            return f"{text}: {fault}" if fault else text
-    number = getattr(error, "errno", None)
-    return os.strerror(number) if isinstance(number, int) else type(error).__name__
-
-
-def parse_retry_after(value: str | None, date: str | None, *, now_s: float) -> float | None:
-    """Return the seconds a `Retry-After` header asks for, None if it says nothing.
-
-    An instant is read against the answer's own `Date` where there is one, so that a wrong
-    clock of ours does not matter.
-
-    Args:
-        value: The header.
-        date: The answer's `Date`.
-        now_s: Our wall time, UTC epoch seconds.
-
-    Source: RFC 9110, section 10.2.3.
-    """
-    if value is None:
-        return None
-    seconds = value.strip(" \t")
-    if seconds.isascii() and seconds.isdecimal():
-        return min(float(seconds), MAX_RETRY_AFTER_S)
-    until_s = _parse_instant(value)
-    if until_s is None:
-        return None
-    since_s = _parse_instant(date or "")
-    return min(max(0.0, until_s - (now_s if since_s is None else since_s)), MAX_RETRY_AFTER_S)
-
-
-def _parse_instant(text: str) -> float | None:
-    """Return an HTTP date as UTC epoch seconds, None if it is none."""
-    try:
-        instant = email.utils.parsedate_to_datetime(text)
-        return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
-    except (TypeError, ValueError, OverflowError):
-        return None

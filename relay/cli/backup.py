@@ -17,7 +17,7 @@ from relay.cli.failure import CommandFailed
 from relay.cli.options import EnvFile, read_settings
 from relay.cli.output import instant, output, print_fields
 from relay.clock import SystemClock
-from relay.database.copying import (
+from relay.database.snapshot import (
     COMPANIONS,
     Snapshot,
     check_copy,

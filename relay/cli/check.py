@@ -8,7 +8,7 @@ from rich.text import Text
 
 from relay.cli.access_check import check_access
 from relay.cli.certificate_check import check_certificates
-from relay.cli.data_check import check_database, check_folder, check_set_aside, check_sqlite
+from relay.cli.data_check import check_archived, check_database, check_folder, check_sqlite
 from relay.cli.door_check import check_door
 from relay.cli.failure import CommandFailed, run
 from relay.cli.findings import Finding, good
@@ -16,9 +16,9 @@ from relay.cli.online_check import check_keys
 from relay.cli.options import EnvFile, read_settings
 from relay.cli.output import print_aligned
 from relay.clock import SystemClock
-from relay.outbox.mending import outbox_keeping
+from relay.outbox.recovery import outbox_recovery_spec
 from relay.outbox.store import DATABASE_NAME as OUTBOX_NAME
-from relay.segments.mending import KEEPING as SEGMENTS_KEEPING
+from relay.segments.recovery import RECOVERY_SPEC as SEGMENTS_RECOVERY_SPEC
 from relay.segments.store import DATABASE_NAME as SEGMENTS_NAME
 from relay.settings import Settings
 
@@ -39,10 +39,13 @@ def check(
     settings = read_settings(env_file)
     findings = [good("configuration", f"apps: {', '.join(sorted(settings.apps))}")]
     findings += [check_folder(settings.data_dir), check_access(settings.data_dir)]
-    keepings = {OUTBOX_NAME: outbox_keeping(settings.apps), SEGMENTS_NAME: SEGMENTS_KEEPING}
-    for name, keeping in keepings.items():
+    specs = {
+        OUTBOX_NAME: outbox_recovery_spec(settings.apps),
+        SEGMENTS_NAME: SEGMENTS_RECOVERY_SPEC,
+    }
+    for name, spec in specs.items():
         path = (settings.data_dir / name).resolve()
-        findings += [check_database(path, keeping), *check_set_aside(path)]
+        findings += [check_database(path, spec), *check_archived(path)]
     findings += [check_sqlite()]
     findings += check_certificates(settings, SystemClock())
     findings += run(partial(_check_network, settings, online=online))

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from relay.cli.findings import Finding, bad, good
-from relay.database.mending import Keeping, examine_content, examine_pages
-from relay.database.pages import open_pages
-from relay.database.set_aside import find_set_aside
-from relay.database.tally import Note, load_note
+from relay.database.counters_sidecar import SidecarRecord, load_record
+from relay.database.recovery.archive import find_archived
+from relay.database.recovery.check import RecoverySpec, find_damage_in_content, find_damage_in_files
+from relay.database.recovery.pages import open_pages
 from relay.errors import SchemaTooNew
 
 FOLDER: Final = "data directory"
@@ -46,53 +46,55 @@ def nearest_of(folder: Path) -> Path:
     return folder
 
 
-def check_database(path: Path, keeping: Keeping) -> Finding:
+def check_database(path: Path, spec: RecoverySpec) -> Finding:
     """Say whether a database is whole and of a schema this relay knows.
 
     Args:
         path: The file; it need not be there.
-        keeping: What mending knows of it.
+        spec: What recovery knows of it.
     """
     name = path.name
-    note = load_note(path)  # before the database: it may be older, and never is newer
+    record = load_record(path)  # before the database: it may be older, and never is newer
     if not os.path.lexists(path):
-        if note or path.with_name(f"{name}-wal").exists():
+        if record or path.with_name(f"{name}-wal").exists():
             return bad(name, f"{path} is missing, but it was there; {_MENDED}")
         return good(name, "not there yet, made at the first start")
     if not os.access(path, os.R_OK | os.W_OK):
         return bad(name, f"{path} cannot be read and written by this user")
     has_log, has_index = (path.with_name(name + tail).exists() for tail in ("-wal", "-shm"))
     try:
-        faults = [] if has_index else _examine_at_rest(path, keeping, note)
+        faults = [] if has_index else _examine_at_rest(path, spec, record)
         if faults:
             return bad(name, f"{path} is damaged: {'; '.join(faults)}; {_MENDED}")
         if has_log and not has_index:
             return good(
                 name, "has a log without its index: the next start reads it, a check cannot"
             )
-        return _check_content(path, keeping, note, has_log=has_log)
+        return _check_content(path, spec, record, has_log=has_log)
     except SchemaTooNew as error:
         return bad(name, str(error))
     except (sqlite3.Error, OSError) as error:
         return bad(name, f"{path} cannot be read: {error}; {_MENDED}")
 
 
-def _examine_at_rest(path: Path, keeping: Keeping, note: Note) -> list[str]:
+def _examine_at_rest(path: Path, spec: RecoverySpec, record: SidecarRecord) -> list[str]:
     """Look at the files themselves, which nobody changes."""
     with open_pages(path) as pages:
         if not pages.count:
-            return ["it is empty, but it was not"] if note else []
-        return examine_pages(pages, keeping, note)
+            return ["it is empty, but it was not"] if record else []
+        return find_damage_in_files(pages, spec, record)
 
 
-def _check_content(path: Path, keeping: Keeping, note: Note, *, has_log: bool) -> Finding:
-    newest = len(keeping.migrations)
+def _check_content(
+    path: Path, spec: RecoverySpec, record: SidecarRecord, *, has_log: bool
+) -> Finding:
+    newest = len(spec.migrations)
     with closing(_open_unchanging(path, has_log=has_log)) as raw:
         raw.execute("BEGIN")
         (schema,) = raw.execute("PRAGMA user_version").fetchone()
         if schema > newest:
             return bad(path.name, f"has schema {schema}, this relay knows up to {newest}")
-        faults = examine_content(raw, keeping, note, whole=True)
+        faults = find_damage_in_content(raw, spec, record, whole=True)
     if faults:
         return bad(path.name, f"{path} is damaged: {'; '.join(faults)}; {_MENDED}")
     if schema < newest:
@@ -100,7 +102,7 @@ def _check_content(path: Path, keeping: Keeping, note: Note, *, has_log: bool) -
     return good(path.name, f"whole; schema {schema}")
 
 
-def check_set_aside(path: Path) -> list[Finding]:
+def check_archived(path: Path) -> list[Finding]:
     """Name what was set aside of a database, what was saved of it and what is lost."""
     if not path.parent.is_dir():
         return []
@@ -110,7 +112,7 @@ def check_set_aside(path: Path) -> list[Finding]:
             f"set aside as {aside.path.name}: {aside.why}; saved {_amounts(aside.saved)}, "
             f"lost {_amounts(aside.lost)}; nothing needs it, a person may look at it and remove it",
         )
-        for aside in find_set_aside(path)
+        for aside in find_archived(path)
     ]
 
 

@@ -18,8 +18,8 @@ from typing import Final
 import aiohttp
 import orjson
 
-from relay.amplitude.events_api import explain
 from relay.amplitude.judge import BAD_KEY
+from relay.upstream.client import describe_failure
 
 TIMEOUT_S: Final = 10.0
 
@@ -106,7 +106,7 @@ async def ask_for_key(session: aiohttp.ClientSession, api_key: str, url: str) ->
     except TimeoutError:
         return KeyAnswer(Knowledge.UNSAID, f"no answer within {TIMEOUT_S:g} s")
     except (aiohttp.ClientError, OSError) as error:
-        return KeyAnswer(Knowledge.UNSAID, f"not reached: {explain(error)}")
+        return KeyAnswer(Knowledge.UNSAID, f"not reached: {describe_failure(error)}")
     return answer
 
 

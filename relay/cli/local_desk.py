@@ -3,9 +3,10 @@
 from relay.cli.segment_reach import open_own_segments
 from relay.clock import SystemClock
 from relay.cohorts.webhook import CohortWebhook
-from relay.daemon.policies import event_sources, guard_policy
-from relay.http.admin.letters import answer_bodies, answer_dead_letter, cut_page
-from relay.http.admin.schemas import Choice, DeadLetterPage, Listing, QuarantinePage
+from relay.daemon.policies import event_source, guard_policy
+from relay.http.admin.dead_letters import answer_dead_letter
+from relay.http.admin.quarantine import answer_bodies
+from relay.http.admin.schemas import Choice, DeadLetterPage, Listing, QuarantinePage, cut_page
 from relay.ingest.events import EventIngest
 from relay.outbox.selection import Selection
 from relay.outbox.store import Outbox
@@ -59,15 +60,18 @@ class LocalQuarantine:
     async def retry(self, choice: Choice) -> int:
         """Read bodies of both hooks once more; return how many were understood."""
         outbox, settings, chosen = self._outbox, self._settings, _chosen(self._outbox, choice)
-        reception = EventIngest(outbox.intakes, outbox.messages, self._clock)
-        sources = event_sources(settings, outbox.ledger)
+        reception = EventIngest(outbox.writer, outbox.message_cache, self._clock)
+        sources = {
+            name: event_source(name, outbox.counters.number(name), app)
+            for name, app in settings.apps.items()
+        }
         events = await reception.read_again(
             outbox.quarantine, chosen, sources, dry_run=choice.dry_run
         )
         async with open_own_segments(settings, settings.data_dir) as segments:
-            numbers = {app: outbox.ledger.number(app) for app in settings.apps}
+            numbers = {app: outbox.counters.number(app) for app in settings.apps}
             guard = guard_policy(settings)
-            cohorts = CohortWebhook(segments, outbox.intakes, numbers, guard, self._clock)
+            cohorts = CohortWebhook(segments, outbox.writer, numbers, guard, self._clock)
             messages = await cohorts.read_again(outbox.quarantine, chosen, dry_run=choice.dry_run)
         return events + messages
 
@@ -89,4 +93,4 @@ def _chosen(outbox: Outbox, choice: Choice) -> Selection:
 
 
 def _number(outbox: Outbox, app: str | None) -> int | None:
-    return None if app is None else outbox.ledger.number(app)
+    return None if app is None else outbox.counters.number(app)

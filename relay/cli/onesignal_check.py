@@ -11,8 +11,8 @@ from typing import Final
 import aiohttp
 import orjson
 
-from relay.amplitude.events_api import explain
 from relay.cli.key_check import TIMEOUT_S, KeyAnswer, Knowledge, without_a_word
+from relay.upstream.client import describe_failure
 
 NEW_KEY: Final = "os_v2_"
 
@@ -37,7 +37,7 @@ async def ask_for_onesignal_key(
     except TimeoutError:
         return KeyAnswer(Knowledge.UNSAID, f"no answer within {TIMEOUT_S:g} s")
     except (aiohttp.ClientError, OSError) as error:
-        return KeyAnswer(Knowledge.UNSAID, f"not reached: {explain(error)}")
+        return KeyAnswer(Knowledge.UNSAID, f"not reached: {describe_failure(error)}")
 
 
 def judge_answer(status: int, raw: bytes) -> KeyAnswer:

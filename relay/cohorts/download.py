@@ -30,8 +30,7 @@ from relay.segments.cohort_row import Comparison
 from relay.segments.cohorts import ListedCohort
 from relay.segments.download_log import DownloadLog, LastPoll, OpenRun
 from relay.segments.erasure import Forgotten
-from relay.segments.guard import GuardPolicy
-from relay.segments.plausibility import check_size
+from relay.segments.guard import GuardPolicy, check_size
 from relay.segments.runs import Export, Outcome, RunState
 from relay.segments.sorting import Piece, SortedIds, open_sorting, sorting_path
 from relay.segments.staging import RANGE_IDS, Staging

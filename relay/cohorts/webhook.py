@@ -88,7 +88,7 @@ class CohortWebhook:
         return affected
 
     def _understand(self, body: Quarantined) -> CohortMessage | None:
-        if body.hook != HOOK or body.app not in self._segments.catalog.apps:
+        if body.hook != HOOK or body.app not in self._segments.cohorts.apps:
             return None
         try:
             return parse_message(body.body)
@@ -96,7 +96,7 @@ class CohortWebhook:
             return None
 
     async def _take(self, app: str, message: CohortMessage) -> MessageAnswer:
-        number = self._segments.catalog.number(app)
+        number = self._segments.cohorts.number(app)
         kept = self._segments.forgotten.without(number, list(message.user_ids))
         wanted = message._replace(user_ids=tuple(kept))
         at = self._clock.now_ms()

@@ -24,11 +24,11 @@ class UserErasure:
         Raises:
             StoreError: If a disk does not serve.
         """
-        number = self._segments.catalog.number(app)
+        number = self._segments.cohorts.number(app)
         now_ms = self._clock.now_ms()
-        await self._segments.forgetting.refuse(number, external_id, now_ms)
-        await self._segments.forgetting.remove(number, external_id, now_ms)
-        in_outbox = self._outbox.ledger.number(app)
+        await self._segments.erasure.refuse(number, external_id, now_ms)
+        await self._segments.erasure.remove(number, external_id, now_ms)
+        in_outbox = self._outbox.counters.number(app)
         for _ in range(MAX_SWEEPS):
-            if not await self._outbox.forgetting.remove(in_outbox, external_id):
+            if not await self._outbox.erasure.remove(in_outbox, external_id):
                 break

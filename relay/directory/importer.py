@@ -93,7 +93,7 @@ class Importer:
     async def _apply(
         self, app: str, chunks: AsyncIterator[bytes], truth: ExportTruth, rows: SortedRows
     ) -> ImportReport:
-        number = self._segments.catalog.number(app)
+        number = self._segments.cohorts.number(app)
         file, anonymous = await self._read(number, chunks, rows)
         if truth.is_whole and file.ends_mid_line:
             detail = "The last line has no end, so it may be cut; add a line break if it is whole."

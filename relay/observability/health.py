@@ -42,6 +42,6 @@ class Health:
 
     def ready(self) -> Report:
         """Report on whether new events are taken."""
-        closed = self._admission.closed
+        closed = self._admission.reject_reason
         loops = OK if self.live().is_ok else "stuck"
         return Report({"intake": closed or OK, "loops": loops})

@@ -16,17 +16,17 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from relay.amplitude.events_api import parse_retry_after
 from relay.errors import UpstreamError, UpstreamRefused, UpstreamUnavailable, UpstreamUnknown
 from relay.upstream.client import (
     REDIRECTS,
     Answer,
+    log_safe,
     parse_link,
+    parse_retry_after,
     read_body,
     read_file,
     start_download,
     transport_failures,
-    words,
 )
 
 EXTRA_FIELDS: Final = ("external_user_id", "notification_types")
@@ -87,13 +87,13 @@ class ExportApi:
             UpstreamUnknown: There is no such app.
             UpstreamUnavailable: Not now.
         """
-        doing = "OneSignal did not begin the export"
-        answer = await self._ask(doing)
+        problem = "OneSignal did not begin the export"
+        answer = await self._ask(problem)
         if not answer.is_success:
-            raise self._error(doing, answer)
+            raise self._error(problem, answer)
         url = answer.fields().get("csv_file_url")
         if not isinstance(url, str) or parse_link(url, base=self._url) is None:
-            raise UpstreamUnavailable(f"{doing}: its answer names no file.")
+            raise UpstreamUnavailable(f"{problem}: its answer names no file.")
         return url
 
     @asynccontextmanager
@@ -107,16 +107,16 @@ class ExportApi:
             ExportNotReady: It is not made yet, or was deleted.
             UpstreamUnavailable: Not now.
         """
-        doing = "OneSignal did not give the file"
+        problem = "OneSignal did not give the file"
         async with AsyncExitStack() as stack:
-            response = await self._enter_file(stack, url, doing)
+            response = await self._enter_file(stack, url, problem)
             yield await stack.enter_async_context(
-                aclosing(read_file(response, doing, idle_s=self._target.timeout_s))
+                aclosing(read_file(response, problem, idle_s=self._target.timeout_s))
             )
 
-    async def _ask(self, doing: str) -> Answer:
+    async def _ask(self, problem: str) -> Answer:
         timeout_s = self._target.timeout_s
-        with transport_failures(doing, timeout_s):
+        with transport_failures(problem, timeout_s):
             async with self._session.post(
                 self._url,
                 json={"extra_fields": EXTRA_FIELDS},
@@ -131,7 +131,7 @@ class ExportApi:
                 return Answer(response.status, body, wait_s)
 
     async def _enter_file(
-        self, stack: AsyncExitStack, url: str, doing: str
+        self, stack: AsyncExitStack, url: str, problem: str
     ) -> aiohttp.ClientResponse:
         """Open the file at an address, or where that leads; the stack closes it."""
         link = parse_link(url, base=self._url)
@@ -139,38 +139,38 @@ class ExportApi:
             if link is None:
                 break
             response = await stack.enter_async_context(
-                await start_download(self._session, link, doing, idle_s=self._target.timeout_s)
+                await start_download(self._session, link, problem, idle_s=self._target.timeout_s)
             )
             if response.status == HTTPStatus.OK:
                 return response
             if response.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
-                raise ExportNotReady(f"{doing}: it is not there yet ({response.status}).")
+                raise ExportNotReady(f"{problem}: it is not there yet ({response.status}).")
             if response.status not in REDIRECTS:
-                raise UpstreamUnavailable(f"{doing} ({response.status}).")
+                raise UpstreamUnavailable(f"{problem} ({response.status}).")
             link = parse_link(response.headers.get("Location"), base=link)
-        raise UpstreamUnavailable(f"{doing}: it leads to no address that may be followed.")
+        raise UpstreamUnavailable(f"{problem}: it leads to no address that may be followed.")
 
-    def _error(self, doing: str, answer: Answer) -> UpstreamError:
+    def _error(self, problem: str, answer: Answer) -> UpstreamError:
         """Return what an answer that is no success means."""
         status = answer.status
-        said = words(_error_texts(answer.fields()), (self._target.api_key,))
+        said = log_safe(_error_texts(answer.fields()), (self._target.api_key,))
         heard = f"{status}, {said}" if said else f"{status}"
         if _BUSY in said.lower():
-            return ExportBusy(f"{doing}: another one is under way.", answer.retry_after_s)
+            return ExportBusy(f"{problem}: another one is under way.", answer.retry_after_s)
         if _NO_KEY in said or status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             return UpstreamRefused(
-                f"{doing}: it does not accept the key ({heard}). ONESIGNAL_API_KEY has to be an "
+                f"{problem}: it does not accept the key ({heard}). ONESIGNAL_API_KEY has to be an "
                 "App API key of the app ONESIGNAL_APP_ID, and allow this machine's address."
             )
         match status:
             case HTTPStatus.NOT_FOUND:
-                return UpstreamUnknown(f"{doing}: it does not know the app ({heard}).")
+                return UpstreamUnknown(f"{problem}: it does not know the app ({heard}).")
             case HTTPStatus.TOO_MANY_REQUESTS:
-                return UpstreamUnavailable(f"{doing}: too many requests.", answer.retry_after_s)
-            case _ if answer.is_mistake:
-                return UpstreamRefused(f"{doing}: it refuses the request ({heard}).")
+                return UpstreamUnavailable(f"{problem}: too many requests.", answer.retry_after_s)
+            case _ if answer.is_client_error:
+                return UpstreamRefused(f"{problem}: it refuses the request ({heard}).")
             case _:
-                return UpstreamUnavailable(f"{doing} ({heard}).", answer.retry_after_s)
+                return UpstreamUnavailable(f"{problem} ({heard}).", answer.retry_after_s)
 
 
 def _error_texts(fields: dict[str, object]) -> list[object]:

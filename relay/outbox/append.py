@@ -11,7 +11,7 @@ from itertools import count
 import orjson
 
 from relay.events.mapping import MappedEvent
-from relay.outbox.batch import DAY_MS, AppendResult, DedupIndex, IngestBatch, event_key
+from relay.outbox.batch import DAY_MS, AppendResult, DedupIndex, IngestBatch, dedup_key
 from relay.outbox.counters import Counts
 from relay.outbox.sql import SQL
 
@@ -50,7 +50,7 @@ class AppendTransaction:
             counts = Counts(
                 accepted=new, duplicate=repeated, filtered=filtered, quarantined=quarantined
             )
-            counts.move(raw, app)
+            counts.add(raw, app)
         self.accepted = {app: step[0] for app, step in steps.items()}
         return taken
 
@@ -62,7 +62,7 @@ class AppendTransaction:
         known, fresh, seqs = self._keys.days, self.fresh, self._seqs
         for place, intake in enumerate(self.intakes):
             for event in intake.events:
-                key = event_key(intake.app, event.insert_id, event.scope)
+                key = dedup_key(intake.app, event.insert_id, event.scope)
                 if key in known or key in fresh:
                     continue
                 fresh[key] = intake.received_at // DAY_MS

@@ -93,7 +93,7 @@ class DedupIndex:
         return len(self.days)
 
 
-def event_key(app: int, insert_id: str, scope: str | None = None) -> bytes:
+def dedup_key(app: int, insert_id: str, scope: str | None = None) -> bytes:
     """Return the 16 bytes that stand for an event of an app, now and in 30 days.
 
     An insert id within a scope is never taken for the same one in another scope or in none.
@@ -104,7 +104,7 @@ def event_key(app: int, insert_id: str, scope: str | None = None) -> bytes:
     return blake2b(named, digest_size=KEY_BYTES, person=_SCOPED).digest()
 
 
-def keys_of(app: int, event: Mapping[str, object]) -> tuple[bytes, bytes]:
+def dedup_keys(app: int, event: Mapping[str, object]) -> tuple[bytes, bytes]:
     """Return the two keys that an event may have: as one of OneSignal's, and as an SDK's.
 
     Raises:
@@ -115,4 +115,4 @@ def keys_of(app: int, event: Mapping[str, object]) -> tuple[bytes, bytes]:
         id_ if isinstance(id_, str) else None for id_ in map(event.get, ("device_id", "user_id"))
     )
     scope = scope_of(device_id, user_id)
-    return event_key(app, insert_id), event_key(app, insert_id, scope)
+    return dedup_key(app, insert_id), dedup_key(app, insert_id, scope)

@@ -112,13 +112,13 @@ class Claims:
     def __init__(
         self,
         database: Database,
-        ledger: AppCounters,
+        counters: AppCounters,
         timeline: SteadyTime,
         last_id: int,
         unpruned: Collection[int],
     ) -> None:
         self._database = database
-        self._ledger = ledger
+        self._counters = counters
         self._timeline = timeline
         self._ids = count(last_id + 1)
         self._unpruned = frozenset(unpruned)
@@ -203,7 +203,7 @@ class Claims:
                 _dead_letter(raw, left.dead, self._timeline, now_ms)
             return len(left.delivered) + len(left.dead)
 
-        await self._database.submit(change, on_commit=self._ledger.settled).wait()
+        await self._database.submit(change, on_commit=self._counters.settled).wait()
 
 
 def _present(raw: sqlite3.Connection, settlement: Settlement) -> Settlement:
@@ -232,7 +232,7 @@ def _settle(raw: sqlite3.Connection, claim: Claim, settlement: Settlement) -> No
     if len(settlement.events) >= claim.left:
         raw.execute(SQL["close_claim"], {"id": claim.id})
     step = Counts(delivered=len(settlement.delivered), dead=len(settlement.dead))
-    step.move(raw, claim.app)
+    step.add(raw, claim.app)
 
 
 def _dead_letter(

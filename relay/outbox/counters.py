@@ -41,8 +41,8 @@ class Counts:
         """Events on disk that still wait for Amplitude."""
         return self.accepted - self.delivered - self.dead - self.discarded
 
-    def move(self, raw: sqlite3.Connection, app: int) -> None:
-        """Take these steps in app number `app`'s counts, inside a transaction."""
+    def add(self, raw: sqlite3.Connection, app: int) -> None:
+        """Add these steps to app number `app`'s counts, inside a transaction."""
         steps = {name: getattr(self, name) for name in self.__slots__}
         raw.execute(SQL["count"], {"app": app, **steps})
 

@@ -47,16 +47,16 @@ class DeadLetter:
 class DeadLetters:
     """Lists, revives and discards dead letters."""
 
-    def __init__(self, database: Database, ledger: AppCounters, seqs: "count[int]") -> None:
+    def __init__(self, database: Database, counters: AppCounters, seqs: "count[int]") -> None:
         self._database = database
-        self._ledger = ledger
+        self._counters = counters
         self._seqs = seqs
 
     async def page(self, selection: Selection, *, after: int, limit: int) -> list[DeadLetter]:
         """Return up to `limit` dead letters with an id above `after`, by id."""
         parameters = selection.parameters(after, limit)
         rows = await self._database.fetch(SQL["dead_letters"], parameters)
-        return [DeadLetter(row[0], self._ledger.name(row[1]), *row[2:]) for row in rows]
+        return [DeadLetter(row[0], self._counters.name(row[1]), *row[2:]) for row in rows]
 
     async def count(self, selection: Selection) -> int:
         """Return how many dead letters an action on `selection` would concern."""
@@ -93,11 +93,11 @@ class DeadLetters:
             if act and rows:
                 act(raw, [letter for letter, _ in rows])
                 for app, moved in tally(rows):
-                    Counts(dead=-moved, discarded=discarded * moved).move(raw, app)
+                    Counts(dead=-moved, discarded=discarded * moved).add(raw, app)
             return rows
 
         def follow(rows: list[tuple[int, int]]) -> None:
-            self._ledger.pending += revived * len(rows)
+            self._counters.pending += revived * len(rows)
 
         async def walk() -> list[tuple[int, int]]:
             if act is None:

@@ -33,13 +33,13 @@ class OutboxErasure:
     def __init__(
         self,
         database: Database,
-        ledger: AppCounters,
+        counters: AppCounters,
         claims: Claims,
         dead_letters: DeadLetters,
         quarantine: Quarantine,
     ) -> None:
         self._database = database
-        self._ledger = ledger
+        self._counters = counters
         self._claims = claims
         self._dead_letters = dead_letters
         self._quarantine = quarantine
@@ -88,7 +88,7 @@ class OutboxErasure:
             span = {"after": after, "upto": after + RANGE_EVENTS}
             for seqs in _chunks(await self._find("events_of", {**person, **span})):
                 change = partial(_remove_events, app, seqs)
-                await self._database.submit(change, on_commit=self._ledger.settled).wait()
+                await self._database.submit(change, on_commit=self._counters.settled).wait()
                 removed += len(seqs)
         return removed
 
@@ -103,7 +103,7 @@ def _remove_events(app: int, seqs: Sequence[int], raw: sqlite3.Connection) -> in
     raw.execute(SQL["drop_named_tries"], {"seqs": named})
     rest = orjson.dumps([seq for seq in seqs if seq in delivered]).decode()
     raw.execute(SQL["drop_named"], {"seqs": rest})
-    Counts(discarded=discarded).move(raw, app)
+    Counts(discarded=discarded).add(raw, app)
     return discarded
 
 

@@ -42,9 +42,9 @@ class Quarantined:
 class Quarantine:
     """Lists and removes quarantined bodies."""
 
-    def __init__(self, database: Database, ledger: AppCounters) -> None:
+    def __init__(self, database: Database, counters: AppCounters) -> None:
         self._database = database
-        self._ledger = ledger
+        self._counters = counters
 
     async def page(self, selection: Selection, *, after: int, limit: int) -> list[Quarantined]:
         """Return quarantined bodies with an id above `after`, by id.
@@ -93,7 +93,7 @@ class Quarantine:
         self, query: str, parameters: Mapping[str, int | str | None]
     ) -> list[Quarantined]:
         rows = await self._database.read(partial(_read_page, SQL[query], parameters))
-        return [Quarantined(row[0], self._ledger.name(row[1]), *row[2:]) for row in rows]
+        return [Quarantined(row[0], self._counters.name(row[1]), *row[2:]) for row in rows]
 
 
 def is_full(page: Sequence[Quarantined]) -> bool:

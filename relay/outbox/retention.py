@@ -15,7 +15,7 @@ from itertools import islice
 import anyio.lowlevel
 
 from relay.database.database import Database
-from relay.database.space import vacuum
+from relay.database.disk import vacuum
 from relay.outbox.batch import DedupIndex
 from relay.outbox.sql import SQL
 from relay.outbox.steady_time import SteadyTime

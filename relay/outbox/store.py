@@ -13,9 +13,9 @@ from pathlib import Path
 import anyio
 
 from relay.clock import Clock, SystemClock
+from relay.database.counters_sidecar import CountersSidecar, sidecar_path
 from relay.database.database import Database, open_database
-from relay.database.mending import distrust, mend
-from relay.database.tally import Tally, tally_path
+from relay.database.recovery.check import mark_unclean_on_error, recover
 from relay.errors import StoreBusy, StoreFailed
 from relay.heartbeat import Heartbeat
 from relay.outbox.batch import DAY_MS, DedupIndex
@@ -23,9 +23,9 @@ from relay.outbox.claims import Claims, rescue
 from relay.outbox.counters import AppCounters
 from relay.outbox.dead_letters import DeadLetters
 from relay.outbox.erasure import OutboxErasure
-from relay.outbox.mending import outbox_keeping, read_note
 from relay.outbox.message_cache import MessageCache
 from relay.outbox.quarantine import Quarantine
+from relay.outbox.recovery import outbox_recovery_spec, read_record
 from relay.outbox.retention import Retention
 from relay.outbox.sql import MIGRATIONS, SQL
 from relay.outbox.steady_time import SteadyTime
@@ -41,25 +41,25 @@ class Outbox:
 
     Attributes:
         database: The engine; its `run` commits what the parts write.
-        ledger: Apps, counts and pauses.
-        intakes: The way in.
+        counters: Apps, counts and pauses.
+        writer: The way in.
         claims: The way out.
         dead_letters: Events Amplitude will never take.
         quarantine: Bodies not understood.
-        messages: What messages said.
+        message_cache: What messages said.
         retention: What is removed in time.
-        forgetting: What is removed because a user is.
+        erasure: What is removed because a user is.
     """
 
     database: Database
-    ledger: AppCounters
-    intakes: OutboxWriter
+    counters: AppCounters
+    writer: OutboxWriter
     claims: Claims
     dead_letters: DeadLetters
     quarantine: Quarantine
-    messages: MessageCache
+    message_cache: MessageCache
     retention: Retention
-    forgetting: OutboxErasure
+    erasure: OutboxErasure
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +124,12 @@ async def open_outbox(
         StoreError: If the database does not serve.
     """
     path, clock = (folder / DATABASE_NAME).resolve(), clock or SystemClock()
-    mending = partial(mend, path, outbox_keeping(apps), clock.now_ms())
-    await anyio.to_thread.run_sync(mending)
-    tally = Tally(tally_path(path), read_note)
-    with distrust(path):
+    recovery = partial(recover, path, outbox_recovery_spec(apps), clock.now_ms())
+    await anyio.to_thread.run_sync(recovery)
+    sidecar = CountersSidecar(sidecar_path(path), read_record)
+    with mark_unclean_on_error(path):
         async with (
-            open_database(path, MIGRATIONS, heartbeat, make_room, tally) as database,
+            open_database(path, MIGRATIONS, heartbeat, make_room, sidecar) as database,
             begin_outbox(database, apps, max_events=max_events, clock=clock) as outbox,
         ):
             yield outbox
@@ -156,21 +156,21 @@ async def _assemble(
 ) -> Outbox:
     found = await database.write(_recover)
     timeline = await SteadyTime.load(database, clock)
-    ledger = await AppCounters.load(database, apps)
+    counters = await AppCounters.load(database, apps)
     seqs = count(found.last_seq + 1)
-    claims = Claims(database, ledger, timeline, found.last_claim, found.unpruned)
-    dead_letters = DeadLetters(database, ledger, seqs)
-    quarantine = Quarantine(database, ledger)
+    claims = Claims(database, counters, timeline, found.last_claim, found.unpruned)
+    dead_letters = DeadLetters(database, counters, seqs)
+    quarantine = Quarantine(database, counters)
     return Outbox(
         database=database,
-        ledger=ledger,
-        intakes=OutboxWriter(database, ledger, found.keys, seqs, max_events),
+        counters=counters,
+        writer=OutboxWriter(database, counters, found.keys, seqs, max_events),
         claims=claims,
         dead_letters=dead_letters,
         quarantine=quarantine,
-        messages=MessageCache(database),
+        message_cache=MessageCache(database),
         retention=Retention(database, found.keys, timeline),
-        forgetting=OutboxErasure(database, ledger, claims, dead_letters, quarantine),
+        erasure=OutboxErasure(database, counters, claims, dead_letters, quarantine),
     )
 
 

@@ -4,7 +4,7 @@ import sqlite3
 from functools import partial
 
 from relay.database.database import Database
-from relay.database.space import vacuum
+from relay.database.disk import vacuum
 from relay.segments.review import UNDOABLE_RUNS
 from relay.segments.sql import SQL
 

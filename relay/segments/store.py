@@ -8,15 +8,16 @@ from pathlib import Path
 
 import anyio
 
+from relay.database.counters_sidecar import CountersSidecar, sidecar_path
 from relay.database.database import Database, open_database
-from relay.database.mending import distrust, mend
-from relay.database.tally import Tally, tally_path
+from relay.database.recovery.check import mark_unclean_on_error, recover
+from relay.database.stream import RowStreams
 from relay.heartbeat import Heartbeat
 from relay.segments.cohorts import AppRules, Cohorts
 from relay.segments.directory import Directory
 from relay.segments.erasure import Erasure, Forgotten
-from relay.segments.mending import KEEPING, NoteReader
 from relay.segments.read_model import ReadModel
+from relay.segments.recovery import RECOVERY_SPEC, SidecarReader
 from relay.segments.retention import Retention
 from relay.segments.review import Review
 from relay.segments.sorting import remove_leftovers
@@ -31,22 +32,22 @@ class Segments:
 
     Attributes:
         database: The engine; its `run` commits what the parts write.
-        catalog: Apps and cohorts.
+        cohorts: Apps and cohorts.
         directory: Whom OneSignal knows.
-        decisions: What a person decides.
+        review: What a person decides.
         forgotten: Who is not to be known again.
-        forgetting: How somebody becomes so.
-        reading: What is read.
+        erasure: How somebody becomes so.
+        read_model: What is read.
         retention: What is removed in time.
     """
 
     database: Database
-    catalog: Cohorts
+    cohorts: Cohorts
     directory: Directory
-    decisions: Review
+    review: Review
     forgotten: Forgotten
-    forgetting: Erasure
-    reading: ReadModel
+    erasure: Erasure
+    read_model: ReadModel
     retention: Retention
 
 
@@ -74,12 +75,12 @@ async def open_segments(
     """
     path = (folder / DATABASE_NAME).resolve()  # SQLite puts the log beside the file itself
     remove_leftovers(folder)
-    await anyio.to_thread.run_sync(partial(mend, path, KEEPING, now_ms))
-    reader = NoteReader()
-    tally = Tally(tally_path(path), reader, reader.drop)
-    with distrust(path):
+    await anyio.to_thread.run_sync(partial(recover, path, RECOVERY_SPEC, now_ms))
+    reader = SidecarReader()
+    sidecar = CountersSidecar(sidecar_path(path), reader, reader.clear)
+    with mark_unclean_on_error(path):
         async with (
-            open_database(path, MIGRATIONS, heartbeat, tally=tally) as database,
+            open_database(path, MIGRATIONS, heartbeat, sidecar=sidecar) as database,
             anyio.create_task_group() as group,
         ):
             await group.start(database.run, name="segments writer")
@@ -96,11 +97,11 @@ async def _assemble(
     forgotten = await Forgotten.load(database)
     return Segments(
         database=database,
-        catalog=await Cohorts.load(database, apps, now_ms),
+        cohorts=await Cohorts.load(database, apps, now_ms),
         directory=Directory(database, forgotten),
-        decisions=Review(database),
+        review=Review(database),
         forgotten=forgotten,
-        forgetting=Erasure(database, forgotten),
-        reading=ReadModel(database, path),
+        erasure=Erasure(database, forgotten),
+        read_model=ReadModel(database, RowStreams(path)),
         retention=Retention(database),
     )

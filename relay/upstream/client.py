@@ -5,8 +5,11 @@ raw and in pieces. Redirects are never followed by themselves: a link is an addr
 else chose, and no credentials go there.
 """
 
+import email.utils
+import os
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
@@ -15,18 +18,20 @@ import anyio
 import orjson
 from yarl import URL
 
-from relay.amplitude.events_api import explain
 from relay.errors import FileRejected, UpstreamUnavailable
 from relay.upstream.gunzip import PIECE_BYTES
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
-_PASSING: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+_TEMPORARY: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
-MAX_WORDS: Final = 200
+MAX_QUOTED: Final = 200
 """Characters quoted of what a service says."""
 
-CUT: Final = "[key]"
+REDACTED: Final = "[key]"
+
+MAX_RETRY_AFTER_S: Final = 86_400.0
+"""A day: a longer request is taken for a mistake, and events must not grow too old."""
 
 
 class Answer(NamedTuple):
@@ -48,10 +53,10 @@ class Answer(NamedTuple):
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
     @property
-    def is_mistake(self) -> bool:
+    def is_client_error(self) -> bool:
         """Whether the status says that the same request will never be done."""
         is_4xx = HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR
-        return is_4xx and self.status not in _PASSING
+        return is_4xx and self.status not in _TEMPORARY
 
     def fields(self) -> dict[str, object]:
         """Return the fields of the JSON object that the body is, none if it is not one."""
@@ -63,11 +68,11 @@ class Answer(NamedTuple):
 
 
 @contextmanager
-def transport_failures(doing: str, timeout_s: float) -> Iterator[None]:
+def transport_failures(problem: str, timeout_s: float) -> Iterator[None]:
     """Translate failures below HTTP.
 
     Args:
-        doing: What the service did not do, as the beginning of a sentence.
+        problem: What the service did not do, as the beginning of a sentence.
         timeout_s: How long it had.
 
     Raises:
@@ -76,9 +81,9 @@ def transport_failures(doing: str, timeout_s: float) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise UpstreamUnavailable(f"{doing}: it took longer than {timeout_s:g} s.") from error
+        raise UpstreamUnavailable(f"{problem}: it took longer than {timeout_s:g} s.") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise UpstreamUnavailable(f"{doing}: {explain(error)}.") from error
+        raise UpstreamUnavailable(f"{problem}: {describe_failure(error)}.") from error
 
 
 async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
@@ -98,7 +103,7 @@ async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
 async def start_download(
     session: aiohttp.ClientSession,
     url: URL,
-    doing: str,
+    problem: str,
     *,
     idle_s: float,
     headers: Mapping[str, str] | None = None,
@@ -108,7 +113,7 @@ async def start_download(
     Args:
         session: Carries the request; it must not have credentials of its own.
         url: Where the file is.
-        doing: What the service did not do if this fails, as the beginning of a sentence.
+        problem: What the service did not do if this fails, as the beginning of a sentence.
         idle_s: How long the head may take, and how long nothing may come of the body.
         headers: Sent along.
 
@@ -116,7 +121,7 @@ async def start_download(
         UpstreamUnavailable: If no answer comes.
     """
     # The time between two bytes is no measure: a head that drips would never be late.
-    with transport_failures(doing, idle_s), anyio.fail_after(idle_s):
+    with transport_failures(problem, idle_s), anyio.fail_after(idle_s):
         return await session.get(
             url,
             headers={**(headers or {}), "Accept-Encoding": "gzip"},
@@ -127,7 +132,7 @@ async def start_download(
 
 
 async def read_file(
-    response: aiohttp.ClientResponse, doing: str, *, idle_s: float
+    response: aiohttp.ClientResponse, problem: str, *, idle_s: float
 ) -> AsyncGenerator[bytes, None]:
     """Yield a file's bytes as they arrive, at most `PIECE_BYTES` at a time, packed or not.
 
@@ -135,7 +140,7 @@ async def read_file(
         FileRejected: `truncated`, if less comes than was announced.
         UpstreamUnavailable: If nothing comes any more.
     """
-    with transport_failures(doing, idle_s):
+    with transport_failures(problem, idle_s):
         try:
             async for chunk in response.content.iter_chunked(PIECE_BYTES):
                 yield chunk
@@ -163,12 +168,67 @@ def parse_link(text: str | None, *, base: URL) -> URL | None:
     return link
 
 
-def words(texts: Iterable[object], secrets: Iterable[str]) -> str:
+def log_safe(texts: Iterable[object], secrets: Iterable[str]) -> str:
     """Return what a service says as one line that is fit for a log: short, and without secrets."""
     said = " ".join(text for text in texts if isinstance(text, str))
     if not said.isprintable():
         said = "".join(sign if sign.isprintable() else " " for sign in said)
     line = " ".join(said.split())
     for secret in filter(None, secrets):
-        line = line.replace(secret, CUT)
-    return line if len(line) <= MAX_WORDS else f"{line[:MAX_WORDS]}…"
+        line = line.replace(secret, REDACTED)
+    return line if len(line) <= MAX_QUOTED else f"{line[:MAX_QUOTED]}…"
+
+
+_FAILURES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (aiohttp.ClientConnectorDNSError, "the name of its host is not found"),
+    (aiohttp.ClientConnectorCertificateError, "its certificate is not accepted"),
+    (aiohttp.ClientSSLError, "it does not speak TLS as it should"),
+    (aiohttp.ServerDisconnectedError, "the connection ended without an answer"),
+    (aiohttp.ClientPayloadError, "the answer was cut or is damaged"),
+    (aiohttp.ClientResponseError, "what came is no answer of HTTP"),
+)
+
+
+def describe_failure(error: BaseException) -> str:
+    """Return why an exchange failed below HTTP, without its path or payload."""
+    certificate = getattr(error, "certificate_error", None)
+    fault = getattr(certificate, "verify_message", None)
+    for kind, text in _FAILURES:
+        if isinstance(error, kind):
+            return f"{text}: {fault}" if fault else text
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if isinstance(number, int) else type(error).__name__
+
+
+def parse_retry_after(value: str | None, date: str | None, *, now_s: float) -> float | None:
+    """Return the seconds a `Retry-After` header asks for, None if it says nothing.
+
+    An instant is read against the answer's own `Date` where there is one, so that a wrong
+    clock of ours does not matter.
+
+    Args:
+        value: The header.
+        date: The answer's `Date`.
+        now_s: Our wall time, UTC epoch seconds.
+
+    Source: RFC 9110, section 10.2.3.
+    """
+    if value is None:
+        return None
+    seconds = value.strip(" \t")
+    if seconds.isascii() and seconds.isdecimal():
+        return min(float(seconds), MAX_RETRY_AFTER_S)
+    until_s = _parse_instant(value)
+    if until_s is None:
+        return None
+    since_s = _parse_instant(date or "")
+    return min(max(0.0, until_s - (now_s if since_s is None else since_s)), MAX_RETRY_AFTER_S)
+
+
+def _parse_instant(text: str) -> float | None:
+    """Return an HTTP date as UTC epoch seconds, None if it is none."""
+    try:
+        instant = email.utils.parsedate_to_datetime(text)
+        return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None

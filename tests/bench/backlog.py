@@ -30,14 +30,14 @@ async def fill(folder: Path, events: int) -> None:
     heartbeat = Heartbeat(SystemClock())
     with lock_folder(folder):
         async with open_outbox(folder, ["shop"], max_events=events, heartbeat=heartbeat) as outbox:
-            app = outbox.ledger.number("shop")
+            app = outbox.counters.number("shop")
             for first in range(0, events, CHUNK):
                 intake = IngestBatch(app, SystemClock().now_ms())
                 intake.events += [
                     MappedEvent(f"id-{n}", f"device-{n % 50_000}", None, "", 0, BODY % n)
                     for n in range(first, first + CHUNK)
                 ]
-                await outbox.intakes.append(intake)
+                await outbox.writer.append(intake)
 
 
 def start(folder: Path) -> tuple[float, float, float]:

@@ -18,8 +18,9 @@ from relay.events.mapping import MappingPolicy
 from relay.events.records import Record
 from relay.ingest.events import EventIngest, Source
 from relay.outbox.store import Outbox
-from relay.sandbox.cohorts import CohortsStandIn, StandInCohort
-from relay.sandbox.csv_export import CsvExportStandIn, ExportConditions
+from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.cohorts.stand_in import CohortsStandIn
+from relay.sandbox.onesignal.csv_export import CsvExportStandIn, ExportConditions
 from relay.segments.store import Segments
 from tests.support.cohort_relays import ONESIGNAL_KEY, SECRET_KEY, World, world
 from tests.support.outboxes import running_outbox, waiting
@@ -177,20 +178,20 @@ class Inside:
     def source(self) -> Source:
         """The app as its hook sees it."""
         policy = MappingPolicy(APP_ID, parse_selection("all"), "seed", "device", "relay/test")
-        return Source(APP, self.outbox.ledger.number(APP), policy)
+        return Source(APP, self.outbox.counters.number(APP), policy)
 
 
 @asynccontextmanager
 async def _inside(folder: Path) -> AsyncIterator[Inside]:
     clock = SystemClock()
     async with running_outbox(folder, (APP,)) as outbox, open_table(folder) as table:
-        numbers = {APP: table.store.catalog.number(APP)}
+        numbers = {APP: table.store.cohorts.number(APP)}
         feed = Observer(table.store.directory, table.store.forgotten, numbers, clock)
         yield Inside(
             outbox,
             table.store,
             feed,
-            EventIngest(outbox.intakes, outbox.messages, clock, feed),
+            EventIngest(outbox.writer, outbox.message_cache, clock, feed),
             UserErasure(outbox, table.store, clock),
         )
 

@@ -7,11 +7,18 @@ from typing import Final
 from yarl import URL
 
 from relay.amplitude.cohort_list import MAX_COUNT, read_cohorts, read_usage
-from relay.amplitude.events_api import MAX_RETRY_AFTER_S, parse_retry_after, without_key
+from relay.amplitude.events_api import without_key
 from relay.amplitude.judge import judge_upload
 from relay.amplitude.verdicts import Dead, Hold, Settled, UploadReply, name_outcome
 from relay.errors import UpstreamUnavailable
-from relay.upstream.client import MAX_WORDS, Answer, parse_link, words
+from relay.upstream.client import (
+    MAX_QUOTED,
+    MAX_RETRY_AFTER_S,
+    Answer,
+    log_safe,
+    parse_link,
+    parse_retry_after,
+)
 from tests.fuzz.reasons import known
 
 KEY: Final = "0123456789abcdef0123456789abcdef"
@@ -51,8 +58,8 @@ def check_upload(data: bytes) -> None:
 
 def check_answers(data: bytes) -> None:
     """A list is read or refused, a count read or not; what is read can be kept."""
-    said = words(Answer(400, data, None).fields().values(), (KEY,))
-    assert len(said) <= MAX_WORDS + 1
+    said = log_safe(Answer(400, data, None).fields().values(), (KEY,))
+    assert len(said) <= MAX_QUOTED + 1
     assert KEY not in said
     assert said.isprintable()
     usage = read_usage(data)
@@ -93,7 +100,7 @@ def _check_settled(verdict: Settled, events: tuple[Ids, ...], status: int) -> No
             assert outcome.wait_s is None or 0 <= outcome.wait_s <= MAX_WAIT_S
         elif isinstance(outcome, Dead):
             assert status == 400
-            assert len(outcome.detail) <= 2 * MAX_WORDS + 20
+            assert len(outcome.detail) <= 2 * MAX_QUOTED + 20
 
 
 def _names_error(data: bytes) -> bool:

@@ -6,8 +6,9 @@ import aiohttp
 import pytest
 
 from relay.cli.key_check import KeyAnswer, Knowledge, Whereabouts, locate_key
-from relay.sandbox.amplitude import AmplitudeStandIn, running
-from relay.sandbox.faults import Fault
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.faults import UploadFault
+from relay.sandbox.common.listener import running
 from tests.support.command_line import free_port
 
 KEY = "key-of-the-test"
@@ -51,7 +52,7 @@ async def test_a_key_is_found_in_its_region(
 async def test_an_answer_without_a_word_on_the_key_proves_nothing(fault: str) -> None:
     """Neither that the key is good nor that it is bad."""
     stand_in = AmplitudeStandIn([KEY])
-    stand_in.faults.arm(Fault.model_validate({"name": fault}))
+    stand_in.faults.arm(UploadFault.model_validate({"name": fault}))
     where = await locate(stand_in, AmplitudeStandIn([KEY]), "/2/httpapi")
     assert where.here.knowledge is Knowledge.UNSAID
     assert where.here.detail

@@ -31,7 +31,7 @@ async def bury(outbox: Outbox, *ids: str, reason: str, app: str = "shop") -> Non
     """Make dead letters that were first tried long ago."""
     await append(outbox, *map(mapped, ids), app=app)
     events = await waiting(outbox, app)
-    claim = await outbox.claims.open(outbox.ledger.number(app), events, OLD_MS)
+    claim = await outbox.claims.open(outbox.counters.number(app), events, OLD_MS)
     tried = [event._replace(first_tried_at=OLD_MS, attempts=1) for event in events]
     deaths = [DeadLettered(event, reason, f"400 {ESCAPE}[bold]refused") for event in tried]
     await outbox.claims.settle(claim, Settlement(dead=deaths), OLD_MS)
@@ -41,9 +41,9 @@ async def set_aside(
     outbox: Outbox, *bodies: bytes, reason: str, app: str = "shop", hook: str = "events"
 ) -> None:
     """Put bodies into quarantine."""
-    intake = IngestBatch(outbox.ledger.number(app), OLD_MS)
+    intake = IngestBatch(outbox.counters.number(app), OLD_MS)
     intake.quarantined += [QuarantinedBody(hook, reason, "Why.", body) for body in bodies]
-    await outbox.intakes.append(intake)
+    await outbox.writer.append(intake)
 
 
 async def fill(relay: CommandLine, cohort_message: bytes | None = None) -> None:

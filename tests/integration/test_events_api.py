@@ -16,15 +16,14 @@ from anyio.abc import SocketAttribute, SocketStream
 from relay.amplitude.events_api import (
     GZIP_FROM_BYTES,
     MAX_ANSWER_BYTES,
-    MAX_RETRY_AFTER_S,
     EventsApi,
     UploadTarget,
-    parse_retry_after,
 )
 from relay.amplitude.judge import judge_upload
 from relay.amplitude.verdicts import Halt, Retry, Settled, UploadReply
 from relay.clock import SystemClock
 from relay.delivery.batching import BatchLimits
+from relay.upstream.client import MAX_RETRY_AFTER_S, parse_retry_after
 
 KEY = "0123456789abcdef0123456789abcdef"
 TARGET = UploadTarget(url="", upload="httpapi", api_key=KEY, timeout_s=5.0, gzip=True)

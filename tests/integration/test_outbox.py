@@ -17,10 +17,10 @@ from relay.events.catalog import parse_selection
 from relay.events.mapping import MappingPolicy
 from relay.events.records import MessageFields
 from relay.heartbeat import Heartbeat
-from relay.http.admin.letters import answer_bodies
+from relay.http.admin.quarantine import answer_bodies
 from relay.ingest.events import EventIngest, Source
 from relay.maintenance import MaintenancePolicy, OutboxMaintenance
-from relay.outbox.batch import DAY_MS, AppendResult, IngestBatch, QuarantinedBody, event_key
+from relay.outbox.batch import DAY_MS, AppendResult, IngestBatch, QuarantinedBody, dedup_key
 from relay.outbox.claims import Claim, DeadLettered, Settlement
 from relay.outbox.counters import Counts
 from relay.outbox.quarantine import PAGE_BYTES, is_full
@@ -55,7 +55,7 @@ def _ids(prefix: str, count: int) -> list[str]:
 
 async def _claim(outbox: Outbox, limit: int = 1_000_000) -> Claim:
     events = (await waiting(outbox))[:limit]
-    return await outbox.claims.open(outbox.ledger.number(APP), events, START_MS)
+    return await outbox.claims.open(outbox.counters.number(APP), events, START_MS)
 
 
 async def _deliver(outbox: Outbox, limit: int = 1_000_000) -> None:
@@ -167,7 +167,7 @@ async def test_what_came_beside_events_is_counted_and_kept(tmp_path: Path) -> No
     """Filtered and quarantined events stand apart from the accepted ones."""
     async with running_outbox(tmp_path) as outbox:
         body = QuarantinedBody("events", "unknown_kind", "No such kind.", b"\xff{")
-        await outbox.intakes.append(
+        await outbox.writer.append(
             IngestBatch(1, START_MS, [mapped("e1"), mapped("e1")], filtered=3, quarantined=[body])
         )
         assert await counts(outbox) == Counts(accepted=1, duplicate=1, filtered=3, quarantined=1)
@@ -186,8 +186,8 @@ async def test_an_intake_larger_than_the_memory_limit_is_still_taken_alone(tmp_p
     """The limit is on what waits, not on one request."""
     async with running_outbox(tmp_path) as outbox:
         body = QuarantinedBody("events", "broken_json", "", bytes(4 << 20))
-        await outbox.intakes.append(IngestBatch(1, START_MS, quarantined=[body]))
-        assert outbox.intakes.waiting_bytes == 0
+        await outbox.writer.append(IngestBatch(1, START_MS, quarantined=[body]))
+        assert outbox.writer.waiting_bytes == 0
 
 
 # Recognising repetitions.
@@ -293,7 +293,7 @@ async def test_a_crash_within_a_fold_repeats_it(tmp_path: Path) -> None:
 
 def test_keys_differ_by_app_and_id() -> None:
     """An id that looks like another app's stays its own."""
-    keys = {event_key(app, name) for app in (1, 11) for name in ("1:a", "a", "1a", ":a")}
+    keys = {dedup_key(app, name) for app in (1, 11) for name in ("1:a", "a", "1a", ":a")}
     assert len(keys) == 8
 
 
@@ -310,7 +310,7 @@ async def test_a_settled_claim_is_closed_and_pruned(tmp_path: Path) -> None:
         left = {name: rows for name, rows in _tables(tmp_path).items() if rows}
         assert left == {"seen": 700, "seen_days": 1}
         assert await counts(outbox) == Counts(accepted=700, delivered=700)
-        assert outbox.ledger.pending == 0
+        assert outbox.counters.pending == 0
 
 
 async def test_nothing_is_pruned_whose_key_is_not_remembered_elsewhere(tmp_path: Path) -> None:
@@ -361,7 +361,7 @@ async def test_a_crash_brings_claimed_events_back_with_their_tries(tmp_path: Pat
         ]
         assert found == [(seq, START_MS, 2) for seq in (2, 3, 4)] + [(5, None, 0)]
         assert await counts(outbox) == Counts(accepted=5, delivered=1)
-        assert outbox.ledger.pending == 4
+        assert outbox.counters.pending == 4
         assert _tables(copy)["claims"] == 0
 
 
@@ -470,7 +470,7 @@ async def test_a_retried_letter_is_pending_untried_and_last(tmp_path: Path) -> N
         assert [(event.seq > 1, event.attempts) for event in events] == [(True, 0), (True, 0)]
         assert census(tmp_path).pending == ["e2", "e1"]
         assert await counts(outbox) == Counts(accepted=2)
-        assert outbox.ledger.pending == 2
+        assert outbox.counters.pending == 2
 
 
 async def test_more_letters_than_a_transaction_moves_are_all_moved(tmp_path: Path) -> None:
@@ -481,7 +481,7 @@ async def test_more_letters_than_a_transaction_moves_are_all_moved(tmp_path: Pat
         await _kill(outbox)
         assert await outbox.dead_letters.count(ALL) == many
         assert await outbox.dead_letters.retry(ALL) == many
-        assert outbox.ledger.pending == many
+        assert outbox.counters.pending == many
         assert await counts(outbox) == Counts(accepted=many)
         await _kill(outbox)
         assert await outbox.dead_letters.discard(ALL) == many
@@ -516,7 +516,7 @@ async def test_a_letter_is_moved_once_however_often_it_is_asked_for(tmp_path: Pa
         assert sum(moved) == 900
         found = await counts(outbox)
         assert found.dead == 0
-        assert found.pending == len(census(tmp_path).pending) == outbox.ledger.pending
+        assert found.pending == len(census(tmp_path).pending) == outbox.counters.pending
 
 
 async def test_pending_in_memory_follows_a_retry_that_is_given_up(tmp_path: Path) -> None:
@@ -530,7 +530,7 @@ async def test_pending_in_memory_follows_a_retry_that_is_given_up(tmp_path: Path
             group.cancel_scope.cancel()
         await outbox.database.flush()
         assert (await counts(outbox)).pending > 0
-        assert outbox.ledger.pending == (await counts(outbox)).pending
+        assert outbox.counters.pending == (await counts(outbox)).pending
 
 
 # Quarantine and messages.
@@ -545,7 +545,7 @@ async def test_quarantined_bodies_are_selected_and_removed(tmp_path: Path) -> No
             )
             for number in range(10)
         ]
-        await outbox.intakes.append(IngestBatch(1, START_MS, quarantined=bodies))
+        await outbox.writer.append(IngestBatch(1, START_MS, quarantined=bodies))
         assert await outbox.quarantine.count(Selection(reason="foreign_app")) == 5
         assert await outbox.quarantine.discard(Selection(reason="foreign_app")) == 5
         assert await outbox.quarantine.discard(Selection(reason="foreign_app")) == 0
@@ -563,7 +563,7 @@ async def test_large_bodies_are_read_a_few_at_a_time(tmp_path: Path) -> None:
     async with running_outbox(tmp_path) as outbox:
         large = QuarantinedBody("events", "broken_json", "", bytes(PAGE_BYTES // 4))
         for _ in range(6):
-            await outbox.intakes.append(IngestBatch(1, START_MS, quarantined=[large]))
+            await outbox.writer.append(IngestBatch(1, START_MS, quarantined=[large]))
         page = await outbox.quarantine.page(ALL, after=0, limit=1001)
         assert (len(page), is_full(page)) == (4, True)
         shown = answer_bodies(page, 1000)
@@ -577,9 +577,9 @@ async def test_a_quarantine_id_is_never_used_again(tmp_path: Path) -> None:
     """An id a person noted names that body or none."""
     async with running_outbox(tmp_path) as outbox:
         body = QuarantinedBody("events", "broken_json", "", b"x")
-        await outbox.intakes.append(IngestBatch(1, START_MS, quarantined=[body]))
+        await outbox.writer.append(IngestBatch(1, START_MS, quarantined=[body]))
         await outbox.quarantine.discard(ALL)
-        await outbox.intakes.append(IngestBatch(1, START_MS, quarantined=[body]))
+        await outbox.writer.append(IngestBatch(1, START_MS, quarantined=[body]))
         assert [one.id for one in await outbox.quarantine.page(ALL, after=0, limit=9)] == [2]
 
 
@@ -587,9 +587,9 @@ FIELDS = MessageFields(id="m1", name="Sale", contents=None)
 
 
 async def _note(outbox: Outbox, fields: MessageFields, today: int) -> None:
-    kept = outbox.messages.note(1, fields, today)
+    kept = outbox.message_cache.note(1, fields, today)
     messages = [(fields.id or "", kept)] if kept else []
-    await outbox.intakes.append(IngestBatch(1, today * DAY_MS, messages=messages))
+    await outbox.writer.append(IngestBatch(1, today * DAY_MS, messages=messages))
 
 
 async def test_a_message_is_remembered_for_90_days_after_it_was_last_seen(tmp_path: Path) -> None:
@@ -599,11 +599,11 @@ async def test_a_message_is_remembered_for_90_days_after_it_was_last_seen(tmp_pa
         await _note(outbox, FIELDS, TODAY + 10)
         await _tidy(outbox, TODAY + 10 + MESSAGE_DAYS)
     async with running_outbox(tmp_path) as outbox:
-        assert await outbox.messages.recall(1, "m1") == FIELDS
-        assert await outbox.messages.recall(2, "m1") is None
+        assert await outbox.message_cache.recall(1, "m1") == FIELDS
+        assert await outbox.message_cache.recall(2, "m1") is None
         await _tidy(outbox, TODAY + 11 + MESSAGE_DAYS)
     async with running_outbox(tmp_path) as outbox:
-        assert await outbox.messages.recall(1, "m1") is None
+        assert await outbox.message_cache.recall(1, "m1") is None
 
 
 async def test_the_first_content_of_a_message_stays(tmp_path: Path) -> None:
@@ -612,7 +612,7 @@ async def test_the_first_content_of_a_message_stays(tmp_path: Path) -> None:
         await _note(outbox, FIELDS, TODAY)
         await _note(outbox, MessageFields(id="m1", name="Other"), TODAY + 1)
     async with running_outbox(tmp_path) as outbox:
-        assert await outbox.messages.recall(1, "m1") == FIELDS
+        assert await outbox.message_cache.recall(1, "m1") == FIELDS
 
 
 async def test_a_message_of_a_refused_body_reaches_the_disk_with_the_next(tmp_path: Path) -> None:
@@ -620,25 +620,25 @@ async def test_a_message_of_a_refused_body_reaches_the_disk_with_the_next(tmp_pa
     policy = MappingPolicy(APP_ID, parse_selection("all"), "seed", "device", "relay/1.2.3")
     body = orjson.dumps(PUSH_CLICKED)
     async with running_outbox(tmp_path, max_events=1) as outbox:
-        reception = EventIngest(outbox.intakes, outbox.messages, FakeClock())
-        source = Source(APP, outbox.ledger.number(APP), policy)
+        reception = EventIngest(outbox.writer, outbox.message_cache, FakeClock())
+        source = Source(APP, outbox.counters.number(APP), policy)
         await append(outbox, "e1")
         with pytest.raises(StoreFull):
             await reception.receive(source, body)
         await _deliver(outbox)
         assert (await reception.receive(source, body)).accepted == 1
     async with running_outbox(tmp_path) as outbox:
-        assert await outbox.messages.recall(1, PUSH_CLICKED["message"]["id"]) is not None
+        assert await outbox.message_cache.recall(1, PUSH_CLICKED["message"]["id"]) is not None
 
 
 async def test_a_message_noted_while_it_is_looked_up_is_not_forgotten(tmp_path: Path) -> None:
     """A look at the disk that found nothing does not hide what came meanwhile."""
     async with running_outbox(tmp_path) as outbox:
         async with anyio.create_task_group() as group, busy_reader(outbox):
-            group.start_soon(outbox.messages.recall, 1, "m1")
+            group.start_soon(outbox.message_cache.recall, 1, "m1")
             await wait_all_tasks_blocked()
-            outbox.messages.note(1, FIELDS, TODAY)
-        assert await outbox.messages.recall(1, "m1") == FIELDS
+            outbox.message_cache.note(1, FIELDS, TODAY)
+        assert await outbox.message_cache.recall(1, "m1") == FIELDS
 
 
 # Limits and failures.
@@ -652,7 +652,7 @@ async def test_a_full_outbox_refuses_whole_requests(tmp_path: Path) -> None:
             await append(outbox, "e3", "e4")
         assert (await append(outbox, "e3")).accepted == 1
         body = QuarantinedBody("events", "broken_json", "", b"x")
-        await outbox.intakes.append(IngestBatch(1, START_MS, filtered=2, quarantined=[body]))
+        await outbox.writer.append(IngestBatch(1, START_MS, filtered=2, quarantined=[body]))
         await _deliver(outbox)
         assert (await append(outbox, "e4")).accepted == 1
         assert await counts(outbox) == Counts(accepted=4, delivered=3, filtered=2, quarantined=1)
@@ -679,8 +679,8 @@ async def test_a_full_disk_refuses_events_and_keeps_everything_agreed(tmp_path: 
             await one(name)
         assert 0 < len(accepted) < 600
         assert set(census(tmp_path).pending) == {"first", *accepted}
-        assert (await counts(outbox)).accepted == 1 + len(accepted) == outbox.ledger.pending
-        assert outbox.intakes.waiting_bytes == 0
+        assert (await counts(outbox)).accepted == 1 + len(accepted) == outbox.counters.pending
+        assert outbox.writer.waiting_bytes == 0
         await _deliver(outbox)
         await limit_pages(outbox, 1_000_000)
         refused = sorted({*_ids("e", 300), *_ids("f", 300)} - accepted)
@@ -709,10 +709,10 @@ def test_a_folder_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:
 async def test_a_pause_survives_a_restart(tmp_path: Path) -> None:
     """A person's pause is on disk."""
     async with running_outbox(tmp_path) as outbox:
-        assert await outbox.ledger.set_paused(APP, paused=True)
-        assert not await outbox.ledger.set_paused(APP, paused=True)
+        assert await outbox.counters.set_paused(APP, paused=True)
+        assert not await outbox.counters.set_paused(APP, paused=True)
     async with running_outbox(tmp_path) as outbox:
-        states = await outbox.ledger.states()
+        states = await outbox.counters.states()
         assert (states[APP].is_paused, states[OTHER].is_paused) == (True, False)
 
 
@@ -720,12 +720,12 @@ async def test_an_app_that_left_the_configuration_keeps_its_events(tmp_path: Pat
     """It is only not delivered; its number and its counts come back with it."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, "e1", app=OTHER)
-        number = outbox.ledger.number(OTHER)
+        number = outbox.counters.number(OTHER)
     async with running_outbox(tmp_path, apps=(APP, "third")) as outbox:
         assert (await counts(outbox, OTHER)).pending == 1
-        assert outbox.ledger.number("third") != number
+        assert outbox.counters.number("third") != number
     async with running_outbox(tmp_path) as outbox:
-        assert outbox.ledger.number(OTHER) == number
+        assert outbox.counters.number(OTHER) == number
 
 
 async def test_freed_pages_go_back_to_the_file_system(tmp_path: Path) -> None:

@@ -51,11 +51,11 @@ def _refused(name: str, user: str) -> MappedEvent:
 
 async def _claim(outbox: Outbox) -> Claim:
     events = await waiting(outbox)
-    return await outbox.claims.open(outbox.ledger.number(APP), events, START_MS)
+    return await outbox.claims.open(outbox.counters.number(APP), events, START_MS)
 
 
 async def _forget(outbox: Outbox, user: str = WHO, app: str = APP) -> int:
-    return await outbox.forgetting.remove(outbox.ledger.number(app), user)
+    return await outbox.erasure.remove(outbox.counters.number(app), user)
 
 
 async def _sums(outbox: Outbox) -> tuple[int, int, int, int]:
@@ -80,7 +80,7 @@ async def test_pending_events_are_discarded_and_counted_so(tmp_path: Path) -> No
         assert await _forget(outbox) == 2
         assert census(tmp_path).pending == ["b"]
         assert await _sums(outbox) == (1, 0, 0, 2)
-        assert outbox.ledger.pending == 2
+        assert outbox.counters.pending == 2
         assert (await counts(outbox, OTHER)).pending == 1
         assert await _forget(outbox) == 0
     async with running_outbox(tmp_path) as outbox:
@@ -191,12 +191,12 @@ async def test_a_body_in_quarantine_goes_however_it_spells_the_id(
     """It was not understood, but it can be read; JSON has several ways to write a text."""
     async with running_outbox(tmp_path) as outbox:
         for app in (APP, OTHER):
-            intake = IngestBatch(outbox.ledger.number(app), START_MS)
+            intake = IngestBatch(outbox.counters.number(app), START_MS)
             for text in (body, '{"event":{"external_id":"somebody else"}}'):
                 intake.quarantined.append(
                     QuarantinedBody("events", "unknown_kind", "?", text.encode())
                 )
-            await outbox.intakes.append(intake)
+            await outbox.writer.append(intake)
         await _forget(outbox, user)
         left = await outbox.quarantine.page(ALL, after=0, limit=10)
         assert [(item.app, b"somebody else" in item.body) for item in left] == [
@@ -248,7 +248,7 @@ async def test_an_event_in_a_sender_s_hand_is_counted_once(
         assert await _forget(outbox) == 1
         await outbox.claims.settle(claim, settle(claim), START_MS)
         assert await _sums(outbox) == sums
-        assert outbox.ledger.pending == sums[0]
+        assert outbox.counters.pending == sums[0]
         assert (_rows(tmp_path, "claims"), _rows(tmp_path, "tries")) == (0, sums[0])
     async with running_outbox(tmp_path) as outbox:
         assert await _sums(outbox) == sums

@@ -35,9 +35,9 @@ Copy = Callable[[str], None]
 
 
 async def _begin(table: SegmentTable) -> int:
-    number = table.store.catalog.number(APP)
+    number = table.store.cohorts.number(APP)
     listed = Cohort("c1", "Cohort c1", len(NEW), T1, T1, False)  # noqa: FBT003
-    await table.store.catalog.note_listing(number, [listed], T1)
+    await table.store.cohorts.note_listing(number, [listed], T1)
     return await table.begin_run(size=len(NEW), at=T1)
 
 
@@ -125,7 +125,7 @@ async def test_a_copy_of_any_moment_is_whole_and_its_run_ends_right(tmp_path: Pa
 async def _go_on(table: SegmentTable, run: int, *, is_open: bool) -> None:
     """Do what a start does with the runs it finds."""
     polls = DownloadLog(table.store.database)
-    opened = await polls.open_runs(table.store.catalog.number(APP))
+    opened = await polls.open_runs(table.store.cohorts.number(APP))
     assert [(one.run_id, one.request_id) for one in opened] == [(run, "export-1")] * is_open
     for one in opened:
         await polls.restart(one.run_id)
@@ -166,11 +166,11 @@ async def test_a_decision_is_whole_after_a_crash(tmp_path: Path, decision: str) 
         await table.poll(NEW, at=T1, guard=STRICT)
         (held,) = table.look("SELECT run_id FROM runs WHERE state = 'held'")[0]
         before = crash_copy(tmp_path / "table", tmp_path / "before")
-        await getattr(table.store.decisions, decision)(held, T2)
+        await getattr(table.store.review, decision)(held, T2)
         after = crash_copy(tmp_path / "table", tmp_path / "after")
     async with open_table(before) as table:
         assert table.members() == OLD
-        await getattr(table.store.decisions, decision)(held, T2)
+        await getattr(table.store.review, decision)(held, T2)
     for folder in (before, after):
         assert _is_sound(folder)
         file = SegmentFile(folder)

@@ -24,7 +24,7 @@ def _users(table: SegmentFile) -> list[str]:
 
 async def _put(table: SegmentTable, user: str, at: int, **flags: bool) -> None:
     rows = [SubscriptionRow(user, id_, "iOSPush", flag) for id_, flag in flags.items()]
-    await table.store.directory.put_user(table.store.catalog.number(APP), user, rows, at)
+    await table.store.directory.put_user(table.store.cohorts.number(APP), user, rows, at)
 
 
 async def test_an_export_is_the_whole_truth_about_subscriptions(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ async def test_one_change_moves_every_segment_of_its_app_and_no_other(tmp_path: 
 async def test_the_directory_tells_its_size_and_age(tmp_path: Path) -> None:
     """Users, subscriptions, subscribed ones, and the last whole export."""
     async with open_table(tmp_path) as table:
-        number = table.store.catalog.number(APP)
+        number = table.store.cohorts.number(APP)
         assert await table.store.directory.counts(number) == (0, 0, 0, 0, None)
         await table.know({"a": [True, False], "b": []})
         await table.take_export({"c": {"s": True}}, asked_at=T1, **CHANGES)

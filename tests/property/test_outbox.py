@@ -249,7 +249,7 @@ class OutboxMachine(RuleBasedStateMachine):
         assert (mine.delivered, mine.dead) == (len(self.delivered), len(self.dead))
         assert (mine.discarded, mine.duplicate) == (len(self.discarded), self.duplicates)
         theirs = self._do(counts(self.outbox, OTHER))
-        assert self.outbox.ledger.pending == mine.pending + theirs.pending
+        assert self.outbox.counters.pending == mine.pending + theirs.pending
 
     @invariant()
     def what_waits_is_read_in_order_with_its_tries(self) -> None:

@@ -18,9 +18,9 @@ from relay.ingest.upload_request import (
     read_upload,
 )
 from relay.ingest.upload_responses import UploadResponse, invalid_api_key
-from relay.outbox.batch import event_key, keys_of
-from relay.sandbox import uploads, validation
-from relay.sandbox.answers import Answer
+from relay.outbox.batch import dedup_key, dedup_keys
+from relay.sandbox.amplitude import uploads, validation
+from relay.sandbox.common.replies import Answer
 
 KEY = "key-of-the-project"
 
@@ -91,8 +91,8 @@ def judged(content: bytes, api: UploadApi) -> UploadResponse | list[JsonObject]:
 
 def expected(content: bytes, api: UploadApi) -> Answer | list[JsonObject]:
     """Return what the stand-in says of it."""
-    wire = uploads.Wire("POST", api.path, "application/json", False, len(content), content)  # noqa: FBT003
-    upload = uploads.parse_upload(wire, uploads.Gate(KEY.__eq__))
+    wire = uploads.RawUpload("POST", api.path, "application/json", False, len(content), content)  # noqa: FBT003
+    upload = uploads.parse_upload(wire, uploads.UploadLimits(KEY.__eq__))
     return upload if isinstance(upload, Answer) else validation.check_events(upload)
 
 
@@ -143,9 +143,9 @@ def test_what_is_kept_is_what_came(events: list[JsonObject], now_ms: int) -> Non
 def test_the_key_of_what_is_kept_can_be_made_from_its_bytes(events: list[JsonObject]) -> None:
     """So that damage to a kept event is found; and it is no key of an event of OneSignal's."""
     for kept in map_events(events, Receipt(5, b"1")):
-        key = event_key(7, kept.insert_id, kept.scope)
-        assert keys_of(7, json.loads(kept.body)) == (event_key(7, kept.insert_id), key)
-        assert key != event_key(7, kept.insert_id)
+        key = dedup_key(7, kept.insert_id, kept.scope)
+        assert dedup_keys(7, json.loads(kept.body)) == (dedup_key(7, kept.insert_id), key)
+        assert key != dedup_key(7, kept.insert_id)
 
 
 @settings(deadline=None)

@@ -6,10 +6,10 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.amplitude.events_api import MAX_RETRY_AFTER_S, parse_retry_after
 from relay.amplitude.judge import REJECTING_FIELDS, judge_upload
 from relay.amplitude.verdicts import Dead, Hold, Requeue, Settled, UploadReply
 from relay.delivery.batching import halve, regroup
+from relay.upstream.client import MAX_RETRY_AFTER_S, parse_retry_after
 
 
 class Ids(NamedTuple):

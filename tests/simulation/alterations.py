@@ -95,11 +95,11 @@ def _claims(kind: type[Claims]) -> Alteration:
     return Alteration(outbox=alter)
 
 
-def _intakes(kind: type[OutboxWriter]) -> Alteration:
+def _writer(kind: type[OutboxWriter]) -> Alteration:
     def alter(outbox: Outbox) -> Outbox:
-        intakes = kind.__new__(kind)
-        intakes.__dict__ = outbox.intakes.__dict__
-        return replace(outbox, intakes=intakes)
+        writer = kind.__new__(kind)
+        writer.__dict__ = outbox.writer.__dict__
+        return replace(outbox, writer=writer)
 
     return Alteration(outbox=alter)
 
@@ -124,7 +124,7 @@ BROKEN: Mapping[str, Alteration] = {
     "renames events": _claims(_RenamesEvents),
     "knows no ordering keys": _claims(_KnowsNoOrderingKeys),
     "calls all delivered": _claims(_CallsAllDelivered),
-    "answers before the commit": _intakes(_AnswersBeforeCommit),
+    "answers before the commit": _writer(_AnswersBeforeCommit),
     "never gives up": Alteration(setup=_never_gives_up),
     "never waits": Alteration(setup=_never_waits),
     "heeds no limit": Alteration(setup=_heeds_no_limit),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from relay.outbox.batch import event_key
+from relay.outbox.batch import dedup_key
 from relay.outbox.counters import Counts
 from tests.simulation.amplitude import Project
 from tests.simulation.source import Source
@@ -34,7 +34,7 @@ class App:
     def name(self, no: int, key: bytes) -> str:
         """Return the insert id that a key in the tables stands for."""
         if key not in self._names:
-            self._names |= {event_key(no, name): name for name in self.source.fates}
+            self._names |= {dedup_key(no, name): name for name in self.source.fates}
         return self._names[key]
 
     def retry(self, name: str, *, is_expired: bool) -> None:

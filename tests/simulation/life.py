@@ -92,7 +92,7 @@ class Life:
         ) as opened:
             place.oracle.observe()
             self.outbox = place.alteration.outbox(opened)
-            await self._serve(self.outbox, await opened.ledger.states())
+            await self._serve(self.outbox, await opened.counters.states())
 
     async def _serve(self, outbox: Outbox, states: Mapping[str, AppState]) -> None:
         place = self._place
@@ -136,7 +136,7 @@ class Life:
             place.clock,
             place.scenario.rng(f"jitter {state.app} {place.disk.life}"),
         )
-        outbox.intakes.listen(state.no, delivery.dispatcher.arrived)
+        outbox.writer.listen(state.no, delivery.dispatcher.arrived)
         return delivery
 
 

@@ -64,13 +64,13 @@ class People:
 
     async def set_paused(self, outbox: Outbox, delivery: SenderPool, *, paused: bool) -> None:
         """Stop an app's delivery or let it go on, as the admin door does."""
-        await outbox.ledger.set_paused(self._name, paused=paused)
+        await outbox.counters.set_paused(self._name, paused=paused)
         delivery.breaker.set_paused(paused=paused)
         if not paused:
             self._app.project.help()
 
     async def _retry(self, outbox: Outbox) -> None:
-        selection = Selection(app=outbox.ledger.number(self._name))
+        selection = Selection(app=outbox.counters.number(self._name))
         letters = await outbox.dead_letters.page(selection, after=0, limit=1000)
         chosen = letters[: self._rng.choice((1, 3, 1000))]
         for letter in chosen:
@@ -78,7 +78,7 @@ class People:
         await outbox.dead_letters.retry(Selection(tuple(letter.id for letter in chosen)))
 
     async def _discard(self, outbox: Outbox) -> None:
-        selection = Selection(app=outbox.ledger.number(self._name))
+        selection = Selection(app=outbox.counters.number(self._name))
         letters = await outbox.dead_letters.page(selection, after=0, limit=3)
         for letter in letters:
             self._app.discard(letter.insert_id)
@@ -92,10 +92,10 @@ class People:
 
     async def finish(self, outbox: Outbox) -> None:
         """Go on with what was begun and broken off."""
-        number = outbox.ledger.number(self._name)
+        number = outbox.counters.number(self._name)
         for user in list(self.unfinished):
             self._app.discard_user(user)
             for _ in range(MAX_SWEEPS):
-                if not await outbox.forgetting.remove(number, user):
+                if not await outbox.erasure.remove(number, user):
                     break
             self.unfinished.remove(user)

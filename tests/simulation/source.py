@@ -162,11 +162,11 @@ class Source:
         for event in events:
             self.fates.setdefault(event.insert_id, Fate(event, self._journal.steps))
         self._journal.note("request", self._app, request.number, len(events))
-        intake = IngestBatch(outbox.ledger.number(self._app), now_ms, list(events))
+        intake = IngestBatch(outbox.counters.number(self._app), now_ms, list(events))
         if request.is_odd:
             intake.filtered = 1
             intake.quarantined = [QuarantinedBody("events", "not_json", "No JSON.", b"{")]
-        taken = await outbox.intakes.append(intake)
+        taken = await outbox.writer.append(intake)
         self._journal.note("ack", self._app, request.number, taken.accepted, taken.duplicate)
         assert taken.accepted + taken.duplicate == len(events)
         for event in events:

@@ -217,9 +217,9 @@ class World:
         """Find what memory still holds when nothing is left to do."""
         all_of_them = deliveries.values()
         held = {
-            "pending in memory": outbox.ledger.pending,
-            "bytes wait for the disk": outbox.intakes.waiting_bytes,
-            "events wait for the disk": outbox.intakes.waiting_events,
+            "pending in memory": outbox.counters.pending,
+            "bytes wait for the disk": outbox.writer.waiting_bytes,
+            "events wait for the disk": outbox.writer.waiting_events,
             "keys wait for a fold": outbox.retention.unfolded,
             "events in hand": sum(each.dispatcher.in_flight for each in all_of_them),
             "apps that do not run": sum(each.breaker.state != "running" for each in all_of_them),

@@ -133,7 +133,7 @@ class Bench:
         """Return once so many events of the app are delivered or dead on disk."""
         with anyio.fail_after(within_s):
             while True:
-                found = (await self.outbox.ledger.states())[APP].counts
+                found = (await self.outbox.counters.states())[APP].counts
                 if found.delivered + found.dead >= events:
                     return
                 await self.outbox.database.flush()
@@ -165,7 +165,7 @@ def make_delivery(
     setup: DeliverySetup = SETUP,
 ) -> SenderPool:
     """Return a delivery that hears of what its outbox takes."""
-    own = replace(setup, no=outbox.ledger.number(setup.app))
+    own = replace(setup, no=outbox.counters.number(setup.app))
     delivery = SenderPool(own, outbox.claims, amplitude, meter, clock, Random(7))
-    outbox.intakes.listen(own.no, delivery.dispatcher.arrived)
+    outbox.writer.listen(own.no, delivery.dispatcher.arrived)
     return delivery

@@ -13,6 +13,7 @@ import anyio
 import orjson
 
 from relay.clock import Clock
+from relay.database.ballast import BallastFile
 from relay.events.mapping import MappedEvent
 from relay.heartbeat import Heartbeat
 from relay.outbox.batch import AppendResult, IngestBatch
@@ -20,7 +21,6 @@ from relay.outbox.claims import Waiting
 from relay.outbox.counters import Counts
 from relay.outbox.spans import decode_spans
 from relay.outbox.store import DATABASE_NAME, Outbox, open_outbox
-from relay.reserve import Reserve
 from tests.support.clocks import START_MS, FakeClock
 
 APP = "demo"
@@ -53,16 +53,16 @@ async def running_outbox(
     max_events: int = 1_000_000,
     clock: Clock | None = None,
 ) -> AsyncIterator[Outbox]:
-    """Open the outbox of `folder` with its writer running, on a disk with a reserve."""
+    """Open the outbox of `folder` with its writer running, on a disk with a ballast."""
     await anyio.Path(folder).mkdir(exist_ok=True)
-    reserve = Reserve(folder, MIN_FREE_BYTES)
-    reserve.prepare_opening()
+    ballast = BallastFile(folder, MIN_FREE_BYTES)
+    ballast.prepare_opening()
     async with open_outbox(
         folder,
         apps,
         max_events=max_events,
         heartbeat=Heartbeat(FakeClock()),
-        make_room=reserve.make_room,
+        make_room=ballast.make_room,
         clock=clock,
     ) as outbox:
         yield outbox
@@ -73,18 +73,18 @@ async def append(
 ) -> AppendResult:
     """Store events, named by their ids alone where nothing else matters."""
     whole = [mapped(event) if isinstance(event, str) else event for event in events]
-    return await outbox.intakes.append(IngestBatch(outbox.ledger.number(app), at_ms, whole))
+    return await outbox.writer.append(IngestBatch(outbox.counters.number(app), at_ms, whole))
 
 
 async def waiting(outbox: Outbox, app: str = APP) -> list[Waiting]:
     """Return every event of an app that stands in the table, in order."""
-    events, _ = await outbox.claims.read_after(outbox.ledger.number(app), 0, 1_000_000)
+    events, _ = await outbox.claims.read_after(outbox.counters.number(app), 0, 1_000_000)
     return events
 
 
 async def counts(outbox: Outbox, app: str = APP) -> Counts:
     """Return an app's counts."""
-    return (await outbox.ledger.states())[app].counts
+    return (await outbox.counters.states())[app].counts
 
 
 async def limit_pages(outbox: Outbox, pages: int) -> None:

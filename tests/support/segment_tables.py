@@ -129,7 +129,7 @@ class SegmentTable(SegmentFile):
                 SubscriptionRow(user, f"{user}/{place}", "iOSPush", flag)
                 for place, flag in enumerate(flags)
             ]
-            await self.store.directory.put_user(self.store.catalog.number(app), user, rows, at)
+            await self.store.directory.put_user(self.store.cohorts.number(app), user, rows, at)
 
     async def poll(  # noqa: PLR0913  # a download, whole
         self,
@@ -146,9 +146,9 @@ class SegmentTable(SegmentFile):
 
         `meanwhile` happens between the comparison and the publication.
         """
-        number = self.store.catalog.number(APP)
+        number = self.store.cohorts.number(APP)
         size = len(set(ids)) + empty_ids
-        await self.store.catalog.note_listing(
+        await self.store.cohorts.note_listing(
             number,
             [Cohort(cohort_id, f"Cohort {cohort_id}", size, at, at, is_archived=False)],
             at,
@@ -195,7 +195,7 @@ class SegmentTable(SegmentFile):
             ids,
             empty_ids,
         )
-        number = self.store.catalog.number(app)
+        number = self.store.cohorts.number(app)
         return await self.store.database.write(
             lambda raw: take_message(raw, number, message, guard, at)
         )
@@ -210,7 +210,7 @@ class SegmentTable(SegmentFile):
     ) -> None:
         """Take an export of OneSignal's over: users, their subscriptions' ids, their flags."""
         truth = ExportTruth(asked_at, is_whole=is_whole, drops_users=drops_users)
-        number, now = self.store.catalog.number(APP), asked_at + SECOND
+        number, now = self.store.cohorts.number(APP), asked_at + SECOND
         async with open_sorting(self.folder / "sorting.db") as scratch:
             sorted_rows = SortedRows(scratch)
             await sorted_rows.add(
@@ -237,17 +237,17 @@ class SegmentTable(SegmentFile):
     ) -> None:
         """Let the directory learn from one event, which arrives at once."""
         item = Observation(user, subscription_id, "iOSPush", flag, is_proof, at)
-        await self.store.directory.heed(self.store.catalog.number(APP), [item], at)
+        await self.store.directory.heed(self.store.cohorts.number(APP), [item], at)
 
     async def forget(self, user: str, at: int = NOW, app: str = APP) -> None:
         """Forget a user in the segment table."""
-        number = self.store.catalog.number(app)
-        await self.store.forgetting.refuse(number, user, at)
-        await self.store.forgetting.remove(number, user, at)
+        number = self.store.cohorts.number(app)
+        await self.store.erasure.refuse(number, user, at)
+        await self.store.erasure.remove(number, user, at)
 
     async def cohort_no(self, cohort_id: str = "c1") -> int:
         """Return a cohort's number."""
-        cohort = await self.store.reading.cohort(APP, cohort_id)
+        cohort = await self.store.read_model.cohort(APP, cohort_id)
         assert cohort is not None
         return cohort.no
 
@@ -260,7 +260,7 @@ class SegmentTable(SegmentFile):
 
     async def is_refresh_needed(self) -> bool:
         """Ask whether the app's only cohort is worth a download."""
-        (cohort,) = await self.store.catalog.listed(self.store.catalog.number(APP), NOW)
+        (cohort,) = await self.store.cohorts.listed(self.store.cohorts.number(APP), NOW)
         return needs_refresh(
             cohort.listed, applied=cohort.applied, rejected=cohort.rejected, held=cohort.held
         )

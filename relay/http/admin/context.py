@@ -1,17 +1,20 @@
-"""What the admin door is built from."""
+"""What operations work on.
+
+A daemon offers everything (`AdminContext`). A command that has opened the data directory itself
+offers the stores it has opened: an operation declares by its type which of them it needs.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from aiohttp import web
+from typing import Protocol
 
 from relay.clock import Clock
 from relay.cohorts.poller import Poller
 from relay.cohorts.webhook import CohortWebhook
 from relay.delivery.pool import SenderPool
-from relay.directory.erasure import UserErasure
 from relay.directory.importer import Importer
 from relay.directory.sync import DirectorySync
+from relay.http.admin.errors import NotFound
 from relay.ingest.events import EventIngest, Source
 from relay.observability.health import Health
 from relay.observability.metrics import Metrics
@@ -21,63 +24,111 @@ from relay.outbox.store import Outbox
 from relay.segments.store import Segments
 
 
-@dataclass(frozen=True, slots=True)
-class AdminContext:
-    """The running daemon, as far as an operator may reach it."""
+class App(Protocol):
+    """One configured app; its loops are None where no daemon runs them."""
 
-    outbox: Outbox
-    deliveries: Mapping[str, SenderPool]
-    status: Status
-    reception: EventIngest
-    sources: Mapping[str, Source]
-    health: Health
-    metrics: Metrics
+    @property
+    def source(self) -> Source:
+        """The app as ingest sees it."""
+
+    @property
+    def delivery(self) -> SenderPool | None:
+        """Carries its events to Amplitude."""
+
+    @property
+    def poller(self) -> Poller | None:
+        """Keeps its cohorts current."""
+
+    @property
+    def sync(self) -> DirectorySync | None:
+        """Keeps its directory current."""
+
+
+class RunningApp(App, Protocol):
+    """One app of a running daemon (`relay.daemon.app_runtime`)."""
+
+    @property
+    def delivery(self) -> SenderPool:
+        """Carries its events to Amplitude."""
+
+    @property
+    def poller(self) -> Poller:
+        """Keeps its cohorts current."""
+
+    @property
+    def sync(self) -> DirectorySync:
+        """Keeps its directory current."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppsContext:
+    """The configured apps, by name."""
+
+    apps: Mapping[str, App]
     clock: Clock
-    segments: Segments
-    cohort_reception: CohortWebhook
-    pollers: Mapping[str, Poller]
-    imports: Importer
-    syncs: Mapping[str, DirectorySync]
-    forgetter: UserErasure
 
-    def delivery(self, app: str) -> SenderPool:
-        """Return an app's delivery.
+    def check(self, app: str) -> None:
+        """Return if an app of that name is configured.
 
         Raises:
-            web.HTTPNotFound: If there is no such app.
+            NotFound: If there is none; the text names those there are.
         """
-        self.check(app)
-        return self.deliveries[app]
+        if app not in self.apps:
+            known = ", ".join(sorted(self.apps))
+            raise NotFound(f"no app of that name; there are: {known}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutboxContext(AppsContext):
+    """The outbox."""
+
+    outbox: Outbox
+
+    def selection(
+        self, app: str | None, reason: str | None, ids: list[int] | None = None
+    ) -> Selection:
+        """Return the rows that a query selects.
+
+        Raises:
+            NotFound: If there is no such app.
+        """
+        number = None
+        if app is not None:
+            self.check(app)
+            number = self.outbox.counters.number(app)
+        return Selection(None if ids is None else tuple(ids), number, reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentsContext(AppsContext):
+    """The segment table and the directory."""
+
+    segments: Segments
+    importer: Importer
 
     def number(self, app: str) -> int:
         """Return an app's number in the segment table.
 
         Raises:
-            web.HTTPNotFound: If there is no such app.
+            NotFound: If there is no such app.
         """
         self.check(app)
-        return self.segments.catalog.number(app)
+        return self.segments.cohorts.number(app)
 
-    def selection(
-        self, app: str | None, reason: str | None, ids: list[int] | None = None
-    ) -> Selection:
-        """Return what a caller selects.
 
-        Raises:
-            web.HTTPNotFound: If there is no such app.
-        """
-        number = None
-        if app is not None:
-            self.check(app)
-            number = self.outbox.ledger.number(app)
-        return Selection(None if ids is None else tuple(ids), number, reason)
+@dataclass(frozen=True, kw_only=True)
+class StoresContext(OutboxContext, SegmentsContext):
+    """Both stores, and what reads the bodies of both webhooks."""
 
-    def check(self, app: str) -> None:
-        """Let pass only the name of a configured app.
+    event_ingest: EventIngest
+    cohort_webhook: CohortWebhook
 
-        Raises:
-            web.HTTPNotFound: If there is no such app.
-        """
-        if app not in self.deliveries:
-            known = ", ".join(sorted(self.deliveries))
-            raise web.HTTPNotFound(text=f"no app of that name; there are: {known}")
+
+@dataclass(frozen=True, kw_only=True)
+class AdminContext(StoresContext):
+    """A running daemon."""
+
+    apps: Mapping[str, RunningApp]
+    status: Status
+    health: Health
+    metrics: Metrics

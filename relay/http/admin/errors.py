@@ -1,4 +1,4 @@
-"""What of relay's own errors a caller is told, and with which status."""
+"""Which of relay's own errors a caller can act on, and the status each is answered with."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,20 +8,24 @@ from aiohttp import web
 from relay.cohorts.polled_app import PollingOff, UnknownCohort
 from relay.directory.importer import ImportBusy
 from relay.directory.sync import SyncOff
-from relay.errors import FileRejected
+from relay.errors import FileRejected, RelayError
 from relay.segments.review import NotPossible, UnknownRun
 
 
+class NotFound(RelayError):
+    """The thing an operation names does not exist."""
+
+
 @contextmanager
-def telling() -> Iterator[None]:
-    """Turn what a person can do something about into an answer that says so.
+def map_errors() -> Iterator[None]:
+    """Answer errors a caller can act on with their text and a fitting status.
 
     Raises:
-        web.HTTPException: In its place.
+        web.HTTPException: In their place.
     """
     try:
         yield
-    except (UnknownCohort, UnknownRun) as error:
+    except (NotFound, UnknownCohort, UnknownRun) as error:
         raise web.HTTPNotFound(text=str(error)) from error
     except (ImportBusy, NotPossible, PollingOff, SyncOff) as error:
         raise web.HTTPConflict(text=str(error)) from error

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from relay import __version__
 from relay.http.admin.ndjson import NDJSON
-from relay.http.admin.operations import PREFIX, VARIABLE, AnyOperation, NoInput
+from relay.http.admin.operations import PREFIX, VARIABLE, AnyOperation, NoInput, NoOutput
 from relay.http.admin.schemas import MAX_ID, ErrorAnswer
 
 _JSON = "application/json"
@@ -30,7 +30,7 @@ _BEARER = "bearer"
 _BOUNDS = frozenset({"minimum", "maximum"})
 
 
-def describe(operations: Sequence[AnyOperation]) -> bytes:
+def describe(operations: Sequence[AnyOperation[Any]]) -> bytes:
     """Return the document as JSON."""
     paths: dict[str, PathItem] = {}
     for operation in operations:
@@ -67,15 +67,15 @@ def _with_whole_bounds(described: Any) -> Any:  # noqa: ANN401  # any part of th
     }
 
 
-def _document(operation: AnyOperation) -> DocumentedOperation:
+def _document(operation: AnyOperation[Any]) -> DocumentedOperation:
     parameters = [
         Parameter.model_validate(
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         )
         for name in VARIABLE.findall(operation.path)
     ]
-    if operation.asked is not NoInput and operation.has_query:
-        parameters += _query(operation.asked)
+    if operation.input is not NoInput and operation.has_query:
+        parameters += _query(operation.input)
     return DocumentedOperation(
         summary=operation.summary,
         operationId=_name(operation),
@@ -85,16 +85,16 @@ def _document(operation: AnyOperation) -> DocumentedOperation:
     )
 
 
-def _body(operation: AnyOperation) -> RequestBody | None:
+def _body(operation: AnyOperation[Any]) -> RequestBody | None:
     if operation.takes_file:
         return RequestBody(content={_FILE: MediaType()}, required=True)
-    if operation.asked is NoInput or operation.has_query:
+    if operation.input is NoInput or operation.has_query:
         return None
-    return RequestBody(content=_content(operation.asked), required=True)
+    return RequestBody(content=_content(operation.input), required=True)
 
 
-def _done(operation: AnyOperation) -> dict[str, Response]:
-    content = {} if operation.answer is None else _content(operation.answer)
+def _done(operation: AnyOperation[Any]) -> dict[str, Response]:
+    content = {} if operation.output is NoOutput else _content(operation.output)
     if operation.lines:
         content |= _content(operation.lines, NDJSON)
     if not content:
@@ -102,7 +102,7 @@ def _done(operation: AnyOperation) -> dict[str, Response]:
     return {"200": Response(description="Done", content=content)}
 
 
-def _errors(operation: AnyOperation) -> dict[str, Response]:
+def _errors(operation: AnyOperation[Any]) -> dict[str, Response]:
     texts = {"400": "Not understood", "401": "No token", "403": "Not from here", "404": "Unknown"}
     if operation.conflict:
         texts["409"] = operation.conflict
@@ -133,6 +133,6 @@ def _content(shape: type[BaseModel], media_type: str = _JSON) -> dict[str, Media
     return {media_type: MediaType(media_type_schema=PydanticSchema(schema_class=shape))}
 
 
-def _name(operation: AnyOperation) -> str:
+def _name(operation: AnyOperation[Any]) -> str:
     words = VARIABLE.sub(r"\1", operation.path).replace("-", "/").strip("/").split("/")
     return "_".join([operation.method.lower(), *words])

@@ -1,16 +1,19 @@
-"""Operations: each declared once, as a route, as its checks and as its documentation."""
+"""Operations: each declared once, as a route, as its checks and as its documentation.
+
+The daemon serves them over HTTP; a command may also carry one out in its own process.
+"""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from relay.http.admin.errors import telling
+from relay.http.admin.errors import map_errors
 from relay.http.admin.ndjson import NdjsonStream, send_lines, wants_lines
 from relay.http.admin.schemas import NUL
 from relay.http.server.body import BodyReader
@@ -19,42 +22,48 @@ PREFIX = "/api/v1"
 
 VARIABLE = re.compile(r"\{(\w+)\}")
 
-Asked = TypeVar("Asked", bound=BaseModel)
+Input = TypeVar("Input", bound=BaseModel)
+Output_co = TypeVar("Output_co", bound=BaseModel, covariant=True)
+Context_contra = TypeVar("Context_contra", contravariant=True)
 
 
 class NoInput(BaseModel):
-    """What an operation asks that needs no more than its path."""
+    """The input of an operation that needs no more than its path."""
+
+
+class NoOutput(BaseModel):
+    """The output of an operation that has nothing to say but that it is done."""
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[Asked]):
+class Call(Generic[Input]):
     """One request, checked.
 
     Attributes:
         path: Values of the path's variables.
-        asked: The query or the body.
-        wants_lines: Whether lines are asked for where a page is the rule.
-        file: The body of an operation that takes a file, as it comes.
+        input: The query or the body.
+        wants_lines: Whether NDJSON is asked for where a page is the rule.
+        file: The body of an operation that takes a file, in chunks.
     """
 
     path: Mapping[str, str]
-    asked: Asked
+    input: Input
     wants_lines: bool
     file: AsyncIterator[bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Operation(Generic[Asked]):
+class Operation(Generic[Context_contra, Input, Output_co]):
     """One thing the API can do.
 
     Attributes:
         method: HTTP method.
         path: Below the prefix, with `{variables}`.
         summary: One sentence.
-        asked: Shape of the query (GET, or with a file) or the body.
-        answer: Shape of the answer; None answers nothing but that it is done.
-        handle: Does it. Raises `web.HTTPException` for what cannot be done.
-        lines: Shape of a line of the answer, where it can be sent line by line.
+        input: Shape of the query (GET, or with a file) or the body.
+        output: Shape of the answer.
+        handle: Does it, on what the context offers. Raises a `RelayError` if it cannot.
+        lines: Shape of a line of the answer, where it can be sent as NDJSON.
         takes_file: Whether the body is a file of any length.
         conflict: When it is refused for the time being, in a sentence.
     """
@@ -62,55 +71,66 @@ class Operation(Generic[Asked]):
     method: str
     path: str
     summary: str
-    asked: type[Asked]
-    answer: type[BaseModel] | None
-    handle: Callable[[Call[Asked]], Awaitable[BaseModel | NdjsonStream | None]]
+    input: type[Input]
+    output: type[Output_co]
+    handle: Callable[[Context_contra, Call[Input]], Awaitable[Output_co | NdjsonStream]]
     lines: type[BaseModel] | None = None
     takes_file: bool = False
     conflict: str | None = None
 
     @property
     def has_query(self) -> bool:
-        """Whether `asked` comes in the query."""
+        """Whether `input` comes in the query."""
         return self.method == "GET" or self.takes_file
 
+    def url_path(self, values: Mapping[str, str]) -> str:
+        """Return the path of a request, percent-encoded so that any value comes back whole."""
+        return PREFIX + VARIABLE.sub(lambda found: _escape(values[found[1]]), self.path)
 
-AnyOperation: TypeAlias = Operation[Any]  # each is called with what it asks
+
+AnyOperation: TypeAlias = Operation[Context_contra, Any, Any]  # each has its own input and output
 
 
-def operation_routes(operations: Sequence[AnyOperation], bodies: BodyReader) -> list[web.RouteDef]:
-    """Return the routes that serve `operations`."""
+def operation_routes(
+    operations: Sequence[AnyOperation[Context_contra]], context: Context_contra, bodies: BodyReader
+) -> list[web.RouteDef]:
+    """Return the routes that carry out `operations` on a context."""
     return [
         web.route(
             operation.method,
             PREFIX + VARIABLE.sub(r"{\1:[^/]+}", operation.path),
-            _serve(operation, bodies),
+            _serve(operation, context, bodies),
         )
         for operation in operations
     ]
 
 
 def _serve(
-    operation: AnyOperation, bodies: BodyReader
+    operation: AnyOperation[Context_contra], context: Context_contra, bodies: BodyReader
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def serve(request: web.Request) -> web.StreamResponse:
         path = read_path(operation.path, request.rel_url.raw_path)
-        asked = await _ask(operation, request, bodies)
+        given = await _read_input(operation, request, bodies)
         async with aclosing(bodies.chunks(request)) as file:
-            call: Call[BaseModel] = Call(path, asked, wants_lines(request), file)
-            with telling():
-                answer = await operation.handle(call)
-        if isinstance(answer, NdjsonStream):
-            return await send_lines(request, answer, operation.lines or BaseModel)
-        if answer is None:
+            call: Call[BaseModel] = Call(path, given, wants_lines(request), file)
+            with map_errors():
+                output = await operation.handle(context, call)
+        if isinstance(output, NdjsonStream):
+            return await send_lines(request, output, operation.lines or BaseModel)
+        if isinstance(output, NoOutput):
             return web.Response(status=204)
-        return web.Response(body=answer.model_dump_json().encode(), content_type="application/json")
+        return web.Response(body=output.model_dump_json().encode(), content_type="application/json")
 
     return serve
 
 
+def _escape(value: str) -> str:
+    # Dots too: clients and proxies resolve a path segment of `..` before they send it.
+    return quote(value, safe="").replace(".", "%2E")
+
+
 def read_path(path: str, raw_path: str) -> dict[str, str]:
-    """Return the values of an operation's variables in a path as it came.
+    """Return the values of an operation's variables in the undecoded path of a request.
 
     Raises:
         web.HTTPBadRequest: If one of them is not text that can be kept.
@@ -131,16 +151,18 @@ def read_path(path: str, raw_path: str) -> dict[str, str]:
     return values
 
 
-async def _ask(operation: AnyOperation, request: web.Request, bodies: BodyReader) -> BaseModel:
-    """Read and check what a request asks.
+async def _read_input(
+    operation: Operation[Any, Input, BaseModel], request: web.Request, bodies: BodyReader
+) -> Input:
+    """Read and check the input of a request.
 
     Raises:
         web.HTTPBadRequest: If it is not of the operation's shape, saying what is.
     """
-    shape: type[BaseModel] = operation.asked
-    if shape is NoInput:
-        return NoInput()
+    shape = operation.input
     try:
+        if shape is NoInput:
+            return shape()
         if operation.has_query:
             given = {name: text for name, text in request.query.items() if text}
             return shape.model_validate(given)

@@ -1,92 +1,75 @@
-"""Runs: list them, decide about those that are held."""
+"""Cohort runs: list them, approve or reject those that are held."""
 
 from collections.abc import Awaitable, Callable
 
-from aiohttp import web
-from pydantic import BaseModel
-
-from relay.http.admin.context import AdminContext
-from relay.http.admin.operations import AnyOperation, Call, NoInput, Operation
+from relay.http.admin.context import SegmentsContext
+from relay.http.admin.errors import NotFound
+from relay.http.admin.operations import Call, NoInput, Operation
 from relay.http.admin.schemas import MAX_ID, Affected
 from relay.http.admin.segment_schemas import RunListing, RunPage
 from relay.http.admin.segment_views import run_page
 
-NOT_HELD = "The run is not held"
+_NOT_HELD = "The run is not held"
 
 
-class RunOperations:
-    """The operations on cohort runs."""
-
-    def __init__(self, parts: AdminContext) -> None:
-        self._parts = parts
-
-    def operations(self) -> list[AnyOperation]:
-        """Return them."""
-        return [
-            Operation(
-                "GET",
-                "/cohort-runs",
-                "List runs, newest first.",
-                RunListing,
-                RunPage,
-                self.list_all,
-            ),
-            Operation(
-                "POST",
-                "/cohort-runs/{run_id}/approve",
-                "Apply a held run as it is.",
-                NoInput,
-                Affected,
-                self.approve,
-                conflict=NOT_HELD,
-            ),
-            Operation(
-                "POST",
-                "/cohort-runs/{run_id}/reject",
-                "Drop a held run for good.",
-                NoInput,
-                Affected,
-                self.reject,
-                conflict=NOT_HELD,
-            ),
-        ]
-
-    async def list_all(self, call: Call[RunListing]) -> RunPage:
-        """Return a page of runs."""
-        asked = call.asked
-        if asked.app is not None:
-            self._parts.check(asked.app)
-        found = await self._parts.segments.reading.runs(
-            asked.app,
-            asked.cohort_id,
-            asked.state,
-            before=MAX_ID if asked.after is None else asked.after,
-            limit=asked.limit + 1,
-        )
-        return run_page(found, asked.limit)
-
-    async def approve(self, call: Call[BaseModel]) -> Affected:
-        """Apply a held run."""
-        return await self._decide(call, self._parts.segments.decisions.approve)
-
-    async def reject(self, call: Call[BaseModel]) -> Affected:
-        """Drop a held run."""
-        return await self._decide(call, self._parts.segments.decisions.reject)
-
-    async def _decide(
-        self, call: Call[BaseModel], decide: Callable[[int, int], Awaitable[None]]
-    ) -> Affected:
-        await decide(_run_id(call), self._parts.clock.now_ms())
-        return Affected(affected=1)
+async def _list(context: SegmentsContext, call: Call[RunListing]) -> RunPage:
+    asked = call.input
+    if asked.app is not None:
+        context.check(asked.app)
+    found = await context.segments.read_model.runs(
+        asked.app,
+        asked.cohort_id,
+        asked.state,
+        before=MAX_ID if asked.after is None else asked.after,
+        limit=asked.limit + 1,
+    )
+    return run_page(found, asked.limit)
 
 
-def _run_id(call: Call[BaseModel]) -> int:
+async def _approve(context: SegmentsContext, call: Call[NoInput]) -> Affected:
+    return await _decide(context, call, context.segments.review.approve)
+
+
+async def _reject(context: SegmentsContext, call: Call[NoInput]) -> Affected:
+    return await _decide(context, call, context.segments.review.reject)
+
+
+async def _decide(
+    context: SegmentsContext, call: Call[NoInput], decide: Callable[[int, int], Awaitable[None]]
+) -> Affected:
+    await decide(_run_id(call.path["run_id"]), context.clock.now_ms())
+    return Affected(affected=1)
+
+
+def _run_id(text: str) -> int:
     """Return the run a path names.
 
     Raises:
-        web.HTTPNotFound: If it can be none.
+        NotFound: If it cannot be the number of a run.
     """
-    text = call.path["run_id"]
     if text.isascii() and text.isdecimal() and len(text) < len(str(MAX_ID)):
         return int(text)
-    raise web.HTTPNotFound(text="a run is named by its number")
+    raise NotFound("a run is named by its number")
+
+
+LIST_RUNS = Operation("GET", "/cohort-runs", "List runs, newest first.", RunListing, RunPage, _list)
+APPROVE_RUN = Operation(
+    "POST",
+    "/cohort-runs/{run_id}/approve",
+    "Apply a held run as it is.",
+    NoInput,
+    Affected,
+    _approve,
+    conflict=_NOT_HELD,
+)
+REJECT_RUN = Operation(
+    "POST",
+    "/cohort-runs/{run_id}/reject",
+    "Drop a held run for good.",
+    NoInput,
+    Affected,
+    _reject,
+    conflict=_NOT_HELD,
+)
+
+OPERATIONS = (LIST_RUNS, APPROVE_RUN, REJECT_RUN)

@@ -1,6 +1,7 @@
 """The shapes of the admin API: what comes in is checked, what goes out is described."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -38,6 +39,8 @@ TextId = Annotated[
     AfterValidator(_refuse_nul),
     Field(json_schema_extra={"pattern": r"^[^\x00]*$"}),
 ]
+Item = TypeVar("Item")
+
 App = Annotated[str, Field(description="The app's name.")]
 Instant = Annotated[int, Field(description="UTC epoch milliseconds.")]
 
@@ -52,6 +55,18 @@ class Answer(BaseModel):
     """What relay sends."""
 
     model_config = ConfigDict(frozen=True)
+
+
+class Page(Answer, Generic[Item]):
+    """A page of a list; `next` is the `after` of the following one."""
+
+    items: list[Item]
+    next: int | None
+
+
+def cut_page(found: Sequence[Item], limit: int) -> tuple[list[Item], bool]:
+    """Return the items of a page and whether more follow, given one item too many if so."""
+    return list(found[:limit]), len(found) > limit
 
 
 class Listing(Question):
@@ -157,11 +172,8 @@ class DeadLetterAnswer(Answer):
     event: Any = Field(description="The event as it was sent; as text if nested absurdly deep.")
 
 
-class DeadLetterPage(Answer):
+class DeadLetterPage(Page[DeadLetterAnswer]):
     """A page of dead letters; `next` is the `after` of the following one."""
-
-    items: list[DeadLetterAnswer]
-    next: int | None
 
 
 class QuarantinedAnswer(Answer):
@@ -177,8 +189,5 @@ class QuarantinedAnswer(Answer):
     encoding: Literal["utf-8", "base64"]
 
 
-class QuarantinePage(Answer):
+class QuarantinePage(Page[QuarantinedAnswer]):
     """A page of quarantined bodies; `next` is the `after` of the following one."""
-
-    items: list[QuarantinedAnswer]
-    next: int | None

@@ -1,11 +1,11 @@
 """Segments: list them, look into them, bring them up to date, take them back."""
 
-from aiohttp import web
-from pydantic import BaseModel
+from collections.abc import Mapping
 
-from relay.http.admin.context import AdminContext
+from relay.http.admin.context import AdminContext, SegmentsContext
+from relay.http.admin.errors import NotFound
 from relay.http.admin.ndjson import NdjsonStream
-from relay.http.admin.operations import AnyOperation, Call, NoInput, Operation
+from relay.http.admin.operations import Call, NoInput, NoOutput, Operation
 from relay.http.admin.schemas import Affected
 from relay.http.admin.segment_schemas import (
     ChangeAnswer,
@@ -28,147 +28,141 @@ from relay.http.admin.segment_views import (
 )
 from relay.segments.read_model import KnownCohort, Segment
 
-SEGMENT = "/segments/{app}/{cohort_id}"
-
-EVERY_ROW = -1
-"""Source: sqlite.org/lang_select.html (2026): a negative LIMIT sets none."""
+_SEGMENT = "/segments/{app}/{cohort_id}"
 
 
-class SegmentOperations:
-    """The operations on segments."""
+async def _list(context: SegmentsContext, call: Call[SegmentListing]) -> SegmentPage:
+    """Return a page of segments, in the order in which their cohorts were first listed."""
+    asked = call.input
+    if asked.app is not None:
+        context.check(asked.app)
+    found = await context.segments.read_model.segments(
+        asked.app, asked.state, after=asked.after, limit=asked.limit + 1
+    )
+    return segment_page(found, asked.limit)
 
-    def __init__(self, parts: AdminContext) -> None:
-        self._parts = parts
-        self._reading = parts.segments.reading
 
-    def operations(self) -> list[AnyOperation]:
-        """Return them."""
-        return [*self._views(), *self._actions()]
+async def _show(context: SegmentsContext, call: Call[NoInput]) -> SegmentDetail:
+    segment = await _segment(context, call.path)
+    poller = context.apps[segment.app].poller
+    due = poller.due_of(segment.cohort_id) if poller else None
+    return await answer_detail(context.segments, segment, due)
 
-    def _views(self) -> list[AnyOperation]:
-        return [
-            Operation(
-                "GET", "/segments", "List segments.", SegmentListing, SegmentPage, self.list_all
-            ),
-            Operation("GET", SEGMENT, "Look into a segment.", NoInput, SegmentDetail, self.show),
-            Operation(
-                "GET",
-                f"{SEGMENT}/members",
-                "Send a segment's members.",
-                NoInput,
-                None,
-                self.members,
-                lines=MemberLine,
-            ),
-            Operation(
-                "GET",
-                f"{SEGMENT}/changes",
-                "List a segment's changes; NDJSON sends all of them.",
-                ChangeListing,
-                ChangePage,
-                self.changes,
-                lines=ChangeAnswer,
-            ),
-            Operation(
-                "GET",
-                f"{SEGMENT}/explain",
-                "Tell why a cohort's size and its segment's count differ, or who is behind that.",
-                GroupChoice,
-                ExplainAnswer,
-                self.explain,
-                lines=IdLine,
-            ),
-        ]
 
-    def _actions(self) -> list[AnyOperation]:
-        return [
-            Operation(
-                "POST",
-                f"{SEGMENT}/sync",
-                "Have a cohort downloaded soon, whether it changed or not.",
-                NoInput,
-                Affected,
-                self.sync,
-                conflict="The app's cohorts are not polled",
-            ),
-            Operation(
-                "POST",
-                f"{SEGMENT}/rollback",
-                "Undo the last runs that changed a segment.",
-                RollbackOrder,
-                Affected,
-                self.roll_back,
-                conflict="No run is kept that leads there",
-            ),
-        ]
+async def _members(context: SegmentsContext, call: Call[NoInput]) -> NdjsonStream:
+    """Stream the members of one revision, by id."""
+    segment = await _segment(context, call.path)
+    return NdjsonStream(context.segments.read_model.members(segment.app, segment.cohort_id))
 
-    async def list_all(self, call: Call[SegmentListing]) -> SegmentPage:
-        """Return a page of segments, in the order in which their cohorts were first heard of."""
-        asked = call.asked
-        if asked.app is not None:
-            self._parts.check(asked.app)
-        found = await self._reading.segments(
-            asked.app, asked.state, after=asked.after, limit=asked.limit + 1
-        )
-        return segment_page(found, asked.limit)
 
-    async def show(self, call: Call[BaseModel]) -> SegmentDetail:
-        """Return everything about one segment."""
-        segment = await self._segment(call)
-        due = self._parts.pollers[segment.app].due_of(segment.cohort_id)
-        return await answer_detail(self._parts.segments, segment, due)
+async def _changes(
+    context: SegmentsContext, call: Call[ChangeListing]
+) -> ChangePage | NdjsonStream:
+    number = (await _segment(context, call.path)).no
+    after, limit = call.input.after, call.input.limit
+    reading = context.segments.read_model
+    if call.wants_lines:
+        return NdjsonStream(reading.all_changes(number, after=after))
+    return answer_changes(await reading.changes(number, after=after, limit=limit), after)
 
-    async def members(self, call: Call[BaseModel]) -> NdjsonStream:
-        """Send the members of one revision, by id."""
-        segment = await self._segment(call)
-        named = {"app": segment.app, "cohort_id": segment.cohort_id}
-        return NdjsonStream(self._reading.stream("members", named))
 
-    async def changes(self, call: Call[ChangeListing]) -> ChangePage | NdjsonStream:
-        """Return a page of changes, or send all of them, oldest first."""
-        number = (await self._segment(call)).no
-        after, limit = call.asked.after, call.asked.limit
-        if call.wants_lines:
-            page = {"cohort": number, "after": after, "limit": EVERY_ROW}
-            return NdjsonStream(self._reading.stream("changes_page", page))
-        return answer_changes(await self._reading.changes(number, after=after, limit=limit), after)
+async def _explain(
+    context: SegmentsContext, call: Call[GroupChoice]
+) -> ExplainAnswer | NdjsonStream:
+    cohort = await _cohort(context, call.path)
+    if not cohort.list:
+        raise NotFound("nothing of this cohort is applied yet")
+    reading = context.segments.read_model
+    if call.input.group is None:
+        return answer_explanation(await reading.explain(cohort.no))
+    return NdjsonStream(reading.ids_behind(cohort.no, call.input.group))
 
-    async def explain(self, call: Call[GroupChoice]) -> ExplainAnswer | NdjsonStream:
-        """Return the numbers, or send the ids behind one of them."""
-        cohort = await self._cohort(call)
-        if not cohort.list:
-            raise web.HTTPNotFound(text="nothing of this cohort is applied yet")
-        if call.asked.group is None:
-            return answer_explanation(await self._reading.explain(cohort.no))
-        behind = {"cohort": cohort.no, "group": call.asked.group}
-        return NdjsonStream(self._reading.stream("ids_behind", behind))
 
-    async def sync(self, call: Call[BaseModel]) -> Affected:
-        """Ask for a download; 0 if it is under way."""
-        app, cohort_id = call.path["app"], call.path["cohort_id"]
-        self._parts.check(app)
-        return Affected(affected=int(await self._parts.pollers[app].request_sync(cohort_id)))
+async def _sync(context: AdminContext, call: Call[NoInput]) -> Affected:
+    """Ask for a download; 0 if one is running already."""
+    app, cohort_id = call.path["app"], call.path["cohort_id"]
+    context.check(app)
+    return Affected(affected=int(await context.apps[app].poller.request_sync(cohort_id)))
 
-    async def roll_back(self, call: Call[RollbackOrder]) -> Affected:
-        """Take a segment back to a revision, or behind its last run."""
-        cohort = await self._cohort(call)
-        await self._parts.segments.decisions.roll_back(
-            cohort.no, call.asked.revision, self._parts.clock.now_ms()
-        )
-        return Affected(affected=1)
 
-    async def _segment(self, call: Call[ChangeListing] | Call[BaseModel]) -> Segment:
-        app, cohort_id = call.path["app"], call.path["cohort_id"]
-        self._parts.check(app)
-        segment = await self._reading.segment(app, cohort_id)
-        if segment is None:
-            raise web.HTTPNotFound(text=f"{app} has no segment of a cohort with that id")
-        return segment
+async def _roll_back(context: SegmentsContext, call: Call[RollbackOrder]) -> Affected:
+    cohort = await _cohort(context, call.path)
+    await context.segments.review.roll_back(cohort.no, call.input.revision, context.clock.now_ms())
+    return Affected(affected=1)
 
-    async def _cohort(self, call: Call[GroupChoice] | Call[RollbackOrder]) -> KnownCohort:
-        app, cohort_id = call.path["app"], call.path["cohort_id"]
-        self._parts.check(app)
-        cohort = await self._reading.cohort(app, cohort_id)
-        if cohort is None:
-            raise web.HTTPNotFound(text=f"{app} has no cohort with that id")
-        return cohort
+
+async def _segment(context: SegmentsContext, path: Mapping[str, str]) -> Segment:
+    app, cohort_id = path["app"], path["cohort_id"]
+    context.check(app)
+    segment = await context.segments.read_model.segment(app, cohort_id)
+    if segment is None:
+        raise NotFound(f"{app} has no segment of a cohort with that id")
+    return segment
+
+
+async def _cohort(context: SegmentsContext, path: Mapping[str, str]) -> KnownCohort:
+    app, cohort_id = path["app"], path["cohort_id"]
+    context.check(app)
+    cohort = await context.segments.read_model.cohort(app, cohort_id)
+    if cohort is None:
+        raise NotFound(f"{app} has no cohort with that id")
+    return cohort
+
+
+LIST_SEGMENTS = Operation("GET", "/segments", "List segments.", SegmentListing, SegmentPage, _list)
+SHOW_SEGMENT = Operation("GET", _SEGMENT, "Look into a segment.", NoInput, SegmentDetail, _show)
+LIST_MEMBERS = Operation(
+    "GET",
+    f"{_SEGMENT}/members",
+    "Send a segment's members.",
+    NoInput,
+    NoOutput,
+    _members,
+    lines=MemberLine,
+)
+LIST_CHANGES = Operation(
+    "GET",
+    f"{_SEGMENT}/changes",
+    "List a segment's changes; NDJSON sends all of them.",
+    ChangeListing,
+    ChangePage,
+    _changes,
+    lines=ChangeAnswer,
+)
+EXPLAIN_SEGMENT = Operation(
+    "GET",
+    f"{_SEGMENT}/explain",
+    "Tell why a cohort's size and its segment's count differ, or who is behind that.",
+    GroupChoice,
+    ExplainAnswer,
+    _explain,
+    lines=IdLine,
+)
+SYNC_SEGMENT = Operation(
+    "POST",
+    f"{_SEGMENT}/sync",
+    "Have a cohort downloaded soon, whether it changed or not.",
+    NoInput,
+    Affected,
+    _sync,
+    conflict="The app's cohorts are not polled",
+)
+ROLL_BACK_SEGMENT = Operation(
+    "POST",
+    f"{_SEGMENT}/rollback",
+    "Undo the last runs that changed a segment.",
+    RollbackOrder,
+    Affected,
+    _roll_back,
+    conflict="No run is kept that leads there",
+)
+
+OPERATIONS = (
+    LIST_SEGMENTS,
+    SHOW_SEGMENT,
+    LIST_MEMBERS,
+    LIST_CHANGES,
+    EXPLAIN_SEGMENT,
+    SYNC_SEGMENT,
+    ROLL_BACK_SEGMENT,
+)

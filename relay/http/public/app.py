@@ -5,7 +5,7 @@ is served by aiohttp's low-level server; a router and middleware would cost a ho
 understanding its event.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -15,12 +15,10 @@ from aiohttp import web
 from relay.clock import Clock
 from relay.errors import StoreError
 from relay.http.public.webhook import AppWebhook
-from relay.http.responses import error_response, unavailable
+from relay.http.responses import Handler, error_response, unavailable
 from relay.http.server.body import BodyReader
 from relay.http.server.in_flight import InFlightRequests
 from relay.observability.metrics import Metrics
-
-Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
 UNKNOWN_ROUTE = "none"
 

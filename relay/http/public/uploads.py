@@ -9,9 +9,8 @@ Source: Amplitude, HTTP V2 and Batch Event Upload references (2026).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import anyio
 import anyio.to_thread
@@ -20,7 +19,7 @@ from aiohttp import web
 from relay.errors import PayloadError, StoreError
 from relay.http.auth import Tokens
 from relay.http.failed_auth import FailedAuthThrottle
-from relay.http.responses import RETRY_AFTER_S, json_response, unavailable
+from relay.http.responses import RETRY_AFTER_S, Handler, json_response, unavailable
 from relay.http.server.body import BodyReader, check_encoding, decompress
 from relay.http.server.body_budget import BodyBudget, Reservation
 from relay.ingest.admission import AdmissionControl
@@ -60,17 +59,16 @@ PREFLIGHT: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Project:
-    """An Amplitude project that uploads may be for.
+class UploadApp(Protocol):
+    """An app to whose Amplitude project SDKs may upload (`relay.daemon.app_runtime`)."""
 
-    Attributes:
-        keys: What its senders present.
-        source: The app that is linked to it.
-    """
+    @property
+    def upload_keys(self) -> Tokens:
+        """What its senders present: the project's API key."""
 
-    keys: Tokens
-    source: Source
+    @property
+    def source(self) -> Source:
+        """The app as ingest sees it."""
 
 
 class WrongKey(NamedTuple):
@@ -88,7 +86,7 @@ class Uploads:
 
     def __init__(
         self,
-        projects: Mapping[str, Project],
+        apps: Mapping[str, UploadApp],
         reception: UploadIngest,
         admission: AdmissionControl,
         bodies: BodyReader,
@@ -97,13 +95,13 @@ class Uploads:
         """Make a door.
 
         Args:
-            projects: Every app's project.
+            apps: Every app.
             reception: What takes their events.
             admission: Whether any are taken now.
             bodies: Who reads this door's bodies.
             attempts: Slows who guesses keys.
         """
-        self._projects = projects
+        self._apps = apps
         self._reception = reception
         self._admission = admission
         self._bodies = bodies
@@ -111,6 +109,14 @@ class Uploads:
         self._held = BodyBudget()
         self._unpacking = anyio.Lock()
         self._parsing = anyio.Lock()
+
+    @property
+    def routes(self) -> dict[str, dict[str, Handler]]:
+        """Who answers each method at each path of this API."""
+        return {
+            HTTP_V2.path: {"POST": self.post_http_v2, "OPTIONS": self.preflight},
+            BATCH.path: {"POST": self.post_batch, "OPTIONS": self.preflight},
+        }
 
     async def post_http_v2(self, request: web.BaseRequest) -> web.Response:
         """Answer `POST /2/httpapi`; 200 says that the events are on disk."""
@@ -144,7 +150,7 @@ class Uploads:
         return json_response(answer.body, status=answer.status, headers=headers)
 
     async def _take(self, api: UploadApi, request: web.BaseRequest) -> UploadResponse | WrongKey:
-        if closed := self._admission.refusal:
+        if closed := self._admission.unavailable_reason:
             raise unavailable(closed)
         with self._held.holding() as hold:
             try:
@@ -169,7 +175,7 @@ class Uploads:
             return None
         first = None
         for api_key in keys_named(content):
-            if self._project(api_key):
+            if self._app_of(api_key):
                 return None
             first = first or api_key
         return missing_request_field("api_key") if first is None else WrongKey(first)
@@ -186,15 +192,15 @@ class Uploads:
     ) -> UploadResponse | WrongKey:
         if isinstance(request, UploadResponse):
             return request
-        project = self._project(request.api_key)
-        if project is None:
+        app = self._app_of(request.api_key)
+        if app is None:
             return WrongKey(request.api_key)
-        return await self._reception.receive(project.source, api, request.document, size_bytes)
+        return await self._reception.receive(app.source, api, request.document, size_bytes)
 
-    def _project(self, api_key: str) -> Project | None:
-        """Return whose key that is; all keys are compared, so that the time tells nothing."""
+    def _app_of(self, api_key: str) -> UploadApp | None:
+        """Return the app of a key; all keys are compared, so that the time reveals nothing."""
         found = None
-        for project in self._projects.values():
-            is_own = project.keys.admit([api_key])
-            found = found or (project if is_own else None)
+        for app in self._apps.values():
+            is_own = app.upload_keys.admit([api_key])
+            found = found or (app if is_own else None)
         return found

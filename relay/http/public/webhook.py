@@ -1,7 +1,6 @@
 """What the hooks of an app have in common: who may call them, and when a body is read."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from aiohttp import web
@@ -17,12 +16,16 @@ from relay.ingest.events import Source
 TOKEN_HEADER = "X-Relay-Token"  # noqa: S105  # a header's name
 
 
-@dataclass(frozen=True, slots=True)
-class Webhook:
-    """An app's hooks: who may call them, and what its events become."""
+class WebhookApp(Protocol):
+    """An app whose webhooks can be called (`relay.daemon.app_runtime`)."""
 
-    tokens: Tokens
-    source: Source
+    @property
+    def tokens(self) -> Tokens:
+        """What its callers present."""
+
+    @property
+    def source(self) -> Source:
+        """The app as ingest sees it."""
 
 
 class AppWebhook(Protocol):
@@ -60,21 +63,16 @@ class WebhookRequests:
 
     def __init__(
         self,
-        hooks: Mapping[str, Webhook],
+        apps: Mapping[str, WebhookApp],
         admission: AdmissionControl,
         bodies: BodyReader,
         attempts: FailedAuthThrottle,
     ) -> None:
-        self._hooks = hooks
+        self._apps = apps
         self._admission = admission
         self._bodies = bodies
         self._attempts = attempts
         self._held = BodyBudget()
-
-    @property
-    def apps(self) -> Collection[str]:
-        """The apps that have hooks."""
-        return self._hooks.keys()
 
     def holding(self) -> Reservation:
         """Return what holds the body of one request: a `with` block around its answer."""
@@ -94,18 +92,19 @@ class WebhookRequests:
             web.HTTPException: If the body cannot be read.
         """
         source = await self._authenticate(app, request)
-        if closed := self._admission.refusal:
+        if closed := self._admission.unavailable_reason:
             raise unavailable(closed)
         is_compressed = check_encoding(request)
         return WebhookRequest(source, await self._bodies.read(request, hold=hold), is_compressed)
 
     async def _authenticate(self, app: str, request: web.BaseRequest) -> Source:
-        hook = self._hooks.get(app)
-        tokens = hook.tokens if hook else NOBODY
+        known = self._apps.get(app)
+        tokens = known.tokens if known else NOBODY
         presented = presented_tokens(request, TOKEN_HEADER)
+        # An unknown app takes as long to refuse as a wrong token, so that names cannot be probed.
         is_admitted = tokens.admit(presented)
-        if hook and is_admitted:
-            return hook.source
+        if known and is_admitted:
+            return known.source
         if presented:
             await self._attempts.slow(request.remote)
         raise web.HTTPUnauthorized(text="wrong or missing token")

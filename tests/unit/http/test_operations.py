@@ -18,7 +18,14 @@ from pydantic import BaseModel
 from yarl import URL
 
 from relay.http.admin.openapi import describe
-from relay.http.admin.operations import AnyOperation, Call, NoInput, Operation, operation_routes
+from relay.http.admin.operations import (
+    AnyOperation,
+    Call,
+    NoInput,
+    NoOutput,
+    Operation,
+    operation_routes,
+)
 from relay.http.admin.schemas import MAX_ID, Affected, Choice, Question
 from relay.http.admin.segment_schemas import Group
 from relay.http.responses import error_response
@@ -39,40 +46,41 @@ class Order(Question):
     replace: bool = False
 
 
-async def echo(call: Call[BaseModel]) -> Echo:
+async def echo(_: None, call: Call[NoInput]) -> Echo:
     """Answer what the path holds."""
     return Echo(values=dict(call.path))
 
 
-async def nothing(_: Call[BaseModel]) -> None:
+async def nothing(_: None, __: Call[NoInput]) -> NoOutput:
     """Answer that it is done."""
+    return NoOutput()
 
 
-async def measure(call: Call[Order]) -> Affected:
+async def measure(_: None, call: Call[Order]) -> Affected:
     """Answer how long a file is, below 0 if it replaces."""
     length = sum([len(chunk) async for chunk in call.file])
-    return Affected(affected=-length if call.asked.replace else length)
+    return Affected(affected=-length if call.input.replace else length)
 
 
-async def count(call: Call[Choice]) -> Affected:
+async def count(_: None, call: Call[Choice]) -> Affected:
     """Answer how many are chosen, below 0 if nothing is to change."""
-    number = len(call.asked.ids or [])
-    return Affected(affected=-number if call.asked.dry_run else number)
+    number = len(call.input.ids or [])
+    return Affected(affected=-number if call.input.dry_run else number)
 
 
-async def refuse(_: Call[BaseModel]) -> Affected:
+async def refuse(_: None, __: Call[NoInput]) -> Affected:
     """Refuse."""
     raise NotPossible("run 7 is applied, not held")
 
 
-OPERATIONS: Sequence[AnyOperation] = [
+OPERATIONS: Sequence[AnyOperation[None]] = [
     Operation("GET", "/things/{app}/{name}", "Echo.", NoInput, Echo, echo),
     Operation("GET", "/things/{app}/{name}/parts", "Echo.", NoInput, Echo, echo),
-    Operation("DELETE", "/things/{app}/{name}", "Delete.", NoInput, None, nothing),
+    Operation("DELETE", "/things/{app}/{name}", "Delete.", NoInput, NoOutput, nothing),
     Operation("POST", "/things/{app}", "Measure.", Order, Affected, measure, takes_file=True),
     Operation("POST", "/refuse", "Refuse.", NoInput, Affected, refuse, conflict="Not now"),
     Operation("POST", "/choose", "Choose.", Choice, Affected, count),
-    Operation("GET", "/lines", "Lines.", NoInput, None, nothing, lines=Affected),
+    Operation("GET", "/lines", "Lines.", NoInput, NoOutput, nothing, lines=Affected),
 ]
 
 
@@ -88,7 +96,7 @@ async def serving() -> AsyncIterator[URL]:
             return error_response(error)
 
     app = web.Application(middlewares=[answering])
-    app.add_routes(operation_routes(OPERATIONS, BodyReader(invites=False)))
+    app.add_routes(operation_routes(OPERATIONS, None, BodyReader(invites=False)))
     runner = web.AppRunner(app, auto_decompress=False)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
