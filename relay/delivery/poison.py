@@ -30,7 +30,7 @@ class PoisonDetector:
     """What one app's uploads have shown so far, over all of its senders; a value.
 
     Attributes:
-        taken: Uploads that Amplitude took.
+        taken: Uploads whose events Amplitude took or judged one by one.
         refused_in_a_row: Lone events refused since the last upload that it took.
         app_refusals: Times the app was found refused since then.
         suspects: Sequence numbers of suspects, oldest first, and `taken` at their first refusal.
