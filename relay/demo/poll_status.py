@@ -1,4 +1,4 @@
-"""Polls relay's status and wakes whoever waits for it to change.
+"""Polls relay's status, and waits for it to change.
 
 Each answer becomes a sample between two looks at the stand-ins: what was promised before relay
 was asked must be in its answer, and the answer may not claim what Amplitude does not hold.
