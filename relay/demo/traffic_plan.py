@@ -64,8 +64,7 @@ _PHASES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedStream:
+class PlannedStream(NamedTuple):
     """One stream of one app in one step: what is sent, in this order, and how."""
 
     app: App

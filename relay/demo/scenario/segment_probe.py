@@ -81,18 +81,13 @@ class SegmentProbe:
         await self.env.status.until(holds, what, within_s=WITHIN_S)
 
     async def until_state(self, cohort_id: str, state: str) -> None:
-        """Return once a segment has a state.
-
-        Raises:
-            StepTimeout: If it does not get it.
-        """
+        """Return once a segment has a state; fail as `until` does."""
         await self.until(lambda: self.state(cohort_id) == state, f"{cohort_id} is {state}")
 
     async def until_revision(self, cohort_id: str, step: str) -> None:
         """Wait for as many revisions as were expected, right or wrong, and compare the last.
 
-        Raises:
-            StepTimeout: If they do not come.
+        Fails as `until` does.
         """
         wanted = len(self.notes.revisions[cohort_id]) - 1
 

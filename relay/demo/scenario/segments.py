@@ -198,8 +198,7 @@ async def kill_during_export(env: Environment) -> None:
     cohort = probe.recompute(probe.plan.polled.id, "export")
     probe.expect_cohort(cohort)
     await probe.until(
-        lambda: any(export.polls > 1 for export in probe.exports[before:]),
-        "an export is under way",
+        lambda: any(export.polls > 1 for export in probe.exports[before:]), "an export is under way"
     )
     export = probe.exports[before]
     killed_at_s = await env.kill_relay()
