@@ -12,7 +12,7 @@ import anyio
 import typer
 from rich.text import Text
 
-from relay.cli.failure import FAILED, run
+from relay.cli.exit_codes import FAILED, run
 from relay.cli.output import output
 from relay.clock import SystemClock
 from relay.demo.cohort_plan import make_cohort_plan

@@ -11,7 +11,7 @@ import aiohttp
 import anyio
 from anyio.abc import TaskGroup
 
-from relay.cli.admin_api import AdminApi
+from relay.cli.client import HttpClient
 from relay.clock import Clock
 from relay.demo.cohort_plan import CohortPlan
 from relay.demo.config import Addresses, App, relay_environment
@@ -22,7 +22,9 @@ from relay.demo.relay_process import RelayProcess, StepTimeout
 from relay.demo.segment_recorder import SegmentRecorder
 from relay.demo.stand_ins import StandIns, make_stand_ins
 from relay.demo.traffic_plan import TrafficPlan
-from relay.http.admin.schemas import DeadLetterPage, QuarantinePage
+from relay.http.admin.context import OutboxContext
+from relay.http.admin.operations import Operation
+from relay.http.admin.schemas import DeadLetterPage, Listing, QuarantinePage
 from relay.sandbox.common.listener import running
 from relay.segments.store import DATABASE_NAME
 from relay.settings import Address, process_environment
@@ -52,7 +54,7 @@ class Environment:
     addresses: Addresses
     stand_ins: StandIns
     process: RelayProcess
-    api: AdminApi  # relay's
+    api: HttpClient  # relay's
     status: StatusPoller
     segments: SegmentRecorder  # of the larger app
     display: Display
@@ -111,13 +113,12 @@ class Environment:
         if timeout is not None:
             raise timeout
 
-    async def pages(self, path: str, shape: type[Page]) -> list[Page]:
+    async def pages(self, listing: Operation[OutboxContext, Listing, Page]) -> list[Page]:
         """Return all pages of one of the admin API's lists."""
         pages: list[Page] = []
         after: int | None = 0
         while after is not None:
-            query = {"after": str(after), "limit": str(_PAGE_ITEMS)}
-            pages.append(await self.api.get(path, shape, query))
+            pages.append(await self.api.call(listing, Listing(after=after, limit=_PAGE_ITEMS)))
             after = pages[-1].next
         return pages
 
@@ -144,7 +145,7 @@ async def open_environment(
         stack.push_async_callback(process.clear_away)
         timeout = aiohttp.ClientTimeout(_ANSWER_S)
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
-        api = AdminApi(session, admin)
+        api = HttpClient(session, admin)
         status = StatusPoller(api, process, stand_ins.counts, display.refresh)
         segments = SegmentRecorder(data / DATABASE_NAME, plan.apps[0].name)
         async with anyio.create_task_group() as tasks:

@@ -10,11 +10,13 @@ from typing import Final
 import anyio
 from anyio.abc import TaskStatus
 
-from relay.cli.admin_api import AdminApi
-from relay.cli.failure import CommandFailed
+from relay.cli.client import HttpClient
+from relay.cli.exit_codes import CommandFailed
 from relay.demo.evidence import StandInCounts, StatusSample
 from relay.demo.relay_process import RelayProcess, StepTimeout
+from relay.http.admin.operations import NoInput
 from relay.http.admin.schemas import AppStatusAnswer, StatusAnswer
+from relay.http.admin.status import SHOW_STATUS
 
 INTERVAL_S: Final = 0.1
 WAIT_S: Final = 20.0
@@ -31,7 +33,7 @@ class StatusPoller:
 
     def __init__(
         self,
-        api: AdminApi,
+        api: HttpClient,
         process: RelayProcess,
         count_stand_ins: Callable[[], Mapping[str, StandInCounts]],
         on_poll: Callable[[], None],
@@ -60,7 +62,7 @@ class StatusPoller:
     async def _poll(self) -> None:
         before, start = self._count_stand_ins(), self.start
         try:
-            answer = await self._api.get("/status", StatusAnswer)
+            answer = await self._api.call(SHOW_STATUS, NoInput())
         except CommandFailed:
             self.latest = None
             return

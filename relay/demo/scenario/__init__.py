@@ -12,7 +12,8 @@ from relay.demo.environment import Environment
 from relay.demo.evidence import AppEvidence, Evidence
 from relay.demo.relay_process import DemoFailed, StepTimeout
 from relay.demo.scenario import events, segments
-from relay.http.admin.schemas import DeadLetterPage, QuarantinePage
+from relay.http.admin.dead_letters import LIST_DEAD_LETTERS
+from relay.http.admin.quarantine import LIST_QUARANTINE
 from relay.sandbox.amplitude.conditions import Conditions
 
 SETTLE_S: Final = 8.0
@@ -158,10 +159,8 @@ async def _collect_apps(env: Environment) -> list[AppEvidence]:
     """Return all sides of each app, relay's by its own account."""
     if env.status.latest is None:
         raise DemoFailed("relay does not answer any more")
-    letters = [
-        one for page in await env.pages("/dead-letters", DeadLetterPage) for one in page.items
-    ]
-    bodies = [one for page in await env.pages("/quarantine", QuarantinePage) for one in page.items]
+    letters = [one for page in await env.pages(LIST_DEAD_LETTERS) for one in page.items]
+    bodies = [one for page in await env.pages(LIST_QUARANTINE) for one in page.items]
     if not env.notes.dead_before_retry:  # the scenario did not get as far as the retry
         env.notes.dead_before_retry = {letter.insert_id: letter.reason for letter in letters}
     return [

@@ -9,7 +9,8 @@ from typing import Final
 
 from relay.demo.display import DOWN, Figures
 from relay.demo.environment import DATA_NAME, Environment
-from relay.http.admin.schemas import Affected, DeadLetterPage
+from relay.http.admin.dead_letters import LIST_DEAD_LETTERS, RETRY_DEAD_LETTERS
+from relay.http.admin.schemas import Choice
 from relay.sandbox.amplitude.conditions import Conditions, Poison
 
 _RECEIPT_COUNTS: Final = ("accepted", "duplicate", "filtered", "quarantined")
@@ -193,7 +194,7 @@ async def drain(env: Environment) -> None:
 
 async def retry_dead_letter(env: Environment) -> None:
     """They are listed, and the one that the firewall refused is retried."""
-    pages = await env.pages("/dead-letters", DeadLetterPage)
+    pages = await env.pages(LIST_DEAD_LETTERS)
     letters = [letter for page in pages for letter in page.items]
     env.notes.dead_before_retry = {letter.insert_id: letter.reason for letter in letters}
     for letter in letters:
@@ -206,7 +207,7 @@ async def retry_dead_letter(env: Environment) -> None:
     for letter in letters:
         if letter.insert_id == retried:
             env.notes.retried = retried
-            await env.api.post("/dead-letters/retry", Affected, {"ids": [letter.id]})
+            await env.api.call(RETRY_DEAD_LETTERS, Choice(ids=[letter.id]))
             await env.status.until(lambda: retried in env.stand_ins.stored_ids(), "it arrives")
             env.display.say(f"{retried[:8]} was retried and arrived")
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Final
 
-from relay.cli.admin_api import path_of
 from relay.demo.environment import Environment
 from relay.demo.evidence import Comparison, Explained
 from relay.demo.expected import (
@@ -14,7 +13,8 @@ from relay.demo.expected import (
     known_users,
     members_of,
 )
-from relay.http.admin.segment_schemas import ExplainAnswer
+from relay.http.admin.segment_schemas import ExplainAnswer, GroupChoice
+from relay.http.admin.segments import EXPLAIN_SEGMENT
 from relay.sandbox.cohorts.project import CohortExport, StandInCohort
 from relay.segments.views import RunRow
 
@@ -110,8 +110,9 @@ class SegmentProbe:
 
     async def explain(self, cohort: StandInCohort, step: str) -> ExplainAnswer:
         """Return relay's explanation of a cohort it has applied, and note it with our own."""
-        path = path_of("segments", self.app.name, cohort.id, "explain")
-        given = await self.env.api.get(path, ExplainAnswer)
+        given = await self.env.api.call(
+            EXPLAIN_SEGMENT, GroupChoice(), app=self.app.name, cohort_id=cohort.id
+        )
         expected = explanation_of(cohort, self.known)
         self.notes.explained.append(Explained(step, expected, given.model_dump()))
         return given

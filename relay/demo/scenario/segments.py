@@ -9,14 +9,16 @@ from typing import Final
 
 import anyio
 
-from relay.cli.explanation import numbers_of, summary
+from relay.cli.explain import numbers_of, summary
 from relay.cli.output import new_table
 from relay.demo.display import Figures
 from relay.demo.environment import Environment
 from relay.demo.expected import NO_MEMBERS, members_after_message
 from relay.demo.relay_process import StepTimeout
 from relay.demo.scenario.segment_probe import WITHIN_S, SegmentProbe
-from relay.http.admin.schemas import Affected
+from relay.http.admin.directory import SHOW_DIRECTORY, SYNC_DIRECTORY
+from relay.http.admin.operations import NoInput
+from relay.http.admin.runs import APPROVE_RUN
 from relay.http.admin.segment_schemas import DirectoryAnswer
 from relay.sandbox.cohorts.conditions import Job
 from relay.sandbox.cohorts.files import FileShape
@@ -38,20 +40,20 @@ _BROKEN_FILES: Final = (
 async def fill_directory(env: Environment) -> None:
     """Relay imports OneSignal's users of the larger app from its CSV export."""
     await env.background.start(env.segments.run, name="demo segment recorder")
-    path = f"/directory/{env.plan.apps[0].name}"
-    before = await env.api.get(path, DirectoryAnswer)
-    await env.api.post(f"{path}/sync", Affected)
-    after = await _synced_directory(env, path)
+    app = env.plan.apps[0].name
+    before = await env.api.call(SHOW_DIRECTORY, NoInput(), app=app)
+    await env.api.call(SYNC_DIRECTORY, NoInput(), app=app)
+    after = await _synced_directory(env, app)
     env.display.say(
         f"events have shown {before.users} users; now {after.users} are known, with "
         f"{after.subscriptions} subscriptions, {after.subscribed} of them subscribed"
     )
 
 
-async def _synced_directory(env: Environment, path: str) -> DirectoryAnswer:
+async def _synced_directory(env: Environment, app: str) -> DirectoryAnswer:
     with anyio.move_on_after(WITHIN_S):
         while True:
-            directory = await env.api.get(path, DirectoryAnswer)
+            directory = await env.api.call(SHOW_DIRECTORY, NoInput(), app=app)
             if directory.synced_at is not None:
                 return directory
             await env.status.next_poll()
@@ -143,7 +145,7 @@ async def shrink_cohort(env: Environment) -> None:
         table.add_row(part.label, f"{number:,}")
     env.display.show(table)
     probe.expect_cohort(cohort)
-    await env.api.post(f"/cohort-runs/{held.run_id}/approve", Affected)
+    await env.api.call(APPROVE_RUN, NoInput(), run_id=str(held.run_id))
     await probe.until_revision(cohort.id, "the approval")
     await probe.explain(cohort, "the approval")
     env.display.say("approved: the segment shrank in one step")

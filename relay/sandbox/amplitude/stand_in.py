@@ -131,6 +131,7 @@ class AmplitudeStandIn:
         line = RequestLine(raw.path, raw.wire_bytes, raw.plain_bytes, raw.is_gzip)
         if isinstance(upload, Upload):
             line.api_key, line.events = upload.api_key, len(upload.events)
+            # Before any fault: an upload that is never answered must keep the rules too.
             self.ledger.observe(upload, raw)
         fault = self.faults.take(lambda fault: fault.api_key in (None, line.api_key))
         line.fault = None if fault is None else fault.label

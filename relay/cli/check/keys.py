@@ -3,31 +3,37 @@
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import aiohttp
 import anyio
 from pydantic import SecretStr
 
-from relay.amplitude.cohorts_api import CohortsApi, CohortsTarget
 from relay.amplitude.events_api import PATHS
-from relay.cli.findings import Finding, bad, good
-from relay.cli.key_check import (
-    TIMEOUT_S,
+from relay.cli.check.key_answers import (
     KeyAnswer,
     Knowledge,
-    Whereabouts,
     ask_for_key,
-    locate,
+    ask_for_onesignal_key,
+    ask_for_pair,
 )
-from relay.cli.onesignal_check import ask_for_onesignal_key
-from relay.clock import SystemClock
-from relay.errors import UpstreamError, UpstreamRefused
+from relay.cli.check.report import Finding, bad, good
 from relay.settings import AppSettings, Region, Settings
 
-EXCHANGED: Final = "API key and secret key stand in each other's place"
-
 Ask: TypeAlias = Callable[[str], Awaitable[KeyAnswer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where a key is known.
+
+    Attributes:
+        here: What the configured host says.
+        elsewhere: What the other region's host says; None if it was not asked.
+    """
+
+    here: KeyAnswer
+    elsewhere: KeyAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,16 @@ async def check_keys(settings: Settings) -> list[Finding]:
     return [findings[name] for name in names]
 
 
+async def locate(
+    ask: Callable[[str], Awaitable[KeyAnswer]], here: str, elsewhere: str | None
+) -> Whereabouts:
+    """Ask one place and, if it does not know the key, another."""
+    answer = await ask(here)
+    if answer.knowledge is not Knowledge.UNKNOWN or elsewhere is None:
+        return Whereabouts(answer)
+    return Whereabouts(answer, await ask(elsewhere))
+
+
 def describe_key(name: str, app: str, where: Whereabouts, host: str, other: Region) -> Finding:
     """Return in words where a key is known.
 
@@ -91,7 +107,7 @@ def describe_key(name: str, app: str, where: Whereabouts, host: str, other: Regi
     match where.here.knowledge:
         case Knowledge.KNOWN:
             return good(name, f"known ({host})")
-        case Knowledge.UNSAID:
+        case Knowledge.UNCLEAR:
             return bad(name, f"{host}: {where.here.detail}")
         case Knowledge.UNKNOWN:
             text = f"unknown ({host})"
@@ -105,36 +121,8 @@ def describe_key(name: str, app: str, where: Whereabouts, host: str, other: Regi
             return bad(name, f"this key belongs to the other region ({other}): {variable}={other}")
         case Knowledge.UNKNOWN:
             return bad(name, f"unknown in both regions ({host}, {other})")
-        case Knowledge.UNSAID:
+        case Knowledge.UNCLEAR:
             return bad(name, f"{text}; the other region ({other}): {where.elsewhere.detail}")
-
-
-async def ask_for_pair(
-    session: aiohttp.ClientSession, api_key: str, secret_key: str, origin: str
-) -> KeyAnswer:
-    """Ask a host whether a secret key fits its API key: only then it lists cohorts.
-
-    A pair that it does not know is tried the other way round, as people paste it so.
-    """
-    answer = await _ask_for_list(session, api_key, secret_key, origin)
-    if answer.knowledge is Knowledge.UNKNOWN:
-        exchanged = await _ask_for_list(session, secret_key, api_key, origin)
-        if exchanged.knowledge is Knowledge.KNOWN:
-            return KeyAnswer(Knowledge.UNKNOWN, EXCHANGED)
-    return answer
-
-
-async def _ask_for_list(
-    session: aiohttp.ClientSession, api_key: str, secret_key: str, origin: str
-) -> KeyAnswer:
-    target = CohortsTarget(url=origin, api_key=api_key, secret_key=secret_key, timeout_s=TIMEOUT_S)
-    try:
-        await CohortsApi(session, target, SystemClock()).list_cohorts()
-    except UpstreamRefused:
-        return KeyAnswer(Knowledge.UNKNOWN)
-    except UpstreamError as error:
-        return KeyAnswer(Knowledge.UNSAID, str(error).rstrip("."))
-    return KeyAnswer(Knowledge.KNOWN)
 
 
 async def _ask_for_key(

@@ -1,33 +1,64 @@
-"""What is shown of one user: what OneSignal knows, and what each cohort makes of it."""
+"""Single users: `relay forget`, and what `directory show` and `segments explain` print of one."""
 
-from typing import Final
+from functools import partial
+from typing import Annotated, Final
 
+import typer
 from rich.text import Text
 
-from relay.cli.admin_api import NotThere
+from relay.cli.data_access import SEGMENTS, STORES, open_client
+from relay.cli.exit_codes import run
+from relay.cli.json_output import print_json_line
+from relay.cli.options import EnvFile, Yes, ask_first, known_app, read_settings
 from relay.cli.output import clean, instant, new_table, output, print_fields
-from relay.cli.segment_reach import open_segment_desk
-from relay.cli.sink import open_sink
-from relay.http.admin.segment_schemas import CohortOfUserAnswer, UserAnswer
+from relay.errors import NotFound
+from relay.http.admin.operations import NoInput
+from relay.http.admin.segment_schemas import CohortOfUserAnswer, GroupChoice, UserAnswer
+from relay.http.admin.segments import EXPLAIN_SEGMENT
+from relay.http.admin.users import FORGET_USER, SHOW_USER
 from relay.onesignal.restricted_ids import is_restricted
 from relay.settings import Settings
 
 NOT_LISTED: Final = "Amplitude does not list the user in this cohort"
 
 
-async def show_standing(
+def forget(
+    app: Annotated[str, typer.Argument(metavar="APP", help="The app's name.")],
+    external_id: Annotated[str, typer.Argument(metavar="EXTERNAL_ID", help="The user.")],
+    *,
+    yes: Yes = False,
+    env_file: EnvFile = None,
+) -> None:
+    """Forget a user for good: segments, directory, history, pending events, dead letters."""
+    settings = read_settings(env_file)
+    name = known_app(settings, app)
+    ask_first(f"Forget this user of {name} everywhere, for good? It cannot be undone.", yes=yes)
+    run(partial(_forget, settings, name, external_id))
+    output().print(
+        f"the user is forgotten in {name}, and stays so; what Amplitude and OneSignal hold is to "
+        "be deleted there"
+    )
+
+
+async def _forget(settings: Settings, app: str, external_id: str) -> None:
+    async with open_client(settings, STORES) as client:
+        await client.call(FORGET_USER, NoInput(), app=app, external_id=external_id)
+
+
+async def show_membership(
     settings: Settings, app: str, cohort_id: str, external_id: str, *, as_json: bool
 ) -> None:
-    """Show whether a user is a member of a cohort's segment, and why or why not.
+    """Print whether a user is a member of a cohort's segment, and why or why not.
 
     Raises:
-        NotThere: If nothing was ever received of the cohort.
+        NotFound: If no list of the cohort is in force.
     """
-    async with open_segment_desk(settings) as desk:
-        await desk.explain(app, cohort_id)  # so that an unknown cohort is told from a stranger
+    async with open_client(settings, SEGMENTS) as client:
+        # Asked first: a cohort that does not exist must not read as one that lacks the user.
+        await client.call(EXPLAIN_SEGMENT, GroupChoice(), app=app, cohort_id=cohort_id)
         try:
-            user = await desk.user(app, external_id)
-        except NotThere:
+            user = await client.call(SHOW_USER, NoInput(), app=app, external_id=external_id)
+        except NotFound:
             user = UserAnswer(
                 app=app,
                 external_id=external_id,
@@ -36,16 +67,14 @@ async def show_standing(
                 segments=[],
                 cohorts=[],
             )
-    standing = standing_in(user, cohort_id)
+    membership = _membership_in(user, cohort_id)
     if as_json:
-        with open_sink(None) as sink:
-            sink.add(standing.model_dump_json().encode())
+        print_json_line(membership)
     else:
-        _show_standing(user, standing)
+        _print_membership(user, membership)
 
 
-def standing_in(user: UserAnswer, cohort_id: str) -> CohortOfUserAnswer:
-    """Return what a cohort says of a user; one that says nothing does not list the user."""
+def _membership_in(user: UserAnswer, cohort_id: str) -> CohortOfUserAnswer:
     for cohort in user.cohorts:
         if cohort.cohort_id == cohort_id:
             return cohort
@@ -54,22 +83,22 @@ def standing_in(user: UserAnswer, cohort_id: str) -> CohortOfUserAnswer:
     )
 
 
-def _show_standing(user: UserAnswer, standing: CohortOfUserAnswer) -> None:
+def _print_membership(user: UserAnswer, membership: CohortOfUserAnswer) -> None:
     subscribed = sum(subscription.subscribed for subscription in user.subscriptions)
     entered_at = next(
-        (one.entered_at for one in user.segments if one.cohort_id == standing.cohort_id), None
+        (one.entered_at for one in user.segments if one.cohort_id == membership.cohort_id), None
     )
     print_fields(
         {
             "user": user.external_id,
-            "cohort": f"{standing.cohort_id} {standing.name}",
-            "in Amplitude's list": "yes" if standing.is_listed else "no",
+            "cohort": f"{membership.cohort_id} {membership.name}",
+            "in Amplitude's list": "yes" if membership.is_listed else "no",
             "known to OneSignal": "no" if user.known_at is None else "yes",
-            "member": f"yes, since {instant(entered_at)}" if standing.is_member else "no",
-            "why": standing.reason or _why_member(user),
+            "member": f"yes, since {instant(entered_at)}" if membership.is_member else "no",
+            "why": membership.reason or _why_member(user),
             "counts": f"{subscribed:,} subscribed of {len(user.subscriptions):,} subscriptions"
-            + _weight(subscribed, is_member=standing.is_member),
-            "what to do": _advice(user, standing),
+            + _weight(subscribed, is_member=membership.is_member),
+            "what to do": _advice(user, membership),
         }
     )
 
@@ -86,10 +115,10 @@ def _weight(subscribed: int, *, is_member: bool) -> str:
     return "" if subscribed else "; none is subscribed, so the segment's count leaves the user out"
 
 
-def _advice(user: UserAnswer, standing: CohortOfUserAnswer) -> str:
-    if standing.is_member:
+def _advice(user: UserAnswer, membership: CohortOfUserAnswer) -> str:
+    if membership.is_member:
         return "nothing"
-    if not standing.is_listed:
+    if not membership.is_listed:
         return (
             "see in Amplitude whether the cohort has the user by now; relay segments sync reads it"
         )
@@ -103,18 +132,8 @@ def _advice(user: UserAnswer, standing: CohortOfUserAnswer) -> str:
     )
 
 
-async def fetch_user(settings: Settings, app: str, external_id: str) -> UserAnswer:
-    """Return what is known of a user.
-
-    Raises:
-        NotThere: If the user is known nowhere.
-    """
-    async with open_segment_desk(settings) as desk:
-        return await desk.user(app, external_id)
-
-
 def show_user(user: UserAnswer) -> None:
-    """Show a user's subscriptions and segments to a person."""
+    """Print a user's subscriptions, and what every cohort says of the user."""
     print_fields(
         {
             "app": user.app,
@@ -136,12 +155,12 @@ def show_user(user: UserAnswer) -> None:
     table = new_table(("cohort", "name", "member", "since", "why not"))
     since = {one.cohort_id: instant(one.entered_at) for one in user.segments}
     for cohort in user.cohorts:
-        standing = (
+        row = (
             cohort.cohort_id,
             cohort.name,
             "yes" if cohort.is_member else "no",
             since.get(cohort.cohort_id, ""),
             cohort.reason or "",
         )
-        table.add_row(*(Text(clean(cell)) for cell in standing))
+        table.add_row(*(Text(clean(cell)) for cell in row))
     output().print(table)

@@ -1,4 +1,4 @@
-"""How a command ends badly: what is said on standard error, and the exit code.
+"""How a command fails: the message on standard error, and the exit code.
 
 A foreseen failure is one sentence (or one line per mistake in the configuration). Anything
 else is a defect and keeps its traceback, which never shows local variables: they hold keys.
@@ -20,30 +20,30 @@ Result = TypeVar("Result")
 
 
 class CommandFailed(RelayError):
-    """A command cannot do what it was asked; its text says why."""
+    """A command cannot do what it was asked; the text says why."""
 
 
 def run(work: Callable[[], Awaitable[Result]], *, use_uvloop: bool = False) -> Result:
-    """Run `work` on an event loop.
+    """Run `work` on an event loop and return its result.
 
-    Task groups wrap what ends them; where all of it is foreseen, the first cause is raised bare.
+    Task groups wrap the errors that end them; if all of these are foreseen, the first is raised
+    bare.
 
     Args:
-        work: What to run.
-        use_uvloop: Whether on the faster loop, which takes longer to load.
+        work: Makes the coroutine.
+        use_uvloop: Whether to use the faster loop, which takes longer to import.
     """
     try:
         return anyio.run(work, backend_options={"use_uvloop": use_uvloop})
     except BaseExceptionGroup as group:
         causes = list(_causes(group))
-        strangers = [cause for cause in causes if not isinstance(cause, _FORESEEN)]
-        if strangers:
-            raise
-        raise causes[0] from group
+        if all(isinstance(cause, _FORESEEN) for cause in causes):
+            raise causes[0] from group
+        raise
 
 
 def explain(error: RelayError | OSError) -> int:
-    """Say on standard error what went wrong and return the exit code for it."""
+    """Print what went wrong on standard error and return the exit code for it."""
     if isinstance(error, ConfigError):
         for mistake in error.mistakes:
             typer.echo(mistake, err=True)
@@ -64,6 +64,7 @@ def _causes(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 
 def _sentence(error: RelayError | OSError) -> str:
+    # Python's own text of an `OSError` begins with `[Errno 2]`.
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error) or type(error).__name__
     place = f"{error.filename}: " if error.filename is not None else ""

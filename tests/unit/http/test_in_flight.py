@@ -1,4 +1,4 @@
-"""A door that closes behind the last request."""
+"""A door closes after its last answer."""
 
 import aiohttp
 import anyio
@@ -19,24 +19,24 @@ class Address:
         self.port = free_port()
 
 
-async def test_nothing_under_way_is_not_waited_for() -> None:
-    """An idle door closes at once."""
+async def test_an_idle_door_closes_at_once() -> None:
+    """Nothing is in flight."""
     with anyio.fail_after(1):
-        await InFlightRequests().settle()
+        await InFlightRequests().drain()
 
 
 async def test_the_last_request_is_waited_for() -> None:
     """Also one that begins while others end, and one that fails."""
-    under_way = InFlightRequests()
-    settled = anyio.Event()
+    in_flight = InFlightRequests()
+    drained = anyio.Event()
     may_end = [anyio.Event(), anyio.Event()]
 
-    async def settle() -> None:
-        await under_way.settle()
-        settled.set()
+    async def drain() -> None:
+        await in_flight.drain()
+        drained.set()
 
     async def fail(number: int) -> None:
-        with under_way:
+        with in_flight:
             await may_end[number].wait()
             raise ValueError("odd")
 
@@ -48,19 +48,19 @@ async def test_the_last_request_is_waited_for() -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(request, 0)
             await anyio.wait_all_tasks_blocked()
-            tasks.start_soon(settle)
+            tasks.start_soon(drain)
             tasks.start_soon(request, 1)
             await anyio.wait_all_tasks_blocked()
             may_end[0].set()
             await anyio.wait_all_tasks_blocked()
-            assert not settled.is_set()
+            assert not drained.is_set()
             may_end[1].set()
-            await settled.wait()
+            await drained.wait()
 
 
-async def test_a_door_is_cut_only_behind_the_last_answer() -> None:
-    """Its socket is closed before; who was inside is answered."""
-    under_way = InFlightRequests()
+async def test_connections_are_aborted_only_after_the_last_answer() -> None:
+    """The socket closes first; requests in flight are answered."""
+    in_flight = InFlightRequests()
     begun, may_end = anyio.Event(), anyio.Event()
     answers: list[tuple[int, str]] = []
 
@@ -73,19 +73,19 @@ async def test_a_door_is_cut_only_behind_the_last_answer() -> None:
         async with aiohttp.ClientSession() as session, session.get(url) as answer:
             answers.append((answer.status, await answer.text()))
 
-    async def settle() -> None:
+    async def drain() -> None:
         with pytest.raises(OSError, match="connect"):
             await anyio.connect_tcp(address.host, address.port)
         may_end.set()
-        await under_way.settle()
+        await in_flight.drain()
 
-    app = web.Application(middlewares=[counting(under_way)])
+    app = web.Application(middlewares=[counting(in_flight)])
     app.router.add_get("/", handle)
     address = Address()
     with anyio.fail_after(10):
         async with (
             anyio.create_task_group() as tasks,
-            open_door(app_runner(app), address, settle=settle) as port,
+            open_door(app_runner(app), address, drain=drain) as port,
         ):
             tasks.start_soon(ask, f"http://127.0.0.1:{port}")
             await begun.wait()

@@ -3,7 +3,7 @@
 import pytest
 import typer
 
-from relay.cli.failure import CommandFailed, explain, run
+from relay.cli.exit_codes import CommandFailed, explain, run
 from relay.errors import ConfigError, RelayError, StoreFailed
 
 
