@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from relay.clock import Clock
 from relay.cohorts.polled_app import PollStatus
@@ -59,21 +60,31 @@ class SegmentsStatus:
         )
 
 
+class ObservedApp(Protocol):
+    """The loops of one app that have something to report (`relay.daemon.app_runtime`)."""
+
+    @property
+    def delivery(self) -> SenderPool:
+        """Carries its events to Amplitude."""
+
+    @property
+    def poller(self) -> Poller:
+        """Keeps its cohorts current."""
+
+
 class Status:
     """Reads how every app stands."""
 
     def __init__(
         self,
+        apps: Mapping[str, ObservedApp],
         ledger: AppCounters,
-        deliveries: Mapping[str, SenderPool],
         segments: Segments,
-        pollers: Mapping[str, Poller],
         clock: Clock,
     ) -> None:
+        self._apps = apps
         self._ledger = ledger
-        self._deliveries = deliveries
         self._segments = segments
-        self._pollers = pollers
         self._clock = clock
         self._started_s = clock.monotonic_s()
 
@@ -86,16 +97,18 @@ class Status:
         """Return every configured app's status."""
         states = await self._ledger.states()
         return {
-            app: await self._status(delivery, states[app].counts)
-            for app, delivery in self._deliveries.items()
+            name: await self._status(app.delivery, states[name].counts)
+            for name, app in self._apps.items()
         }
 
     async def segments(self) -> dict[str, SegmentsStatus]:
         """Return how every configured app's segments stand."""
         catalog, reading = self._segments.cohorts, self._segments.read_model
         return {
-            app: SegmentsStatus(await reading.overview(app, catalog.number(app)), poller.status())
-            for app, poller in self._pollers.items()
+            name: SegmentsStatus(
+                await reading.overview(name, catalog.number(name)), app.poller.status()
+            )
+            for name, app in self._apps.items()
         }
 
     async def _status(self, delivery: SenderPool, counts: Counts) -> AppStatus:

@@ -27,10 +27,14 @@ class Notifier:
 
     A state that cannot be sent is logged and dropped: if it matters, the manager's own
     timeouts notice. Every method returns whether the manager has it.
+
+    Attributes:
+        watchdog_s: How often the manager wants `watchdog`, None if it does not.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._address = _parse_address(environ.get("NOTIFY_SOCKET", ""))
+        self.watchdog_s = watchdog_interval_s(environ)
 
     def ready(self, status: str = "") -> bool:
         """Say that the service runs, and how, in words."""

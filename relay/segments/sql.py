@@ -5,7 +5,7 @@ from importlib.resources import files
 from relay.database.migrations import find_migrations
 from relay.database.queries import load_queries
 
-FILES = ("catalog", "lists", "runs", "messages", "directory", "reading")
+FILES = ("catalog", "lists", "runs", "messages", "directory", "reading", "views")
 
 SQL = {
     name: query

@@ -11,6 +11,7 @@ import anyio
 from relay.database.counters_sidecar import CountersSidecar, sidecar_path
 from relay.database.database import Database, open_database
 from relay.database.recovery.check import mark_unclean_on_error, recover
+from relay.database.stream import RowStreams
 from relay.heartbeat import Heartbeat
 from relay.segments.cohorts import AppRules, Cohorts
 from relay.segments.directory import Directory
@@ -101,6 +102,6 @@ async def _assemble(
         review=Review(database),
         forgotten=forgotten,
         erasure=Erasure(database, forgotten),
-        read_model=ReadModel(database, path),
+        read_model=ReadModel(database, RowStreams(path)),
         retention=Retention(database),
     )

@@ -13,7 +13,8 @@ import pytest
 from aiohttp import ClientError, ClientSession
 
 from relay.outbox.store import DATABASE_NAME
-from relay.sandbox.amplitude import AmplitudeStandIn, running
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.listener import running
 from relay.segments.store import DATABASE_NAME as SEGMENTS_NAME
 from tests.crash.trial import Campaign
 from tests.support.command_line import API_KEY, CommandLine

@@ -6,7 +6,8 @@ import anyio
 import pytest
 from aiohttp import ClientError
 
-from relay.sandbox.amplitude import AmplitudeStandIn, running
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.listener import running
 from tests.crash.syscalls import CALLS, LOG_NAME, judge_trace
 from tests.crash.trial import Campaign
 from tests.support.command_line import API_KEY

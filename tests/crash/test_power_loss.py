@@ -21,10 +21,11 @@ from relay.database.ballast import BallastFile
 from relay.heartbeat import Heartbeat
 from relay.outbox.batch import dedup_key
 from relay.outbox.store import DATABASE_NAME, lock_folder, open_outbox
-from relay.sandbox.amplitude import AmplitudeStandIn
-from relay.sandbox.amplitude import running as running_amplitude
-from relay.sandbox.cohorts import CohortsStandIn, StandInCohort
-from relay.sandbox.cohorts import running as running_cohorts
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.cohorts.stand_in import CohortsStandIn
+from relay.sandbox.common.listener import running as running_amplitude
+from relay.sandbox.common.listener import running as running_cohorts
 from relay.segments.cohorts import AppRules
 from relay.segments.store import DATABASE_NAME as SEGMENTS_NAME
 from relay.segments.store import open_segments

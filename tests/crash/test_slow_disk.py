@@ -7,7 +7,8 @@ import anyio
 import pytest
 from aiohttp import ClientSession
 
-from relay.sandbox.amplitude import AmplitudeStandIn, running
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.listener import running
 from tests.crash.trial import Campaign
 from tests.support.command_line import API_KEY
 from tests.support.daemons import POLL_S, Doors, hasty, living, open_doors

@@ -9,7 +9,8 @@ import anyio
 import orjson
 import pytest
 
-from relay.sandbox.amplitude import AmplitudeStandIn, running
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.listener import running
 from tests.crash.accounting import breaks
 from tests.support.command_line import API_KEY
 from tests.support.daemons import POLL_S, hasty, living, open_doors

@@ -13,11 +13,13 @@ from typing import TypeAlias
 import anyio
 
 from relay.events.catalog import SEED_KINDS
-from relay.sandbox.amplitude import AmplitudeStandIn, running
-from relay.sandbox.conditions import Conditions, Poison
-from relay.sandbox.onesignal import EventStream, StreamOptions, Target
-from relay.sandbox.templates import Renderer, Rendering
-from relay.sandbox.traffic import RawEvent, Scenery, Traffic
+from relay.sandbox.amplitude.conditions import Conditions, Poison
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.listener import running
+from relay.sandbox.common.target import Target
+from relay.sandbox.onesignal.event_stream import EventStream, StreamOptions
+from relay.sandbox.onesignal.templates import Renderer, Rendering
+from relay.sandbox.onesignal.traffic import RawEvent, Traffic, TrafficOptions
 from tests.crash.accounting import Books, breaks, regressions
 from tests.crash.moments import UNSEEN, Moment, Scene
 from tests.support.command_line import API_KEY, APP_ID, HOOK_TOKEN, CommandLine
@@ -60,7 +62,7 @@ class Campaign:
     """
 
     def __init__(self, seed: int) -> None:
-        scenery = Scenery(app_id=APP_ID, kinds=SEED_KINDS, users=40)
+        scenery = TrafficOptions(app_id=APP_ID, kinds=SEED_KINDS, users=40)
         self._events = Traffic(scenery, Random(seed)).events()
         self._renderer = Renderer(Rendering())
         self._is_over = False

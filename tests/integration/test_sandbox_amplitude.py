@@ -11,9 +11,10 @@ import pytest
 from aiohttp import ClientConnectionError, ClientPayloadError, ClientSession
 from yarl import URL
 
-from relay.sandbox.amplitude import AmplitudeStandIn, running
-from relay.sandbox.answers import JsonObject
-from relay.sandbox.conditions import Poison
+from relay.sandbox.amplitude.conditions import Poison
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.listener import running
+from relay.sandbox.common.replies import JsonObject
 
 KEY = "key-1"
 DAY_MS = 24 * 3_600_000

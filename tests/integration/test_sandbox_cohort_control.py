@@ -14,15 +14,16 @@ import pytest
 from aiohttp import ClientSession, encode_basic_auth, web
 from yarl import URL
 
-from relay.sandbox.door import running
-from relay.sandbox.onesignal import Target
+from relay.sandbox.common.listener import running
+from relay.sandbox.common.target import Target
 from relay.sandbox.options import (
     DEFAULT_API_KEY,
     DEFAULT_APP_ID,
     DEFAULT_ONESIGNAL_KEY,
     DEFAULT_SECRET_KEY,
+    SandboxOptions,
 )
-from relay.sandbox.server import Sandbox, SandboxOptions
+from relay.sandbox.server import Sandbox
 
 KEYS = {"Authorization": encode_basic_auth(DEFAULT_API_KEY, DEFAULT_SECRET_KEY)}
 COHORTS = "/_sandbox/cohorts"

@@ -10,12 +10,11 @@ import orjson
 from aiohttp import web
 from yarl import URL
 
-from relay.sandbox.cohort_files import UserRange
-from relay.sandbox.cohort_messages import PushOptions, Update
-from relay.sandbox.cohort_project import StandInCohort
-from relay.sandbox.cohort_push import CohortPush
-from relay.sandbox.door import running
-from relay.sandbox.onesignal import Target
+from relay.sandbox.cohorts.files import UserRange
+from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.cohorts.webhook import CohortPush, PushOptions, Update
+from relay.sandbox.common.listener import running
+from relay.sandbox.common.target import Target
 
 COHORT = StandInCohort(
     id="7khm89cz",

@@ -12,9 +12,10 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from relay.sandbox.door import running
-from relay.sandbox.onesignal import EventStream, StreamOptions, Target
-from relay.sandbox.traffic import RawEvent, Scenery, Traffic
+from relay.sandbox.common.listener import running
+from relay.sandbox.common.target import Target
+from relay.sandbox.onesignal.event_stream import EventStream, StreamOptions
+from relay.sandbox.onesignal.traffic import RawEvent, Traffic, TrafficOptions
 
 HASTY = {"retry_base_s": 0.001, "retry_cap_s": 0.002}
 
@@ -83,7 +84,7 @@ def stream_to(hook: Hook, **options: object) -> EventStream:
 
 def events(count: int) -> list[RawEvent]:
     """Return so many events."""
-    return Traffic(Scenery("app"), Random(1)).take(count)
+    return Traffic(TrafficOptions("app"), Random(1)).take(count)
 
 
 def ids(raw: list[RawEvent]) -> list[str]:

@@ -15,10 +15,11 @@ import pytest
 from aiohttp import ClientConnectionError, ClientSession
 from yarl import URL
 
-from relay.sandbox.door import Door
-from relay.sandbox.faults import Fault
-from relay.sandbox.server import DEFAULT_API_KEY, SandboxOptions, serve_sandbox
-from relay.sandbox.source import TrafficOrder
+from relay.sandbox.common.faults import UploadFault
+from relay.sandbox.common.listener import Listener
+from relay.sandbox.onesignal.source import TrafficOrder
+from relay.sandbox.options import DEFAULT_API_KEY, SandboxOptions
+from relay.sandbox.server import serve_sandbox
 
 UPLOAD = {
     "api_key": DEFAULT_API_KEY,
@@ -81,7 +82,7 @@ async def test_ledger_is_shown() -> None:
 
 async def test_faults_are_switched_on_and_off() -> None:
     """POST adds, PUT replaces, DELETE clears."""
-    async with sandbox(faults=(Fault(name="502", count=1),)) as remote:
+    async with sandbox(faults=(UploadFault(name="502", count=1),)) as remote:
         faults = "/_sandbox/amplitude/faults"
         await remote.call("POST", faults, {"name": 503, "count": 2})
         _, state = await remote.call("PUT", faults, [{"name": "429"}, {"name": "stored_500"}])
@@ -129,7 +130,7 @@ async def test_conditions_are_changed_and_lifted() -> None:
 
 async def test_reset_forgets_everything() -> None:
     """The stand-in is as new."""
-    async with sandbox(faults=(Fault(name="stored_500", count=5),)) as remote:
+    async with sandbox(faults=(UploadFault(name="stored_500", count=5),)) as remote:
         await remote.call("POST", "/2/httpapi", UPLOAD)
         _, state = await remote.call("POST", "/_sandbox/amplitude/reset")
         assert state["ledger"]["total_events"] == 0
@@ -170,7 +171,7 @@ async def test_traffic_runs_on_order() -> None:
 
 async def test_traffic_conflicts_are_told() -> None:
     """One run at a time, with a target, of kinds and templates that exist."""
-    async with sandbox(faults=(Fault(name="hang"),)) as remote:
+    async with sandbox(faults=(UploadFault(name="hang"),)) as remote:
         start = "/_sandbox/onesignal/start"
         url = str(remote.url / "batch")
         assert (await remote.call("POST", start, {"events": 1}))[0] == 409
@@ -185,7 +186,7 @@ async def test_traffic_conflicts_are_told() -> None:
 
 async def test_a_stream_that_was_switched_off_needs_a_person() -> None:
     """No run starts before it is enabled."""
-    async with sandbox(faults=(Fault(name="500"),)) as remote:
+    async with sandbox(faults=(UploadFault(name="500"),)) as remote:
         order = {
             "events": 3,
             "url": str(remote.url / "batch"),
@@ -297,7 +298,7 @@ async def test_a_taken_address_is_an_error() -> None:
     async with sandbox() as remote:
         assert remote.url.port is not None
         with pytest.raises(OSError, match="in use"):
-            await Door(_empty(), port=remote.url.port).__aenter__()
+            await Listener(_empty(), port=remote.url.port).__aenter__()
 
 
 def _empty() -> Any:  # noqa: ANN401 - an application

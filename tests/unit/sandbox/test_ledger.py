@@ -2,12 +2,12 @@
 
 import anyio
 
-from relay.sandbox.answers import JsonObject
-from relay.sandbox.ledger import REQUESTS_KEPT, VIOLATIONS_KEPT, Ledger, RequestLine
-from relay.sandbox.uploads import Upload, Wire
+from relay.sandbox.amplitude.ledger import REQUESTS_KEPT, VIOLATIONS_KEPT, Ledger, RequestLine
+from relay.sandbox.amplitude.uploads import RawUpload, Upload
+from relay.sandbox.common.replies import JsonObject
 
-LINE = RequestLine(0, "/batch", "k", 1, 10, 10, False, 200, None, True)  # noqa: FBT003
-WIRE = Wire("POST", "/batch", "application/json", False, 10, b"0123456789")  # noqa: FBT003
+LINE = RequestLine("/batch", 10, 10, False, "k", 1, status=200, is_stored=True)  # noqa: FBT003
+WIRE = RawUpload("POST", "/batch", "application/json", False, 10, b"0123456789")  # noqa: FBT003
 
 
 def take(ledger: Ledger, *events: JsonObject) -> None:
@@ -44,8 +44,8 @@ def test_a_changed_attempt_is_a_violation_even_if_nothing_was_stored() -> None:
 def test_another_content_type_is_a_violation() -> None:
     """Amplitude's papers require JSON's own."""
     ledger = Ledger()
-    wire = Wire("POST", "/batch", "text/plain", False, 10, b"")  # noqa: FBT003
-    ledger.observe(Upload("/batch", "k", [], 5, frozenset()), wire)
+    raw = RawUpload("POST", "/batch", "text/plain", False, 10, b"")  # noqa: FBT003
+    ledger.observe(Upload("/batch", "k", [], 5, frozenset()), raw)
     assert ledger.violation_counts == {"content_type": 1}
 
 

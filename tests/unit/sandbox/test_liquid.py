@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.sandbox.liquid import Template, TemplateError
+from relay.sandbox.onesignal.liquid import Template, TemplateError
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 import pytest
 
-from relay.sandbox.templates import Renderer, Rendering
-from relay.sandbox.traffic import RawEvent
+from relay.sandbox.onesignal.templates import Renderer, Rendering
+from relay.sandbox.onesignal.traffic import RawEvent
 
 EVENT: RawEvent = {
     "event": {

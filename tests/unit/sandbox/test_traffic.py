@@ -7,14 +7,14 @@ from uuid import UUID
 import pytest
 
 from relay.events.catalog import KINDS, SEED_KINDS
-from relay.sandbox.traffic import CHAINS, RawEvent, Scenery, Traffic
+from relay.sandbox.onesignal.traffic import CHAINS, RawEvent, Traffic, TrafficOptions
 
 APP_ID = "11111111-2222-4333-8444-555555555555"
 
 
 def take(count: int, *, seed: int = 1, kinds: frozenset[str] = KINDS) -> list[RawEvent]:
     """Return so many events."""
-    return Traffic(Scenery(APP_ID, kinds), Random(seed)).take(count)
+    return Traffic(TrafficOptions(APP_ID, kinds), Random(seed)).take(count)
 
 
 def test_chains_have_every_kind() -> None:

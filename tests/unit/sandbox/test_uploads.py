@@ -3,15 +3,15 @@
 import orjson
 import pytest
 
-from relay.sandbox.answers import Answer
-from relay.sandbox.uploads import Gate, Upload, Wire, parse_upload
+from relay.sandbox.amplitude.uploads import RawUpload, Upload, UploadLimits, parse_upload
+from relay.sandbox.common.replies import Answer
 
 
 def parse(body: object, *, path: str = "/2/httpapi") -> Upload | Answer:
     """Parse a body under a service that knows the key `k`."""
     plain = orjson.dumps(body)
-    wire = Wire("POST", path, "application/json", False, len(plain), plain)  # noqa: FBT003
-    return parse_upload(wire, Gate(lambda key: key == "k"))
+    raw = RawUpload("POST", path, "application/json", False, len(plain), plain)  # noqa: FBT003
+    return parse_upload(raw, UploadLimits(lambda key: key == "k"))
 
 
 @pytest.mark.parametrize(

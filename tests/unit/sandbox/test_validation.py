@@ -3,9 +3,9 @@
 import orjson
 import pytest
 
-from relay.sandbox.answers import Answer, JsonObject
-from relay.sandbox.uploads import BATCH_PATH, HTTPAPI_PATH, Upload
-from relay.sandbox.validation import BANNED_IDS, check_events
+from relay.sandbox.amplitude.uploads import BATCH_PATH, HTTPAPI_PATH, Upload
+from relay.sandbox.amplitude.validation import BANNED_IDS, check_events
+from relay.sandbox.common.replies import Answer, JsonObject
 
 GOOD: JsonObject = {
     "event_type": "[OneSignal] Push Sent",

@@ -1,0 +1,81 @@
+"""The users of the traffic: users with their subscriptions, some of them awkward."""
+
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+from uuid import UUID
+
+LANGUAGES: Final = ("en", "de", "fr", "zh-Hant", "ar")
+CHANNELS: Final = ("push", "iam", "email", "sms", "live_activity")
+_PUSH_DEVICES: Final = ("iOS", "Android", "Chrome", "Firefox", "Safari", "Huawei")
+_AWKWARD_IDS: Final = ("42", "7", "1000003", "zoë-東京", 'o\'neil "x"', "undefined", "")
+_AWKWARD_EVERY: Final = 4
+_EMAIL_SHARE: Final = 0.5
+_SMS_SHARE: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One device or address.
+
+    Attributes:
+        subscription_id: Its id.
+        device_type: OneSignal's label of it.
+        channels: What can be sent to it.
+        language: Language of the device; may be empty.
+    """
+
+    subscription_id: str
+    device_type: str
+    channels: tuple[str, ...]
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One user.
+
+    Attributes:
+        onesignal_id: OneSignal's id.
+        external_id: The app's id; empty for an anonymous user.
+        language: Language of the user.
+        subscriptions: At least one.
+    """
+
+    onesignal_id: str
+    external_id: str
+    language: str
+    subscriptions: tuple[Subscription, ...]
+
+
+def new_uuid(rng: Random) -> str:
+    """Return a version 4 UUID out of `rng`."""
+    return str(UUID(int=rng.getrandbits(128), version=4))
+
+
+def make_users(count: int, rng: Random) -> list[User]:
+    """Return `count` users; the channels are all reachable from the second on."""
+    return [_make_person(number, rng) for number in range(count)]
+
+
+def _make_person(number: int, rng: Random) -> User:
+    language = rng.choice(LANGUAGES)
+    devices = [_push_device(rng, language) for _ in range(rng.randint(1, 3))]
+    if number % 2 or rng.random() < _EMAIL_SHARE:
+        devices.append(Subscription(new_uuid(rng), "Email", ("email",), ""))
+    if number % 2 or rng.random() < _SMS_SHARE:
+        devices.append(Subscription(new_uuid(rng), "SMS", ("sms",), ""))
+    return User(new_uuid(rng), _external_id(number), language, tuple(devices))
+
+
+def _external_id(number: int) -> str:
+    """Return the app's id; every fourth is awkward, and once those are used up, none."""
+    turn, rest = divmod(number, _AWKWARD_EVERY)
+    if rest != _AWKWARD_EVERY - 1:
+        return f"user-{10_000 + number}"
+    return _AWKWARD_IDS[turn] if turn < len(_AWKWARD_IDS) else ""
+
+
+def _push_device(rng: Random, language: str) -> Subscription:
+    device_type = rng.choice(_PUSH_DEVICES)
+    return Subscription(new_uuid(rng), device_type, ("push", "iam", "live_activity"), language)
