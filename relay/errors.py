@@ -4,12 +4,16 @@
     ├── ConfigError             the configuration is wrong; a person must change it
     ├── PayloadError            a body or an event cannot be understood
     ├── DoorBlocked             an address cannot be listened on
+    ├── NotFound                what an operation names does not exist
+    ├── Conflict                an operation cannot be done in the present state
     ├── FileRejected            a downloaded or handed-in file is not what it should be
     ├── UpstreamError           a service did not do what it was asked
     │   ├── UpstreamRefused     it does not accept our keys or what we ask; a person must act
     │   ├── UpstreamUnknown     it does not know what we name: gone, expired, never there
     │   └── UpstreamUnavailable it cannot now; try again later
-    │       └── UpstreamBusy    too many requests: it did not even begin
+    │       ├── UpstreamBusy    too many requests: it did not even begin
+    │       ├── ExportBusy      OneSignal makes another export of the account
+    │       └── ExportNotReady  the export's file is not there yet, or no longer
     └── StoreError              the data directory does not serve
         ├── StoreBusy           another process uses it
         ├── StoreFull           it can take nothing now; try again later
@@ -60,6 +64,14 @@ class DoorBlocked(RelayError):
     """An address cannot be listened on: it is taken, or not this machine's."""
 
 
+class NotFound(RelayError):
+    """The thing an operation names does not exist."""
+
+
+class Conflict(RelayError):
+    """An operation cannot be done in the present state; the text says what stands against it."""
+
+
 class FileRejected(RelayError):
     """A file is not what it should be; nothing of it may be applied.
 
@@ -100,6 +112,14 @@ class UpstreamUnavailable(UpstreamError):
 
 class UpstreamBusy(UpstreamUnavailable):
     """The service turned us away as we, or others, ask too much; nothing was begun."""
+
+
+class ExportBusy(UpstreamUnavailable):
+    """OneSignal makes another export of the account; it makes one at a time."""
+
+
+class ExportNotReady(UpstreamUnavailable):
+    """The file of an export is not there yet, or no longer."""
 
 
 class StoreError(RelayError):

@@ -31,8 +31,8 @@ from relay.cli.options import (
     read_settings,
 )
 from relay.cli.output import clean, instant, new_table, output, print_fields
+from relay.errors import NotFound
 from relay.http.admin.context import SegmentsContext
-from relay.http.admin.errors import NotFound
 from relay.http.admin.operations import NoInput
 from relay.http.admin.schemas import MAX_ID, MAX_LIMIT
 from relay.http.admin.segment_schemas import (

@@ -6,7 +6,6 @@ from typing import NamedTuple, Protocol
 
 from relay.amplitude.cohort_list import Cohort, Usage
 from relay.cohorts.download import Downloads
-from relay.errors import RelayError
 from relay.segments.cohorts import ListedCohort
 from relay.segments.watermark import needs_refresh
 
@@ -61,14 +60,6 @@ def has_changed(cohort: ListedCohort) -> bool:
     return needs_refresh(
         cohort.listed, applied=cohort.applied, rejected=cohort.rejected, held=cohort.held
     )
-
-
-class UnknownCohort(RelayError):
-    """Amplitude's list has no such cohort."""
-
-
-class PollingOff(RelayError):
-    """The app's cohorts are not polled; the text says which setting would change that."""
 
 
 class PollStatus(NamedTuple):

@@ -14,16 +14,11 @@ from relay.clock import Clock
 from relay.cohorts.budget import Candidate, Due, plan
 from relay.cohorts.download import Download, DownloadPolicy
 from relay.cohorts.poll_state import PollState
-from relay.cohorts.polled_app import (
-    PolledApp,
-    PollingOff,
-    PollPolicy,
-    PollStatus,
-    UnknownCohort,
-    has_changed,
-)
+from relay.cohorts.polled_app import PolledApp, PollPolicy, PollStatus, has_changed
 from relay.cohorts.usage import BudgetUsage
 from relay.errors import (
+    Conflict,
+    NotFound,
     StoreFull,
     UpstreamBusy,
     UpstreamError,
@@ -101,15 +96,15 @@ class Poller:
         """Have a cohort downloaded soon, whether it changed or not; False if it is under way.
 
         Raises:
-            PollingOff: If the app's cohorts are not polled.
-            UnknownCohort: If Amplitude does not list it.
+            Conflict: If the app's cohorts are not polled.
+            NotFound: If Amplitude does not list it.
         """
         if self._policy.off:
-            raise PollingOff(self._policy.off)
+            raise Conflict(self._policy.off)
         listed = await self._catalog.listed(self._app.no, self._clock.now_ms())
         cohort = next((one for one in listed if one.cohort_id == cohort_id), None)
         if cohort is None:
-            raise UnknownCohort("Amplitude's list has no cohort of that id")
+            raise NotFound("Amplitude's list has no cohort of that id")
         if cohort.no in self._under_way or not self._attempts.wish(cohort_id):
             return False
         self._wakeup.set()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import structlog
 
 from relay.clock import Clock
-from relay.errors import FileRejected, RelayError
+from relay.errors import Conflict, FileRejected
 from relay.onesignal.export_file import SubscriptionRow, SubscriptionsFile
 from relay.segments.directory import ExportTruth
 from relay.segments.sorting import SortedRows, open_sorting, sorting_path
@@ -22,10 +22,6 @@ PART_ROWS = 20_000
 """Subscriptions applied in one transaction."""
 
 MAX_ID_CHARACTERS = 1_024
-
-
-class ImportBusy(RelayError):
-    """Another file of the app is being read."""
 
 
 class ImportReport(NamedTuple):
@@ -71,7 +67,7 @@ class Importer:
 
         Raises:
             FileRejected: If it is no such file or not whole; nothing of it is applied.
-            ImportBusy: If another one is being read.
+            Conflict: If another one is being read.
             StoreError: If the disk does not serve; what was applied stays and does no harm.
         """
         truth = ExportTruth(self._clock.now_ms(), is_whole=replace, drops_users=replace)
@@ -82,7 +78,7 @@ class Importer:
     ) -> ImportReport:
         """Take a file over that says as much as `truth` tells; raises like `run`."""
         if app in self._busy:
-            raise ImportBusy(f"another file of {app} is being read; try again when it is done")
+            raise Conflict(f"another file of {app} is being read; try again when it is done")
         self._busy.add(app)
         try:
             async with open_sorting(sorting_path(self._scratch, f"app-{app}")) as scratch:

@@ -10,17 +10,18 @@ import structlog
 from anyio.abc import TaskStatus
 
 from relay.clock import Clock, SteadyClock
-from relay.directory.importer import ImportBusy, Importer
+from relay.directory.importer import Importer
 from relay.errors import (
+    Conflict,
+    ExportBusy,
+    ExportNotReady,
     FileRejected,
-    RelayError,
     StoreFull,
     UpstreamError,
     UpstreamRefused,
     UpstreamUnavailable,
 )
 from relay.heartbeat import Heartbeat
-from relay.onesignal.export_api import ExportBusy, ExportNotReady
 from relay.segments.directory import Directory, ExportTruth
 
 log = structlog.get_logger(__name__)
@@ -28,10 +29,6 @@ log = structlog.get_logger(__name__)
 BEAT_S = 5.0
 RETRY_S = 300.0
 """After a failure; OneSignal asks for minutes, not seconds, while another export runs."""
-
-
-class SyncOff(RelayError):
-    """The app's directory is not refreshed from OneSignal; the text says what to set."""
 
 
 class SyncStatus(NamedTuple):
@@ -131,10 +128,10 @@ class DirectorySync:
         """Have an export begun soon; False if one is under way.
 
         Raises:
-            SyncOff: If the app's directory cannot be refreshed from OneSignal.
+            Conflict: If the app's directory cannot be refreshed from OneSignal.
         """
         if self._policy.off:
-            raise SyncOff(self._policy.off)
+            raise Conflict(self._policy.off)
         if self._is_running or self._wanted.is_set():
             return False
         self._wanted.set()
@@ -196,7 +193,7 @@ class DirectorySync:
         except UpstreamUnavailable as error:
             self._last_error = str(error)
             wait_s = min(wait_s, error.retry_after_s or RETRY_S)
-        except (UpstreamError, ImportBusy, StoreFull) as error:
+        except (UpstreamError, Conflict, StoreFull) as error:
             self._last_error = str(error)
             wait_s = min(wait_s, RETRY_S)
         if self._last_error:
