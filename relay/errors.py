@@ -9,7 +9,16 @@
     │   ├── UpstreamRefused     it does not accept our keys or what we ask; a person must act
     │   ├── UpstreamUnknown     it does not know what we name: gone, expired, never there
     │   └── UpstreamUnavailable it cannot now; try again later
-    │       └── UpstreamBusy    too many requests: it did not even begin
+    │       ├── UpstreamBusy    too many requests: it did not even begin
+    │       ├── ExportBusy      it makes another export first
+    │       └── ExportNotReady  the file of an export is not there yet, or no longer
+    ├── RequestRefused          an operator asks for what relay cannot do
+    │   ├── UnknownCohort       there is no such cohort
+    │   ├── UnknownRun          there is no such run
+    │   ├── NotPossible         the run or segment is not in a state for it
+    │   ├── PollingOff          the app's cohorts are not polled
+    │   ├── SyncOff             the app's directory is not synced
+    │   └── ImportBusy          another file of the app is being imported
     └── StoreError              the data directory does not serve
         ├── StoreBusy           another process uses it
         ├── StoreFull           it can take nothing now; try again later
@@ -100,6 +109,42 @@ class UpstreamUnavailable(UpstreamError):
 
 class UpstreamBusy(UpstreamUnavailable):
     """The service turned us away as we, or others, ask too much; nothing was begun."""
+
+
+class ExportBusy(UpstreamUnavailable):
+    """Another export of the account is being made; OneSignal makes one at a time."""
+
+
+class ExportNotReady(UpstreamUnavailable):
+    """The file of an export is not there yet, or no longer."""
+
+
+class RequestRefused(RelayError):
+    """An operator asks for what relay cannot do; the text says why."""
+
+
+class UnknownCohort(RequestRefused):
+    """Amplitude's list has no such cohort."""
+
+
+class UnknownRun(RequestRefused):
+    """There is no run of that id."""
+
+
+class NotPossible(RequestRefused):
+    """What was decided cannot be done (any more)."""
+
+
+class PollingOff(RequestRefused):
+    """The app's cohorts are not polled; the text says which setting would change that."""
+
+
+class SyncOff(RequestRefused):
+    """The app's directory is not synced from OneSignal; the text says what to set."""
+
+
+class ImportBusy(RequestRefused):
+    """Another file of the app is being imported."""
 
 
 class StoreError(RelayError):

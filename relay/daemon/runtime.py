@@ -106,7 +106,7 @@ class Runtime:
         """
         rules = app_rules(settings)
         if rules != self._rules:
-            await self.shared.segments.cohorts.follow(rules, self.shared.clock.now_ms())
+            await self.shared.segments.cohorts.configure(rules, self.shared.clock.now_ms())
             self._rules = rules
 
     def reconfigure(self, settings: Settings) -> None:

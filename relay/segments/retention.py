@@ -1,4 +1,4 @@
-"""What the segment table forgets, and when: in short transactions, some rows at a time."""
+"""What the segment table removes, and when: in short transactions, some rows at a time."""
 
 import sqlite3
 from functools import partial
@@ -11,10 +11,10 @@ from relay.segments.sql import SQL
 DAY_MS = 86_400_000
 
 CHANGES_MS = 90 * DAY_MS
-"""How long followers can read a change."""
+"""How long followers of a segment can read a change."""
 
 RUNS_MS = 90 * DAY_MS
-"""At least a month, as runs also count the month's downloads."""
+"""At least a month: runs also count the month's downloads."""
 
 MESSAGES_MS = 30 * DAY_MS
 SIGHTINGS_MS = 30 * DAY_MS
@@ -35,11 +35,11 @@ class Retention:
         self._database = database
 
     async def step(self, now_ms: int) -> bool:
-        """Remove some of what is not needed any more; False when nothing was left."""
+        """Remove some rows that are no longer needed; False if there were none."""
         return await self._database.write(partial(_step, now_ms))
 
     async def vacuum(self, pages: int) -> None:
-        """Give up to `pages` free pages back to the file system."""
+        """Return up to `pages` free pages to the file system."""
         await self._database.write(lambda raw: vacuum(raw, pages))
 
 
@@ -63,10 +63,10 @@ def _drop_list(raw: sqlite3.Connection) -> bool:
 
 def _drop_history(raw: sqlite3.Connection, now_ms: int) -> bool:
     spent = {"keep": UNDOABLE_RUNS, "before": now_ms - COMPUTATION_MS}
-    row = raw.execute(SQL["spent_run_changes"], spent).fetchone()
+    row = raw.execute(SQL["spent_delta"], spent).fetchone()
     if row is None:
         return False
-    raw.execute(SQL["drop_run_changes"], {"run": row[0], "limit": CHUNK_ROWS})
+    raw.execute(SQL["drop_spent_delta"], {"run": row[0], "limit": CHUNK_ROWS})
     return True
 
 

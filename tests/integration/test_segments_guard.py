@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from relay.segments.review import NotPossible, UnknownRun
+from relay.errors import NotPossible, UnknownRun
 from tests.support.segment_tables import NOW, SECOND, SMALL, TEN, SegmentTable, open_table
 
 FIRST, SECOND_TIME, THIRD = (NOW + step * 60 * SECOND for step in (1, 2, 3))

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.segments.review import UNDOABLE_RUNS, NotPossible
+from relay.errors import NotPossible
+from relay.segments.review import UNDOABLE_RUNS
 from tests.support.segment_tables import (
     DAY_MS,
     NOW,

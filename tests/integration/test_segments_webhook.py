@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from relay.errors import NotPossible
 from relay.segments.guard import GuardPolicy
-from relay.segments.review import NotPossible
 from relay.segments.webhook import MessageAnswer
 from tests.support.segment_tables import APP, NOW, SECOND, SMALL, TEN, SegmentTable, open_table
 

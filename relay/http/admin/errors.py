@@ -5,11 +5,16 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from relay.cohorts.polled_app import PollingOff, UnknownCohort
-from relay.directory.importer import ImportBusy
-from relay.directory.sync import SyncOff
-from relay.errors import FileRejected, RelayError
-from relay.segments.review import NotPossible, UnknownRun
+from relay.errors import (
+    FileRejected,
+    ImportBusy,
+    NotPossible,
+    PollingOff,
+    RelayError,
+    SyncOff,
+    UnknownCohort,
+    UnknownRun,
+)
 
 
 class NotFound(RelayError):
