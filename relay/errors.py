@@ -4,21 +4,16 @@
     ├── ConfigError             the configuration is wrong; a person must change it
     ├── PayloadError            a body or an event cannot be understood
     ├── DoorBlocked             an address cannot be listened on
+    ├── NotFound                what an operation names does not exist
+    ├── Conflict                an operation cannot be done in the present state
     ├── FileRejected            a downloaded or handed-in file is not what it should be
     ├── UpstreamError           a service did not do what it was asked
     │   ├── UpstreamRefused     it does not accept our keys or what we ask; a person must act
     │   ├── UpstreamUnknown     it does not know what we name: gone, expired, never there
     │   └── UpstreamUnavailable it cannot now; try again later
     │       ├── UpstreamBusy    too many requests: it did not even begin
-    │       ├── ExportBusy      it makes another export first
-    │       └── ExportNotReady  the file of an export is not there yet, or no longer
-    ├── RequestRefused          an operator asks for what relay cannot do
-    │   ├── UnknownCohort       there is no such cohort
-    │   ├── UnknownRun          there is no such run
-    │   ├── NotPossible         the run or segment is not in a state for it
-    │   ├── PollingOff          the app's cohorts are not polled
-    │   ├── SyncOff             the app's directory is not synced
-    │   └── ImportBusy          another file of the app is being imported
+    │       ├── ExportBusy      OneSignal makes another export of the account
+    │       └── ExportNotReady  the export's file is not there yet, or no longer
     └── StoreError              the data directory does not serve
         ├── StoreBusy           another process uses it
         ├── StoreFull           it can take nothing now; try again later
@@ -69,6 +64,14 @@ class DoorBlocked(RelayError):
     """An address cannot be listened on: it is taken, or not this machine's."""
 
 
+class NotFound(RelayError):
+    """The thing an operation names does not exist."""
+
+
+class Conflict(RelayError):
+    """An operation cannot be done in the present state; the text says what stands against it."""
+
+
 class FileRejected(RelayError):
     """A file is not what it should be; nothing of it may be applied.
 
@@ -112,39 +115,11 @@ class UpstreamBusy(UpstreamUnavailable):
 
 
 class ExportBusy(UpstreamUnavailable):
-    """Another export of the account is being made; OneSignal makes one at a time."""
+    """OneSignal makes another export of the account; it makes one at a time."""
 
 
 class ExportNotReady(UpstreamUnavailable):
     """The file of an export is not there yet, or no longer."""
-
-
-class RequestRefused(RelayError):
-    """An operator asks for what relay cannot do; the text says why."""
-
-
-class UnknownCohort(RequestRefused):
-    """Amplitude's list has no such cohort."""
-
-
-class UnknownRun(RequestRefused):
-    """There is no run of that id."""
-
-
-class NotPossible(RequestRefused):
-    """What was decided cannot be done (any more)."""
-
-
-class PollingOff(RequestRefused):
-    """The app's cohorts are not polled; the text says which setting would change that."""
-
-
-class SyncOff(RequestRefused):
-    """The app's directory is not synced from OneSignal; the text says what to set."""
-
-
-class ImportBusy(RequestRefused):
-    """Another file of the app is being imported."""
 
 
 class StoreError(RelayError):

@@ -8,7 +8,7 @@ import anyio
 import structlog
 import typer
 
-from relay.cli.failure import FAILED, run
+from relay.cli.exit_codes import FAILED, run
 from relay.cli.options import EnvFile, read_settings
 from relay.daemon.reload import SettingsSource
 from relay.daemon.run import Daemon, reload_on_signal, stop_on_signal

@@ -15,9 +15,9 @@ from relay.cohorts.budget import BudgetUsage, Candidate, Due, plan
 from relay.cohorts.download import CohortSource, Download, DownloadPolicy, Downloads
 from relay.cohorts.poll_state import PollPolicy, PollState, PollStatus
 from relay.errors import (
-    PollingOff,
+    Conflict,
+    NotFound,
     StoreFull,
-    UnknownCohort,
     UpstreamBusy,
     UpstreamError,
     UpstreamRefused,
@@ -101,15 +101,15 @@ class Poller:
         """Download a cohort soon, changed or not; False if that is under way or requested.
 
         Raises:
-            PollingOff: If the app's cohorts are not polled.
-            UnknownCohort: If Amplitude does not list it.
+            Conflict: If the app's cohorts are not polled.
+            NotFound: If Amplitude does not list it.
         """
         if self._policy.off:
-            raise PollingOff(self._policy.off)
+            raise Conflict(self._policy.off)
         listed = await self._listed()
         cohort = next((one for one in listed if one.cohort_id == cohort_id), None)
         if cohort is None:
-            raise UnknownCohort("Amplitude's list has no cohort of that id")
+            raise NotFound("Amplitude's list has no cohort of that id")
         if cohort.no in self._active or not self._state.request(cohort_id):
             return False
         self._wakeup.set()

@@ -12,14 +12,11 @@ from relay.daemon.policies import plain
 from relay.daemon.runtime import Runtime
 from relay.http.admin.app import admin_app
 from relay.http.admin.context import AdminContext
-from relay.http.auth import Tokens
-from relay.http.failed_auth import FailedAuthThrottle, slowness_for
+from relay.http.auth import FailedAuthThrottle, Tokens, throttle_policy_for
 from relay.http.health import HealthAnswers
 from relay.http.public.app import PublicDoor
-from relay.http.public.cohorts_webhook import CohortsWebhook
-from relay.http.public.events_webhook import EventsWebhook
 from relay.http.public.uploads import Uploads
-from relay.http.public.webhook import WebhookRequests
+from relay.http.public.webhooks import CohortsWebhook, EventsWebhook, WebhookRequests
 from relay.http.server.body import BodyReader
 from relay.http.server.connections import Connections, share_descriptors
 from relay.http.server.in_flight import InFlightRequests
@@ -34,7 +31,7 @@ class Servers:
     """The public and the admin door.
 
     Attributes:
-        certificates: What they prove their names with.
+        certificates: Of both doors.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
@@ -52,7 +49,7 @@ class Servers:
             ),
         )
         self._public_limit, self._admin_limit = share_descriptors(descriptor_limit())
-        self._throttle = FailedAuthThrottle(slowness_for(self._public_limit))
+        self._throttle = FailedAuthThrottle(throttle_policy_for(self._public_limit))
         self._public_bodies = BodyReader()
         self._admin_bodies = BodyReader(invites=False)
         self._admin_requests = InFlightRequests()
@@ -104,7 +101,7 @@ class Servers:
         )
         runner = plain_runner(door.answer, Connections(self._public_limit))
         tls = self.certificates.public_tls
-        return open_door(runner, self._settings.listen, tls=tls, settle=door.settle)
+        return open_door(runner, self._settings.listen, tls=tls, drain=door.drain)
 
     @asynccontextmanager
     async def open_admin(self, runtime: Runtime) -> AsyncIterator[int]:
@@ -136,14 +133,14 @@ class Servers:
         runner = app_runner(app, Connections(self._admin_limit))
         tls = self.certificates.admin_tls
         async with open_door(
-            runner, self._settings.admin_listen, tls=tls, settle=self._settle_admin
+            runner, self._settings.admin_listen, tls=tls, drain=self._drain_admin
         ) as port:
             yield port
 
-    async def _settle_admin(self) -> None:
+    async def _drain_admin(self) -> None:
         """Wait for the admin door's requests, as long as there is time for them."""
         with anyio.CancelScope(deadline=self._ends_s):
-            await self._admin_requests.settle()
+            await self._admin_requests.drain()
 
 
 def _certificate(variables: str, cert: Path | None, key: Path | None) -> Certificate | None:

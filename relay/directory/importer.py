@@ -10,7 +10,7 @@ from typing import NamedTuple
 import structlog
 
 from relay.clock import Clock
-from relay.errors import FileRejected, ImportBusy
+from relay.errors import Conflict, FileRejected
 from relay.onesignal.export_file import SubscriptionRow, SubscriptionsFile
 from relay.segments.directory import ExportScope
 from relay.segments.sorting import SortedRows, open_sorting, sorting_path
@@ -67,7 +67,7 @@ class Importer:
 
         Raises:
             FileRejected: If it is no such file or not whole; nothing of it is applied.
-            ImportBusy: If another file of the app is being imported.
+            Conflict: If another file of the app is being imported.
             StoreError: If the disk does not serve; parts applied so far stay, and are consistent.
         """
         scope = ExportScope(self._clock.now_ms(), is_complete=replace, drops_users=replace)
@@ -78,7 +78,7 @@ class Importer:
     ) -> ImportReport:
         """Import a file of a given scope; raises like `run`."""
         if app in self._busy:
-            raise ImportBusy(f"another file of {app} is being read; try again when it is done")
+            raise Conflict(f"another file of {app} is being read; try again when it is done")
         self._busy.add(app)
         try:
             async with open_sorting(sorting_path(self._scratch, f"app-{app}")) as scratch:

@@ -12,12 +12,11 @@ from anyio.abc import TaskStatus
 from relay.clock import Clock, SteadyClock
 from relay.directory.importer import Importer
 from relay.errors import (
+    Conflict,
     ExportBusy,
     ExportNotReady,
     FileRejected,
-    ImportBusy,
     StoreFull,
-    SyncOff,
     UpstreamError,
     UpstreamRefused,
     UpstreamUnavailable,
@@ -129,10 +128,10 @@ class DirectorySync:
         """Begin an export soon; False if one is under way.
 
         Raises:
-            SyncOff: If the app's directory cannot be synced from OneSignal.
+            Conflict: If the app's directory cannot be synced from OneSignal.
         """
         if self._policy.off:
-            raise SyncOff(self._policy.off)
+            raise Conflict(self._policy.off)
         if self._is_running or self._wanted.is_set():
             return False
         self._wanted.set()
@@ -194,7 +193,7 @@ class DirectorySync:
         except UpstreamUnavailable as error:
             self._last_error = str(error)
             wait_s = min(wait_s, error.retry_after_s or RETRY_S)
-        except (UpstreamError, ImportBusy, StoreFull) as error:
+        except (UpstreamError, Conflict, StoreFull) as error:
             self._last_error = str(error)
             wait_s = min(wait_s, RETRY_S)
         if self._last_error:

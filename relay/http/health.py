@@ -16,7 +16,7 @@ class HealthAnswers:
 
     @property
     def routes(self) -> dict[str, dict[str, Handler]]:
-        """Who answers each method at each path."""
+        """Handlers by path and method."""
         return {
             path: {"GET": handler, "HEAD": handler}
             for path, handler in (("/healthz", self.healthz), ("/readyz", self.readyz))

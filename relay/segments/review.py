@@ -7,7 +7,7 @@ import anyio
 import orjson
 
 from relay.database.database import Database
-from relay.errors import NotPossible, UnknownRun
+from relay.errors import Conflict, NotFound
 from relay.segments.cohort_row import load_cohort
 from relay.segments.runs import (
     Outcome,
@@ -37,8 +37,8 @@ class Review:
         """Apply a held run as it was downloaded or received, with its additions.
 
         Raises:
-            UnknownRun: If there is none of that id.
-            NotPossible: If it is not held.
+            NotFound: If there is none of that id.
+            Conflict: If it is not held.
         """
         # Two approvals of one run would write the same delta at once.
         async with self._approvals:
@@ -53,14 +53,14 @@ class Review:
         # compared again, and applied without a guard.
         staged = StagedList(self._database, run.cohort, run.run_id)
         if (await staged.publish(None, at)).state is RunState.FAILED:
-            raise NotPossible(f"run {run.run_id} is not held any more")
+            raise Conflict(f"run {run.run_id} is not held any more")
 
     async def reject(self, run_id: int, at: int) -> None:
         """Drop a held run; its computation is neither downloaded nor held again.
 
         Raises:
-            UnknownRun: If there is none of that id.
-            NotPossible: If it is not held.
+            NotFound: If there is none of that id.
+            Conflict: If it is not held.
         """
         await self._held(run_id)
 
@@ -73,7 +73,7 @@ class Review:
             return True
 
         if not await self._database.write(change):
-            raise NotPossible(f"run {run_id} is not held any more")
+            raise Conflict(f"run {run_id} is not held any more")
 
     async def roll_back(self, cohort: int, revision: int | None, at: int) -> int:
         """Undo the last runs that changed a cohort's list; return the id of the run that does so.
@@ -84,16 +84,16 @@ class Review:
             at: When, UTC epoch milliseconds.
 
         Raises:
-            NotPossible: If no kept run leads there.
+            Conflict: If no kept run leads there.
         """
         return await self._database.write(partial(_roll_back, cohort, revision, at))
 
     async def _held(self, run_id: int) -> RunRow:
         run = await self._database.read(partial(_load, run_id))
         if run is None:
-            raise UnknownRun(f"there is no run {run_id}")
+            raise NotFound(f"there is no run {run_id}")
         if run.state != RunState.HELD:
-            raise NotPossible(f"run {run_id} is {run.state}, not held")
+            raise Conflict(f"run {run_id} is {run.state}, not held")
         return run
 
 
@@ -104,7 +104,7 @@ def _load(run_id: int, raw: sqlite3.Connection) -> RunRow | None:
 def _approve_messages(run_id: int, at: int, raw: sqlite3.Connection) -> None:
     run = load_run(raw, run_id)
     if run is None or run.state != RunState.HELD:
-        raise NotPossible(f"run {run_id} is not held any more")
+        raise Conflict(f"run {run_id} is not held any more")
     apply_held(raw, run_id, load_cohort(raw, run.cohort), run.computed_at or 0, at)
 
 
@@ -118,7 +118,7 @@ def _roll_back(cohort_no: int, revision: int | None, at: int, raw: sqlite3.Conne
         if (place == 0 if revision is None else made > revision)
     ]
     if not undone or not _leads_to(raw, cohort_no, undone, revision):
-        raise NotPossible("there is nothing kept that could be undone to get there")
+        raise Conflict("there is nothing kept that could be undone to get there")
     # The inverse is a delta of its own, so that a rollback can be undone like any other run.
     run = begin_run(raw, cohort_no, RunSource.ROLLBACK, at)
     in_force = {"list": cohort.list, "list_at": cohort.list_at}

@@ -13,6 +13,7 @@ FILES = (
     "read_model",
     "retention",
     "runs",
+    "views",
     "webhook",
 )
 

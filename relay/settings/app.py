@@ -5,11 +5,16 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from relay.events.catalog import NameSet, parse_selection
-from relay.settings.fields import LOWER_CASE, SECRET, Hint, Section, from_text
 from relay.settings.sections import UploadApi
 from relay.settings.values import (
     ALL_COHORTS,
+    LOWER_CASE,
+    RESTART,
+    SECRET,
     CohortSelection,
+    Hint,
+    Section,
+    from_text,
     parse_cohorts,
     parse_origin,
     parse_tokens,
@@ -52,13 +57,14 @@ Origin = Annotated[
     str,
     Hint("http:// or https://, a host and perhaps a port", default="by region"),
     Field(validate_default=True),
+    RESTART,
 ]
 
 
 class AppSettings(Section):
     """One OneSignal app and its Amplitude project."""
 
-    onesignal_app_id: Annotated[str, from_text(parse_uuid), Hint("a UUID")] = Field(
+    onesignal_app_id: Annotated[str, from_text(parse_uuid), Hint("a UUID"), RESTART] = Field(
         description="The OneSignal app's id; events that name another app are quarantined."
     )
     webhook_tokens: Annotated[
@@ -70,16 +76,16 @@ class AppSettings(Section):
         description="Secrets that OneSignal and Amplitude present at the hooks; "
         "several, so that they can be rotated.",
     )
-    amplitude_api_key: Annotated[SecretStr, *SECRET] = Field(
+    amplitude_api_key: Annotated[SecretStr, *SECRET, RESTART] = Field(
         description="The Amplitude project's API key."
     )
-    amplitude_secret_key: Annotated[SecretStr | None, *SECRET] = Field(
+    amplitude_secret_key: Annotated[SecretStr | None, *SECRET, RESTART] = Field(
         None, description="The Amplitude project's secret key, needed to poll cohorts."
     )
-    amplitude_region: Annotated[Region, LOWER_CASE] = Field(
+    amplitude_region: Annotated[Region, LOWER_CASE, RESTART] = Field(
         "us", description="The project's data residency: sets the ingest and the cohort host."
     )
-    amplitude_upload: Annotated[UploadApi, LOWER_CASE] = Field(
+    amplitude_upload: Annotated[UploadApi, LOWER_CASE, RESTART] = Field(
         "httpapi", description="Which upload API of Amplitude is used."
     )
     events: Annotated[
@@ -112,7 +118,7 @@ class AppSettings(Section):
         "all: every cohort member with a user id.",
     )
     segment_limit: int | None = Field(None, ge=0, description="No new segment is made past it.")
-    onesignal_api_key: Annotated[SecretStr | None, *SECRET] = Field(
+    onesignal_api_key: Annotated[SecretStr | None, *SECRET, RESTART] = Field(
         None, description="OneSignal's App API key, for the directory sync and the write-back."
     )
     amplitude_ingest_url: Origin = Field(

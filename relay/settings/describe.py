@@ -16,8 +16,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from relay.settings.app import AppSettings
-from relay.settings.fields import Hint
 from relay.settings.model import Settings
+from relay.settings.values import RESTART, Hint
 
 PREFIX: Final = "RELAY_"
 APP_PREFIX: Final = "RELAY_APPS__"
@@ -37,6 +37,7 @@ class SettingDescription:
         wanted: What a value must be.
         is_required: Whether relay does not start without it.
         is_secret: Whether it may stand in a credential, and never in any output.
+        takes_restart: Whether a running daemon keeps its old value when it reloads.
     """
 
     variable: str
@@ -45,6 +46,7 @@ class SettingDescription:
     wanted: str
     is_required: bool
     is_secret: bool
+    takes_restart: bool
 
 
 @cache
@@ -117,7 +119,13 @@ def _describe(variable: str, field: FieldInfo) -> SettingDescription:
         wanted=hint.wanted or _wanted_by_type(field),
         is_required=field.is_required() and not hint.default,
         is_secret=hint.is_secret,
+        takes_restart=takes_restart(field),
     )
+
+
+def takes_restart(field: FieldInfo) -> bool:
+    """Return whether a setting is read at the start alone; its field says so."""
+    return RESTART in field.metadata
 
 
 def _write_default(field: FieldInfo) -> str:

@@ -1,10 +1,10 @@
 """The settings that hold for all apps: outbox, delivery, cohorts, directory."""
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from relay.settings.fields import DAY_S, Ratio, Seconds, Section
+from relay.settings.values import DAY_S, RESTART, Ratio, Seconds, Section
 
 UploadApi = Literal["httpapi", "batch"]
 
@@ -34,7 +34,7 @@ class OutboxSettings(Section):
 class DeliverySettings(Section):
     """How events travel to Amplitude."""
 
-    senders: int = Field(4, ge=1, le=64, description="Sender tasks per app.")
+    senders: Annotated[int, RESTART] = Field(4, ge=1, le=64, description="Sender tasks per app.")
     max_batch_events: int = Field(
         1_000, ge=1, le=MAX_UPLOAD_EVENTS, description="Most events in one upload."
     )

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from relay.cli.backup import Room
-from relay.cli.failure import CommandFailed
+from relay.cli.exit_codes import CommandFailed
 from relay.database.snapshot import open_snapshot
 from relay.errors import StoreFull
 from relay.settings import load_settings

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from relay.cli.key_check import KeyAnswer, Knowledge, Whereabouts, locate
-from relay.cli.online_check import ask_for_pair
+from relay.cli.check.key_answers import KeyAnswer, Knowledge, ask_for_pair
+from relay.cli.check.keys import Whereabouts, locate
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from relay.sandbox.cohorts.stand_in import CohortsStandIn
 from relay.sandbox.common.listener import running

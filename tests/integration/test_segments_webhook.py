@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.errors import NotPossible
+from relay.errors import Conflict
 from relay.segments.guard import GuardPolicy
 from relay.segments.webhook import MessageAnswer
 from tests.support.segment_tables import APP, NOW, SECOND, SMALL, TEN, SegmentTable, open_table
@@ -246,7 +246,7 @@ async def test_a_rejected_computation_is_not_heard_any_more(tmp_path: Path) -> N
         assert await _enter(table, "m4", "n1") == MessageAnswer()
         assert table.members() == TEN[1:]
         assert await _leave(table, "m5", "u1", to=T2) == MessageAnswer(removed=1)
-        with pytest.raises(NotPossible):
+        with pytest.raises(Conflict):
             await table.store.review.approve(
                 next(run["run_id"] for run in table.runs() if run["state"] == "rejected"), T3
             )

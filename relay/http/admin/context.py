@@ -14,7 +14,7 @@ from relay.cohorts.webhook import CohortWebhook
 from relay.delivery.pool import SenderPool
 from relay.directory.importer import Importer
 from relay.directory.sync import DirectorySync
-from relay.http.admin.errors import NotFound
+from relay.errors import NotFound
 from relay.ingest.events import EventIngest, Source
 from relay.observability.health import Health
 from relay.observability.metrics import Metrics
@@ -25,11 +25,7 @@ from relay.segments.store import Segments
 
 
 class App(Protocol):
-    """One configured app; its loops are None where no daemon runs them."""
-
-    @property
-    def source(self) -> Source:
-        """The app as ingest sees it."""
+    """One configured app; its loops are `None` where no daemon runs them."""
 
     @property
     def delivery(self) -> SenderPool | None:
@@ -44,7 +40,15 @@ class App(Protocol):
         """Keeps its directory current."""
 
 
-class RunningApp(App, Protocol):
+class IngestingApp(App, Protocol):
+    """One app whose events can be read."""
+
+    @property
+    def source(self) -> Source:
+        """The app as ingest sees it."""
+
+
+class RunningApp(IngestingApp, Protocol):
     """One app of a running daemon (`relay.daemon.app_runtime`)."""
 
     @property
@@ -120,6 +124,7 @@ class SegmentsContext(AppsContext):
 class StoresContext(OutboxContext, SegmentsContext):
     """Both stores, and what reads the bodies of both webhooks."""
 
+    apps: Mapping[str, IngestingApp]
     event_ingest: EventIngest
     cohort_webhook: CohortWebhook
 

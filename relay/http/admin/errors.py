@@ -5,20 +5,7 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from relay.errors import (
-    FileRejected,
-    ImportBusy,
-    NotPossible,
-    PollingOff,
-    RelayError,
-    SyncOff,
-    UnknownCohort,
-    UnknownRun,
-)
-
-
-class NotFound(RelayError):
-    """The thing an operation names does not exist."""
+from relay.errors import Conflict, FileRejected, NotFound
 
 
 @contextmanager
@@ -30,9 +17,9 @@ def map_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (NotFound, UnknownCohort, UnknownRun) as error:
+    except NotFound as error:
         raise web.HTTPNotFound(text=str(error)) from error
-    except (ImportBusy, NotPossible, PollingOff, SyncOff) as error:
+    except Conflict as error:
         raise web.HTTPConflict(text=str(error)) from error
     except FileRejected as error:
         raise web.HTTPBadRequest(text=f"{error.reason}: {error.detail}") from error

@@ -17,7 +17,7 @@ from openapi_spec_validator import validate
 from pydantic import BaseModel
 from yarl import URL
 
-from relay.errors import NotPossible
+from relay.errors import Conflict
 from relay.http.admin.openapi import describe
 from relay.http.admin.operations import (
     AnyOperation,
@@ -70,7 +70,7 @@ async def count(_: None, call: Call[Choice]) -> Affected:
 
 async def refuse(_: None, __: Call[NoInput]) -> Affected:
     """Refuse."""
-    raise NotPossible("run 7 is applied, not held")
+    raise Conflict("run 7 is applied, not held")
 
 
 OPERATIONS: Sequence[AnyOperation[None]] = [
