@@ -14,9 +14,9 @@ from relay.segments.cohort_row import (
     Figures,
     load_cohort,
     measure_delta,
-    measure_shrink,
+    measure_shrinks,
 )
-from relay.segments.guard import GuardPolicy, explain_hold, is_implausible
+from relay.segments.guard import GuardPolicy, explain_hold, find_implausible
 from relay.segments.runs import (
     Outcome,
     RunRow,
@@ -54,10 +54,11 @@ def publish(
         return None
     _apply_overrides(raw, cohort, run, compared.webhook_seq)
     entering, leaving = measure_delta(raw, cohort, run_id)
-    shrink = measure_shrink(raw, cohort, leaving)
-    # Without a segment nobody can lose a member, so a first download is never held.
-    if guard and cohort.is_segment and is_implausible(guard, shrink):
-        return _hold(raw, cohort, run, explain_hold(guard, shrink), at)
+    # Without a segment there are no members to lose, so a first download is never held.
+    if guard and cohort.is_segment:
+        shrink = find_implausible(guard, measure_shrinks(raw, cohort, leaving))
+        if shrink:
+            return _hold(raw, cohort, run, explain_hold(guard, shrink), at)
     return _apply(raw, cohort, run, entering, leaving, at)
 
 

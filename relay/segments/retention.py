@@ -22,9 +22,6 @@ SIGHTINGS_MS = 30 * DAY_MS
 DEPARTURES_MS = 7 * DAY_MS
 """How long followers can read that a forgotten user left."""
 
-COMPUTATION_MS = DAY_MS
-"""How long after its last message the guard still counts a webhook computation together."""
-
 CHUNK_ROWS = 5_000
 
 
@@ -48,7 +45,7 @@ def _step(now_ms: int, raw: sqlite3.Connection) -> bool:
     departed = {"before": now_ms - DEPARTURES_MS}
     raw.execute(SQL["drop_departures"], departed)
     raw.execute(SQL["close_departures"], departed)
-    return _drop_list(raw) or _drop_history(raw, now_ms) or _drop_old(raw, now_ms)
+    return _drop_list(raw) or _drop_history(raw) or _drop_old(raw, now_ms)
 
 
 def _drop_list(raw: sqlite3.Connection) -> bool:
@@ -61,9 +58,8 @@ def _drop_list(raw: sqlite3.Connection) -> bool:
     return True
 
 
-def _drop_history(raw: sqlite3.Connection, now_ms: int) -> bool:
-    spent = {"keep": UNDOABLE_RUNS, "before": now_ms - COMPUTATION_MS}
-    row = raw.execute(SQL["spent_delta"], spent).fetchone()
+def _drop_history(raw: sqlite3.Connection) -> bool:
+    row = raw.execute(SQL["spent_delta"], {"keep": UNDOABLE_RUNS}).fetchone()
     if row is None:
         return False
     raw.execute(SQL["drop_spent_delta"], {"run": row[0], "limit": CHUNK_ROWS})

@@ -7,8 +7,7 @@ DELETE FROM run_changes WHERE (run, external_id) IN (
 );
 
 -- name: spent_delta
--- A run whose delta nothing needs: not among a cohort's last applied ones (rollback), nor open, nor a
--- webhook computation whose last message is recent (the guard counts its leavers by the delta).
+-- A run whose delta nothing needs: not among a cohort's last applied ones (rollback), nor open.
 WITH RECURSIVE kept (run) AS (  -- the distinct runs, one look into the index each
     SELECT min(h.run) FROM run_changes AS h
     UNION ALL
@@ -17,7 +16,6 @@ WITH RECURSIVE kept (run) AS (  -- the distinct runs, one look into the index ea
 )
 SELECT r.run_id FROM kept CROSS JOIN runs AS r ON r.run_id = kept.run
 WHERE r.state NOT IN ('running', 'held')
-    AND (r.source <> 'webhook' OR r.finished_at < :before)
     AND r.run_id NOT IN (
         SELECT k.run_id FROM runs AS k
         WHERE k.cohort = r.cohort AND k.state = 'applied' AND k.source <> 'directory'

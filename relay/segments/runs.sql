@@ -62,7 +62,7 @@ WHERE cohort = :cohort AND state = 'held' ORDER BY run_id;
 
 -- name: message_runs
 -- The runs of a webhook computation.
-SELECT state, run_id, is_approved FROM runs
+SELECT state, run_id, is_approved, removed FROM runs
 WHERE cohort = :cohort AND source = 'webhook' AND computed_at = :computed_at
 ORDER BY run_id;
 

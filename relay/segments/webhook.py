@@ -16,13 +16,14 @@ from relay.amplitude.cohort_message import CohortMessage
 from relay.database.database import Database
 from relay.segments.cohort_row import (
     CohortRow,
+    EarlierMessages,
     Figures,
     load_cohort,
     measure_delta,
-    measure_shrink,
+    measure_shrinks,
 )
 from relay.segments.erasure import ForgottenUsers
-from relay.segments.guard import GuardPolicy, explain_hold, is_implausible
+from relay.segments.guard import GuardPolicy, explain_hold, find_implausible
 from relay.segments.runs import Outcome, RunSource, RunState, begin_run, finish_run
 from relay.segments.segment_update import Effect, update_by_delta
 from relay.segments.sql import SQL
@@ -44,13 +45,13 @@ class _Computation(NamedTuple):
     """The earlier messages of one computation.
 
     Attributes:
-        applied: The run that gathers the applied ones, None before the first.
+        applied: What the applied ones did, None before the first.
         held: The run that gathers the held ones.
         is_rejected: Whether an operator rejected it.
         is_approved: Whether an operator approved what was held of it.
     """
 
-    applied: int | None
+    applied: EarlierMessages | None
     held: int | None
     is_rejected: bool
     is_approved: bool
@@ -126,8 +127,8 @@ def _apply_message(
     entering, leaving = measure_delta(raw, cohort, ONE_MESSAGE)
     # An approval is of the whole computation; a message that takes no member shrinks nothing.
     if cohort.is_segment and leaving.matched_users and not earlier.is_approved:
-        shrink = measure_shrink(raw, cohort, leaving, earlier.applied)
-        if is_implausible(guard, shrink):
+        shrinks = measure_shrinks(raw, cohort, leaving, earlier.applied)
+        if shrink := find_implausible(guard, shrinks):
             _hold(raw, cohort, message, explain_hold(guard, shrink), at)
             return MessageAnswer(is_held=True)
     cohort, run = _open_run(raw, cohort, earlier, message, at)
@@ -149,12 +150,13 @@ def _find_computation(
 ) -> _Computation:
     scope = {"cohort": cohort.no, "computed_at": message.computed_at}
     rows = raw.execute(SQL["message_runs"], scope).fetchall()
-    runs = {state: run for state, run, _ in reversed(rows)}
+    runs = {state: EarlierMessages(run, removed) for state, run, _, removed in reversed(rows)}
+    held = runs.get(RunState.HELD)
     return _Computation(
         applied=runs.get(RunState.APPLIED),
-        held=runs.get(RunState.HELD),
+        held=held.run if held else None,
         is_rejected=RunState.REJECTED in runs,
-        is_approved=any(is_approved for _, _, is_approved in rows),
+        is_approved=any(is_approved for _, _, is_approved, _ in rows),
     )
 
 
@@ -182,8 +184,9 @@ def _open_run(
     at: int,
 ) -> tuple[CohortRow, int]:
     """Return the run that gathers a computation, and the cohort with a list to change."""
-    run = earlier.applied
-    if run is None:
+    if earlier.applied:
+        run = earlier.applied.run
+    else:
         run = begin_run(
             raw,
             cohort.no,
