@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import aiohttp
 import anyio
@@ -38,8 +38,7 @@ _PAGE_ITEMS: Final = 1_000
 Page = TypeVar("Page", DeadLetterPage, QuarantinePage)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What will happen, made in advance; the larger app comes first."""
 
     apps: tuple[App, App]

@@ -64,8 +64,7 @@ _PHASES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedStream:
+class PlannedStream(NamedTuple):
     """One stream of one app in one step: what is sent, in this order, and how."""
 
     app: App
@@ -163,7 +162,7 @@ def _plan_app(app: App, events: int, rng: Random, starts_at: int) -> AppTraffic:
     traffic = Traffic(TrafficOptions(app.onesignal_id, KINDS, _USERS, starts_at), rng)
     taken = {step: traffic.take(round(events * phase.share)) for step, phase in _PHASES.items()}
     late = list(_late_events(taken["traffic"], rng))
-    # An outage later, when relay can know the message from its own memory alone.
+    # Sent in a later step than the message, which relay must then know from its own memory.
     taken["outage"] += [event for event, _ in late]
     every = [event for own in taken.values() for event in own]
     return AppTraffic(

@@ -12,8 +12,10 @@ import anyio
 import pytest
 
 from relay.amplitude.cohort_list import Cohort
+from relay.errors import StoreError
 from relay.segments.cohorts import AppRules
 from relay.segments.store import DATABASE_NAME
+from relay.segments.views import read_views
 from tests.support.segment_tables import APP, DAY_MS, NOW, SECOND, STRICT, SegmentTable, open_table
 
 T1, T2, T3 = (NOW + step * 600 * SECOND for step in (1, 2, 3))
@@ -300,3 +302,21 @@ async def test_who_enters_by_the_settings_bears_that_instant(tmp_path: Path) -> 
         await table.send("m1", "NA", computed_at=T1, at=T1)
         await table.know({"NA": [True]}, T2)
         assert table.entered()["NA"] == T2
+
+
+async def test_a_reading_holds_only_the_changes_after_the_known_one(tmp_path: Path) -> None:
+    """Who follows the changes reads each of them once, and all members at every reading."""
+    async with open_table(tmp_path) as table:
+        await table.know({name: [True] for name in "ab"})
+        await table.poll(["a", "b"])
+        whole = read_views(tmp_path / DATABASE_NAME, APP)
+        rest = read_views(tmp_path / DATABASE_NAME, APP, after=whole.changes[0].seq)
+    assert rest.changes == whole.changes[1:]
+    assert rest.members == whole.members == {"c1": frozenset("ab")}
+
+
+def test_a_reading_creates_no_file(tmp_path: Path) -> None:
+    """A wrong path is an error, not an empty database in its place."""
+    with pytest.raises(StoreError, match="unable to open"):
+        read_views(tmp_path / DATABASE_NAME, APP)
+    assert list(tmp_path.iterdir()) == []

@@ -1,13 +1,14 @@
 """The real segment table under any sequence of what may happen to it."""
 
 import asyncio
+import shutil
 import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TypeVar
 
-import anyio
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -15,7 +16,8 @@ from relay.events.observation import Observation
 from relay.segments.directory import ExportScope
 from relay.segments.guard import GuardPolicy
 from relay.segments.sorting import SortedRows, open_sorting
-from tests.support.segment_tables import NOW, SECOND, SegmentTable, open_table
+from tests.support.held_open import HeldOpen
+from tests.support.segment_tables import NOW, SECOND, open_table
 
 Result = TypeVar("Result")
 
@@ -26,35 +28,6 @@ groups = st.lists(people, max_size=6)
 cohorts = st.sampled_from(COHORTS)
 instants = st.integers(0, 6).map(lambda step: NOW + step * SECOND)
 flags = st.lists(st.booleans(), max_size=3)
-
-
-class _Open:
-    """A table held open across the steps of a machine, by a task of its own."""
-
-    def __init__(self) -> None:
-        self._closing = anyio.Event()
-
-    async def enter(self, folder: Path) -> SegmentTable:
-        """Open the table of `folder`."""
-        loop = asyncio.get_running_loop()
-        opened: asyncio.Future[SegmentTable] = loop.create_future()
-        self._host = loop.create_task(self._hold(folder, opened))
-        return await opened
-
-    async def leave(self) -> None:
-        """Close it in order."""
-        self._closing.set()
-        await self._host
-
-    async def _hold(self, folder: Path, opened: asyncio.Future[SegmentTable]) -> None:
-        try:
-            async with open_table(folder) as table:
-                opened.set_result(table)
-                await self._closing.wait()
-        except BaseException as error:
-            if not opened.done():
-                opened.set_exception(error)
-            raise
 
 
 class SegmentMachine(RuleBasedStateMachine):
@@ -78,8 +51,8 @@ class SegmentMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """A relay starts."""
-        self.open = _Open()
-        self.table = self._do(self.open.enter(self.folder))
+        self.open = HeldOpen(open_table(self.folder))
+        self.table = self._do(self.open.enter())
 
     # What happens.
 
@@ -266,12 +239,17 @@ class SegmentMachine(RuleBasedStateMachine):
         if hasattr(self, "open"):
             self._do(self.open.leave())
         self.runner.close()
+        shutil.rmtree(self.folder)
 
 
-TestSegmentMachine = SegmentMachine.TestCase
-TestSegmentMachine.settings = settings(
-    max_examples=60,
-    stateful_step_count=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+SETTINGS = settings(stateful_step_count=25, deadline=None)
+
+
+class LongerSegmentMachine(SegmentMachine):
+    """The same, for as many sequences as take a minute."""
+
+
+TestSegments = SegmentMachine.TestCase
+TestSegments.settings = settings(SETTINGS, max_examples=20)
+TestSegmentsLonger = pytest.mark.slow(LongerSegmentMachine.TestCase)
+TestSegmentsLonger.settings = settings(SETTINGS, max_examples=150)
