@@ -44,7 +44,7 @@ class Settings(BaseSettings):
         Path, Hint("a folder", default="$STATE_DIRECTORY, else ~/.local/state/relay"), RESTART
     ] = Field(description="The folder that holds outbox.db and segments.db.")
     listen: Annotated[Address, *ADDRESS, RESTART] = Field(
-        Address("127.0.0.1", 8080), description="The public door: hooks and health."
+        Address("127.0.0.1", 8080), description="The public door: webhooks, uploads and health."
     )
     admin_listen: Annotated[Address, *ADDRESS, RESTART] = Field(
         Address("127.0.0.1", 8081),
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     )
     log_format: Annotated[LogFormat, LOWER_CASE] = Field(
         "auto",
-        description="How lines are written to stdout: auto = console on a terminal, else json.",
+        description="Format of log lines on stdout: auto = console on a terminal, else json.",
     )
     outbox: OutboxSettings = OutboxSettings()
     delivery: DeliverySettings = DeliverySettings()

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from typing import Final
 
 from aiohttp import web
+from pydantic import TypeAdapter
 
 from relay.clock import Clock, SystemClock
 from relay.sandbox.amplitude import answers
@@ -29,7 +30,7 @@ from relay.sandbox.amplitude.uploads import (
     read_upload,
 )
 from relay.sandbox.common.active_faults import ActiveFaults
-from relay.sandbox.common.control_api import ControlApi, Page, check, paged
+from relay.sandbox.common.control_api import ControlApi, OneOrMany, Page, check, paged
 from relay.sandbox.common.faults import UploadFault
 from relay.sandbox.common.listener import CLOSED_BY
 from relay.sandbox.common.replies import Answer, JsonObject
@@ -105,6 +106,7 @@ class AmplitudeStandIn:
         return ControlApi(
             "/_sandbox/amplitude",
             self,
+            TypeAdapter(OneOrMany[UploadFault]),
             lambda: {"ledger": self.ledger.summary()},
             {"GET /events": self._show_events},
         )

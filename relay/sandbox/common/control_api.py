@@ -15,23 +15,29 @@ POST    PREFIX/reset        faults, conditions, and what was counted
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from itertools import islice
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Annotated, Generic, Protocol, TypeAlias, TypeVar
 
 import orjson
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from relay.sandbox.common.active_faults import ActiveFaults, FaultT
 from relay.sandbox.common.replies import JsonObject
 from relay.sandbox.common.responder import Call
 
+Item = TypeVar("Item")
 Value = TypeVar("Value")
 Data = TypeVar("Data")
 Model = TypeVar("Model", bound=BaseModel)
 ConditionsT = TypeVar("ConditionsT", bound=BaseModel)
 Handler: TypeAlias = Callable[[web.Request], Awaitable[JsonObject | web.Response | None]]
-
-_ANY_JSON: TypeAdapter[object] = TypeAdapter(object)
 
 
 class Page(BaseModel):
@@ -89,9 +95,12 @@ async def read_body(request: web.Request, validate: Callable[[bytes], Value]) ->
     return check(validate, await request.read() or b"{}")
 
 
-def as_list(value: Value | list[Value]) -> list[Value]:
-    """Return a single item as a list of one."""
+def _as_list(value: object) -> object:
     return value if isinstance(value, list) else [value]
+
+
+OneOrMany: TypeAlias = Annotated[list[Item], BeforeValidator(_as_list)]
+"""A list, or a single item for a list of one."""
 
 
 def explain(error: ValidationError) -> str:
@@ -161,11 +170,13 @@ class ControlApi(Generic[FaultT, ConditionsT]):
         self,
         prefix: str,
         stand_in: StandIn[FaultT, ConditionsT],
+        faults: TypeAdapter[list[FaultT]],
         summary: Callable[[], JsonObject],
         routes: Mapping[str, Handler],
     ) -> None:
         self._prefix = prefix
         self._stand_in = stand_in
+        self._faults = faults
         self._summary = summary
         self._conditions = type(stand_in.conditions)
         self._routes = {
@@ -193,8 +204,7 @@ class ControlApi(Generic[FaultT, ConditionsT]):
 
     async def _set_faults(self, request: web.Request) -> None:
         active = self._stand_in.faults
-        items = as_list(await read_body(request, _ANY_JSON.validate_json))
-        faults = [check(active.kind.model_validate, item) for item in items]
+        faults = await read_body(request, self._faults.validate_json)
         if any(fault.closes_door and fault.seconds is None for fault in faults):
             message = "refuse needs seconds: a closed door cannot be opened from outside"
             raise refuse(web.HTTPBadRequest, message)

@@ -26,7 +26,7 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
 
 from relay.clock import Clock, SystemClock
-from relay.sandbox.common.control_api import ControlApi, list_calls, read_body, refuse
+from relay.sandbox.common.control_api import ControlApi, OneOrMany, list_calls, read_body, refuse
 from relay.sandbox.common.faults import ApiFault
 from relay.sandbox.common.replies import Answer, Download, JsonObject, Reply, storage_error
 from relay.sandbox.common.responder import ApiResponder, respond
@@ -175,6 +175,7 @@ class CsvExportStandIn:
         return ControlApi(
             "/_sandbox/exports",
             self,
+            TypeAdapter(OneOrMany[ApiFault]),
             lambda: {**self.summary(), "requests": len(self.requests)},
             {
                 "GET /requests": list_calls(self.requests),
