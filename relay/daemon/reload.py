@@ -93,7 +93,7 @@ class Reloader:
         rules = app_rules(settings)
         if rules != app_rules(self._settings):
             shared = self._runtime.shared
-            await shared.segments.cohorts.follow(rules, shared.clock.now_ms())
+            await shared.segments.cohorts.configure(rules, shared.clock.now_ms())
 
     def _reconfigure(self, settings: Settings) -> None:
         """Apply new settings to every part; nothing here can fail."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from relay.clock import Clock
-from relay.cohorts.polled_app import PollStatus
+from relay.cohorts.poll_state import PollStatus
 from relay.cohorts.poller import Poller
 from relay.delivery.circuit_breaker import BreakerState
 from relay.delivery.pool import SenderPool
