@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from yarl import URL
 
 from relay.cli.exit_codes import CommandFailed
-from relay.http.admin.errors import NotFound
+from relay.errors import NotFound
 from relay.http.admin.ndjson import NDJSON, NdjsonStream, as_objects
 from relay.http.admin.operations import AnyOperation, Call, NoInput, Operation
 from relay.http.admin.schemas import ErrorAnswer

@@ -10,7 +10,8 @@ from rich.text import Text
 from relay.cli.client import Client
 from relay.cli.data_access import OUTBOX, open_client
 from relay.cli.exit_codes import run
-from relay.cli.items import ItemCommands, Kind
+from relay.cli.items import PAGE_ITEMS, ItemCommands, Kind
+from relay.cli.listing import walk
 from relay.cli.output import instant, print_fields, print_json
 from relay.clock import SystemClock
 from relay.http.admin.context import OutboxContext
@@ -19,7 +20,7 @@ from relay.http.admin.dead_letters import (
     LIST_DEAD_LETTERS,
     RETRY_DEAD_LETTERS,
 )
-from relay.http.admin.schemas import Choice, DeadLetterAnswer
+from relay.http.admin.schemas import Choice, DeadLetterAnswer, Listing
 from relay.settings import Settings
 from relay.settings.sections import INSERT_ID_MEMORY_S
 
@@ -76,7 +77,8 @@ async def _warn_and_retry(settings: Settings, choice: Choice) -> int:
 
 async def _chosen(client: Client[OutboxContext], choice: Choice) -> AsyncIterator[DeadLetterAnswer]:
     if choice.ids is None:
-        async for letter in KIND.query(choice.app, choice.reason).walk(client):
+        asked = Listing(app=choice.app, reason=choice.reason, limit=PAGE_ITEMS)
+        async for letter in walk(client, LIST_DEAD_LETTERS, asked):
             yield letter
         return
     for number in choice.ids:

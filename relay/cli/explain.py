@@ -15,9 +15,9 @@ from relay.cli.json_output import external_id, print_json_line, print_stream
 from relay.cli.options import AppOption, AsJson, CohortId, EnvFile, named_or_only_app, read_settings
 from relay.cli.output import clean, instant, new_table, output
 from relay.cli.users import show_membership
+from relay.errors import NotFound
 from relay.http.admin.context import SegmentsContext
 from relay.http.admin.directory import SHOW_DIRECTORY
-from relay.http.admin.errors import NotFound
 from relay.http.admin.operations import NoInput
 from relay.http.admin.segment_schemas import (
     DirectoryAnswer,

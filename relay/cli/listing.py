@@ -22,7 +22,21 @@ from relay.settings import Settings
 SHOWN_ROWS: Final = 50
 
 Context = TypeVar("Context")
+Asked = TypeVar("Asked", bound=BaseModel)
 Item = TypeVar("Item", bound=BaseModel)
+
+
+async def walk(
+    client: Client[Context], operation: Operation[Context, Asked, Page[Item]], asked: Asked
+) -> AsyncIterator[Item]:
+    """Yield the items of the page asked for and of all that follow."""
+    while True:
+        page = await client.call(operation, asked)
+        for item in page.items:
+            yield item
+        if page.next is None:
+            return
+        asked = asked.model_copy(update={"after": page.next})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +53,11 @@ class Query(Generic[Context, Item]):
     operation: Operation[Context, Any, Page[Item]]  # each operation asks for pages in its own way
     asked: BaseModel
 
-    async def walk(self, client: Client[Context]) -> AsyncIterator[Item]:
-        """Yield the items of all pages."""
-        asked = self.asked
-        while True:
-            page = await client.call(self.operation, asked)
-            for item in page.items:
-                yield item
-            if page.next is None:
-                return
-            asked = asked.model_copy(update={"after": page.next})
-
     async def write(self, settings: Settings, writer: JsonWriter, limit: int | None = None) -> int:
         """Write items as JSON, at most `limit`; return how many."""
         number = 0
         async with open_client(settings, self.data) as client:
-            async for item in self.walk(client):
+            async for item in walk(client, self.operation, self.asked):
                 if number == limit:
                     break
                 writer.add(item)
@@ -114,7 +117,7 @@ async def _print_table(
     notes: list[str] = []
     is_cut = False
     async with open_client(settings, query.data) as client:
-        async for item in query.walk(client):
+        async for item in walk(client, query.operation, query.asked):
             cells = layout.cells(item)
             table = table or new_table(cells, numbers=layout.numbers, whole=layout.whole)
             if is_cut := table.row_count == limit:

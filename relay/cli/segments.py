@@ -30,7 +30,7 @@ from relay.cli.options import (
     read_settings,
 )
 from relay.cli.output import instant, output, print_fields
-from relay.http.admin.errors import NotFound
+from relay.errors import NotFound
 from relay.http.admin.operations import NoInput
 from relay.http.admin.schemas import MAX_ID, MAX_LIMIT
 from relay.http.admin.segment_schemas import (

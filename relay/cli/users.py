@@ -11,7 +11,7 @@ from relay.cli.exit_codes import run
 from relay.cli.json_output import print_json_line
 from relay.cli.options import EnvFile, Yes, ask_first, known_app, read_settings
 from relay.cli.output import clean, instant, new_table, output, print_fields
-from relay.http.admin.errors import NotFound
+from relay.errors import NotFound
 from relay.http.admin.operations import NoInput
 from relay.http.admin.segment_schemas import CohortOfUserAnswer, GroupChoice, UserAnswer
 from relay.http.admin.segments import EXPLAIN_SEGMENT

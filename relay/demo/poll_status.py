@@ -1,4 +1,4 @@
-"""Polls relay's status and wakes whoever waits for it to change.
+"""Polls relay's status, and waits for it to change.
 
 Each answer becomes a sample between two looks at the stand-ins: what was promised before relay
 was asked must be in its answer, and the answer may not claim what Amplitude does not hold.
@@ -114,22 +114,12 @@ class StatusPoller:
         raise StepTimeout(f"waited {within_s:g} s in vain for this: {what}")
 
     async def next_poll(self) -> None:
-        """Return after one whole poll that begins from now on.
-
-        Raises:
-            StepTimeout: If none comes.
-            DemoFailed: If relay ends by itself meanwhile.
-        """
+        """Return after one whole poll that begins from now on; fail as `until` does."""
         current = self._polls + 1  # the poll under way began before
         await self.until(lambda: self._polls > current, "a poll of relay's status")
 
     async def until_drained(self, what: str, *, within_s: float = WAIT_S) -> None:
-        """Return once no event is pending.
-
-        Raises:
-            StepTimeout: If that does not happen.
-            DemoFailed: If relay ends by itself meanwhile.
-        """
+        """Return once no event is pending; fail as `until` does."""
         await self.next_poll()
         await self.until(
             lambda: self.latest is not None and self.total("pending") == 0, what, within_s=within_s

@@ -16,7 +16,14 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from relay.errors import UpstreamError, UpstreamRefused, UpstreamUnavailable, UpstreamUnknown
+from relay.errors import (
+    ExportBusy,
+    ExportNotReady,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamUnavailable,
+    UpstreamUnknown,
+)
 from relay.upstream.client import (
     REDIRECTS,
     Answer,
@@ -37,14 +44,6 @@ NEW_KEY_PREFIX: Final = "os_v2_"
 
 _BUSY: Final = "already running"
 _NO_KEY: Final = "case-sensitive header"
-
-
-class ExportBusy(UpstreamUnavailable):
-    """Another export of the account is being made; OneSignal makes one at a time."""
-
-
-class ExportNotReady(UpstreamUnavailable):
-    """The file is not there yet, or no longer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ class Sandbox:
         self.exports.control().mount(app)
         app.router.add_route("GET", "/_sandbox", self._show)
         app.router.add_route("*", "/_sandbox/{tail:.*}", _refuse)
+        # Last: Amplitude refuses every path that no other stand-in serves.
         self.amplitude.mount_rest(app)
         return app
 

@@ -24,8 +24,8 @@ from relay.amplitude.judge import judge_upload
 from relay.amplitude.verdicts import Retry, UploadReply
 from relay.clock import SystemClock
 from relay.daemon.clients import open_session
-from relay.errors import FileRejected, UpstreamError, UpstreamUnavailable
-from relay.onesignal.export_api import ExportApi, ExportNotReady, ExportTarget
+from relay.errors import ExportNotReady, FileRejected, UpstreamError, UpstreamUnavailable
+from relay.onesignal.export_api import ExportApi, ExportTarget
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from relay.sandbox.cohorts.project import StandInCohort
 from relay.sandbox.cohorts.stand_in import CohortsStandIn

@@ -14,7 +14,7 @@ from relay.cohorts.webhook import CohortWebhook
 from relay.delivery.pool import SenderPool
 from relay.directory.importer import Importer
 from relay.directory.sync import DirectorySync
-from relay.http.admin.errors import NotFound
+from relay.errors import NotFound
 from relay.ingest.events import EventIngest, Source
 from relay.observability.health import Health
 from relay.observability.metrics import Metrics

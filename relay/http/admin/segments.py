@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from relay.errors import NotFound
 from relay.http.admin.context import AdminContext, SegmentsContext
-from relay.http.admin.errors import NotFound
 from relay.http.admin.ndjson import NdjsonStream
 from relay.http.admin.operations import Call, NoInput, NoOutput, Operation
 from relay.http.admin.schemas import Affected

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from typing import Final
 
 from aiohttp import web
+from pydantic import TypeAdapter
 
 from relay.clock import Clock, SystemClock
 from relay.sandbox.amplitude import answers
@@ -29,7 +30,7 @@ from relay.sandbox.amplitude.uploads import (
     read_upload,
 )
 from relay.sandbox.common.active_faults import ActiveFaults
-from relay.sandbox.common.control_api import ControlApi, Page, check, paged
+from relay.sandbox.common.control_api import ControlApi, OneOrMany, Page, check, paged
 from relay.sandbox.common.faults import UploadFault
 from relay.sandbox.common.listener import CLOSED_BY
 from relay.sandbox.common.replies import Answer, JsonObject
@@ -105,6 +106,7 @@ class AmplitudeStandIn:
         return ControlApi(
             "/_sandbox/amplitude",
             self,
+            TypeAdapter(OneOrMany[UploadFault]),
             lambda: {"ledger": self.ledger.summary()},
             {"GET /events": self._show_events},
         )
@@ -131,6 +133,7 @@ class AmplitudeStandIn:
         line = RequestLine(raw.path, raw.wire_bytes, raw.plain_bytes, raw.is_gzip)
         if isinstance(upload, Upload):
             line.api_key, line.events = upload.api_key, len(upload.events)
+            # Before any fault: an upload that is never answered must keep the rules too.
             self.ledger.observe(upload, raw)
         fault = self.faults.take(lambda fault: fault.api_key in (None, line.api_key))
         line.fault = None if fault is None else fault.label

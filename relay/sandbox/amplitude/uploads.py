@@ -105,6 +105,7 @@ async def read_upload(request: web.Request) -> RawUpload:
         path=request.path,
         content_type=request.content_type,
         is_gzip=is_gzip,
+        # A chunked body states no length.
         wire_bytes=request.content_length or len(raw),
         plain=plain,
     )
@@ -144,6 +145,7 @@ def _parse_body(path: str, body: JsonObject, limits: UploadLimits) -> Upload | A
     for name in ("api_key", "events"):
         if not body.get(name):
             return answers.missing_request_field(name)
+    # As the service does, before the key: a 413 says nothing about it.
     if isinstance(events, list) and len(events) > limits.max_events:
         return answers.too_large()
     if not isinstance(api_key, str) or not limits.is_key_known(api_key):

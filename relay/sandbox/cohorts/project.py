@@ -211,6 +211,7 @@ class Project:
         if cohort.size is None:
             changes["size"] = cohort.member_count()
         if cohort.last_computed_s is None:
+            # The list has whole seconds: a second computation within one must differ too.
             past_s = -1 if before is None else before.last_computed_s or 0
             changes["last_computed_s"] = max(now_s, past_s + 1)
         if cohort.last_mod_s is None:
@@ -227,6 +228,7 @@ class Project:
             KeyError: If there is no such cohort.
         """
         cohort, gone = self.cohorts[cohort_id], frozenset(remove)
+        # A dict, as the file keeps the order in which members came.
         kept = dict.fromkeys(name for name in iterate(cohort.user_ids) if name not in gone)
         kept.update(dict.fromkeys(add))
         update = {"user_ids": tuple(kept), "size": None, "last_computed_s": None}

@@ -65,6 +65,7 @@ class ObjectStorage:
         if self._origin is None:
             raise RuntimeError("the storage is not open: mount the stand-in")
         now_ms = self._clock.now_ms()
+        # Expired links go when a new one comes, so that a long run keeps only a few.
         self._links = {key: kept for key, kept in self._links.items() if kept.ends_at > now_ms}
         signature = token_hex(32)
         self._links[signature] = link

@@ -233,6 +233,7 @@ class CohortPush:
                 self._target.url, data=message.body, allow_redirects=False
             ) as response:
                 account.answers[str(response.status)] += 1
+                # Only 200: neither a redirect nor another 2xx is an acknowledgement.
                 if response.status != _SUCCESS:
                     return False
                 answer = await response.read()

@@ -80,6 +80,7 @@ class ActiveFaults(Generic[FaultT]):
         self._drop_expired()
         for armed in self._armed:
             if is_met(armed.fault):
+                # Counted now, not when it is answered: two requests at once meet two counts.
                 if armed.left is not None:
                     armed.left -= 1
                 return armed.fault

@@ -26,7 +26,7 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
 
 from relay.clock import Clock, SystemClock
-from relay.sandbox.common.control_api import ControlApi, list_calls, read_body, refuse
+from relay.sandbox.common.control_api import ControlApi, OneOrMany, list_calls, read_body, refuse
 from relay.sandbox.common.faults import ApiFault
 from relay.sandbox.common.replies import Answer, Download, JsonObject, Reply, storage_error
 from relay.sandbox.common.responder import ApiResponder, respond
@@ -175,6 +175,7 @@ class CsvExportStandIn:
         return ControlApi(
             "/_sandbox/exports",
             self,
+            TypeAdapter(OneOrMany[ApiFault]),
             lambda: {**self.summary(), "requests": len(self.requests)},
             {
                 "GET /requests": list_calls(self.requests),
@@ -204,6 +205,7 @@ class CsvExportStandIn:
         except ValidationError:
             return answers.errors(400, "Request is malformed")
         now_ms = self._clock.now_ms()
+        # Seen in the field: an answer of 200 that starts nothing.
         if self.conditions.without_url:
             self.conditions.without_url -= 1
             return answers.file_url(None)
@@ -215,6 +217,7 @@ class CsvExportStandIn:
             self.conditions.shape,
             only_subscribed=order.only_subscribed,
         )
+        # The name is the credential of the file, so it cannot be guessed.
         name = f"users_{token_hex(16)}_{datetime.fromtimestamp(now_ms / 1000, UTC):%Y-%m-%d}.csv.gz"
         self._exports[name] = _Export(app_id, file, now_ms)
         path = FILE_PATH.format(app_id=app_id, name=name)
@@ -255,6 +258,7 @@ class CsvExportStandIn:
         if now_ms - export.requested_at >= self.conditions.file_s * 1000:
             return storage_error(404)
         if not self._is_ready(export, now_ms):
+            # Only early requests count: the file is ready after `polls` of them.
             export.polls += 1
             return storage_error(self.conditions.not_ready_status, "NoSuchKey")
         return export.file

@@ -10,7 +10,6 @@ Source: OneSignal Event Streams page, 2026.
 
 from collections.abc import Iterable
 from random import Random
-from types import TracebackType
 from typing import Final, Self
 
 import anyio
@@ -94,12 +93,7 @@ class EventStream:
         )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
         if self._session is not None:
             with anyio.CancelScope(shield=True), anyio.move_on_after(1):
@@ -153,6 +147,7 @@ class EventStream:
     async def _attempt(self, request: StreamRequest) -> float | None:
         """Return the least wait before the next attempt; None = there is none."""
         if not self.is_on or self._session is None:
+            # Nothing is kept for later: OneSignal drops what a stream that is off should send.
             self.oracle.lost_while_off += 1
             return None
         self.oracle.attempt(request)
@@ -163,6 +158,7 @@ class EventStream:
         except ClientError:
             self.oracle.answers["connection"] += 1
         self._fail()
+        # Without an answer there is no `Retry-After`: the backoff alone decides.
         return 0.0
 
     async def _post(self, session: ClientSession, request: StreamRequest) -> float | None:
@@ -173,6 +169,7 @@ class EventStream:
             self.oracle.answers[str(response.status)] += 1
             self.oracle.latencies_ms.append((self._clock.monotonic_s() - started_s) * 1000)
             if response.status // 100 == _SUCCESS:
+                # From the status line on relay has promised it, even if the body breaks off.
                 self.oracle.acknowledge(request, self._clock.now_ms())
                 self.consecutive_failures = 0
                 self.oracle.add_receipt(await response.read())

@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from relay.sandbox.common.replies import Cut, Download, Encoding
+from relay.sandbox.common.replies import SIGN_IN_PAGE, Cut, Download, Encoding
 
 EMAIL: Final = 11
 SMS: Final = 14
@@ -98,20 +98,19 @@ _CREATED: Final = {"text": "2025-03-02 08:00:00", "unix": "1740902400"}
 _ACTIVE: Final = {"text": "2026-01-01 10:05:06", "unix": "1767261906"}
 _ROWS_PER_PIECE: Final = 1_024
 _SPECIAL: Final = frozenset('",\r\n')
-_PAGE: Final = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body></body></html>\n"
 
 
 class ExportShape(BaseModel):
     """The layout of an export, and what is wrong with it.
 
     Attributes:
-        columns: All columns in this order; None = the documented ones, then the extra
-            fields that were asked for. Unknown names are empty.
+        columns: All columns in this order; None = the documented ones, then the requested
+            extra fields. Unknown names are empty.
         times: How instants are written; both were seen.
         tags: The tags of every subscription, as JSON.
-        max_rows: Ends the file early and well; 0 = header only.
+        max_rows: Ends the file early, but well formed; 0 = header only.
         content: What there is instead of a table.
-        encoding: How it travels; the usual file is compressed and does not say so.
+        encoding: How it is transferred; the usual file is compressed and does not say so.
         cut: Where it is cut; see `relay.sandbox.common.replies.Download`.
     """
 
@@ -146,7 +145,7 @@ def export_download(
 
 def _pieces(rows: Iterator[Row], columns: tuple[str, ...], shape: ExportShape) -> Iterator[bytes]:
     if shape.content != "csv":
-        yield _PAGE if shape.content == "html" else b""
+        yield SIGN_IN_PAGE if shape.content == "html" else b""
         return
     yield (",".join(columns) + "\n").encode()
     write = _writer(columns, shape)

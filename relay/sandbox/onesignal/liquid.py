@@ -2,16 +2,16 @@
 
 Paths, filters and `if`/`elsif`/`else`. A missing value prints as nothing, and only a
 missing value or `false` fails a condition. An object prints as JSON, but between quotes
-as the pseudo-JSON OneSignal's papers show. Whether OneSignal escapes what it prints for
-JSON is not documented, so both ways can be had.
+as the pseudo-JSON of OneSignal's documents. Whether OneSignal escapes what it prints for
+JSON is not documented, so both ways are available.
 
 Source: OneSignal Event Streams and Liquid references, 2026.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 import orjson
 
@@ -33,21 +33,24 @@ FILTERS: Final[Mapping[str, Callable[..., str]]] = {
 
 
 class TemplateError(ValueError):
-    """A template uses what it may not."""
+    """A template uses what is not known here."""
 
 
-@dataclass(slots=True)
+_Path: TypeAlias = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Print:
-    path: tuple[str, ...]
+    path: _Path
     filters: list[tuple[str, list[str]]]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Branches:
-    branches: list[tuple[tuple[str, ...] | None, list["_Node"]]] = field(default_factory=list)
+    branches: list[tuple[_Path | None, "list[_Node]"]] = field(default_factory=list)
 
 
-_Node = str | _Print | _Branches
+_Node: TypeAlias = str | _Print | _Branches
 
 
 @dataclass(slots=True)
@@ -68,10 +71,9 @@ class Template:
     """
 
     def __init__(self, text: str) -> None:
-        tokens = [token for token in _TOKEN.split(text) if token]
-        self._nodes, rest = _parse(tokens, 0)
-        if rest != len(tokens):
-            raise TemplateError(f"unexpected {tokens[rest]}")
+        self._nodes, end, _ = _parse(iter(_TOKEN.split(text)))
+        if end:
+            raise TemplateError(f"unexpected {end}")
 
     def render(self, context: Mapping[str, object], *, escapes: bool = True) -> str:
         """Return the body for one event.
@@ -85,39 +87,33 @@ class Template:
         return "".join(page.parts)
 
 
-def _parse(tokens: list[str], start: int) -> tuple[list[_Node], int]:
-    """Return the nodes up to a tag that ends or continues a block, and its position."""
+def _parse(tokens: Iterator[str]) -> tuple[list[_Node], str, str]:
+    """Return the nodes up to a tag that ends or continues a block, its word and the rest."""
     nodes: list[_Node] = []
-    at = start
-    while at < len(tokens):
-        token = tokens[at]
-        word = token[2:-2].strip("- ").split(maxsplit=1) if token.startswith("{%") else []
+    for token in tokens:
+        word, rest = (*token[2:-2].strip("- ").split(maxsplit=1), "", "")[:2]
         if token.startswith("{{"):
             nodes.append(_parse_print(token))
-        elif not word:
+        elif not token.startswith("{%"):
             nodes.append(token)
-        elif word[0] == "if":
-            block, at = _parse_if(tokens, at)
-            nodes.append(block)
-        elif word[0] in ("elsif", "else", "endif"):
-            break
+        elif word == "if":
+            nodes.append(_parse_if(tokens, rest))
+        elif word in ("elsif", "else", "endif"):
+            return nodes, word, rest
         else:
             raise TemplateError(f"unknown tag {token}")
-        at += 1
-    return nodes, at
+    return nodes, "", ""
 
 
-def _parse_if(tokens: list[str], at: int) -> tuple[_Branches, int]:
-    block = _Branches()
-    while True:
-        if at >= len(tokens):
+def _parse_if(tokens: Iterator[str], condition: str) -> _Branches:
+    block, word = _Branches(), "if"
+    while word != "endif":
+        path = None if word == "else" else _path(condition)
+        nodes, word, condition = _parse(tokens)
+        if not word:
             raise TemplateError("if without endif")
-        word, *rest = tokens[at][2:-2].strip("- ").split(maxsplit=1)
-        if word == "endif":
-            return block, at
-        path = tuple(rest[0].strip().split(".")) if rest else None
-        nodes, at = _parse(tokens, at + 1)
         block.branches.append((path, nodes))
+    return block
 
 
 def _parse_print(token: str) -> _Print:
@@ -126,15 +122,19 @@ def _parse_print(token: str) -> _Print:
     for name, arguments in _FILTER.findall(f"|{tail}" if tail else ""):
         if name not in FILTERS:
             raise TemplateError(f"unknown filter {name}")
-        texts = ["".join(groups) for groups in _ARGUMENT.findall(arguments)]
-        filters.append((name, texts))
-    return _Print(tuple(path.strip().split(".")), filters)
+        filters.append((name, ["".join(groups) for groups in _ARGUMENT.findall(arguments)]))
+    return _Print(_path(path), filters)
+
+
+def _path(text: str) -> _Path:
+    return tuple(text.strip().split("."))
 
 
 def _render(nodes: list[_Node], page: _Page) -> None:
     for node in nodes:
         if isinstance(node, str):
             page.parts.append(node)
+            # An odd number of quotes turns outside into inside.
             page.is_quoted ^= len(_QUOTE.findall(node)) % 2 == 1
         elif isinstance(node, _Print):
             page.parts.append(_print(node, page))
@@ -146,6 +146,7 @@ def _render(nodes: list[_Node], page: _Page) -> None:
 
 
 def _print(node: _Print, page: _Page) -> str:
+    # Filters see the plain value; only their result is escaped.
     text = _to_text(_look_up(page.context, node.path), is_quoted=page.is_quoted)
     for name, arguments in node.filters:
         text = FILTERS[name](text, *arguments)
@@ -154,7 +155,7 @@ def _print(node: _Print, page: _Page) -> str:
     return text
 
 
-def _look_up(context: Mapping[str, object], path: tuple[str, ...]) -> object:
+def _look_up(context: Mapping[str, object], path: _Path) -> object:
     value: object = context
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None

@@ -78,6 +78,7 @@ def _make_request(
     body = renderer.render(event)
     if rng.random() < anomalies.broken_rate:
         body = body[: len(body) // 2]
+    # A cut body, or quotes that were not escaped, may still be JSON: only parsing tells.
     is_deliverable = not is_foreign and not is_unknown and _is_json(body)
     return StreamRequest(str(event["event"]["id"]), body, is_deliverable)
 
