@@ -25,10 +25,10 @@ LogFormat = Literal["auto", "console", "json"]
 
 
 class Settings(BaseSettings):
-    """Everything relay is told from outside, whole and checked.
+    """The whole configuration, validated.
 
     Made by `relay.settings.load_settings`; built directly only in tests. It never reads the
-    environment by itself.
+    environment itself.
     """
 
     model_config = SettingsConfigDict(
@@ -89,11 +89,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values only from the caller: `load_settings` has read and named them all."""
+        """Accept values from the caller only: `load_settings` has read and checked them all."""
         return (init_settings,)
 
     def secret_values(self) -> frozenset[str]:
-        """Return every secret in plain text, for what must keep them out of the logs."""
+        """Return every secret in plain text, for the redaction of logs."""
         found: set[SecretStr | None] = {self.admin_token}
         for app in self.apps.values():
             found |= {app.amplitude_api_key, app.amplitude_secret_key, app.onesignal_api_key}
