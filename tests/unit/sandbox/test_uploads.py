@@ -49,7 +49,7 @@ def test_size_is_judged_before_the_key() -> None:
 
 
 def test_further_keys_are_tolerated_and_known() -> None:
-    """Official SDKs send more than the papers list."""
+    """Official SDKs send more than the documents list."""
     upload = parse({"api_key": "k", "events": [{}], "client_upload_time": "now"})
     assert isinstance(upload, Upload)
     assert upload.top_level_keys == {"client_upload_time"}
