@@ -120,11 +120,6 @@ class TrafficPlan:
         """Ids of users and devices that no log may hold."""
         return frozenset().union(*(traffic.private_ids for traffic in self.apps.values()))
 
-    @property
-    def total_events(self) -> int:
-        """The number of all steps' events, duplicates not counted."""
-        return sum(map(self.event_count, _PHASES))
-
     def streams(self, step: str) -> list[PlannedStream]:
         """Return all streams of a step."""
         return [stream for traffic in self.apps.values() for stream in traffic.streams[step]]

@@ -18,7 +18,7 @@ from relay.events.records import Record
 from relay.events.texts import texts_in
 from relay.heartbeat import Heartbeat
 from relay.segments.directory import Directory
-from relay.segments.erasure import Forgotten
+from relay.segments.erasure import ForgottenUsers
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +45,11 @@ class Observer:
     """
 
     def __init__(
-        self, directory: Directory, forgotten: Forgotten, numbers: Mapping[str, int], clock: Clock
+        self,
+        directory: Directory,
+        forgotten: ForgottenUsers,
+        numbers: Mapping[str, int],
+        clock: Clock,
     ) -> None:
         """Make a feed for the apps of these numbers in the segment table."""
         self._directory = directory
@@ -134,7 +138,7 @@ class Observer:
         for app, told in by_app.items():
             told.sort(key=_instant)
             try:
-                news = await self._directory.heed(self._numbers[app], told, now_ms)
+                news = await self._directory.apply_observations(self._numbers[app], told, now_ms)
             except StoreFull as error:
                 log.warning("directory.evidence_lost", number=len(told), reason=str(error))
                 return

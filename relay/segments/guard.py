@@ -1,5 +1,6 @@
 """Whether a computation may shrink a segment, or is held until somebody has looked at it."""
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from relay.errors import FileRejected
@@ -25,18 +26,20 @@ class Shrink(NamedTuple):
     """What a computation takes from a segment.
 
     Attributes:
-        members: Members that the segment would have now without the computation. Members who
-            entered by other ways meanwhile are among them, those whom the computation itself
-            brought are not: they must not hide the leavers.
-        removed: How many of those members it removes, so never more than `members`.
+        members: The members it is judged by.
+        removed: How many of them it removes, so never more than `members`.
     """
 
     members: int
     removed: int
 
 
-def is_implausible(policy: GuardPolicy, shrink: Shrink) -> bool:
-    """Return whether a run has to be held for an operator to decide."""
+def find_implausible(policy: GuardPolicy, shrinks: Iterable[Shrink]) -> Shrink | None:
+    """Return the shrink for which a run has to be held until an operator decides, if any."""
+    return next((shrink for shrink in shrinks if _is_implausible(policy, shrink)), None)
+
+
+def _is_implausible(policy: GuardPolicy, shrink: Shrink) -> bool:
     if not shrink.members or shrink.members < policy.min_members:
         return False
     # A quotient, not a product: rounding never puts 3 of 10 above a share of 0.3.
