@@ -21,8 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt
 from relay.sandbox.cohorts.files import iterate
 from relay.sandbox.cohorts.project import StandInCohort
 from relay.sandbox.common.replies import JsonObject
-from relay.sandbox.common.target import Target
-from relay.sandbox.onesignal.users import new_uuid
+from relay.sandbox.common.target import Target, new_uuid
 
 _HEADERS: Final = {"Content-Type": "application/json", "User-Agent": "Amplitude/Webhook/1.0"}
 _SUCCESS: Final = 200
