@@ -1,4 +1,8 @@
-"""Whether a computation may shrink a segment, or is held until somebody has looked at it."""
+"""Whether a download or a removal is plausible: pure, figures in, a decision out.
+
+A file of an implausible size fails its run. A computation that removes too large a share of a
+segment is held until an operator approves or rejects it.
+"""
 
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -6,16 +10,16 @@ from typing import Final, NamedTuple
 from relay.errors import FileRejected
 
 _SLACK_ROWS: Final = 10
-_SLACK_SHARE: Final = 5
-"""One in so many."""
+_SLACK_DIVISOR: Final = 5
+"""A file may be off by a fifth."""
 
 
 class GuardPolicy(NamedTuple):
-    """When a removal is too large to be believed.
+    """Which removals are held.
 
     Attributes:
         removed_ratio: The largest share of the members that may leave unseen; 1 allows any.
-        min_members: Segments with fewer members are not watched.
+        min_members: Segments with fewer members are not guarded.
     """
 
     removed_ratio: float
@@ -54,13 +58,13 @@ def explain_hold(policy: GuardPolicy, shrink: Shrink) -> str:
 
 
 def check_size(*, rows: int, listed: int) -> None:
-    """Accept a file about as long as Amplitude says the cohort is large.
+    """Accept a file of about the size that Amplitude lists for the cohort.
 
-    A cut or mixed-up file must not empty a segment, but an honest one need not fit exactly:
-    Amplitude recomputes a dynamic cohort between the listing and the export, and people come and
-    go meanwhile. A fifth is far more than they move in minutes, and ten rows keep a small cohort
-    from failing for two or three; a file cut in half is always found. Too many rows are as
-    suspect as too few: they are another cohort's.
+    A cut or mixed-up file must not empty a segment, but a good one need not fit exactly: Amplitude
+    recomputes a dynamic cohort between the listing and the export. A fifth is far more than a
+    cohort changes in minutes, and ten rows keep a small one from failing over two or three users;
+    a file cut in half is always found. Too many rows are as suspect as too few: they may be
+    another cohort's.
 
     Args:
         rows: Distinct ids in the file and rows without one.
@@ -73,6 +77,6 @@ def check_size(*, rows: int, listed: int) -> None:
     if rows == 0 and listed > 0:
         detail = f"The file has no members, but Amplitude lists {listed}."
         raise FileRejected("no_members", detail)
-    if abs(rows - listed) > max(_SLACK_ROWS, listed // _SLACK_SHARE):
+    if abs(rows - listed) > max(_SLACK_ROWS, listed // _SLACK_DIVISOR):
         detail = f"The file has {rows} members, but Amplitude lists {listed}; that is too far off."
         raise FileRejected("size_mismatch", detail)

@@ -68,8 +68,8 @@ def _apply_overrides(
     """Let webhook messages of later computations stand, and repair the delta for their users.
 
     Staging compared the list without a lock, range by range, while messages went on to change
-    the list in force. So whoever a message named since the comparison began is compared again
-    here, by index: a few users, not the list.
+    the list in force. So the users that a message named since the comparison began are compared
+    again here, by index: a few users, not the list.
     """
     scope = {
         "cohort": cohort.no,
