@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 
 from relay.demo.config import App
 from relay.events.catalog import KINDS, SEED_KINDS
+from relay.sandbox.common.target import new_uuid
 from relay.sandbox.onesignal.event_stream import StreamOptions
 from relay.sandbox.onesignal.traffic import RawEvent, Traffic, TrafficOptions
-from relay.sandbox.onesignal.users import new_uuid
 
 MOST_EVENTS: Final = 20_000
 _USERS: Final = 30
@@ -119,11 +119,6 @@ class TrafficPlan:
     def private_ids(self) -> frozenset[str]:
         """Ids of users and devices that no log may hold."""
         return frozenset().union(*(traffic.private_ids for traffic in self.apps.values()))
-
-    @property
-    def total_events(self) -> int:
-        """The number of all steps' events, duplicates not counted."""
-        return sum(map(self.event_count, _PHASES))
 
     def streams(self, step: str) -> list[PlannedStream]:
         """Return all streams of a step."""

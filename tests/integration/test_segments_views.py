@@ -14,7 +14,6 @@ import pytest
 from relay.amplitude.cohort_list import Cohort
 from relay.errors import StoreError
 from relay.segments.cohorts import AppRules
-from relay.segments.download_log import DownloadLog
 from relay.segments.store import DATABASE_NAME
 from relay.segments.views import read_views
 from tests.support.segment_tables import APP, DAY_MS, NOW, SECOND, STRICT, SegmentTable, open_table
@@ -119,7 +118,7 @@ async def test_a_segment_s_row_says_what_was_applied(tmp_path: Path) -> None:
 
 
 async def _list(table: SegmentTable, *cohorts: Cohort) -> None:
-    await table.store.cohorts.note_listing(table.store.cohorts.number(APP), cohorts, T3)
+    await table.store.cohorts.set_listing(table.store.cohorts.number(APP), cohorts, T3)
 
 
 async def test_a_segment_s_state_follows_the_list_and_the_guard(tmp_path: Path) -> None:
@@ -155,11 +154,11 @@ async def test_a_run_s_states_have_the_contract_s_names(tmp_path: Path) -> None:
         await table.poll([], at=T2, guard=STRICT)
         await table.store.review.reject(3, T2)
         await table.poll(["b"], at=T3, guard=STRICT)
-        polls = DownloadLog(table.store.database)
+        downloads = table.store.downloads
         number = await table.cohort_no()
         for _ in range(2):
             await table.begin_run(at=T3)
-        await polls.fail(5, "no file", T3)
+        await downloads.fail(5, "no file", T3)
         await table.store.review.roll_back(number, None, T3)
         found = table.runs()
         assert [run["state"] for run in found] == [

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from relay.events.observation import Observation
-from relay.segments.directory import ExportTruth
+from relay.segments.directory import ExportScope
 from relay.segments.guard import GuardPolicy
 from relay.segments.sorting import SortedRows, open_sorting
 from tests.support.held_open import HeldOpen
@@ -99,16 +99,18 @@ class SegmentMachine(RuleBasedStateMachine):
         """An event proves a user and a subscription, which may have been another's."""
         if user not in self.forgotten:
             item = Observation(user, f"{owner}/0", "iOSPush", flag, is_proof, self._tick())
-            self._do(self.table.store.directory.heed(1, [item], self.now))
+            self._do(self.table.store.directory.apply_observations(1, [item], self.now))
             self.known.add(user)
 
-    @rule(group=groups, flag=st.booleans(), is_whole=st.booleans(), drops=st.booleans())
-    def take_export(self, group: list[str], *, flag: bool, is_whole: bool, drops: bool) -> None:
+    @rule(group=groups, flag=st.booleans(), is_complete=st.booleans(), drops=st.booleans())
+    def take_export(self, group: list[str], *, flag: bool, is_complete: bool, drops: bool) -> None:
         """A file of OneSignal's adds users; as the whole truth it takes some away."""
         named = [user for user in group if user not in self.forgotten]
-        truth = ExportTruth(self._tick(), is_whole=is_whole, drops_users=is_whole and drops)
-        self._do(self._apply(named, truth, flag=flag))
-        self.known = set(named) if truth.drops_users else self.known | set(named)
+        scope = ExportScope(
+            self._tick(), is_complete=is_complete, drops_users=is_complete and drops
+        )
+        self._do(self._apply(named, scope, flag=flag))
+        self.known = set(named) if scope.drops_users else self.known | set(named)
 
     @rule(user=people)
     def forget(self, user: str) -> None:
@@ -186,14 +188,14 @@ class SegmentMachine(RuleBasedStateMachine):
                 self.words[cohort][user] = at
                 (self.lists[cohort].add if is_entering else self.lists[cohort].discard)(user)
 
-    async def _apply(self, users: list[str], truth: ExportTruth, *, flag: bool) -> None:
+    async def _apply(self, users: list[str], scope: ExportScope, *, flag: bool) -> None:
         async with open_sorting(self.folder / "sorting.db") as scratch:
             rows = SortedRows(scratch)
             await rows.add([(user, f"{user}/0", "iOSPush", int(flag)) for user in users])
             await rows.sort()
             async for piece in rows.pieces(2):
-                await self.table.store.directory.apply_part(1, piece, truth, self.now)
-        await self.table.store.directory.finish_export(1, truth, self.now)
+                await self.table.store.directory.apply_part(1, piece, scope, self.now)
+        await self.table.store.directory.finish_export(1, scope, self.now)
 
     # What must hold.
 
