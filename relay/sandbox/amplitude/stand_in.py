@@ -23,9 +23,7 @@ from relay.sandbox.amplitude.ledger import Ledger, RequestLine
 from relay.sandbox.amplitude.uploads import (
     BATCH_PATH,
     HTTPAPI_PATH,
-    MAX_EVENTS,
     Upload,
-    UploadLimits,
     parse_upload,
     read_upload,
 )
@@ -126,10 +124,12 @@ class AmplitudeStandIn:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         raw = await read_upload(request)
         stands = self.conditions
-        limits = UploadLimits(
-            self._is_key_known, stands.max_body_bytes, stands.max_events or MAX_EVENTS
+        upload = parse_upload(
+            raw,
+            self._is_key_known,
+            max_body_bytes=stands.max_body_bytes,
+            max_events=stands.max_events,
         )
-        upload = parse_upload(raw, limits)
         line = RequestLine(raw.path, raw.wire_bytes, raw.plain_bytes, raw.is_gzip)
         if isinstance(upload, Upload):
             line.api_key, line.events = upload.api_key, len(upload.events)
