@@ -14,9 +14,8 @@ from relay.segments.cohort_row import (
     Figures,
     load_cohort,
     measure_delta,
-    measure_shrinks,
 )
-from relay.segments.guard import GuardPolicy, explain_hold, find_implausible
+from relay.segments.guard import GuardPolicy, reason_to_hold
 from relay.segments.runs import (
     Outcome,
     RunRow,
@@ -54,11 +53,8 @@ def publish(
         return None
     _apply_overrides(raw, cohort, run, compared.webhook_seq)
     entering, leaving = measure_delta(raw, cohort, run_id)
-    # Without a segment there are no members to lose, so a first download is never held.
-    if guard and cohort.is_segment:
-        shrink = find_implausible(guard, measure_shrinks(raw, cohort, leaving))
-        if shrink:
-            return _hold(raw, cohort, run, explain_hold(guard, shrink), at)
+    if guard and (reason := reason_to_hold(raw, guard, cohort, leaving)):
+        return _hold(raw, cohort, run, reason, at)
     return _apply(raw, cohort, run, entering, leaving, at)
 
 

@@ -16,14 +16,12 @@ from relay.amplitude.cohort_message import CohortMessage
 from relay.database.database import Database
 from relay.segments.cohort_row import (
     CohortRow,
-    EarlierMessages,
     Figures,
     load_cohort,
     measure_delta,
-    measure_shrinks,
 )
 from relay.segments.erasure import ForgottenUsers
-from relay.segments.guard import GuardPolicy, explain_hold, find_implausible
+from relay.segments.guard import EarlierMessages, GuardPolicy, reason_to_hold
 from relay.segments.runs import Outcome, RunSource, RunState, begin_run, finish_run
 from relay.segments.segment_update import Effect, update_by_delta
 from relay.segments.sql import SQL
@@ -125,11 +123,11 @@ def _apply_message(
         return MessageAnswer(is_held=True)
     _compare(raw, cohort, message)
     entering, leaving = measure_delta(raw, cohort, ONE_MESSAGE)
-    # An approval is of the whole computation; a message that takes no member shrinks nothing.
-    if cohort.is_segment and leaving.matched_users and not earlier.is_approved:
-        shrinks = measure_shrinks(raw, cohort, leaving, earlier.applied)
-        if shrink := find_implausible(guard, shrinks):
-            _hold(raw, cohort, message, explain_hold(guard, shrink), at)
+    # An approval is of the whole computation, also of what is still to come of it.
+    if not earlier.is_approved:
+        reason = reason_to_hold(raw, guard, cohort, leaving, earlier.applied)
+        if reason:
+            _hold(raw, cohort, message, reason, at)
             return MessageAnswer(is_held=True)
     cohort, run = _open_run(raw, cohort, earlier, message, at)
     effect = _apply(raw, cohort, run, message, (entering, leaving), at)
