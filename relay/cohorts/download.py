@@ -178,7 +178,7 @@ class Downloads:
             UpstreamError: If Amplitude refuses or cannot serve; the run has failed.
             StoreError: If the disk is full (the run has failed), or broken.
         """
-        # The export may exist, but nothing tells its id: asking again would pay twice unnoticed.
+        # The export may have begun, but its id is lost: only the next poll may pay for another.
         if is_resumed and download.request_id is None:
             reason = "relay ended before it learned the name of the export"
             return await self._fail(download.run, reason)

@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 from relay.demo.expected import RESTRICTED_IDS
 from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.common.target import new_uuid
 from relay.sandbox.onesignal.export_files import ANDROID, EMAIL, Row
-from relay.sandbox.onesignal.users import new_uuid
 
 USERS: Final = 6_000
 _ANONYMOUS_DEVICES: Final = 300

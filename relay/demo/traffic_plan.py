@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 
 from relay.demo.config import App
 from relay.events.catalog import KINDS, SEED_KINDS
+from relay.sandbox.common.target import new_uuid
 from relay.sandbox.onesignal.event_stream import StreamOptions
 from relay.sandbox.onesignal.traffic import RawEvent, Traffic, TrafficOptions
-from relay.sandbox.onesignal.users import new_uuid
 
 MOST_EVENTS: Final = 20_000
 _USERS: Final = 30

@@ -26,7 +26,7 @@ from relay.sandbox.options import (
 )
 from relay.sandbox.server import Sandbox
 
-ROWS = 1_000_000
+ROWS = 400_000
 """More than the buffers of both sockets hold."""
 
 KEYS = encode_basic_auth(DEFAULT_API_KEY, DEFAULT_SECRET_KEY)

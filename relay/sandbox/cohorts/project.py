@@ -13,8 +13,18 @@ from relay.sandbox.cohorts.conditions import CohortLimits, Job
 from relay.sandbox.cohorts.files import FileShape, Members, iterate
 from relay.sandbox.common.replies import JsonObject
 
-APP_ID: Final = 187_520
-_OWNER: Final = "analyst@example.com"
+_LISTED: Final[JsonObject] = {
+    "appId": 187_520, "chart_id": None, "edit_id": None, "finished": True, "hidden": False,
+    "is_official_content": False, "is_predictive": False, "last_viewed": None,
+    "location_id": None, "metadata": None, "owners": ["analyst@example.com"],
+    "popularity": None, "shortcut_ids": [], "type": "redshift", "view_count": 0, "viewers": [],
+    "definition": {
+        "version": 3, "countGroup": {"name": "User", "is_computed": False},
+        "cohortType": "UNIQUES", "andClauses": [], "referenceFrameTimeParams": {},
+    },
+}  # fmt: skip
+"""What all cohorts have in common in the list."""
+
 _PARALLEL_FOR_MS: Final = 60_000
 
 
@@ -61,41 +71,20 @@ class StandInCohort(BaseModel):
 
     def listed(self, *, with_sync: bool) -> JsonObject:
         """Return the object that the list shows."""
-        shown: JsonObject = {
-            "appId": APP_ID,
+        sync: JsonObject = {"syncMetadata": []} if with_sync else {}
+        return {
+            **_LISTED,
             "archived": self.archived,
-            "chart_id": None,
             "createdAt": self.last_mod_s,
-            "definition": {
-                "version": 3,
-                "countGroup": {"name": "User", "is_computed": False},
-                "cohortType": "UNIQUES",
-                "andClauses": [],
-                "referenceFrameTimeParams": {},
-            },
             "description": self.description,
-            "edit_id": None,
-            "finished": True,
-            "hidden": False,
             "id": self.id,
-            "is_official_content": False,
-            "is_predictive": False,
             "lastComputed": self.last_computed_s,
             "lastMod": self.last_mod_s,
-            "last_viewed": None,
-            "location_id": None,
-            "metadata": None,
             "name": self.name,
-            "owners": [_OWNER],
-            "popularity": None,
             "published": self.published,
-            "shortcut_ids": [],
             "size": self.size,
-            "type": "redshift",
-            "view_count": 0,
-            "viewers": [],
+            **sync,
         }
-        return {**shown, "syncMetadata": []} if with_sync else shown
 
 
 @dataclass(slots=True)

@@ -109,19 +109,15 @@ class EventStream:
 
         Cancel it to stop: what is not answered by then remains unacknowledged.
         """
+        rate, starts_s = self._options.rate_per_s, self._clock.monotonic_s()
+        requests = make_requests(events, self._renderer, self._options, self._rng)
         async with anyio.create_task_group() as tasks:
-            starts_s = self._clock.monotonic_s()
-            for number, request in enumerate(
-                make_requests(events, self._renderer, self._options, self._rng)
-            ):
-                await self._pace(starts_s, number)
+            for number, request in enumerate(requests):
+                if rate is not None:
+                    due_s = starts_s + number / rate
+                    await anyio.sleep(max(0.0, due_s - self._clock.monotonic_s()))
                 await self._slots.acquire()
                 tasks.start_soon(self._deliver, request, name="sandbox event")
-
-    async def _pace(self, starts_s: float, number: int) -> None:
-        rate = self._options.rate_per_s
-        if rate is not None:
-            await anyio.sleep(max(0.0, starts_s + number / rate - self._clock.monotonic_s()))
 
     async def _deliver(self, request: StreamRequest) -> None:
         """Send a request until it is acknowledged, dropped or given up; a slot is taken."""
@@ -130,19 +126,17 @@ class EventStream:
         finally:
             # Between attempts the slot is free: a failing event must not block the others.
             self._slots.release()
-        for failures in range(1, self._options.max_attempts):
+        options = self._options
+        for failures in range(1, options.max_attempts):
             if wait_s is None:
                 return
-            await anyio.sleep(max(self._delay_s(failures), wait_s))
+            delay_s = min(options.retry_cap_s, options.retry_base_s * 2.0 ** (failures - 1))
+            await anyio.sleep(max(delay_s, wait_s))
             self.oracle.retries += 1
             async with self._slots:
                 wait_s = await self._attempt(request)
         if wait_s is not None:
             self.oracle.failed_permanently += 1
-
-    def _delay_s(self, failures: int) -> float:
-        options = self._options
-        return min(options.retry_cap_s, options.retry_base_s * 2.0 ** (failures - 1))
 
     async def _attempt(self, request: StreamRequest) -> float | None:
         """Return the least wait before the next attempt; None = there is none."""

@@ -36,23 +36,6 @@ class TemplateError(ValueError):
     """A template uses what is not known here."""
 
 
-_Path: TypeAlias = tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Print:
-    path: _Path
-    filters: list[tuple[str, list[str]]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Branches:
-    branches: list[tuple[_Path | None, "list[_Node]"]] = field(default_factory=list)
-
-
-_Node: TypeAlias = str | _Print | _Branches
-
-
 @dataclass(slots=True)
 class _Page:
     """What was printed so far, and whether that ends between quotes."""
@@ -61,6 +44,15 @@ class _Page:
     escapes: bool
     parts: list[str] = field(default_factory=list)
     is_quoted: bool = False
+
+    def look_up(self, path: list[str]) -> object:
+        value: object = self.context
+        for name in path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return value
+
+
+_Node: TypeAlias = Callable[[_Page], None]
 
 
 class Template:
@@ -71,95 +63,90 @@ class Template:
     """
 
     def __init__(self, text: str) -> None:
-        self._nodes, end, _ = _parse(iter(_TOKEN.split(text)))
+        self._render, end, _ = _parse(iter(_TOKEN.split(text)))
         if end:
             raise TemplateError(f"unexpected {end}")
 
     def render(self, context: Mapping[str, object], *, escapes: bool = True) -> str:
-        """Return the body for one event.
-
-        Args:
-            context: What paths lead into.
-            escapes: Whether printed values are escaped for JSON.
-        """
+        """Return the body for one event; `escapes` escapes printed values for JSON."""
         page = _Page(context, escapes)
-        _render(self._nodes, page)
+        self._render(page)
         return "".join(page.parts)
 
 
-def _parse(tokens: Iterator[str]) -> tuple[list[_Node], str, str]:
-    """Return the nodes up to a tag that ends or continues a block, its word and the rest."""
+def _parse(tokens: Iterator[str]) -> tuple[_Node, str, str]:
+    """Compile up to a tag that ends or continues a block; return its word and the rest too."""
     nodes: list[_Node] = []
+
+    def render(page: _Page) -> None:
+        for node in nodes:
+            node(page)
+
     for token in tokens:
         word, rest = (*token[2:-2].strip("- ").split(maxsplit=1), "", "")[:2]
         if token.startswith("{{"):
-            nodes.append(_parse_print(token))
+            nodes.append(_print(token[2:-2].strip("- ")))
         elif not token.startswith("{%"):
-            nodes.append(token)
+            nodes.append(_text(token))
         elif word == "if":
-            nodes.append(_parse_if(tokens, rest))
+            nodes.append(_branch(tokens, rest))
         elif word in ("elsif", "else", "endif"):
-            return nodes, word, rest
+            return render, word, rest
         else:
             raise TemplateError(f"unknown tag {token}")
-    return nodes, "", ""
+    return render, "", ""
 
 
-def _parse_if(tokens: Iterator[str], condition: str) -> _Branches:
-    block, word = _Branches(), "if"
+def _text(text: str) -> _Node:
+    # An odd number of quotes turns outside into inside.
+    flips = len(_QUOTE.findall(text)) % 2 == 1
+
+    def render(page: _Page) -> None:
+        page.parts.append(text)
+        page.is_quoted ^= flips
+
+    return render
+
+
+def _branch(tokens: Iterator[str], condition: str) -> _Node:
+    branches: list[tuple[list[str] | None, _Node]] = []
+    word = "if"
     while word != "endif":
-        path = None if word == "else" else _path(condition)
-        nodes, word, condition = _parse(tokens)
+        path = None if word == "else" else condition.strip().split(".")
+        body, word, condition = _parse(tokens)
         if not word:
             raise TemplateError("if without endif")
-        block.branches.append((path, nodes))
-    return block
+        branches.append((path, body))
+
+    def render(page: _Page) -> None:
+        for path, body in branches:
+            if path is None or page.look_up(path) not in (None, False):
+                body(page)
+                break
+
+    return render
 
 
-def _parse_print(token: str) -> _Print:
-    path, _, tail = token[2:-2].strip("- ").partition("|")
+def _print(text: str) -> _Node:
+    name, _, tail = text.partition("|")
+    path = name.strip().split(".")
     filters = []
-    for name, arguments in _FILTER.findall(f"|{tail}" if tail else ""):
+    for name, texts in _FILTER.findall(f"|{tail}" if tail else ""):
         if name not in FILTERS:
             raise TemplateError(f"unknown filter {name}")
-        filters.append((name, ["".join(groups) for groups in _ARGUMENT.findall(arguments)]))
-    return _Print(_path(path), filters)
+        arguments = ["".join(groups) for groups in _ARGUMENT.findall(texts)]
+        filters.append((FILTERS[name], arguments))
 
+    def render(page: _Page) -> None:
+        printed = _to_text(page.look_up(path), is_quoted=page.is_quoted)
+        for function, arguments in filters:
+            printed = function(printed, *arguments)
+        # Filters see the plain value; only their result is escaped.
+        if page.escapes and page.is_quoted:
+            printed = orjson.dumps(printed).decode()[1:-1]
+        page.parts.append(printed)
 
-def _path(text: str) -> _Path:
-    return tuple(text.strip().split("."))
-
-
-def _render(nodes: list[_Node], page: _Page) -> None:
-    for node in nodes:
-        if isinstance(node, str):
-            page.parts.append(node)
-            # An odd number of quotes turns outside into inside.
-            page.is_quoted ^= len(_QUOTE.findall(node)) % 2 == 1
-        elif isinstance(node, _Print):
-            page.parts.append(_print(node, page))
-        else:
-            for path, branch in node.branches:
-                if path is None or _look_up(page.context, path) not in (None, False):
-                    _render(branch, page)
-                    break
-
-
-def _print(node: _Print, page: _Page) -> str:
-    # Filters see the plain value; only their result is escaped.
-    text = _to_text(_look_up(page.context, node.path), is_quoted=page.is_quoted)
-    for name, arguments in node.filters:
-        text = FILTERS[name](text, *arguments)
-    if page.escapes and page.is_quoted:
-        return orjson.dumps(text).decode()[1:-1]
-    return text
-
-
-def _look_up(context: Mapping[str, object], path: _Path) -> object:
-    value: object = context
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
+    return render
 
 
 def _to_text(value: object, *, is_quoted: bool) -> str:

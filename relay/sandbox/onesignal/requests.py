@@ -11,9 +11,9 @@ from typing import Final
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
+from relay.sandbox.common.target import new_uuid
 from relay.sandbox.onesignal.templates import Renderer
 from relay.sandbox.onesignal.traffic import RawEvent
-from relay.sandbox.onesignal.users import new_uuid
 
 _KEPT_WHEN_LATE: Final = "id"
 _UNKNOWN_KIND: Final = "message.pigeon.released"

@@ -12,7 +12,8 @@ from random import Random
 from typing import Final, TypeAlias
 
 from relay.events.catalog import KINDS
-from relay.sandbox.onesignal.users import Subscription, User, make_users, new_uuid
+from relay.sandbox.common.target import new_uuid
+from relay.sandbox.onesignal.users import Subscription, User, make_users
 
 RawEvent: TypeAlias = dict[str, dict[str, object]]
 

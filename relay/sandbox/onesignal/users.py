@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from random import Random
 from typing import Final
-from uuid import UUID
+
+from relay.sandbox.common.target import new_uuid
 
 LANGUAGES: Final = ("en", "de", "fr", "zh-Hant", "ar")
 _PUSH_DEVICES: Final = ("iOS", "Android", "Chrome", "Firefox", "Safari", "Huawei")
@@ -45,11 +46,6 @@ class User:
     external_id: str
     language: str
     subscriptions: tuple[Subscription, ...]
-
-
-def new_uuid(rng: Random) -> str:
-    """Return a version 4 UUID drawn from `rng`."""
-    return str(UUID(int=rng.getrandbits(128), version=4))
 
 
 def make_users(count: int, rng: Random) -> list[User]:
