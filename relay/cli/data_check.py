@@ -14,7 +14,7 @@ from typing import Final
 from relay.cli.findings import Finding, bad, good
 from relay.database.counters_sidecar import SidecarRecord, load_record
 from relay.database.recovery.archive import find_archived
-from relay.database.recovery.check import RecoverySpec, find_damage_in_content, find_damage_in_files
+from relay.database.recovery.check import RecoverySpec, find_damage_in_content, find_damage_in_pages
 from relay.database.recovery.pages import open_pages
 from relay.errors import SchemaTooNew
 
@@ -63,7 +63,7 @@ def check_database(path: Path, spec: RecoverySpec) -> Finding:
         return bad(name, f"{path} cannot be read and written by this user")
     has_log, has_index = (path.with_name(name + tail).exists() for tail in ("-wal", "-shm"))
     try:
-        faults = [] if has_index else _examine_at_rest(path, spec, record)
+        faults = [] if has_index else _examine_at_rest(path, record)
         if faults:
             return bad(name, f"{path} is damaged: {'; '.join(faults)}; {_MENDED}")
         if has_log and not has_index:
@@ -77,12 +77,12 @@ def check_database(path: Path, spec: RecoverySpec) -> Finding:
         return bad(name, f"{path} cannot be read: {error}; {_MENDED}")
 
 
-def _examine_at_rest(path: Path, spec: RecoverySpec, record: SidecarRecord) -> list[str]:
+def _examine_at_rest(path: Path, record: SidecarRecord) -> list[str]:
     """Look at the files themselves, which nobody changes."""
     with open_pages(path) as pages:
         if not pages.count:
             return ["it is empty, but it was not"] if record else []
-        return find_damage_in_files(pages, spec, record)
+        return find_damage_in_pages(pages)
 
 
 def _check_content(
