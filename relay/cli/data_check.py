@@ -73,7 +73,7 @@ def check_database(path: Path, spec: RecoverySpec) -> Finding:
         return _check_content(path, spec, record, has_log=has_log)
     except SchemaTooNew as error:
         return bad(name, str(error))
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
         return bad(name, f"{path} cannot be read: {error}; {_MENDED}")
 
 

@@ -90,6 +90,8 @@ def find_damage(
                 faults = find_damage_in_content(raw, spec, record, whole=whole or is_small)
                 faults = faults or _find_misplaced_roots(raw, spec, pages)
                 return faults or (_find_damage_in_rows(raw, spec) if whole else [])
+        except UnicodeDecodeError:  # raised by SQLite's own message about a damaged schema
+            return ["its schema cannot be read"]
         except sqlite3.Error as error:
             failure = translate(error)
             if isinstance(failure, StoreError) and not isinstance(failure, StoreDamaged):
