@@ -130,8 +130,6 @@ def test_only_the_stores_know_sqlite(module: str) -> None:
         isinstance(node, ast.Import) and any(alias.name in engines for alias in node.names)
         for node in ast.walk(_tree(module))
     )
-    if module in {"demo.reader", "cli.data_check"}:
-        return  # the last two leaks
     assert not knows or _package(module) in SQLITE_PACKAGES
 
 

@@ -1,22 +1,23 @@
-"""`relay runs`: attempts to bring segments up to date, and those a person must decide about."""
+"""`relay runs`: attempts to bring segments up to date, and the held ones to decide about."""
 
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import typer
 from rich.text import Text
 
-from relay.cli.admin_api import open_admin_api
-from relay.cli.apps import AppOption, known_app
-from relay.cli.failure import run
-from relay.cli.options import AsJson, EnvFile, read_settings
+from relay.cli.client import Client, open_daemon_client
+from relay.cli.data_access import SEGMENTS, open_client
+from relay.cli.exit_codes import run
+from relay.cli.json_output import JsonWriter, open_json
+from relay.cli.options import AppOption, AsJson, EnvFile, Limit, known_app_if_any, read_settings
 from relay.cli.output import clean, instant, new_table, output
-from relay.cli.segment_desk import PAGE_ITEMS, SegmentDesk, WantedRuns
-from relay.cli.segment_reach import open_segment_desk
-from relay.cli.sink import Sink, open_sink
-from relay.http.admin.schemas import MAX_ID, Affected
-from relay.http.admin.segment_schemas import RunAnswer
+from relay.http.admin.context import SegmentsContext
+from relay.http.admin.operations import NoInput, Operation
+from relay.http.admin.runs import APPROVE_RUN, LIST_RUNS, REJECT_RUN
+from relay.http.admin.schemas import MAX_ID, MAX_LIMIT, Affected
+from relay.http.admin.segment_schemas import RunAnswer, RunListing, RunState
 from relay.settings import Settings
 
 commands = typer.Typer(
@@ -28,17 +29,7 @@ commands = typer.Typer(
 SHOWN_RUNS: Final = 50
 """Rows of a table, unless more are asked for."""
 
-HEADINGS: Final = (
-    "run",
-    "app",
-    "cohort",
-    "source",
-    "state",
-    "started",
-    "members",
-    "in",
-    "out",
-)
+HEADINGS: Final = ("run", "app", "cohort", "source", "state", "started", "members", "in", "out")
 NUMBERS: Final = ("run", "members", "in", "out")
 WHOLE: Final = ("app", "cohort", "source", "state", "started")
 
@@ -57,11 +48,7 @@ RunId = Annotated[
 Cohort = Annotated[
     str | None, typer.Option("--cohort", metavar="COHORT_ID", help="Only those of one cohort.")
 ]
-State = Annotated[
-    Literal["running", "applied", "unchanged", "held", "rejected", "failed"] | None,
-    typer.Option("--state", help="Only those in this state."),
-]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many.")]
+State = Annotated[RunState | None, typer.Option("--state", help="Only those in this state.")]
 
 
 @commands.command("list")
@@ -76,18 +63,18 @@ def list_runs(
 ) -> None:
     """List runs of all apps, or of one, newest first; as JSON all of them."""
     settings = read_settings(env_file)
-    wanted = WantedRuns(None if app is None else known_app(settings, app), cohort, state)
+    wanted = RunListing(app=known_app_if_any(settings, app), cohort_id=cohort, state=state)
     if not as_json:
-        run(partial(_list_table, settings, wanted, limit or SHOWN_RUNS))
+        run(partial(_show_table, settings, wanted, limit or SHOWN_RUNS))
         return
-    with open_sink(None, is_array=True) as sink:
-        run(partial(_write, settings, wanted, limit, sink))
+    with open_json(None, is_array=True) as writer:
+        run(partial(_write, settings, wanted, limit, writer))
 
 
 @commands.command()
 def approve(run_id: RunId, *, env_file: EnvFile = None) -> None:
     """Apply a held run as it was downloaded, with all it removes."""
-    run(partial(_decide, read_settings(env_file), run_id, "approve"))
+    run(partial(_decide, read_settings(env_file), APPROVE_RUN, run_id))
     output().print(
         f"run {run_id} is applied; relay segments rollback undoes it if that was a mistake"
     )
@@ -96,24 +83,26 @@ def approve(run_id: RunId, *, env_file: EnvFile = None) -> None:
 @commands.command()
 def reject(run_id: RunId, *, env_file: EnvFile = None) -> None:
     """Drop a held run; the segment stays as it is until Amplitude computes the cohort anew."""
-    run(partial(_decide, read_settings(env_file), run_id, "reject"))
+    run(partial(_decide, read_settings(env_file), REJECT_RUN, run_id))
     output().print(
         f"run {run_id} is dropped; the segment stays as it is until Amplitude computes its "
         "cohort anew"
     )
 
 
-async def _decide(settings: Settings, run_id: int, verdict: str) -> None:
-    async with open_admin_api(settings) as api:
-        await api.post(f"/cohort-runs/{run_id}/{verdict}", Affected)
+async def _decide(
+    settings: Settings, operation: Operation[SegmentsContext, NoInput, Affected], run_id: int
+) -> None:
+    async with open_daemon_client(settings) as client:
+        await client.call(operation, NoInput(), run_id=str(run_id))
 
 
-async def _list_table(settings: Settings, wanted: WantedRuns, limit: int) -> None:
+async def _show_table(settings: Settings, wanted: RunListing, limit: int) -> None:
     table = new_table(HEADINGS, numbers=NUMBERS, whole=WHOLE)
     reasons = []
     is_cut = False
-    async with open_segment_desk(settings) as desk:
-        async for one in _walk(desk, wanted, limit + 1):
+    async with open_client(settings, SEGMENTS) as client:
+        async for one in _walk(client, wanted, limit + 1):
             if is_cut := table.row_count == limit:
                 break
             table.add_row(*_cells(one))
@@ -123,26 +112,30 @@ async def _list_table(settings: Settings, wanted: WantedRuns, limit: int) -> Non
         output().print("no runs")
         return
     output().print(table)
-    for reason in reasons:  # too long for a column of most windows
+    for reason in reasons:  # a column would wrap it into shreds
         output().print(Text(reason), soft_wrap=True)
     if is_cut:
         typer.echo(f"there are more; --limit {limit} ends the list here", err=True)
 
 
-async def _write(settings: Settings, wanted: WantedRuns, limit: int | None, sink: Sink) -> None:
-    async with open_segment_desk(settings) as desk:
-        async for one in _walk(desk, wanted, limit):
-            sink.add(one.model_dump_json().encode())
+async def _write(
+    settings: Settings, wanted: RunListing, limit: int | None, writer: JsonWriter
+) -> None:
+    async with open_client(settings, SEGMENTS) as client:
+        async for one in _walk(client, wanted, limit):
+            writer.add(one)
 
 
 async def _walk(
-    desk: SegmentDesk, wanted: WantedRuns, limit: int | None
+    client: Client[SegmentsContext], wanted: RunListing, limit: int | None
 ) -> AsyncIterator[RunAnswer]:
-    """Yield runs, newest first, up to so many."""
+    """Yield runs, newest first, at most `limit` of them."""
     after: int | None = None
     left = MAX_ID if limit is None else limit
     while left > 0:
-        page = await desk.runs(wanted, after=after, limit=min(left, PAGE_ITEMS))
+        page_limit = min(left, MAX_LIMIT)
+        asked = wanted.model_copy(update={"after": after, "limit": page_limit})
+        page = await client.call(LIST_RUNS, asked)
         for one in page.items:
             yield one
         left -= len(page.items)

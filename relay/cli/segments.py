@@ -1,27 +1,58 @@
-"""`relay segments`: what became of Amplitude's cohorts."""
+"""`relay segments`: the segments made of Amplitude's cohorts."""
 
+from collections.abc import AsyncIterator
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Final
 
 import typer
+from rich.text import Text
 
-from relay.cli.admin_api import open_admin_api
-from relay.cli.apps import AppOption, known_app, named_or_only_app
-from relay.cli.explain import explain
-from relay.cli.failure import run
-from relay.cli.options import AsJson, EnvFile, Yes, ask_first, read_settings
-from relay.cli.output import output
-from relay.cli.segment_desk import segment_path
-from relay.cli.segment_views import (
-    list_table,
-    print_changes,
-    print_members,
-    print_segment,
-    roll_back,
-    write_list,
+from relay.cli.client import Client, Line, open_daemon_client
+from relay.cli.data_access import SEGMENTS, open_client
+from relay.cli.exit_codes import run
+from relay.cli.explain import explain, held_advice
+from relay.cli.json_output import (
+    JsonWriter,
+    external_id,
+    open_json,
+    print_json_line,
+    print_stream,
 )
-from relay.cli.sink import open_sink
-from relay.http.admin.schemas import MAX_ID, Affected
+from relay.cli.options import (
+    AppOption,
+    AsJson,
+    AsLines,
+    CohortId,
+    EnvFile,
+    Yes,
+    ask_first,
+    known_app_if_any,
+    named_or_only_app,
+    read_settings,
+)
+from relay.cli.output import clean, instant, new_table, output, print_fields
+from relay.errors import NotFound
+from relay.http.admin.context import SegmentsContext
+from relay.http.admin.operations import NoInput
+from relay.http.admin.schemas import MAX_ID, MAX_LIMIT
+from relay.http.admin.segment_schemas import (
+    ChangeListing,
+    RollbackOrder,
+    RunAnswer,
+    SegmentAnswer,
+    SegmentDetail,
+    SegmentListing,
+    SegmentState,
+    UndoableRun,
+)
+from relay.http.admin.segments import (
+    LIST_CHANGES,
+    LIST_MEMBERS,
+    LIST_SEGMENTS,
+    ROLL_BACK_SEGMENT,
+    SHOW_SEGMENT,
+    SYNC_SEGMENT,
+)
 from relay.settings import Settings
 
 commands = typer.Typer(
@@ -31,17 +62,16 @@ commands = typer.Typer(
 )
 commands.command("explain")(explain)
 
-CohortId = Annotated[
-    str, typer.Argument(metavar="COHORT_ID", help="Amplitude's id, as the list shows it.")
-]
-State = Annotated[
-    Literal["active", "held", "stale", "archived"] | None,
-    typer.Option("--state", help="Only those in this state."),
-]
+HEADINGS: Final = ("app", "cohort", "name", "state", "size", "members", "subscribed", "applied")
+NUMBERS: Final = ("size", "members", "subscribed")
+WHOLE: Final = ("app", "cohort", "state", "applied")
+
+STATE_STYLES: Final = {"active": "green", "held": "bold red", "stale": "yellow", "archived": "dim"}
+
+State = Annotated[SegmentState | None, typer.Option("--state", help="Only those in this state.")]
 After = Annotated[
     int, typer.Option("--after", metavar="SEQ", min=0, max=MAX_ID, help="Only later ones.")
 ]
-AsLines = Annotated[bool, typer.Option("--json", help="Print NDJSON.")]
 ToRevision = Annotated[
     int | None,
     typer.Option("--to", metavar="REVISION", min=0, max=MAX_ID, help="Undo all runs after it."),
@@ -58,12 +88,12 @@ def list_segments(
 ) -> None:
     """List the segments of all apps, or of one."""
     settings = read_settings(env_file)
-    name = None if app is None else known_app(settings, app)
+    wanted = SegmentListing(app=known_app_if_any(settings, app), state=state, limit=MAX_LIMIT)
     if not as_json:
-        run(partial(list_table, settings, name, state))
+        run(partial(_show_table, settings, wanted))
         return
-    with open_sink(None, is_array=True) as sink:
-        run(partial(write_list, settings, name, state, sink))
+    with open_json(None, is_array=True) as writer:
+        run(partial(_write, settings, wanted, writer))
 
 
 @commands.command()
@@ -77,7 +107,7 @@ def show(
     """Show everything about one segment."""
     settings = read_settings(env_file)
     name = named_or_only_app(settings, app)
-    run(partial(print_segment, settings, name, cohort_id, as_json=as_json))
+    run(partial(_print_segment, settings, name, cohort_id, as_json=as_json))
 
 
 @commands.command()
@@ -90,8 +120,8 @@ def members(
 ) -> None:
     """Print the members of a segment, an External ID on each line."""
     settings = read_settings(env_file)
-    name = named_or_only_app(settings, app)
-    run(partial(print_members, settings, name, cohort_id, as_json=as_json))
+    path = {"app": named_or_only_app(settings, app), "cohort_id": cohort_id}
+    print_stream(settings, LIST_MEMBERS, NoInput(), path, external_id, as_json=as_json)
 
 
 @commands.command()
@@ -105,8 +135,9 @@ def changes(
 ) -> None:
     """Print who entered a segment and who left it, oldest first."""
     settings = read_settings(env_file)
-    name = named_or_only_app(settings, app)
-    run(partial(print_changes, settings, name, cohort_id, after, as_json=as_json))
+    path = {"app": named_or_only_app(settings, app), "cohort_id": cohort_id}
+    wanted = ChangeListing(after=after)
+    print_stream(settings, LIST_CHANGES, wanted, path, _change, as_json=as_json)
 
 
 @commands.command()
@@ -134,13 +165,134 @@ def rollback(
     name = named_or_only_app(settings, app)
     what = "the last run" if to_revision is None else f"all runs after revision {to_revision}"
     ask_first(f"Undo {what} of {cohort_id}?", yes=yes)
-    revision = run(partial(roll_back, settings, name, cohort_id, to_revision))
+    revision = run(partial(_roll_back, settings, name, cohort_id, to_revision))
     output().print(
         f"{what} of {cohort_id} undone{revision}; the next computation of Amplitude replaces this"
     )
 
 
+async def _show_table(settings: Settings, wanted: SegmentListing) -> None:
+    table = new_table(HEADINGS, numbers=NUMBERS, whole=WHOLE)
+    async with open_client(settings, SEGMENTS) as client:
+        async for segment in _walk(client, wanted):
+            table.add_row(*_cells(segment))
+    if table.row_count:
+        output().print(table)
+    else:
+        output().print(
+            "no segments; a segment appears when a user of a cohort is known in the directory"
+            if wanted.state is None
+            else f"no segments in the state {wanted.state}"
+        )
+
+
+async def _write(settings: Settings, wanted: SegmentListing, writer: JsonWriter) -> None:
+    async with open_client(settings, SEGMENTS) as client:
+        async for segment in _walk(client, wanted):
+            writer.add(segment)
+
+
+async def _walk(
+    client: Client[SegmentsContext], wanted: SegmentListing
+) -> AsyncIterator[SegmentAnswer]:
+    after: int | None = 0
+    while after is not None:
+        page = await client.call(LIST_SEGMENTS, wanted.model_copy(update={"after": after}))
+        for segment in page.items:
+            yield segment
+        after = page.next
+
+
+async def _print_segment(settings: Settings, app: str, cohort_id: str, *, as_json: bool) -> None:
+    async with open_client(settings, SEGMENTS) as client:
+        segment = await client.call(SHOW_SEGMENT, NoInput(), app=app, cohort_id=cohort_id)
+    if as_json:
+        print_json_line(segment)
+    else:
+        _print_fields(segment, has_daemon=client.has_daemon)
+
+
 async def _sync(settings: Settings, app: str, cohort_id: str) -> bool:
-    async with open_admin_api(settings) as api:
-        path = segment_path(app, cohort_id, "sync")
-        return (await api.post(path, Affected)).affected > 0
+    async with open_daemon_client(settings) as client:
+        answer = await client.call(SYNC_SEGMENT, NoInput(), app=app, cohort_id=cohort_id)
+    return answer.affected > 0
+
+
+async def _roll_back(settings: Settings, app: str, cohort_id: str, revision: int | None) -> str:
+    """Undo runs and return in words what the segment is now."""
+    async with open_client(settings, SEGMENTS) as client:
+        order = RollbackOrder(revision=revision)
+        await client.call(ROLL_BACK_SEGMENT, order, app=app, cohort_id=cohort_id)
+        try:
+            segment = await client.call(SHOW_SEGMENT, NoInput(), app=app, cohort_id=cohort_id)
+        except NotFound:  # back to before the first run: the cohort has no segment any more
+            return ""
+    return f": revision {segment.revision} has {segment.matched_users:,} members"
+
+
+def _print_fields(segment: SegmentDetail, *, has_daemon: bool) -> None:
+    figures = segment.explanation
+    print_fields(
+        {
+            "app": segment.app,
+            "cohort": segment.cohort_id,
+            "name": segment.name,
+            "state": segment.state,
+            "cohort size": f"{segment.cohort_size:,}",
+            "members": f"{segment.matched_users:,}",
+            "subscribed": f"{segment.subscribed_count:,} subscriptions of "
+            f"{figures.subscribed_users:,} members",
+            "revision": f"{segment.revision}, applied {instant(segment.applied_at)}",
+            "computed": instant(segment.computed_at),
+            "next download": (
+                _next_download(segment) if has_daemon else "unknown, as no relay is running"
+            ),
+            "last run": "none" if segment.last_run is None else _run(segment.last_run),
+        }
+    )
+    for one in segment.undoable:
+        output().print(Text(f"can be undone: {_undoing(one)}"), soft_wrap=True)
+    if segment.state == "held":
+        output().print(Text(held_advice(segment.app)), soft_wrap=True)
+
+
+def _undoing(one: UndoableRun) -> str:
+    """Return in words what a rollback of a run undoes, and the revision it leads back to."""
+    back = "" if one.leads_back_to is None else f", back to revision {one.leads_back_to}"
+    return (
+        f"run {one.run_id} of {instant(one.finished_at)} ({one.source}: {one.added:,} entered, "
+        f"{one.removed:,} left){back}"
+    )
+
+
+def _cells(segment: SegmentAnswer) -> list[Text]:
+    return [
+        Text(clean(segment.app)),
+        Text(clean(segment.cohort_id)),
+        Text(clean(segment.name)),
+        Text(segment.state, STATE_STYLES[segment.state]),
+        Text(f"{segment.cohort_size:,}"),
+        Text(f"{segment.matched_users:,}"),
+        Text(f"{segment.subscribed_count:,}"),
+        Text(instant(segment.applied_at)),
+    ]
+
+
+def _next_download(segment: SegmentDetail) -> str:
+    if segment.next_download_at is None:
+        return segment.waits_for or "none is due"
+    waits = f": {segment.waits_for}" if segment.waits_for else ""
+    return f"{instant(segment.next_download_at)}{waits}"
+
+
+def _run(one: RunAnswer) -> str:
+    reason = f": {one.reason}" if one.reason else ""
+    return f"{one.run_id} ({one.source}) {one.state} {instant(one.finished_at)}{reason}"
+
+
+def _change(line: Line) -> str:
+    at = line["at"]
+    return (
+        f"{line['seq']:>10}  {instant(at if isinstance(at, int) else None)}  "
+        f"{line['change']:<7}  {line['external_id']}"
+    )

@@ -86,7 +86,7 @@ class EventIngest:
             try:
                 await self._take(source, element, intake)
             except PayloadError as error:
-                if self._feed and self._feed.speaks_of_forgotten(source.app, element):
+                if self._feed and self._feed.names_forgotten(source.app, element):
                     intake.filtered += 1
                     continue
                 body = raw if is_whole_body else json_of(element)
@@ -181,7 +181,7 @@ class EventIngest:
 
     def _leave_out_forgotten(self, source: Source, intake: IngestBatch) -> None:
         """Ask once more, at the last moment: reading a large body gives others their turn."""
-        if not self._feed or not self._feed.knows_forgotten:
+        if not self._feed or not self._feed.has_forgotten:
             return
         kept = [
             event

@@ -66,7 +66,7 @@ class UploadIngest:
 
         It is the id as it came that counts, also where it is too short to be sent.
         """
-        if not self._feed.knows_forgotten:
+        if not self._feed.has_forgotten:
             return
         people = [text_of(event.get("user_id")) for event in upload.events]
         kept = [

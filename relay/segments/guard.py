@@ -1,20 +1,25 @@
-"""Whether a computation may shrink a segment, or is held until somebody has looked at it."""
+"""Whether a download or a removal is plausible: pure, figures in, a decision out.
 
+A file of an implausible size fails its run. A computation that removes too large a share of a
+segment is held until an operator approves or rejects it.
+"""
+
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from relay.errors import FileRejected
 
 _SLACK_ROWS: Final = 10
-_SLACK_SHARE: Final = 5
-"""One in so many."""
+_SLACK_DIVISOR: Final = 5
+"""A file may be off by a fifth."""
 
 
 class GuardPolicy(NamedTuple):
-    """When a removal is too large to be believed.
+    """Which removals are held.
 
     Attributes:
         removed_ratio: The largest share of the members that may leave unseen; 1 allows any.
-        min_members: Segments with fewer members are not watched.
+        min_members: Segments with fewer members are not guarded.
     """
 
     removed_ratio: float
@@ -25,18 +30,20 @@ class Shrink(NamedTuple):
     """What a computation takes from a segment.
 
     Attributes:
-        members: Members that the segment would have now without the computation. Members who
-            entered by other ways meanwhile are among them, those whom the computation itself
-            brought are not: they must not hide the leavers.
-        removed: How many of those members it removes, so never more than `members`.
+        members: The members it is judged by.
+        removed: How many of them it removes, so never more than `members`.
     """
 
     members: int
     removed: int
 
 
-def is_implausible(policy: GuardPolicy, shrink: Shrink) -> bool:
-    """Return whether a run has to be held for an operator to decide."""
+def find_implausible(policy: GuardPolicy, shrinks: Iterable[Shrink]) -> Shrink | None:
+    """Return the shrink for which a run has to be held until an operator decides, if any."""
+    return next((shrink for shrink in shrinks if _is_implausible(policy, shrink)), None)
+
+
+def _is_implausible(policy: GuardPolicy, shrink: Shrink) -> bool:
     if not shrink.members or shrink.members < policy.min_members:
         return False
     # A quotient, not a product: rounding never puts 3 of 10 above a share of 0.3.
@@ -51,13 +58,13 @@ def explain_hold(policy: GuardPolicy, shrink: Shrink) -> str:
 
 
 def check_size(*, rows: int, listed: int) -> None:
-    """Accept a file about as long as Amplitude says the cohort is large.
+    """Accept a file of about the size that Amplitude lists for the cohort.
 
-    A cut or mixed-up file must not empty a segment, but an honest one need not fit exactly:
-    Amplitude recomputes a dynamic cohort between the listing and the export, and people come and
-    go meanwhile. A fifth is far more than they move in minutes, and ten rows keep a small cohort
-    from failing for two or three; a file cut in half is always found. Too many rows are as
-    suspect as too few: they are another cohort's.
+    A cut or mixed-up file must not empty a segment, but a good one need not fit exactly: Amplitude
+    recomputes a dynamic cohort between the listing and the export. A fifth is far more than a
+    cohort changes in minutes, and ten rows keep a small one from failing over two or three users;
+    a file cut in half is always found. Too many rows are as suspect as too few: they may be
+    another cohort's.
 
     Args:
         rows: Distinct ids in the file and rows without one.
@@ -70,6 +77,6 @@ def check_size(*, rows: int, listed: int) -> None:
     if rows == 0 and listed > 0:
         detail = f"The file has no members, but Amplitude lists {listed}."
         raise FileRejected("no_members", detail)
-    if abs(rows - listed) > max(_SLACK_ROWS, listed // _SLACK_SHARE):
+    if abs(rows - listed) > max(_SLACK_ROWS, listed // _SLACK_DIVISOR):
         detail = f"The file has {rows} members, but Amplitude lists {listed}; that is too far off."
         raise FileRejected("size_mismatch", detail)

@@ -34,8 +34,8 @@ from tests.crash.damage import (
     flip_schema,
     remove_log,
 )
-from tests.crash.trial import option
 from tests.support.clocks import START_MS
+from tests.support.options import option
 from tests.support.outboxes import APP, append, counts, mapped, running_outbox, waiting
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,7 @@ from relay.database.recovery.archive import find_archived
 from relay.errors import SchemaTooNew
 from relay.segments.store import DATABASE_NAME
 from tests.crash.damage import DAMAGES, Damage, copy_database, flip_head, flip_schema
-from tests.crash.trial import option
+from tests.support.options import option
 from tests.support.segment_tables import APP, NOW, SegmentTable, open_table
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,8 @@ import anyio
 import orjson
 import pytest
 
-from relay.sandbox.amplitude import AmplitudeStandIn, running
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.listener import running
 from tests.support.command_line import CommandLine
 from tests.support.daemons import living, open_doors
 from tests.support.disks import DISKS, Disk, fill, small_disk

@@ -21,20 +21,22 @@ from relay.database.ballast import BallastFile
 from relay.heartbeat import Heartbeat
 from relay.outbox.batch import dedup_key
 from relay.outbox.store import DATABASE_NAME, lock_folder, open_outbox
-from relay.sandbox.amplitude import AmplitudeStandIn
-from relay.sandbox.amplitude import running as running_amplitude
-from relay.sandbox.cohorts import CohortsStandIn, StandInCohort
-from relay.sandbox.cohorts import running as running_cohorts
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.cohorts.stand_in import CohortsStandIn
+from relay.sandbox.common.listener import running as running_amplitude
+from relay.sandbox.common.listener import running as running_cohorts
 from relay.segments.cohorts import AppRules
 from relay.segments.store import DATABASE_NAME as SEGMENTS_NAME
 from relay.segments.store import open_segments
 from tests.crash.power_loss import Disk, Luck, fates
 from tests.crash.recording import CALLS, Answer, Recording, Synced
-from tests.crash.trial import Campaign, option
+from tests.crash.trial import Campaign
 from tests.support.clocks import START_MS, FakeClock
 from tests.support.command_line import API_KEY, CommandLine
 from tests.support.daemons import APP, BEARER, BOOT_S, POLL_S, Doors, hasty, living, open_doors
 from tests.support.disks import small_disk
+from tests.support.options import option
 from tests.support.outboxes import census
 from tests.support.relays import COHORT, cohort_message
 from tests.support.segment_tables import SegmentFile

@@ -19,8 +19,7 @@ people = st.dictionaries(ids, st.lists(st.booleans(), max_size=3), max_size=15)
 
 
 async def _behind(table: SegmentTable, cohort: int, group: str) -> list[tuple[Any, ...]]:
-    asked = {"cohort": cohort, "group": group}
-    async with table.store.read_model.stream("ids_behind", asked) as blocks:
+    async with table.store.read_model.ids_behind(cohort, group) as blocks:
         return [row async for block in blocks for row in block]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from relay.segments.review import NotPossible, UnknownRun
+from relay.errors import Conflict, NotFound
 from tests.support.segment_tables import NOW, SECOND, SMALL, TEN, SegmentTable, open_table
 
 FIRST, SECOND_TIME, THIRD = (NOW + step * 60 * SECOND for step in (1, 2, 3))
@@ -99,7 +99,7 @@ async def test_approval_applies_what_was_downloaded(tmp_path: Path) -> None:
         assert (found["state"], found["cohort_size"], found["revision"]) == ("active", 5, 2)
         assert (found["computed_at"], found["applied_at"]) == (FIRST, SECOND_TIME)
         table.check_figures()
-        with pytest.raises(NotPossible):
+        with pytest.raises(Conflict):
             await table.store.review.approve(run_id, SECOND_TIME)
         assert not await table.is_refresh_needed()
 
@@ -133,7 +133,7 @@ async def test_a_rejected_run_leaves_everything_and_is_not_wanted_again(tmp_path
         assert table.runs()[-1]["state"] == "rejected"
         assert not await table.is_refresh_needed()
         for decide in (table.store.review.approve, table.store.review.reject):
-            with pytest.raises(NotPossible):
+            with pytest.raises(Conflict):
                 await decide(run_id, THIRD)
         await table.tidy()
         outcome = await table.poll(TEN[:9], guard=SMALL, at=THIRD)
@@ -145,7 +145,7 @@ async def test_nothing_is_decided_on_a_run_that_is_not_there(tmp_path: Path) -> 
     """A mistyped number says so."""
     async with open_table(tmp_path) as table:
         for decide in (table.store.review.approve, table.store.review.reject):
-            with pytest.raises(UnknownRun):
+            with pytest.raises(NotFound):
                 await decide(77, NOW)
 
 
@@ -166,7 +166,7 @@ async def test_a_newer_plausible_run_overtakes_a_held_one(
         assert "overtaken" in str(held["reason"])
         assert table.segment()["state"] == "active"
         assert table.members() == sorted(ids)
-        with pytest.raises(NotPossible):
+        with pytest.raises(Conflict):
             await table.store.review.approve(held["run_id"], THIRD)
 
 
@@ -198,7 +198,7 @@ async def test_of_two_decisions_at_once_one_counts_and_the_other_says_so(tmp_pat
         done: list[str] = []
 
         async def decide(name: str, decision: Callable[[int, int], Awaitable[None]]) -> None:
-            with suppress(NotPossible):
+            with suppress(Conflict):
                 await decision(run_id, SECOND_TIME)
                 done.append(name)
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.segments.review import UNDOABLE_RUNS, NotPossible
+from relay.errors import Conflict
+from relay.segments.review import UNDOABLE_RUNS
 from tests.support.segment_tables import (
     DAY_MS,
     NOW,
@@ -67,7 +68,7 @@ async def test_a_revision_whose_runs_are_not_kept_is_not_made_up(
         await _poll_all(table, UNDOABLE_RUNS + 2)
         if is_tidied:
             await table.tidy()
-        with pytest.raises(NotPossible):
+        with pytest.raises(Conflict):
             await table.store.review.roll_back(await table.cohort_no(), revision, _at(9))
         assert table.members() == LISTS[UNDOABLE_RUNS + 1]
 
@@ -76,7 +77,7 @@ async def test_the_present_revision_needs_no_rollback(tmp_path: Path) -> None:
     """There is nothing to undo to get there."""
     async with open_table(tmp_path) as table:
         await _poll_all(table, 2)
-        with pytest.raises(NotPossible):
+        with pytest.raises(Conflict):
             await table.store.review.roll_back(await table.cohort_no(), 2, _at(9))
 
 
@@ -98,7 +99,7 @@ async def test_without_anything_kept_nothing_is_undone(tmp_path: Path) -> None:
     async with open_table(tmp_path) as table:
         await table.know({"a": [True]})
         await table.poll([])
-        with pytest.raises(NotPossible):
+        with pytest.raises(Conflict):
             await table.store.review.roll_back(await table.cohort_no(), None, _at(9))
 
 

@@ -10,8 +10,7 @@ from relay.http.admin.access import add_security_headers, guarding
 from relay.http.admin.context import AdminContext
 from relay.http.admin.openapi import describe
 from relay.http.admin.operations import PREFIX, AnyOperation, operation_routes
-from relay.http.auth import Tokens
-from relay.http.failed_auth import FailedAuthThrottle
+from relay.http.auth import FailedAuthThrottle, Tokens
 from relay.http.health import HealthAnswers
 from relay.http.responses import answering
 from relay.http.server.body import BodyReader
@@ -34,7 +33,7 @@ def admin_app(
     context: AdminContext,
     bodies: BodyReader,
     in_flight: InFlightRequests,
-    attempts: FailedAuthThrottle,
+    throttle: FailedAuthThrottle,
     *,
     tokens: Tokens,
 ) -> web.Application:
@@ -44,10 +43,10 @@ def admin_app(
         context: The running daemon.
         bodies: Reads request bodies; here aiohttp itself sends `100 Continue`.
         in_flight: Counts requests until each is answered.
-        attempts: Slows down guesses of the token.
+        throttle: Slows down guesses of the token.
         tokens: Accepted bearer tokens; without any, every client on this machine is let in.
     """
-    answer, guard = answering(context.metrics, context.clock), guarding(tokens, attempts)
+    answer, guard = answering(context.metrics, context.clock), guarding(tokens, throttle)
     app = web.Application(middlewares=[counting(in_flight), answer, guard])
     app.on_response_prepare.append(add_security_headers)
     document = describe(OPERATIONS)

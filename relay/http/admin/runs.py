@@ -2,8 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 
+from relay.errors import NotFound
 from relay.http.admin.context import SegmentsContext
-from relay.http.admin.errors import NotFound
 from relay.http.admin.operations import Call, NoInput, Operation
 from relay.http.admin.schemas import MAX_ID, Affected
 from relay.http.admin.segment_schemas import RunListing, RunPage

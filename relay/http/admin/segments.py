@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from relay.http.admin.context import SegmentsContext
-from relay.http.admin.errors import NotFound
+from relay.errors import NotFound
+from relay.http.admin.context import AdminContext, SegmentsContext
 from relay.http.admin.ndjson import NdjsonStream
 from relay.http.admin.operations import Call, NoInput, NoOutput, Operation
 from relay.http.admin.schemas import Affected
@@ -26,7 +26,7 @@ from relay.http.admin.segment_views import (
     answer_explanation,
     segment_page,
 )
-from relay.segments.read_model import ALL_ROWS, KnownCohort, Segment
+from relay.segments.read_model import KnownCohort, Segment
 
 _SEGMENT = "/segments/{app}/{cohort_id}"
 
@@ -44,7 +44,7 @@ async def _list(context: SegmentsContext, call: Call[SegmentListing]) -> Segment
 
 async def _show(context: SegmentsContext, call: Call[NoInput]) -> SegmentDetail:
     segment = await _segment(context, call.path)
-    poller = context.pollers.get(segment.app)
+    poller = context.apps[segment.app].poller
     due = poller.due_of(segment.cohort_id) if poller else None
     return await answer_detail(context.segments, segment, due)
 
@@ -52,8 +52,7 @@ async def _show(context: SegmentsContext, call: Call[NoInput]) -> SegmentDetail:
 async def _members(context: SegmentsContext, call: Call[NoInput]) -> NdjsonStream:
     """Stream the members of one revision, by id."""
     segment = await _segment(context, call.path)
-    named = {"app": segment.app, "cohort_id": segment.cohort_id}
-    return NdjsonStream(context.segments.read_model.stream("members", named))
+    return NdjsonStream(context.segments.read_model.members(segment.app, segment.cohort_id))
 
 
 async def _changes(
@@ -63,8 +62,7 @@ async def _changes(
     after, limit = call.input.after, call.input.limit
     reading = context.segments.read_model
     if call.wants_lines:
-        every = {"cohort": number, "after": after, "limit": ALL_ROWS}
-        return NdjsonStream(reading.stream("changes_page", every))
+        return NdjsonStream(reading.all_changes(number, after=after))
     return answer_changes(await reading.changes(number, after=after, limit=limit), after)
 
 
@@ -77,15 +75,14 @@ async def _explain(
     reading = context.segments.read_model
     if call.input.group is None:
         return answer_explanation(await reading.explain(cohort.no))
-    behind = {"cohort": cohort.no, "group": call.input.group}
-    return NdjsonStream(reading.stream("ids_behind", behind))
+    return NdjsonStream(reading.ids_behind(cohort.no, call.input.group))
 
 
-async def _sync(context: SegmentsContext, call: Call[NoInput]) -> Affected:
+async def _sync(context: AdminContext, call: Call[NoInput]) -> Affected:
     """Ask for a download; 0 if one is running already."""
     app, cohort_id = call.path["app"], call.path["cohort_id"]
     context.check(app)
-    return Affected(affected=int(await context.pollers[app].request_sync(cohort_id)))
+    return Affected(affected=int(await context.apps[app].poller.request_sync(cohort_id)))
 
 
 async def _roll_back(context: SegmentsContext, call: Call[RollbackOrder]) -> Affected:

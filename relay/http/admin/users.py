@@ -1,8 +1,8 @@
 """Single users: what is known of them, what their app reports, and forgetting them for good."""
 
 from relay.directory.erasure import UserErasure
+from relay.errors import NotFound
 from relay.http.admin.context import SegmentsContext, StoresContext
-from relay.http.admin.errors import NotFound
 from relay.http.admin.operations import Call, NoInput, NoOutput, Operation
 from relay.http.admin.segment_schemas import ToldUser, UserAnswer
 from relay.http.admin.segment_views import answer_user
