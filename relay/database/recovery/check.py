@@ -84,8 +84,8 @@ def find_damage(
             if len(spec.migrations) < pages.schema_version <= HIGHEST_SCHEMA:
                 with closing(_open(database, "immutable=1")) as raw:
                     return _find_damage_in_schema(raw, spec, record)
-            # Only to read: a damaged file is evidence, and a writer's end writes the log back.
-            with closing(_open(database, "mode=ro")) as raw:
+            # Not read-only: a crash may have left a journal that has to be rolled back first.
+            with closing(_open(database, "mode=rw")) as raw:
                 is_small = pages.count * PAGE_BYTES <= SMALL_BYTES
                 faults = find_damage_in_content(raw, spec, record, whole=whole or is_small)
                 faults = faults or _find_misplaced_roots(raw, spec, pages)
