@@ -44,10 +44,6 @@ class ActiveFaults(Generic[FaultT]):
     def add(self, name: str | int, **limits: object) -> FaultT:
         """Switch a fault on, after those that are on already.
 
-        Args:
-            name: Its name.
-            limits: Further fields of `kind`.
-
         Raises:
             pydantic.ValidationError: If there is no such fault or its limits are nonsense.
         """
