@@ -19,7 +19,7 @@ TAILS: Final = ("-wal", "-shm", "")
 _DAMAGED: Final = ".damaged-"
 _RESCUED: Final = ".rescued-"
 _RESCUING: Final = ".rescuing"
-_SUSPECT: Final = ".mark_unclean"
+_UNCLEAN: Final = ".suspect"
 _REPORT: Final = ".json"
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 
@@ -114,17 +114,17 @@ def _read_report(aside: Path) -> ArchivedDatabase:
 
 def mark_unclean(database: Path) -> None:
     """Have the next start look at every row of a database."""
-    _beside(database, _SUSPECT).touch(mode=0o600)
+    _beside(database, _UNCLEAN).touch(mode=0o600)
 
 
 def is_marked_unclean(database: Path) -> bool:
     """Tell whether a former process ended in a way that damage may have caused."""
-    return _beside(database, _SUSPECT).exists()
+    return _beside(database, _UNCLEAN).exists()
 
 
 def clear_unclean_mark(database: Path) -> None:
     """Note that a database was looked at."""
-    _beside(database, _SUSPECT).unlink(missing_ok=True)
+    _beside(database, _UNCLEAN).unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:
