@@ -80,6 +80,13 @@ class Figures(NamedTuple):
         return self.ids - self.restricted_ids - self.matched_users
 
 
+class DeltaFigures(NamedTuple):
+    """The figures of the ids that enter a list, and of those that leave it."""
+
+    entering: Figures
+    leaving: Figures
+
+
 def load_cohort(raw: sqlite3.Connection, cohort: int) -> CohortRow:
     """Return a cohort by its number."""
     return CohortRow(*raw.execute(SQL["cohort"], {"cohort": cohort}).fetchone())
@@ -90,10 +97,8 @@ def read_figures(row: tuple[int | None, ...] | None) -> Figures:
     return Figures(*(number or 0 for number in row)) if row else Figures()
 
 
-def measure_delta(
-    raw: sqlite3.Connection, cohort: CohortRow, delta: int
-) -> tuple[Figures, Figures]:
-    """Return the figures of the ids that enter a list and of those that leave it.
+def measure_delta(raw: sqlite3.Connection, cohort: CohortRow, delta: int) -> DeltaFigures:
+    """Return the figures of a delta, by the directory as it is now.
 
     Args:
         raw: In a transaction.
@@ -102,4 +107,4 @@ def measure_delta(
     """
     rows = raw.execute(SQL["figures_of_delta"], {"delta": delta, **cohort.membership})
     figures = {change: read_figures(tuple(row)) for change, *row in rows}
-    return figures.get(1, Figures()), figures.get(0, Figures())
+    return DeltaFigures(figures.get(1, Figures()), figures.get(0, Figures()))
