@@ -62,9 +62,7 @@ class LocalQuarantine:
         outbox, settings, chosen = self._outbox, self._settings, _chosen(self._outbox, choice)
         reception = EventIngest(outbox.writer, outbox.message_cache, self._clock)
         sources = event_sources(settings, outbox.counters)
-        events = await reception.read_again(
-            outbox.quarantine, chosen, sources, dry_run=choice.dry_run
-        )
+        events = await reception.retry(outbox.quarantine, chosen, sources, dry_run=choice.dry_run)
         async with open_own_segments(settings, settings.data_dir) as segments:
             numbers = {app: outbox.counters.number(app) for app in settings.apps}
             guard = guard_policy(settings)

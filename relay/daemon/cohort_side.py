@@ -15,7 +15,7 @@ from relay.directory.importer import Importer
 from relay.directory.observer import Observer
 from relay.directory.sync import DirectorySync
 from relay.heartbeat import Heartbeat
-from relay.maintenance import SegmentsMaintenance
+from relay.maintenance import SEGMENTS, Maintenance
 from relay.outbox.store import Outbox
 from relay.segments.store import Segments
 from relay.settings import Settings
@@ -43,7 +43,7 @@ class CohortSide:
     syncs: dict[str, DirectorySync]
     feed: Observer
     forgetter: UserErasure
-    outbox_maintenance: SegmentsMaintenance
+    maintenance: Maintenance
 
     @property
     def heartbeats(self) -> dict[str, Heartbeat]:
@@ -57,7 +57,7 @@ class CohortSide:
     async def start(self, group: TaskGroup) -> None:
         """Start every loop."""
         await group.start(self.feed.run, name="directory feed")
-        await group.start(self.outbox_maintenance.run, name="segments housekeeping")
+        await group.start(self.maintenance.run, name="segments housekeeping")
         for app, poller in self.pollers.items():
             await group.start(poller.run, name=f"poller of {app}")
         for app, sync in self.syncs.items():
@@ -105,5 +105,5 @@ def build_cohort_side(
         syncs=directory_syncs(settings, segments, imports, session, clock),
         feed=Observer(segments.directory, segments.forgotten, in_segments, clock),
         forgetter=UserErasure(outbox, segments, clock),
-        outbox_maintenance=SegmentsMaintenance(segments.retention, clock, heartbeat),
+        maintenance=Maintenance(segments.retention, clock, heartbeat, SEGMENTS),
     )

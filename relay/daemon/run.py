@@ -32,7 +32,7 @@ from relay.http.server.connections import Connections, share_descriptors
 from relay.http.server.in_flight import InFlightRequests
 from relay.http.server.listener import app_runner, open_door, plain_runner
 from relay.ingest.admission import AdmissionControl
-from relay.maintenance import OutboxMaintenance
+from relay.maintenance import OUTBOX, Maintenance
 from relay.observability.health import Health
 from relay.observability.metrics import Metrics
 from relay.outbox.store import lock_folder, open_outbox
@@ -191,8 +191,8 @@ class Daemon:
         async with anyio.create_task_group() as services:
             await services.start(admission.run, name="admission")
             heartbeat = self._heartbeat("housekeeping", FOLD_S)
-            outbox_maintenance = OutboxMaintenance(outbox.retention, self._clock, heartbeat)
-            await services.start(outbox_maintenance.run, name="housekeeping")
+            maintenance = Maintenance(outbox.retention, self._clock, heartbeat, OUTBOX)
+            await services.start(maintenance.run, name="housekeeping")
             await cohorts.start(services)
             services.start_soon(self._watch, health, name="watchdog")
             services.start_soon(self._reload, reloader, name="reloading")

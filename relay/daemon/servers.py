@@ -84,7 +84,7 @@ def public_door(settings: Settings, running: Running, bodies: BodyReader) -> Pub
         "events": EventsWebhook(calls, running.reception),
         "cohorts": CohortsWebhook(calls, running.cohorts.reception),
     }
-    reception = UploadIngest(running.events.outbox.writer, running.clock, running.cohorts.feed)
+    reception = UploadIngest(running.reception, running.clock)
     uploads = Uploads(access.projects, reception, running.admission, bodies, access.attempts)
     fixed = _health_routes(HealthAnswers(running.health)) | _upload_routes(uploads)
     return PublicDoor(settings.apps, app_hooks, fixed, bodies, running.metrics, running.clock)

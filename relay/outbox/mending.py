@@ -18,7 +18,7 @@ from relay.database.queries import load_queries
 from relay.database.records import Value
 from relay.database.salvage import Row, Salvage, raise_sequence
 from relay.database.tally import Note
-from relay.outbox.batch import dedup_keys
+from relay.outbox.dedup import dedup_keys
 from relay.outbox.sql import MIGRATIONS
 
 _SQL: Final = load_queries(files("relay.outbox").joinpath("mending.sql"))

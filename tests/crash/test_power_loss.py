@@ -18,7 +18,7 @@ import pytest
 from aiohttp import ClientSession
 
 from relay.heartbeat import Heartbeat
-from relay.outbox.batch import dedup_key
+from relay.outbox.dedup import dedup_key
 from relay.outbox.store import DATABASE_NAME, lock_folder, open_outbox
 from relay.reserve import Reserve
 from relay.sandbox.amplitude import AmplitudeStandIn

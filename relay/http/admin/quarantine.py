@@ -28,7 +28,7 @@ async def _retry(context: StoresContext, call: Call[Choice]) -> Affected:
     """Read bodies of both webhooks again; those understood now leave the quarantine."""
     quarantine, asked = context.outbox.quarantine, call.input
     selection = context.selection(asked.app, asked.reason, asked.ids)
-    events = await context.reception.read_again(
+    events = await context.reception.retry(
         quarantine, selection, context.sources, dry_run=asked.dry_run
     )
     messages = await context.cohort_reception.read_again(

@@ -29,7 +29,7 @@ class EventsWebhook:
         try:
             body = call.content()
         except PayloadError as error:
-            return await self._reception.refuse(call.source, call.raw, error)
+            return await self._reception.quarantine(call.source, call.raw, error)
         return await self._reception.receive(call.source, body)
 
 
