@@ -49,7 +49,8 @@ class IngestBatch:
         users: The External ID each event names.
         elements: The elements of the body, in order.
         whole_body: The bytes of a body that is one event; None if it is an array.
-        records: What the elements say, by place; None for one that is not understood.
+        records: What the elements say, by place: an error once one is read and not understood,
+            None once that is quarantined.
     """
 
     app: int
@@ -62,7 +63,7 @@ class IngestBatch:
     users: list[str | None] = field(default_factory=list)
     elements: Sequence[object] = ()
     whole_body: bytes | None = None
-    records: list[Record | None] = field(default_factory=list)
+    records: list[Record | PayloadError | None] = field(default_factory=list)
 
     @classmethod
     def parse(cls, app: int, received_at: int, raw: bytes) -> "IngestBatch":
@@ -81,49 +82,40 @@ class IngestBatch:
         places = range(len(self.elements))
         return [places[start : start + size] for start in places[::size]]
 
-    def read(self, part: range, names_forgotten: Callable[[object], bool]) -> None:
-        """Read elements into records, or reject them.
-
-        Args:
-            part: Their places.
-            names_forgotten: Whether an element holds the id of a forgotten user anywhere. Such an
-                element is filtered where another would be rejected.
-        """
+    def read(self, part: range) -> None:
+        """Read the elements at some places into records, or into errors."""
         for place in part:
             try:
-                record = read_record(self.elements[place])
+                self.records.append(read_record(self.elements[place]))
             except PayloadError as error:
-                self.records.append(None)
-                self._reject(place, error, is_wanted=not names_forgotten(self.elements[place]))
-            else:
-                self.records.append(record)
+                self.records.append(error)
 
     def map(
         self, part: range, policy: MappingPolicy, names_forgotten: Callable[[object], bool]
     ) -> None:
-        """Map records to Amplitude's events, filter them, or reject them.
+        """Map the records at some places to Amplitude's events, filter or quarantine them.
 
         Args:
-            part: The places of their elements.
+            part: The places.
             policy: How the app wants its events.
-            names_forgotten: As for `read`.
+            names_forgotten: Whether an element holds the id of a forgotten user anywhere. Such an
+                element is filtered where another would be quarantined.
         """
         for place in part:
             record = self.records[place]
-            if record is None:
-                continue
-            try:
-                mapped = map_record(record, policy, received_at_ms=self.received_at)
-            except PayloadError as error:
-                self.records[place] = None
-                named = [self.elements[place], record.external_id]
-                self._reject(place, error, is_wanted=not names_forgotten(named))
-                continue
-            if isinstance(mapped, Filtered):
-                self.filtered += 1
-            else:
-                self.events.append(mapped)
-                self.users.append(record.external_id)
+            if isinstance(record, Record):
+                try:
+                    mapped = map_record(record, policy, received_at_ms=self.received_at)
+                except PayloadError as error:
+                    self._quarantine(place, error, names_forgotten, record.external_id)
+                    continue
+                if isinstance(mapped, Filtered):
+                    self.filtered += 1
+                else:
+                    self.events.append(mapped)
+                    self.users.append(record.external_id)
+            elif record is not None:
+                self._quarantine(place, record, names_forgotten)
 
     def drop_users(self, is_forgotten: Callable[[str | None], bool]) -> None:
         """Drop the events and records of forgotten users; the events count as filtered."""
@@ -136,7 +128,9 @@ class IngestBatch:
         self.events = kept
         self.users = [user for user in self.users if not is_forgotten(user)]
         self.records = [
-            record for record in self.records if record and not is_forgotten(record.external_id)
+            record
+            for record in self.records
+            if isinstance(record, Record) and not is_forgotten(record.external_id)
         ]
 
     def empty(self) -> None:
@@ -152,9 +146,17 @@ class IngestBatch:
             size_bytes += len(body.body)
         return size_bytes
 
-    def _reject(self, place: int, error: PayloadError, *, is_wanted: bool) -> None:
-        if not is_wanted:
+    def _quarantine(
+        self,
+        place: int,
+        error: PayloadError,
+        names_forgotten: Callable[[object], bool],
+        user: str | None = None,
+    ) -> None:
+        self.records[place] = None  # an error that is kept keeps its whole call stack
+        element = self.elements[place]
+        if names_forgotten([element, user]):
             self.filtered += 1
             return
-        body = json_of(self.elements[place]) if self.whole_body is None else self.whole_body
+        body = json_of(element) if self.whole_body is None else self.whole_body
         self.quarantined.append(QuarantinedBody(HOOK, error.reason, error.detail, body))

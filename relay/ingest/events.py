@@ -17,6 +17,7 @@ from relay.directory.observer import Observer
 from relay.errors import PayloadError
 from relay.events.batch import HOOK, IngestBatch, QuarantinedBody
 from relay.events.mapping import MappingPolicy
+from relay.events.records import Record
 from relay.outbox.message_cache import MessageCache
 from relay.outbox.quarantine import Quarantine, Quarantined
 from relay.outbox.selection import Selection
@@ -133,7 +134,7 @@ class EventIngest:
         """Read, complete and map every element of a batch."""
         names_forgotten = partial(self._names_forgotten, source.app)
         for part in batch.parts(TURN_EVENTS):
-            batch.read(part, names_forgotten)
+            batch.read(part)
             await self._message_cache.complete(batch, part)
             batch.map(part, source.policy, names_forgotten)
             if len(part) == TURN_EVENTS:
@@ -163,7 +164,7 @@ class EventIngest:
             self._message_cache.confirm(batch)
         if self._observer:
             for record in batch.records:
-                if record is not None:
+                if isinstance(record, Record):
                     self._observer.offer(source.app, record, batch.received_at)
 
     def _names_forgotten(self, app: str, element: object) -> bool:

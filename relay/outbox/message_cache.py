@@ -12,7 +12,7 @@ from typing import NamedTuple
 from relay.clock import DAY_MS
 from relay.database.database import Database
 from relay.events.batch import IngestBatch
-from relay.events.records import MessageFields, complete, fill_blank
+from relay.events.records import MessageFields, Record, complete, fill_blank
 from relay.outbox.sql import SQL
 
 CACHED_MESSAGES = 10_000
@@ -80,7 +80,7 @@ class MessageCache:
         today = batch.received_at // DAY_MS
         for place in part:
             record = batch.records[place]
-            if record is None or record.message.id is None:
+            if not isinstance(record, Record) or record.message.id is None:
                 continue
             if record.message.is_blank:
                 remembered = await self.recall(batch.app, record.message.id)
