@@ -50,10 +50,6 @@ SQLITE_PACKAGES = {"database", "database.recovery", "outbox", "segments"}
 """The only ones that know which database holds the rows."""
 
 
-UNMOVED = {"reserve"}
-"""On its way into `database`; its importers point up until then."""
-
-
 def _modules() -> dict[str, Path]:
     """Return every module by its name without the leading `relay.`; the root is empty."""
     found = {}
@@ -102,29 +98,21 @@ def _functions(module: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
 
 def test_every_module_has_a_floor() -> None:
     """A new package is put where it belongs; a removed one leaves the list."""
-    assert [
-        module for module in MODULES if module and not _package(module) and module not in UNMOVED
-    ] == []
-    assert [name for name in PACKAGES if name not in MODULES and name != "database.recovery"] == []
+    assert [module for module in MODULES if module and not _package(module)] == []
+    assert [name for name in PACKAGES if name not in MODULES] == []
 
 
 def test_few_modules_lie_loose() -> None:
     """A newcomer finds rooms with names, not a pile of files."""
     loose = [module for module in MODULES if module and MODULES[module].parent == ROOT / "relay"]
-    assert len(loose) <= MAX_LOOSE_MODULES + len(UNMOVED), loose
+    assert len(loose) <= MAX_LOOSE_MODULES, loose
 
 
-@pytest.mark.parametrize(
-    "module", [module for module in MODULES if module and module not in UNMOVED]
-)
+@pytest.mark.parametrize("module", [module for module in MODULES if module])
 def test_imports_point_down(module: str) -> None:
     """A package never knows which packages stand on it."""
     floor = PACKAGES.index(_package(module))
-    upward = [
-        name
-        for name in _imports(module)
-        if name not in UNMOVED and PACKAGES.index(_package(name)) > floor
-    ]
+    upward = [name for name in _imports(module) if PACKAGES.index(_package(name)) > floor]
     assert upward == []
 
 
@@ -142,8 +130,6 @@ def test_only_the_stores_know_sqlite(module: str) -> None:
         isinstance(node, ast.Import) and any(alias.name in engines for alias in node.names)
         for node in ast.walk(_tree(module))
     )
-    if module in {"demo.reader", "cli.data_check"}:
-        return  # the last two leaks
     assert not knows or _package(module) in SQLITE_PACKAGES
 
 

@@ -20,16 +20,16 @@ PATHS = {"httpapi": "/2/httpapi", "batch": "/batch"}
 """Source: Amplitude's HTTP V2 and Batch Event Upload references."""
 
 GZIP_FROM_BYTES = 2048
-"""Smaller bodies are sent as they are, as Amplitude's browser SDK does."""
+"""Smaller bodies are not worth it; Amplitude's browser SDK draws the same line."""
 
 GZIP_LEVEL = 1
-"""Event bodies repeat themselves: level 1 already shrinks them about six times."""
+"""Event bodies are repetitive: level 1 already shrinks them about six times."""
 
 STREAM_FROM_BYTES = 1_048_576
-"""Larger bodies go to the socket in pieces, so that other tasks get their turn."""
+"""Larger bodies are written in pieces, so that other tasks run in between."""
 
 MAX_ANSWER_BYTES = 1_048_576
-"""Read of an answer; a full list of throttled ids and indices is far smaller."""
+"""Most that is read of an answer; a full list of throttled ids is far smaller."""
 
 CUT = "[api key]"
 
@@ -45,7 +45,7 @@ class UploadTarget:
         url: Scheme, host and port.
         upload: `httpapi` or `batch`.
         api_key: The project's key; a secret.
-        timeout_s: For one upload, whole.
+        timeout_s: Of one whole upload.
         gzip: Whether bodies of 2 KiB and more are compressed.
     """
 
@@ -64,7 +64,7 @@ class EventsApi:
     """Uploads batches of one app.
 
     Attributes:
-        target: How it does so; its timeout and compression may be replaced at any time.
+        target: Where and how; its timeout and compression may be replaced at any time.
     """
 
     def __init__(self, session: aiohttp.ClientSession, target: UploadTarget, clock: Clock) -> None:
@@ -85,8 +85,8 @@ class EventsApi:
         """Send one request with `events` (JSON objects, commas between them).
 
         Returns:
-            How it ended. Amplitude repeats a wrong key in its error text; the reply does
-            not hold it.
+            How it ended, also if no answer came. The reply never holds the API key, though
+            Amplitude repeats a wrong one in its error text.
         """
         data = b"%b%b]}" % (self._head, events)
         headers = {"Content-Type": "application/json"}
@@ -119,7 +119,7 @@ class EventsApi:
 def without_key(body: bytes, api_key: str) -> bytes:
     """Return an error's body without the key that Amplitude repeats in its text.
 
-    Only that text is touched: a key may look like any other part of an answer.
+    Only that text changes: a short key may occur anywhere in an answer by chance.
     """
     try:
         answer = orjson.loads(body)
@@ -147,5 +147,5 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _compress(data: bytes) -> bytes:
-    squeezer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
-    return squeezer.compress(data) + squeezer.flush()
+    compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
+    return compressor.compress(data) + compressor.flush()

@@ -1,10 +1,24 @@
-"""What an upload's answer means for each event of it. All judgement of answers is here.
+"""What an upload's answer means for each of its events. Pure, and the only place that judges.
 
-Pure: an answer and its events in, a verdict out. The API client has already cut the project's
-key out of the answer.
+| answer                                          | verdict                                      |
+|-------------------------------------------------|----------------------------------------------|
+| none: timeout, reset, no connection             | `Retry`                                      |
+| 200 whose body has `"code": 200`                | `Settled`: all delivered                     |
+| 200 with any other body                         | `Retry`                                      |
+| 400 "Invalid API key"                           | `Halt`                                       |
+| 400 naming events, devices or users             | `Settled`: dead or on hold; others requeued  |
+| 400 naming none                                 | `Split`                                      |
+| 413                                             | `Split`, for its size                        |
+| 429 naming events, devices or users             | `Settled`: on hold; others requeued          |
+| 429 naming none                                 | `Retry`                                      |
+| 401, 403, 407, 451                              | `Forbidden`                                  |
+| 408, 1xx, other 2xx, 3xx, 5xx                   | `Retry`                                      |
+| any other 4xx                                   | `Forbidden`, blaming the request             |
 
-Source: Amplitude's HTTP V2 and Batch Event Upload references (2026-03 and 2026-11), and
-the behaviour its SDKs expect of the live service.
+The API client has already removed the project's key from the answer.
+
+Source: Amplitude's HTTP V2 and Batch Event Upload references (2026-03 and 2026-11), and the
+behaviour its SDKs expect of the live service.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -33,17 +47,17 @@ QUOTA_HOLD_S = 3600.0
 
 BAD_KEY = "Invalid API key"
 
-MAX_WORDS = 200
-"""Characters kept of a text of Amplitude's."""
+MAX_TEXT = 200
+"""Characters kept of an error text of Amplitude's."""
 
 REJECTING_FIELDS = {
     "events_with_missing_fields": "missing_field",
     "events_with_invalid_fields": "invalid_field",
     "events_with_invalid_id_lengths": "invalid_id_length",
 }
-"""Keys of a 400 that map a field to the indices of the events it rejects."""
+"""Keys of a 400 that map a field to the indices of the events it rejects, and the reasons."""
 
-_REFUSALS = frozenset(
+_FORBIDDING = frozenset(
     {
         HTTPStatus.UNAUTHORIZED,
         HTTPStatus.FORBIDDEN,
@@ -63,41 +77,48 @@ def judge_upload(reply: UploadReply, events: Sequence[Identified]) -> Verdict:
         case HTTPStatus.BAD_REQUEST:
             return _judge_bad_request(reply, events)
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            return Split("too_large", _words(reply), is_size=True)
+            return Split("too_large", _describe(reply), is_size=True)
         case HTTPStatus.TOO_MANY_REQUESTS:
             return _judge_too_many(reply, events)
-        case status if status in _REFUSALS:
-            return Forbidden("forbidden", _words(reply))
+        case status if status in _FORBIDDING:
+            return Forbidden("forbidden", _describe(reply))
         case status if status == HTTPStatus.REQUEST_TIMEOUT or not 400 <= status < 500:  # noqa: PLR2004
             return Retry(f"status {status}", reply.retry_after_s)
-        case status:
-            return Forbidden("rejected", _words(reply), dies_alone=True)
+        case _:
+            return Forbidden("rejected", _describe(reply), blames_request=True)
 
 
 def _judge_ok(reply: UploadReply, count: int) -> Verdict:
-    """Believe a 200 only if its body says so too: proxies answer 200 to anything."""
-    if _answer(reply).get("code") == HTTPStatus.OK:
+    # Proxies answer 200 to anything, so only the body confirms.
+    if _parse(reply).get("code") == HTTPStatus.OK:
         return Settled((Delivered(),) * count)
     return Retry("status 200 without Amplitude's confirmation", reply.retry_after_s)
 
 
 def _judge_bad_request(reply: UploadReply, events: Sequence[Identified]) -> Verdict:
-    answer = _answer(reply)
+    answer = _parse(reply)
     error = answer.get("error")
     if isinstance(error, str) and error.startswith(BAD_KEY):
         return Halt("Amplitude does not know the API key")
-    outcomes: dict[int, Outcome] = _judge_holds(reply, answer, events)
-    words = _words(reply)
-    outcomes.update(_judge_silenced(answer, events, words))
-    rejected, is_partial = _judge_rejected(answer, len(events), words)
+    detail = _describe(reply)
+    # An event may be named more than once; dead counts before on hold.
+    outcomes: dict[int, Outcome] = _find_held(reply, answer, events)
+    outcomes.update(_find_silenced(answer, events, detail))
+    rejected, is_partial = _find_rejected(answer, len(events), detail)
     outcomes.update(rejected)
     if outcomes:
-        return _settled(outcomes, len(events), is_partial=is_partial)
-    return Split("rejected", words)
+        return _settle(outcomes, len(events), is_partial=is_partial)
+    return Split("rejected", detail)
 
 
-def _judge_rejected(
-    answer: Mapping[str, object], count: int, words: str
+def _judge_too_many(reply: UploadReply, events: Sequence[Identified]) -> Verdict:
+    if held := _find_held(reply, _parse(reply), events):
+        return _settle(held, len(events))
+    return Retry("status 429: the project is throttled", reply.retry_after_s)
+
+
+def _find_rejected(
+    answer: Mapping[str, object], count: int, detail: str
 ) -> tuple[dict[int, Outcome], bool]:
     """Return the events a 400 rejects by field, and whether it may hide further ones."""
     outcomes: dict[int, Outcome] = {}
@@ -108,74 +129,69 @@ def _judge_rejected(
             continue
         for name, indices in fields.items():
             named = _indices(indices, count)
+            # HTTP V2 names only the first bad event of a field.
             is_partial = is_partial or len(named) == 1
             for index in named:
-                outcomes.setdefault(index, Dead(reason, f"{words} ({name[:MAX_WORDS]})"))
+                outcomes.setdefault(index, Dead(reason, f"{detail} ({name[:MAX_TEXT]})"))
     return outcomes, is_partial
 
 
-def _judge_silenced(
-    answer: Mapping[str, object], events: Sequence[Identified], words: str
+def _find_silenced(
+    answer: Mapping[str, object], events: Sequence[Identified], detail: str
 ) -> dict[int, Outcome]:
     """Return the events whose device Amplitude has muted for good."""
     named = _indices(answer.get("silenced_events"), len(events))
-    silenced = _names(answer.get("silenced_devices"))
-    named |= {index for index, ids in enumerate(events) if ids.device_id in silenced}
-    return {index: Dead("silenced", words) for index in named}
+    silenced = _ids(answer.get("silenced_devices"))
+    named |= {index for index, event in enumerate(events) if event.device_id in silenced}
+    return {index: Dead("silenced", detail) for index in named}
 
 
-def _judge_too_many(reply: UploadReply, events: Sequence[Identified]) -> Verdict:
-    holds = _judge_holds(reply, _answer(reply), events)
-    if holds:
-        return _settled(holds, len(events))
-    return Retry("status 429: the project is throttled", reply.retry_after_s)
-
-
-def _judge_holds(
+def _find_held(
     reply: UploadReply, answer: Mapping[str, object], events: Sequence[Identified]
 ) -> dict[int, Outcome]:
     """Return the events whose device or user is throttled or over its daily quota."""
-    quota_devices = _names(answer.get("exceeded_daily_quota_devices"))
-    quota_users = _names(answer.get("exceeded_daily_quota_users"))
-    devices = _names(answer.get("throttled_devices")) | quota_devices
-    users = _names(answer.get("throttled_users")) | quota_users
+    quota_devices = _ids(answer.get("exceeded_daily_quota_devices"))
+    quota_users = _ids(answer.get("exceeded_daily_quota_users"))
+    devices = _ids(answer.get("throttled_devices")) | quota_devices
+    users = _ids(answer.get("throttled_users")) | quota_users
+    # An index counts only for an event of which no id is named.
     for index in _indices(answer.get("throttled_events"), len(events)):
-        ids = events[index]
-        if ids.device_id not in devices and ids.user_id not in users:
-            own_devices, own_users = _sender(ids)
+        event = events[index]
+        if event.device_id not in devices and event.user_id not in users:
+            own_devices, own_users = _sender(event)
             devices, users = devices | own_devices, users | own_users
-    holds: dict[int, Outcome] = {}
-    for index, ids in enumerate(events):
-        held_devices = _one_of(ids.device_id, devices)
-        held_users = _one_of(ids.user_id, users)
+    held: dict[int, Outcome] = {}
+    for index, event in enumerate(events):
+        held_devices = _one_of(event.device_id, devices)
+        held_users = _one_of(event.user_id, users)
         if not held_devices and not held_users:
             continue
         is_quota = bool(held_devices & quota_devices or held_users & quota_users)
-        if is_quota:  # the long wait is for that id alone, not for whom it was sent with
+        if is_quota:  # the long wait is for that id alone, not for the other one of the event
             held_devices, held_users = held_devices & quota_devices, held_users & quota_users
         wait_s = max(reply.retry_after_s or 0.0, QUOTA_HOLD_S) if is_quota else reply.retry_after_s
         reason = "quota" if is_quota else "throttled"
-        holds[index] = Hold(held_devices, held_users, wait_s, reason)
-    return holds
+        held[index] = Hold(held_devices, held_users, wait_s, reason)
+    return held
 
 
 def _one_of(own: str | None, named: Collection[str]) -> frozenset[str]:
     return frozenset({own}) if own is not None and own in named else frozenset()
 
 
-def _sender(ids: Identified) -> tuple[frozenset[str], frozenset[str]]:
-    """Return what to hold of an event named by its index alone: its device, else its user."""
-    if ids.device_id is not None:
-        return frozenset({ids.device_id}), frozenset()
-    return frozenset(), frozenset({ids.user_id} if ids.user_id is not None else ())
+def _sender(event: Identified) -> tuple[frozenset[str], frozenset[str]]:
+    """Return what to hold for an event named by its index alone: its device, else its user."""
+    if event.device_id is not None:
+        return frozenset({event.device_id}), frozenset()
+    return frozenset(), frozenset({event.user_id} if event.user_id is not None else ())
 
 
-def _settled(outcomes: Mapping[int, Outcome], count: int, *, is_partial: bool = False) -> Settled:
+def _settle(outcomes: Mapping[int, Outcome], count: int, *, is_partial: bool = False) -> Settled:
     every = tuple(outcomes.get(index) or Requeue() for index in range(count))
     return Settled(every, is_partial=is_partial)
 
 
-def _answer(reply: UploadReply) -> dict[str, object]:
+def _parse(reply: UploadReply) -> dict[str, object]:
     """Return the answer's JSON object, empty if it holds none."""
     try:
         answer = orjson.loads(reply.body)
@@ -184,20 +200,21 @@ def _answer(reply: UploadReply) -> dict[str, object]:
     return answer if isinstance(answer, dict) else {}
 
 
-def _words(reply: UploadReply) -> str:
-    """Return the status and what Amplitude said of it, for a person."""
-    error = _answer(reply).get("error")
-    return f"{reply.status} {error[:MAX_WORDS]}" if isinstance(error, str) else f"{reply.status}"
+def _describe(reply: UploadReply) -> str:
+    """Return the status and Amplitude's error text, for the operator."""
+    error = _parse(reply).get("error")
+    return f"{reply.status} {error[:MAX_TEXT]}" if isinstance(error, str) else f"{reply.status}"
 
 
 def _indices(value: object, count: int) -> set[int]:
     """Return the places in an upload of `count` events that `value` lists."""
     if not isinstance(value, list):
         return set()
+    # `type`, as JSON's true is an `int` to Python.
     return {index for index in value if type(index) is int and 0 <= index < count}
 
 
-def _names(value: object) -> frozenset[str]:
+def _ids(value: object) -> frozenset[str]:
     """Return the ids that a map of ids or a list of them names."""
     if isinstance(value, dict | list):
         return frozenset(name for name in value if isinstance(name, str))

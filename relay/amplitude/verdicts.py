@@ -1,4 +1,4 @@
-"""What an upload's answer can mean for its events: the words of delivery.
+"""What an upload's answer can mean for its events: the vocabulary of `judge`.
 
 Amplitude rejects a request whole unless it answers 200, so every verdict but `Settled` concerns
 all of its events.
@@ -14,11 +14,11 @@ class Identified(Protocol):
 
     @property
     def device_id(self) -> str | None:
-        """Its device."""
+        """Its device, None if it has none."""
 
     @property
     def user_id(self) -> str | None:
-        """Its user."""
+        """Its user, None if anonymous."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +45,17 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Requeue:
-    """The event was in bad company; it may go again at once, without it."""
+    """Nothing is wrong with the event; it may go again at once, without the named ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The event's sender must rest.
+    """The event's device or user must wait.
 
     Attributes:
         devices: Device ids to hold.
         users: User ids to hold.
-        wait_s: At least so long; None means the configured pause.
+        wait_s: Shortest hold; None means the configured one.
         reason: `throttled` or `quota`.
     """
 
@@ -71,7 +71,7 @@ class Dead:
 
     Attributes:
         reason: A stable word.
-        detail: What Amplitude said, without any key.
+        detail: Amplitude's error text, without any key.
     """
 
     reason: str
@@ -88,7 +88,7 @@ class Settled:
     Attributes:
         outcomes: One for each event, in order.
         is_partial: Whether a field named one event alone: HTTP V2 names only the first bad
-            event of a field, so more of them may be among those to resend.
+            event of a field, so those to requeue may hold more of them.
     """
 
     outcomes: Sequence[Outcome]
@@ -97,12 +97,12 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The answer names no event: halve until it does; an event alone dies.
+    """The answer names no event: halve until it does; an event alone is dead.
 
     Attributes:
-        reason: What it dies of.
-        detail: What Amplitude said.
-        is_size: Whether a smaller upload is a remedy in itself, to be remembered.
+        reason: Of its dead letter.
+        detail: Amplitude's error text.
+        is_size: Whether smaller uploads are a remedy in themselves, to be remembered.
     """
 
     reason: str
@@ -112,25 +112,25 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Forbidden:
-    """Something at the door refuses: this content, or everything of this app.
+    """The content of an event is refused, or everything this app sends.
 
     Attributes:
-        reason: What an event dies of if it alone is refused.
-        detail: What was said.
-        dies_alone: Whether the answer speaks of the request rather than of the sender.
+        reason: Of the dead letter, if one event alone is refused.
+        detail: The error text.
+        blames_request: Whether the answer speaks of the request rather than of the sender.
     """
 
     reason: str
     detail: str
-    dies_alone: bool = False
+    blames_request: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Nothing is known or nothing was taken: the same upload again, after a pause.
+    """Nothing was taken, or nothing is known: upload the same again later.
 
     Attributes:
-        reason: Why, for people.
+        reason: For the operator.
         retry_after_s: What Amplitude asked for, None if nothing.
     """
 
@@ -140,7 +140,11 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """The app's key is refused; its events wait for a person."""
+    """The app's key is refused; its events wait for the operator.
+
+    Attributes:
+        reason: For the operator.
+    """
 
     reason: str
 

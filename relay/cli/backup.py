@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from relay.cli.check import DATABASES
-from relay.cli.failure import CommandFailed
+from relay.cli.data_access import DATABASES
+from relay.cli.exit_codes import CommandFailed
 from relay.cli.options import EnvFile, read_settings
-from relay.cli.output import instant, output, print_fields
+from relay.cli.output import instant, output, print_fields, progress_bar
 from relay.clock import SystemClock
-from relay.database.copying import (
+from relay.database.snapshot import (
     COMPANIONS,
     Snapshot,
     check_copy,
@@ -113,7 +111,7 @@ class Room:
 
 def _copy(folder: Path, snapshots: list[Snapshot], total_bytes: int, room: Room) -> None:
     copies = {found: folder / f"{found.name}{UNFINISHED}" for found in snapshots}
-    with ExitStack() as undo, _progress(total_bytes) as proceed:
+    with ExitStack() as undo, progress_bar("copying", total_bytes) as proceed:
         copied_bytes = 0
         for snapshot, file in copies.items():
             undo.callback(remove_copy, file)
@@ -170,22 +168,3 @@ def _prepared(folder: Path, data_dir: Path) -> Iterator[None]:
 def _free_bytes(folder: Path) -> int:
     space = os.statvfs(folder)
     return space.f_bavail * space.f_frsize
-
-
-@contextmanager
-def _progress(total_bytes: int) -> Iterator[Proceed]:
-    """Yield what moves a progress bar on standard error; silent where that is no terminal."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("copying", total=total_bytes)
-
-        def proceed(copied_bytes: int) -> None:
-            progress.update(task, completed=copied_bytes)
-
-        yield proceed

@@ -1,17 +1,27 @@
-"""`relay dead-letters`: events Amplitude will never take, and what becomes of them."""
+"""`relay dead-letters`: events Amplitude will never take, and what to do with them."""
 
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Final
 
-from relay.cli.admin_api import AdminApi
-from relay.cli.desk import Desk, find, walk
-from relay.cli.letter_commands import LetterCommands
-from relay.cli.letters import Letters, Words
-from relay.cli.local_desk import LocalDeadLetters
+import typer
+from rich.text import Text
+
+from relay.cli.client import Client
+from relay.cli.data_access import OUTBOX, open_client
+from relay.cli.exit_codes import run
+from relay.cli.items import PAGE_ITEMS, ItemCommands, Kind
+from relay.cli.listing import walk
 from relay.cli.output import instant, print_fields, print_json
-from relay.cli.reach import Reach
 from relay.clock import SystemClock
-from relay.http.admin.schemas import Choice, DeadLetterAnswer, DeadLetterPage
+from relay.http.admin.context import OutboxContext
+from relay.http.admin.dead_letters import (
+    DISCARD_DEAD_LETTERS,
+    LIST_DEAD_LETTERS,
+    RETRY_DEAD_LETTERS,
+)
+from relay.http.admin.schemas import Choice, DeadLetterAnswer, Listing
+from relay.settings import Settings
 from relay.settings.sections import INSERT_ID_MEMORY_S
 
 WARNING: Final = (
@@ -20,13 +30,7 @@ WARNING: Final = (
 )
 
 
-async def read_page(api: AdminApi, path: str, query: Mapping[str, str]) -> DeadLetterPage:
-    """Read a page of dead letters from a daemon."""
-    return await api.get(path, DeadLetterPage, query)
-
-
-def row(letter: DeadLetterAnswer) -> Mapping[str, str]:
-    """Return the columns of a list."""
+def _cells(letter: DeadLetterAnswer) -> Mapping[str, str | Text]:
     return {
         "id": str(letter.id),
         "app": letter.app,
@@ -38,8 +42,7 @@ def row(letter: DeadLetterAnswer) -> Mapping[str, str]:
     }
 
 
-def show(letter: DeadLetterAnswer) -> None:
-    """Show a dead letter to a person."""
+def _show(letter: DeadLetterAnswer) -> None:
     print_fields(
         {
             "id": str(letter.id),
@@ -57,31 +60,42 @@ def show(letter: DeadLetterAnswer) -> None:
     print_json(letter.event)
 
 
-async def warn_of(desk: Desk[DeadLetterAnswer], choice: Choice) -> str | None:
-    """Warn of events that Amplitude may count twice: tried before it forgot their ids."""
-    oldest_known_at = SystemClock().now_ms() - INSERT_ID_MEMORY_S * 1000
-    async for letter in _chosen(desk, choice):
-        if letter.first_tried_at is not None and letter.first_tried_at < oldest_known_at:
-            return WARNING
-    return None
+def _retry(settings: Settings, choice: Choice) -> int:
+    """Make dead letters pending again; warn if Amplitude may count some twice."""
+    return run(partial(_warn_and_retry, settings, choice))
 
 
-async def _chosen(desk: Desk[DeadLetterAnswer], choice: Choice) -> AsyncIterator[DeadLetterAnswer]:
+async def _warn_and_retry(settings: Settings, choice: Choice) -> int:
+    async with open_client(settings, OUTBOX) as client:
+        oldest_known_at = SystemClock().now_ms() - INSERT_ID_MEMORY_S * 1000
+        async for letter in _chosen(client, choice):
+            if letter.first_tried_at is not None and letter.first_tried_at < oldest_known_at:
+                typer.echo(f"warning: {WARNING}", err=True)
+                break
+        return (await client.call(RETRY_DEAD_LETTERS, choice)).affected
+
+
+async def _chosen(client: Client[OutboxContext], choice: Choice) -> AsyncIterator[DeadLetterAnswer]:
     if choice.ids is None:
-        async for letter in walk(desk, choice.app, choice.reason):
+        asked = Listing(app=choice.app, reason=choice.reason, limit=PAGE_ITEMS)
+        async for letter in walk(client, LIST_DEAD_LETTERS, asked):
             yield letter
         return
     for number in choice.ids:
-        if found := await find(desk, number):
+        if found := await KIND.find(client, number):
             yield found
 
 
-commands = LetterCommands(
-    Letters(
-        reach=Reach("/dead-letters", read_page, LocalDeadLetters),
-        words=Words("dead letter", "dead letters", "put back in line", "not found"),
-        row=row,
-        show=show,
-        warn_of=warn_of,
-    )
-).typer()
+KIND: Final = Kind(
+    one="dead letter",
+    many="dead letters",
+    retried="put back in line",
+    unretried="not found",
+    list=LIST_DEAD_LETTERS,
+    retry=_retry,
+    discard=DISCARD_DEAD_LETTERS,
+    cells=_cells,
+    show=_show,
+)
+
+commands = ItemCommands(KIND).typer()

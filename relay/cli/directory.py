@@ -1,24 +1,40 @@
-"""`relay directory`: whom OneSignal knows, as far as relay does."""
+"""`relay directory`: the users OneSignal knows, as far as relay does."""
 
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
+import anyio
 import typer
 
-from relay.cli.admin_api import open_admin_api, path_of
-from relay.cli.apps import AppOption, named_or_only_app
-from relay.cli.directory_views import fetch_directory, show_directory
-from relay.cli.failure import CommandFailed, run
-from relay.cli.import_file import import_file
-from relay.cli.options import AsJson, EnvFile, Yes, ask_first, read_settings
-from relay.cli.output import output
-from relay.cli.sink import open_sink
-from relay.cli.user_views import fetch_user, show_user
+from relay.cli.data_access import DAEMON, DIRECTORY, SEGMENTS, call, open_client
+from relay.cli.exit_codes import CommandFailed, run
+from relay.cli.json_output import print_json_line
+from relay.cli.options import (
+    AppOption,
+    AsJson,
+    EnvFile,
+    Yes,
+    ask_first,
+    named_or_only_app,
+    read_settings,
+)
+from relay.cli.output import instant, output, print_fields, progress_bar
+from relay.cli.users import show_user
 from relay.errors import FileRejected
-from relay.http.admin.schemas import Affected
-from relay.http.admin.segment_schemas import DirectoryAnswer, UserAnswer
+from relay.http.admin.directory import IMPORT_DIRECTORY, SHOW_DIRECTORY, SYNC_DIRECTORY
+from relay.http.admin.operations import NoInput
+from relay.http.admin.segment_schemas import (
+    DirectoryAnswer,
+    ImportAnswer,
+    ImportOrder,
+    SyncAnswer,
+)
+from relay.http.admin.users import SHOW_USER
 from relay.settings import Settings
+
+CHUNK_BYTES: Final = 1 << 16
 
 commands = typer.Typer(
     add_completion=False,
@@ -57,7 +73,7 @@ def import_export(
     if replace:
         ask_first(f"Forget of {name} every user and subscription not in {file}?", yes=yes)
     try:
-        report = run(partial(import_file, settings, name, file, replace=replace))
+        report = run(partial(_import, settings, name, file, replace=replace))
     except FileRejected as error:
         raise CommandFailed(f"{error.reason}: {error.detail}") from error
     said = f"{report.rows:,} subscriptions read, of {report.users:,} users of {name}"
@@ -73,7 +89,7 @@ def sync(*, app: AppOption = None, env_file: EnvFile = None) -> None:
     """Refresh the directory from OneSignal now."""
     settings = read_settings(env_file)
     name = named_or_only_app(settings, app)
-    is_new = run(partial(_sync, settings, name))
+    is_new = call(settings, DAEMON, SYNC_DIRECTORY, NoInput(), app=name).affected
     output().print(
         f"the refresh of {name} {'is asked for' if is_new else 'was under way already'}; "
         "relay directory show tells when it is done"
@@ -91,20 +107,52 @@ def show(
     """Show how large and how old the directory is, or what is known of one user."""
     settings = read_settings(env_file)
     name = named_or_only_app(settings, app)
-    answer: UserAnswer | DirectoryAnswer
     if external_id is None:
-        answer = run(partial(fetch_directory, settings, name))
+        directory = call(settings, SEGMENTS, SHOW_DIRECTORY, NoInput(), app=name)
+        (print_json_line if as_json else _show_directory)(directory)
     else:
-        answer = run(partial(fetch_user, settings, name, external_id))
-    if as_json:
-        with open_sink(None) as sink:
-            sink.add(answer.model_dump_json().encode())
-    elif isinstance(answer, UserAnswer):
-        show_user(answer)
-    else:
-        show_directory(answer)
+        user = call(settings, SEGMENTS, SHOW_USER, NoInput(), app=name, external_id=external_id)
+        (print_json_line if as_json else show_user)(user)
 
 
-async def _sync(settings: Settings, app: str) -> bool:
-    async with open_admin_api(settings) as api:
-        return (await api.post(path_of("directory", app, "sync"), Affected)).affected > 0
+async def _import(settings: Settings, app: str, file: Path, *, replace: bool) -> ImportAnswer:
+    async with open_client(settings, DIRECTORY) as client:
+        size_bytes = (await anyio.Path(file).stat()).st_size
+        with progress_bar("reading", size_bytes, then="applying") as proceed:
+            order, chunks = ImportOrder(replace=replace), _read(file, proceed)
+            return await client.call(IMPORT_DIRECTORY, order, chunks, app=app)
+
+
+async def _read(file: Path, proceed: Callable[[int], None]) -> AsyncIterator[bytes]:
+    read_bytes = 0
+    async with await anyio.open_file(file, "rb") as source:
+        while chunk := await source.read(CHUNK_BYTES):
+            yield chunk
+            read_bytes += len(chunk)
+            proceed(read_bytes)
+
+
+def _show_directory(directory: DirectoryAnswer) -> None:
+    fields = {
+        "app": directory.app,
+        "users": f"{directory.users:,}",
+        "subscriptions": f"{directory.subscriptions:,}, {directory.subscribed:,} subscribed",
+        "whole export": (
+            f"as of {instant(directory.exported_at)}, applied {instant(directory.synced_at)}"
+            if directory.synced_at
+            else "never; relay directory sync, or relay directory import FILE --replace"
+        ),
+    }
+    if directory.sync is None:
+        fields["refresh"] = "no relay is running, so none is under way"
+    else:
+        fields["refresh"] = _refresh(directory.sync)
+        if directory.sync.last_error:
+            fields["last error"] = directory.sync.last_error
+    print_fields(fields)
+
+
+def _refresh(sync: SyncAnswer) -> str:
+    if sync.is_running:
+        return "under way"
+    return "none is planned" if sync.next_at is None else f"next at {instant(sync.next_at)}"

@@ -1,31 +1,34 @@
-"""`relay segments explain`: why do my cohort and segment counts not match?"""
+"""`relay segments explain`: why a cohort's size and its segment's count differ."""
 
 from collections.abc import Iterator
 from functools import partial
 from shlex import quote
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import typer
 from rich.text import Text
 
-from relay.cli.admin_api import NotThere
-from relay.cli.apps import AppOption, named_or_only_app
-from relay.cli.explanation import numbers_of, summary, text_of
-from relay.cli.failure import run
-from relay.cli.options import AsJson, EnvFile, read_settings
+from relay.cli.client import Client
+from relay.cli.data_access import SEGMENTS, open_client
+from relay.cli.exit_codes import run
+from relay.cli.json_output import external_id, print_json_line, print_stream
+from relay.cli.options import AppOption, AsJson, CohortId, EnvFile, named_or_only_app, read_settings
 from relay.cli.output import clean, instant, new_table, output
-from relay.cli.segment_desk import SegmentDesk
-from relay.cli.segment_reach import open_segment_desk
-from relay.cli.segment_views import held_advice, print_ids
-from relay.cli.sink import open_sink
-from relay.cli.user_views import show_standing
-from relay.http.admin.segment_schemas import DirectoryAnswer, ExplainAnswer, SegmentDetail
+from relay.cli.users import show_membership
+from relay.errors import NotFound
+from relay.http.admin.context import SegmentsContext
+from relay.http.admin.directory import SHOW_DIRECTORY
+from relay.http.admin.operations import NoInput
+from relay.http.admin.segment_schemas import (
+    DirectoryAnswer,
+    ExplainAnswer,
+    GroupChoice,
+    SegmentDetail,
+)
+from relay.http.admin.segments import EXPLAIN_SEGMENT, SHOW_SEGMENT
 from relay.segments.read_model import GROUPS, Explanation
 from relay.settings import Settings
 
-CohortId = Annotated[
-    str, typer.Argument(metavar="COHORT_ID", help="Amplitude's id, as the list shows it.")
-]
 Group = Annotated[
     str | None,
     typer.Option("--list", metavar="GROUP", help=f"Print the ids of {', '.join(GROUPS)}."),
@@ -63,31 +66,34 @@ def explain(
         raise typer.BadParameter(f"--list takes one of {', '.join(GROUPS)}")
     name = named_or_only_app(settings, app)
     if group is not None:
-        run(partial(print_ids, settings, name, cohort_id, group, as_json=as_json))
+        path = {"app": name, "cohort_id": cohort_id}
+        wanted = GroupChoice.model_validate({"list": group})
+        print_stream(settings, EXPLAIN_SEGMENT, wanted, path, external_id, as_json=as_json)
     elif user is not None:
-        run(partial(show_standing, settings, name, cohort_id, user, as_json=as_json))
+        show_membership(settings, name, cohort_id, user, as_json=as_json)
     else:
         case = run(partial(_fetch, settings, name, cohort_id))
         if as_json:
-            with open_sink(None) as sink:
-                sink.add(case.explanation.model_dump_json().encode())
+            print_json_line(case.explanation)
         else:
             _show(case, cohort_id, takes_all=settings.apps[name].membership == "all")
 
 
 async def _fetch(settings: Settings, app: str, cohort_id: str) -> _Case:
-    async with open_segment_desk(settings) as desk:
+    async with open_client(settings, SEGMENTS) as client:
         return _Case(
-            await desk.explain(app, cohort_id),
-            await _segment_if_any(desk, app, cohort_id),
-            await desk.directory(app),
+            await client.call(EXPLAIN_SEGMENT, GroupChoice(), app=app, cohort_id=cohort_id),
+            await _segment_if_any(client, app, cohort_id),
+            await client.call(SHOW_DIRECTORY, NoInput(), app=app),
         )
 
 
-async def _segment_if_any(desk: SegmentDesk, app: str, cohort_id: str) -> SegmentDetail | None:
+async def _segment_if_any(
+    client: Client[SegmentsContext], app: str, cohort_id: str
+) -> SegmentDetail | None:
     try:
-        return await desk.segment(app, cohort_id)
-    except NotThere:
+        return await client.call(SHOW_SEGMENT, NoInput(), app=app, cohort_id=cohort_id)
+    except NotFound:
         return None
 
 
@@ -109,6 +115,14 @@ def _show(case: _Case, cohort_id: str, *, takes_all: bool) -> None:
 
 def _say(line: str) -> None:
     output().print(Text(line), soft_wrap=True)
+
+
+def held_advice(app: str) -> str:
+    """Return what to do about a held run."""
+    return (
+        "a newer list is held until a person decides: "
+        f"relay runs list --app {app} --state held, then relay runs approve or reject RUN_ID"
+    )
 
 
 def _notes(case: _Case) -> Iterator[str]:
@@ -139,3 +153,105 @@ def _notes(case: _Case) -> Iterator[str]:
             f"OneSignal's users are as of {instant(directory.exported_at)}: relay directory sync "
             "refreshes them"
         )
+
+
+class Part(NamedTuple):
+    """One number of an explanation.
+
+    Attributes:
+        sign: How it relates to the numbers above it.
+        name: What the API calls it; ids are listed under that name.
+        text: What it means, and what can be done about it.
+    """
+
+    sign: str
+    name: str
+    text: str
+
+    @property
+    def label(self) -> str:
+        """What stands before the number."""
+        return f"{self.sign} {self.name}"
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether there are ids behind it."""
+        return self.name in GROUPS
+
+
+PARTS: Final = (
+    Part(
+        " ",
+        "cohort_size",
+        "Entries of the list that is applied. Amplitude may show another number when it has "
+        "computed the cohort anew since.",
+    ),
+    Part(
+        "-",
+        "empty_ids",
+        "Entries without a user id: Amplitude knows them by a device alone. The app must set the "
+        "user id when somebody logs in.",
+    ),
+    Part(
+        "-",
+        "restricted_ids",
+        "Ids that OneSignal refuses as External ID, such as NA, 0 or all: placeholders the app "
+        "sends instead of an id.",
+    ),
+    Part(
+        "-",
+        "unknown_users",
+        "OneSignal has no user with this External ID: never logged in with it, or spelt "
+        "otherwise in one of the two. Users are not created by a cohort.",
+    ),
+    Part("=", "matched_users", "Members of the segment, people counted once each."),
+    Part(
+        "-",
+        "matched_without_subscription",
+        "Members without any subscription, by push, email or SMS: nothing can be sent to them.",
+    ),
+    Part(
+        "-",
+        "only_unsubscribed",
+        "Members all of whose subscriptions are unsubscribed: not in a segment's count, though "
+        "Journeys and in-app messages can still reach them.",
+    ),
+    Part("=", "subscribed_users", "Members with at least one subscribed subscription."),
+    Part(
+        " ",
+        "subscribed_count",
+        "The subscribed subscriptions of these members: what a segment's count is. One user may "
+        "have several, one for each device, address and number.",
+    ),
+)
+
+TAKES_ALL: Final = (
+    "Members without any subscription, or not known to OneSignal at all: with MEMBERSHIP=all they "
+    "count as members all the same."
+)
+
+
+def text_of(part: Part, *, takes_all: bool) -> str:
+    """Return what a number means, under the app's rule of membership."""
+    return TAKES_ALL if takes_all and part.name == "matched_without_subscription" else part.text
+
+
+def numbers_of(explanation: Explanation) -> list[tuple[Part, int]]:
+    """Return the parts with their numbers, in the order in which they add up."""
+    numbers = explanation._asdict()
+    return [(part, numbers[part.name]) for part in PARTS]
+
+
+def summary(explanation: Explanation) -> str:
+    """Return the answer in a sentence."""
+    size, count = explanation.cohort_size, explanation.subscribed_count
+    without = size - explanation.subscribed_users
+    further = count - explanation.subscribed_users
+    if not without and not further:
+        return f"cohort and segment match: {size:,} users, with one subscribed subscription each"
+    reasons = []
+    if without:
+        reasons.append(f"{without:,} of the cohort's {size:,} entries have none")
+    if further:
+        reasons.append(f"members with several have {further:,} besides their first")
+    return f"the segment counts {count:,} subscribed subscriptions: {', and '.join(reasons)}"

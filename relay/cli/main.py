@@ -16,20 +16,20 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from relay import __version__
-from relay.cli.failure import explain
+from relay.cli.exit_codes import explain
 from relay.cli.options import EnvFile
 from relay.errors import RelayError
 
 COMMANDS: Final[Mapping[str, str]] = {
     "serve": "relay.cli.serve:serve",
-    "check": "relay.cli.check:check",
+    "check": "relay.cli.check.command:check",
     "status": "relay.cli.status:status",
     "dead-letters": "relay.cli.dead_letters:commands",
     "quarantine": "relay.cli.quarantine:commands",
     "segments": "relay.cli.segments:commands",
     "runs": "relay.cli.runs:commands",
     "directory": "relay.cli.directory:commands",
-    "forget": "relay.cli.forget:forget",
+    "forget": "relay.cli.users:forget",
     "pause": "relay.cli.delivery:pause",
     "resume": "relay.cli.delivery:resume",
     "backup": "relay.cli.backup:backup",

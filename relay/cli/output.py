@@ -1,7 +1,8 @@
-"""What commands show to people: on standard output, plain where it is no terminal."""
+"""Output for people: on standard output, without colours where that is no terminal."""
 
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from typing import Final
@@ -9,11 +10,12 @@ from typing import Final
 import orjson
 from rich import box
 from rich.console import Console, JustifyMethod
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 PIPE_WIDTH: Final = 200
-"""Columns where nobody's window sets them, so that lines stay whole for `grep`."""
+"""Columns where no terminal sets them; wide, so that lines stay whole for `grep`."""
 
 GAP: Final = 2
 """Columns between columns."""
@@ -21,27 +23,27 @@ GAP: Final = 2
 
 @cache
 def output() -> Console:
-    """Return the console for people; it colours terminals only, and heeds `NO_COLOR`."""
+    """Return the console of standard output; it colours terminals only, not with `NO_COLOR`."""
     width = None if sys.stdout.isatty() else PIPE_WIDTH
     return Console(width=width, markup=False, highlight=False, emoji=False)
 
 
 def clean(text: str) -> str:
-    """Return text from outside without what could steer a terminal."""
+    """Return text from outside with control characters and escape sequences made harmless."""
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
 
 
 def instant(epoch_ms: int | None) -> str:
-    """Return an instant as people read it, in UTC."""
+    """Return an instant to the second, in UTC; `never` for `None`."""
     if epoch_ms is None:
         return "never"
     return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(" ", "seconds")[:-6] + "Z"
 
 
 def span(seconds: float) -> str:
-    """Return a length of time as people say it, in its largest fitting unit."""
+    """Return a length of time in its largest fitting unit."""
     for unit, unit_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= unit_s:
             return f"{seconds / unit_s:.1f} {unit}"
@@ -49,7 +51,7 @@ def span(seconds: float) -> str:
 
 
 def line_of(text: str) -> str:
-    """Return text from outside as one line: as it is for programs, harmless for terminals."""
+    """Return text from outside as one line: unchanged for programs, harmless for terminals."""
     if sys.stdout.isatty():
         return clean(text)
     return text if text.isprintable() else "\N{REPLACEMENT CHARACTER}".join(text.splitlines())
@@ -63,7 +65,7 @@ def new_table(
     Args:
         headings: Of its columns.
         numbers: Those whose cells are numbers.
-        whole: Those whose cells stay on one line, however narrow the window is.
+        whole: Those whose cells are never wrapped, however narrow the window is.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for heading in headings:
@@ -89,11 +91,42 @@ def print_fields(fields: Mapping[str, str]) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON on several lines, with nothing in it that steers a terminal."""
+    """Print a value as indented JSON, harmless for terminals."""
     print_text(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
 
 
 def print_text(text: str) -> None:
-    """Print text from outside, line by line and unbroken."""
+    """Print text from outside line by line, never wrapped and harmless for terminals."""
     for line in text.splitlines():
         output().print(Text(clean(line.replace("\t", "    "))), soft_wrap=True)
+
+
+@contextmanager
+def progress_bar(
+    doing: str, total_bytes: int, *, then: str | None = None
+) -> Iterator[Callable[[int], None]]:
+    """Yield a function that sets the bytes done of a bar on standard error.
+
+    Nothing is shown where that is no terminal.
+
+    Args:
+        doing: What happens to the bytes.
+        total_bytes: All there are.
+        then: What happens once all of them are done.
+    """
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(doing, total=total_bytes)
+
+        def proceed(done_bytes: int) -> None:
+            progress.update(task, completed=done_bytes)
+            if progress.finished and then is not None:
+                progress.update(task, description=then)
+
+        yield proceed

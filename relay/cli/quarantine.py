@@ -1,26 +1,19 @@
-"""`relay quarantine`: bodies that could not be understood, and what becomes of them."""
+"""`relay quarantine`: bodies that could not be understood, and what to do with them."""
 
 from collections.abc import Mapping
 
 import orjson
+from rich.text import Text
 
-from relay.cli.admin_api import AdminApi
-from relay.cli.desk import Desk
-from relay.cli.letter_commands import LetterCommands
-from relay.cli.letters import Letters, Words
-from relay.cli.local_desk import LocalQuarantine
+from relay.cli.data_access import QUARANTINE, call
+from relay.cli.items import ItemCommands, Kind
 from relay.cli.output import instant, print_fields, print_json, print_text
-from relay.cli.reach import Reach
-from relay.http.admin.schemas import Choice, QuarantinedAnswer, QuarantinePage
+from relay.http.admin.quarantine import DISCARD_QUARANTINE, LIST_QUARANTINE, RETRY_QUARANTINE
+from relay.http.admin.schemas import Choice, QuarantinedAnswer
+from relay.settings import Settings
 
 
-async def read_page(api: AdminApi, path: str, query: Mapping[str, str]) -> QuarantinePage:
-    """Read a page of quarantined bodies from a daemon."""
-    return await api.get(path, QuarantinePage, query)
-
-
-def row(body: QuarantinedAnswer) -> Mapping[str, str]:
-    """Return the columns of a list."""
+def _cells(body: QuarantinedAnswer) -> Mapping[str, str | Text]:
     return {
         "id": str(body.id),
         "app": body.app,
@@ -31,8 +24,8 @@ def row(body: QuarantinedAnswer) -> Mapping[str, str]:
     }
 
 
-def show(body: QuarantinedAnswer) -> None:
-    """Show a quarantined body to a person: as JSON if it is some, else as it came."""
+def _show(body: QuarantinedAnswer) -> None:
+    """Print a body: indented if it is JSON, else unchanged."""
     print_fields(
         {
             "id": str(body.id),
@@ -50,22 +43,20 @@ def show(body: QuarantinedAnswer) -> None:
         print_text(body.body)
 
 
-async def warn_of(desk: Desk[QuarantinedAnswer], choice: Choice) -> str | None:  # noqa: ARG001
-    """Warn of nothing: a body that is read again was never sent."""
-    return None
+def _retry(settings: Settings, choice: Choice) -> int:
+    return call(settings, QUARANTINE, RETRY_QUARANTINE, choice).affected
 
 
-commands = LetterCommands(
-    Letters(
-        reach=Reach("/quarantine", read_page, LocalQuarantine),
-        words=Words(
-            "quarantined body",
-            "quarantined bodies",
-            "read and taken in",
-            "not found, or still not understood",
-        ),
-        row=row,
-        show=show,
-        warn_of=warn_of,
+commands = ItemCommands(
+    Kind(
+        one="quarantined body",
+        many="quarantined bodies",
+        retried="read and taken in",
+        unretried="not found, or still not understood",
+        list=LIST_QUARANTINE,
+        retry=_retry,
+        discard=DISCARD_QUARANTINE,
+        cells=_cells,
+        show=_show,
     )
 ).typer()

@@ -1,27 +1,56 @@
-"""`relay segments`: what became of Amplitude's cohorts."""
+"""`relay segments`: the segments made of Amplitude's cohorts."""
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Final
 
 import typer
+from rich.text import Text
 
-from relay.cli.admin_api import open_admin_api
-from relay.cli.apps import AppOption, known_app, named_or_only_app
-from relay.cli.explain import explain
-from relay.cli.failure import run
-from relay.cli.options import AsJson, EnvFile, Yes, ask_first, read_settings
-from relay.cli.output import output
-from relay.cli.segment_desk import segment_path
-from relay.cli.segment_views import (
-    list_table,
-    print_changes,
-    print_members,
-    print_segment,
-    roll_back,
-    write_list,
+from relay.cli.client import Line
+from relay.cli.data_access import DAEMON, SEGMENTS, call, open_client
+from relay.cli.exit_codes import run
+from relay.cli.explain import explain, held_advice
+from relay.cli.json_output import (
+    external_id,
+    print_json_line,
+    print_stream,
 )
-from relay.cli.sink import open_sink
-from relay.http.admin.schemas import MAX_ID, Affected
+from relay.cli.listing import Layout, Query, print_list
+from relay.cli.options import (
+    AppOption,
+    AsJson,
+    AsLines,
+    CohortId,
+    EnvFile,
+    Yes,
+    ask_first,
+    known_app_if_any,
+    named_or_only_app,
+    read_settings,
+)
+from relay.cli.output import instant, output, print_fields
+from relay.errors import NotFound
+from relay.http.admin.operations import NoInput
+from relay.http.admin.schemas import MAX_ID, MAX_LIMIT
+from relay.http.admin.segment_schemas import (
+    ChangeListing,
+    RollbackOrder,
+    RunAnswer,
+    SegmentAnswer,
+    SegmentDetail,
+    SegmentListing,
+    SegmentState,
+    UndoableRun,
+)
+from relay.http.admin.segments import (
+    LIST_CHANGES,
+    LIST_MEMBERS,
+    LIST_SEGMENTS,
+    ROLL_BACK_SEGMENT,
+    SHOW_SEGMENT,
+    SYNC_SEGMENT,
+)
 from relay.settings import Settings
 
 commands = typer.Typer(
@@ -31,21 +60,29 @@ commands = typer.Typer(
 )
 commands.command("explain")(explain)
 
-CohortId = Annotated[
-    str, typer.Argument(metavar="COHORT_ID", help="Amplitude's id, as the list shows it.")
-]
-State = Annotated[
-    Literal["active", "held", "stale", "archived"] | None,
-    typer.Option("--state", help="Only those in this state."),
-]
+STATE_STYLES: Final = {"active": "green", "held": "bold red", "stale": "yellow", "archived": "dim"}
+
+State = Annotated[SegmentState | None, typer.Option("--state", help="Only those in this state.")]
 After = Annotated[
     int, typer.Option("--after", metavar="SEQ", min=0, max=MAX_ID, help="Only later ones.")
 ]
-AsLines = Annotated[bool, typer.Option("--json", help="Print NDJSON.")]
 ToRevision = Annotated[
     int | None,
     typer.Option("--to", metavar="REVISION", min=0, max=MAX_ID, help="Undo all runs after it."),
 ]
+
+
+def _cells(segment: SegmentAnswer) -> Mapping[str, str | Text]:
+    return {
+        "app": segment.app,
+        "cohort": segment.cohort_id,
+        "name": segment.name,
+        "state": Text(segment.state, STATE_STYLES[segment.state]),
+        "size": f"{segment.cohort_size:,}",
+        "members": f"{segment.matched_users:,}",
+        "subscribed": f"{segment.subscribed_count:,}",
+        "applied": instant(segment.applied_at),
+    }
 
 
 @commands.command("list")
@@ -58,12 +95,17 @@ def list_segments(
 ) -> None:
     """List the segments of all apps, or of one."""
     settings = read_settings(env_file)
-    name = None if app is None else known_app(settings, app)
-    if not as_json:
-        run(partial(list_table, settings, name, state))
-        return
-    with open_sink(None, is_array=True) as sink:
-        run(partial(write_list, settings, name, state, sink))
+    asked = SegmentListing(app=known_app_if_any(settings, app), state=state, limit=MAX_LIMIT)
+    layout = Layout(
+        _cells,
+        empty="no segments; a segment appears when a user of a cohort is known in the directory"
+        if state is None
+        else f"no segments in the state {state}",
+        numbers=("size", "members", "subscribed"),
+        whole=("app", "cohort", "state", "applied"),
+        rows=None,
+    )
+    print_list(settings, Query(SEGMENTS, LIST_SEGMENTS, asked), layout, as_json=as_json)
 
 
 @commands.command()
@@ -77,7 +119,11 @@ def show(
     """Show everything about one segment."""
     settings = read_settings(env_file)
     name = named_or_only_app(settings, app)
-    run(partial(print_segment, settings, name, cohort_id, as_json=as_json))
+    segment, has_daemon = run(partial(_fetch, settings, name, cohort_id))
+    if as_json:
+        print_json_line(segment)
+    else:
+        _print_fields(segment, has_daemon=has_daemon)
 
 
 @commands.command()
@@ -90,8 +136,8 @@ def members(
 ) -> None:
     """Print the members of a segment, an External ID on each line."""
     settings = read_settings(env_file)
-    name = named_or_only_app(settings, app)
-    run(partial(print_members, settings, name, cohort_id, as_json=as_json))
+    path = {"app": named_or_only_app(settings, app), "cohort_id": cohort_id}
+    print_stream(settings, LIST_MEMBERS, NoInput(), path, external_id, as_json=as_json)
 
 
 @commands.command()
@@ -105,15 +151,17 @@ def changes(
 ) -> None:
     """Print who entered a segment and who left it, oldest first."""
     settings = read_settings(env_file)
-    name = named_or_only_app(settings, app)
-    run(partial(print_changes, settings, name, cohort_id, after, as_json=as_json))
+    path = {"app": named_or_only_app(settings, app), "cohort_id": cohort_id}
+    wanted = ChangeListing(after=after)
+    print_stream(settings, LIST_CHANGES, wanted, path, _change, as_json=as_json)
 
 
 @commands.command()
 def sync(cohort_id: CohortId, *, app: AppOption = None, env_file: EnvFile = None) -> None:
     """Download a cohort now, without waiting for its share of the month's downloads."""
     settings = read_settings(env_file)
-    is_new = run(partial(_sync, settings, named_or_only_app(settings, app), cohort_id))
+    name = named_or_only_app(settings, app)
+    is_new = call(settings, DAEMON, SYNC_SEGMENT, NoInput(), app=name, cohort_id=cohort_id).affected
     output().print(
         f"the download of {cohort_id} {'is asked for' if is_new else 'was under way already'}; "
         f"relay runs list --cohort {cohort_id} shows what becomes of it"
@@ -134,13 +182,80 @@ def rollback(
     name = named_or_only_app(settings, app)
     what = "the last run" if to_revision is None else f"all runs after revision {to_revision}"
     ask_first(f"Undo {what} of {cohort_id}?", yes=yes)
-    revision = run(partial(roll_back, settings, name, cohort_id, to_revision))
+    revision = run(partial(_roll_back, settings, name, cohort_id, to_revision))
     output().print(
         f"{what} of {cohort_id} undone{revision}; the next computation of Amplitude replaces this"
     )
 
 
-async def _sync(settings: Settings, app: str, cohort_id: str) -> bool:
-    async with open_admin_api(settings) as api:
-        path = segment_path(app, cohort_id, "sync")
-        return (await api.post(path, Affected)).affected > 0
+async def _fetch(settings: Settings, app: str, cohort_id: str) -> tuple[SegmentDetail, bool]:
+    async with open_client(settings, SEGMENTS) as client:
+        segment = await client.call(SHOW_SEGMENT, NoInput(), app=app, cohort_id=cohort_id)
+        return segment, client.has_daemon
+
+
+async def _roll_back(settings: Settings, app: str, cohort_id: str, revision: int | None) -> str:
+    """Undo runs and return in words what the segment is now."""
+    path = {"app": app, "cohort_id": cohort_id}
+    async with open_client(settings, SEGMENTS) as client:
+        await client.call(ROLL_BACK_SEGMENT, RollbackOrder(revision=revision), **path)
+        try:
+            segment = await client.call(SHOW_SEGMENT, NoInput(), **path)
+        except NotFound:  # back to before the first run: the cohort has no segment any more
+            return ""
+    return f": revision {segment.revision} has {segment.matched_users:,} members"
+
+
+def _print_fields(segment: SegmentDetail, *, has_daemon: bool) -> None:
+    figures = segment.explanation
+    print_fields(
+        {
+            "app": segment.app,
+            "cohort": segment.cohort_id,
+            "name": segment.name,
+            "state": segment.state,
+            "cohort size": f"{segment.cohort_size:,}",
+            "members": f"{segment.matched_users:,}",
+            "subscribed": f"{segment.subscribed_count:,} subscriptions of "
+            f"{figures.subscribed_users:,} members",
+            "revision": f"{segment.revision}, applied {instant(segment.applied_at)}",
+            "computed": instant(segment.computed_at),
+            "next download": (
+                _next_download(segment) if has_daemon else "unknown, as no relay is running"
+            ),
+            "last run": "none" if segment.last_run is None else _run(segment.last_run),
+        }
+    )
+    for one in segment.undoable:
+        output().print(Text(f"can be undone: {_undoing(one)}"), soft_wrap=True)
+    if segment.state == "held":
+        output().print(Text(held_advice(segment.app)), soft_wrap=True)
+
+
+def _undoing(one: UndoableRun) -> str:
+    """Return in words what a rollback of a run undoes, and the revision it leads back to."""
+    back = "" if one.leads_back_to is None else f", back to revision {one.leads_back_to}"
+    return (
+        f"run {one.run_id} of {instant(one.finished_at)} ({one.source}: {one.added:,} entered, "
+        f"{one.removed:,} left){back}"
+    )
+
+
+def _next_download(segment: SegmentDetail) -> str:
+    if segment.next_download_at is None:
+        return segment.waits_for or "none is due"
+    waits = f": {segment.waits_for}" if segment.waits_for else ""
+    return f"{instant(segment.next_download_at)}{waits}"
+
+
+def _run(one: RunAnswer) -> str:
+    reason = f": {one.reason}" if one.reason else ""
+    return f"{one.run_id} ({one.source}) {one.state} {instant(one.finished_at)}{reason}"
+
+
+def _change(line: Line) -> str:
+    at = line["at"]
+    return (
+        f"{line['seq']:>10}  {instant(at if isinstance(at, int) else None)}  "
+        f"{line['change']:<7}  {line['external_id']}"
+    )

@@ -8,14 +8,14 @@ import anyio
 import structlog
 import typer
 
-from relay.cli.failure import FAILED, run
+from relay.cli.exit_codes import FAILED, run
 from relay.cli.options import EnvFile, read_settings
-from relay.daemon.reload import Rereading
-from relay.daemon.run import Daemon, Supervision, reload_on_signal, stop_on_signal
+from relay.daemon.reload import SettingsSource
+from relay.daemon.run import Daemon, reload_on_signal, stop_on_signal
 from relay.errors import RelayError
 from relay.observability.logs import configure_logging
 from relay.process.limits import keep_memory_private, raise_descriptor_limit
-from relay.process.systemd import Notifier, watchdog_interval_s
+from relay.process.systemd import Notifier
 from relay.settings import Settings, process_environment
 
 log = structlog.get_logger(__name__)
@@ -30,11 +30,10 @@ def serve(*, env_file: EnvFile = None) -> None:
     settings = read_settings(env_file)
     configure_logging(settings.log_level, settings.log_format, secrets=settings.secret_values())
     raise_descriptor_limit()
-    environ = process_environment()
     daemon = Daemon(
         settings,
-        Supervision(Notifier(environ), watchdog_interval_s(environ)),
-        rereading=_rereading(settings, env_file),
+        Notifier(process_environment()),
+        source=_settings_source(settings, env_file),
     )
     _spare_collections()
     try:
@@ -57,7 +56,7 @@ def _spare_collections() -> None:
     gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
 
 
-def _rereading(settings: Settings, env_file: Path | None) -> Rereading:
+def _settings_source(settings: Settings, env_file: Path | None) -> SettingsSource:
     """Return where settings are read again; a secret once known never reaches the log."""
     secrets = set(settings.secret_values())
 
@@ -65,7 +64,7 @@ def _rereading(settings: Settings, env_file: Path | None) -> Rereading:
         secrets.update(new.secret_values())
         configure_logging(new.log_level, new.log_format, secrets=secrets)
 
-    return Rereading(partial(read_settings, env_file), adopt)
+    return SettingsSource(partial(read_settings, env_file), adopt)
 
 
 async def _serve(daemon: Daemon) -> None:

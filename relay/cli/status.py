@@ -1,6 +1,5 @@
-"""`relay status`: how the running daemon stands."""
+"""`relay status`: the state of the running daemon and of every app."""
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Final
@@ -12,14 +11,16 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from relay.cli.admin_api import AdminApi, open_admin_api
-from relay.cli.failure import CommandFailed, run
+from relay.cli.client import HttpClient, open_daemon_client
+from relay.cli.data_access import DAEMON, call
+from relay.cli.exit_codes import CommandFailed, run
+from relay.cli.json_output import print_json_line
 from relay.cli.options import EnvFile, read_settings
 from relay.cli.output import clean, instant, new_table, output, span
+from relay.http.admin.operations import NoInput
 from relay.http.admin.schemas import AppStatusAnswer, SegmentsStatusAnswer, StatusAnswer
+from relay.http.admin.status import SHOW_STATUS
 from relay.settings import Settings
-
-PATH: Final = "/status"
 
 REFRESH_S: Final = 1.0
 
@@ -57,51 +58,41 @@ def status(
         raise typer.BadParameter("--watch and --json exclude each other")
     settings = read_settings(env_file)
     if as_json:
-        sys.stdout.buffer.write(run(partial(_fetch, settings)) + b"\n")
+        print_json_line(call(settings, DAEMON, SHOW_STATUS, NoInput()))
     elif watch:
         try:
             run(partial(_watch, settings))
         except KeyboardInterrupt:
-            return  # the way a watch ends
+            return  # the only way out of a watch
     else:
-        output().print(run(partial(_ask_once, settings)))
-
-
-async def _fetch(settings: Settings) -> bytes:
-    async with open_admin_api(settings) as api:
-        return await api.fetch("GET", PATH)
-
-
-async def _ask_once(settings: Settings) -> RenderableType:
-    async with open_admin_api(settings) as api:
-        return await _ask(api)
+        output().print(picture(call(settings, DAEMON, SHOW_STATUS, NoInput())))
 
 
 async def _watch(settings: Settings) -> None:
-    async with open_admin_api(settings) as api:
-        shown = await _ask(api)
+    async with open_daemon_client(settings) as client:
+        shown = await _ask(client)
         if not output().is_terminal:
-            await _follow(api, output().print)
+            await _follow(client, output().print)
         with Live(shown, console=output(), auto_refresh=False) as live:
-            await _follow(api, partial(live.update, refresh=True))
+            await _follow(client, partial(live.update, refresh=True))
 
 
-async def _follow(api: AdminApi, show: Callable[[RenderableType], None]) -> None:
-    """Show the status again and again; a daemon that restarts meanwhile is waited for."""
+async def _follow(client: HttpClient, show: Callable[[RenderableType], None]) -> None:
+    """Show the status again and again, until cancelled."""
     while True:
         try:
-            show(await _ask(api))
-        except CommandFailed as error:
+            show(await _ask(client))
+        except CommandFailed as error:  # a daemon that restarts answers again soon
             show(Text(str(error), style="bold red"))
         await anyio.sleep(REFRESH_S)
 
 
-async def _ask(api: AdminApi) -> RenderableType:
-    return picture(await api.get(PATH, StatusAnswer))
+async def _ask(client: HttpClient) -> RenderableType:
+    return picture(await client.call(SHOW_STATUS, NoInput()))
 
 
 def picture(answer: StatusAnswer) -> RenderableType:
-    """Return the status as people read it."""
+    """Return the status as tables."""
     word, style = ("ready", "green") if answer.ready else ("not ready", "bold red")
     head = Text(f"relay {clean(answer.version)}, up for {span(answer.uptime_s)}, ")
     head.append(word, style=style)
@@ -109,7 +100,7 @@ def picture(answer: StatusAnswer) -> RenderableType:
 
 
 def _losses(answer: StatusAnswer) -> list[Text]:
-    """Return a line for every app that lost events to damage."""
+    """Return a warning for every app that lost events to damage."""
     return [
         Text(
             f"{clean(app)}: {own.lost:,} of the discarded events were lost to damage of the disk; "

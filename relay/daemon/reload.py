@@ -1,4 +1,9 @@
-"""New settings for a running daemon: read again when asked to, taken whole or not at all."""
+"""New settings for a running daemon: read again on request, applied whole or not at all.
+
+Which settings can change is said on their own fields: `relay.settings.reload` keeps the old value
+of one that takes a restart. What each part does with a new value is here and in
+`AppRuntime.reconfigure`.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,40 +11,32 @@ from dataclasses import dataclass
 import structlog
 from anyio import to_thread
 
-from relay.daemon.policies import (
-    app_rules,
-    delivery_setup,
-    download_policy,
-    guard_policy,
-    poll_policy,
-    sync_policy,
-    upload_target,
-)
-from relay.daemon.servers import Running
+from relay.daemon.policies import app_rules, guard_policy
+from relay.daemon.runtime import Runtime
+from relay.daemon.servers import Servers
 from relay.errors import ConfigError, StoreFull
-from relay.http.server.tls import Certificates
 from relay.process.systemd import Notifier
 from relay.settings import Settings
-from relay.settings.reload import Change, merge
+from relay.settings.reload import merge
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Rereading:
+class SettingsSource:
     """Where settings are read again.
 
     Attributes:
         read: Returns them as they are now, or raises `ConfigError`.
-        adopt: Lets what is outside of the daemon, its log, follow new ones.
+        adopt: Applies new ones to what is outside of the daemon: its log.
     """
 
     read: Callable[[], Settings]
     adopt: Callable[[Settings], None]
 
     @classmethod
-    def none(cls, settings: Settings) -> "Rereading":
-        """Return a place where settings never change."""
+    def none(cls, settings: Settings) -> "SettingsSource":
+        """Return a source whose settings never change."""
         return cls(lambda: settings, lambda _: None)
 
 
@@ -49,71 +46,61 @@ class Reloader:
     def __init__(
         self,
         settings: Settings,
-        rereading: Rereading,
-        running: Running,
-        certificates: Certificates,
+        source: SettingsSource,
+        runtime: Runtime,
+        servers: Servers,
         notifier: Notifier,
     ) -> None:
         self._settings = settings
-        self._rereading = rereading
-        self._running = running
-        self._certificates = certificates
+        self._source = source
+        self._runtime = runtime
+        self._servers = servers
         self._notifier = notifier
 
     async def reload(self) -> None:
-        """Read settings and certificates again; whatever is wrong with them leaves all as it was.
+        """Read settings and certificates again; if any is wrong, nothing changes.
 
         Raises:
             StoreFailed: If the disk failed; the process must end.
         """
         self._notifier.reloading()
+        certificates = self._servers.certificates
         try:
-            wanted = await to_thread.run_sync(self._rereading.read, abandon_on_cancel=True)
+            wanted = await to_thread.run_sync(self._source.read, abandon_on_cancel=True)
             change = merge(self._settings, wanted)
-            self._certificates.check()
-            await self._follow_rules(change)
-            self._certificates.renew()
+            # Whatever may fail comes first, so that a refused reload has changed nothing.
+            certificates.check()
+            await self._follow_rules(change.settings)
+            certificates.renew()
         except (ConfigError, StoreFull) as error:
             mistakes = error.mistakes if isinstance(error, ConfigError) else [str(error)]
             log.error("settings.refused", mistakes=mistakes)  # noqa: TRY400  # no defect of ours
             self._notifier.ready("new settings were refused, see the log; the old ones hold")
             return
-        self._rereading.adopt(change.settings)
-        adjust(self._running, change.settings)
+        self._source.adopt(change.settings)
+        self._reconfigure(change.settings)
         self._settings = change.settings
         log.info("settings.reloaded", taken=change.taken, waiting_for_restart=change.waiting)
         self._notifier.ready(f"settings reloaded, {len(change.waiting)} wait for a restart")
 
-    async def _follow_rules(self, change: Change) -> None:
-        """Let the segment table follow its rules, which stand in it."""
-        rules = app_rules(change.settings)
+    async def _follow_rules(self, settings: Settings) -> None:
+        """Recompute the segments by new rules; the rules stand in the segment table itself.
+
+        Raises:
+            StoreFull: If there is no room; nothing has changed.
+            StoreFailed: If the disk failed; the process must end.
+        """
+        rules = app_rules(settings)
         if rules != app_rules(self._settings):
-            catalog, clock = self._running.cohorts.segments.catalog, self._running.clock
-            await catalog.follow(rules, clock.now_ms())
+            shared = self._runtime.shared
+            await shared.segments.cohorts.configure(rules, shared.clock.now_ms())
 
-
-def adjust(running: Running, settings: Settings) -> None:
-    """Let every part of a running daemon go on as the settings say; nothing here can fail."""
-    running.access.follow(settings, running.events.outbox.counters)
-    _adjust_events(running, settings)
-    _adjust_cohorts(running, settings)
-
-
-def _adjust_events(running: Running, settings: Settings) -> None:
-    events, limits = running.events, settings.outbox
-    running.admission.max_events = events.outbox.writer.max_events = limits.max_events
-    events.reserve.min_free_bytes = limits.min_free_bytes
-    for app, delivery in events.deliveries.items():
-        api = events.uploads[app]
-        api.target = upload_target(settings.apps[app], settings.delivery)
-        no = events.outbox.counters.number(app)
-        delivery.configure(delivery_setup(app, no, settings.delivery, api.overhead_bytes))
-
-
-def _adjust_cohorts(running: Running, settings: Settings) -> None:
-    cohorts = running.cohorts
-    cohorts.reception.guard = guard_policy(settings)
-    downloading = download_policy(settings, running.events.reserve.check_room)
-    for app, own in settings.apps.items():
-        cohorts.pollers[app].adjust(poll_policy(app, own, settings), downloading)
-        cohorts.syncs[app].adjust(sync_policy(app, own, settings))
+    def _reconfigure(self, settings: Settings) -> None:
+        """Apply new settings to every part; nothing here can fail."""
+        runtime, limits = self._runtime, settings.outbox
+        self._servers.reconfigure(settings)
+        runtime.admission.max_events = runtime.shared.outbox.writer.max_events = limits.max_events
+        runtime.shared.ballast.min_free_bytes = limits.min_free_bytes
+        runtime.cohort_webhook.guard = guard_policy(settings)
+        for app in runtime.apps.values():
+            app.reconfigure(settings)

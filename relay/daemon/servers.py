@@ -1,132 +1,147 @@
-"""The two doors, built from the parts of a running daemon."""
+"""The two doors of a running daemon: what they are made of, opened and closed in order."""
 
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from math import inf
+from pathlib import Path
 
-from aiohttp import web
+import anyio
+from anyio.abc import TaskGroup
 
-from relay.clock import Clock
-from relay.daemon.cohort_side import CohortSide
-from relay.daemon.event_side import EventSide
-from relay.daemon.policies import event_sources, hooks, plain, upload_projects
+from relay.daemon.policies import plain
+from relay.daemon.runtime import Runtime
 from relay.http.admin.app import admin_app
 from relay.http.admin.context import AdminContext
-from relay.http.auth import Tokens
-from relay.http.failed_auth import FailedAuthThrottle
+from relay.http.auth import FailedAuthThrottle, Tokens, throttle_policy_for
 from relay.http.health import HealthAnswers
-from relay.http.public.app import Handler, PublicDoor
-from relay.http.public.cohorts_webhook import CohortsWebhook
-from relay.http.public.events_webhook import EventsWebhook
-from relay.http.public.uploads import Project, Uploads
-from relay.http.public.webhook import AppWebhook, Webhook, WebhookRequests
+from relay.http.public.app import PublicDoor
+from relay.http.public.uploads import Uploads
+from relay.http.public.webhooks import CohortsWebhook, EventsWebhook, WebhookRequests
 from relay.http.server.body import BodyReader
+from relay.http.server.connections import Connections, share_descriptors
 from relay.http.server.in_flight import InFlightRequests
-from relay.ingest.admission import AdmissionControl
-from relay.ingest.events import EventIngest, Source
-from relay.ingest.upload_request import BATCH, HTTP_V2
-from relay.ingest.uploads import UploadIngest
-from relay.observability.health import Health
+from relay.http.server.listener import app_runner, open_door, plain_runner
+from relay.http.server.tls import Certificate, Certificates
 from relay.observability.metrics import Metrics
-from relay.observability.status import Status
-from relay.outbox.counters import AppCounters
+from relay.process.limits import descriptor_limit
 from relay.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Who may come in, and as whom; it follows the settings while the doors are open.
+class Servers:
+    """The public and the admin door.
 
     Attributes:
-        sources: Every app as its events hook sees it.
-        hooks: Every app's hooks.
-        admin: The admin door's tokens; none if whoever is on this machine may come in.
-        attempts: Slows who guesses.
-        projects: Every app's Amplitude project, to which SDKs upload.
+        certificates: Of both doors.
     """
 
-    sources: dict[str, Source]
-    hooks: dict[str, Webhook]
-    admin: Tokens
-    attempts: FailedAuthThrottle
-    projects: dict[str, Project] = field(default_factory=dict)
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        """Prepare the doors; nothing is open yet.
 
-    def follow(self, settings: Settings, ledger: AppCounters) -> None:
-        """Let in, from now on, whom the settings name; the apps stay the same."""
-        self.sources.update(event_sources(settings, ledger))
-        self.hooks.update(hooks(settings, self.sources))
-        self.projects.update(upload_projects(settings, self.sources))
-        self.admin.renew([plain(settings.admin_token)] if settings.admin_token else [])
+        Raises:
+            ConfigError: If a certificate cannot be used.
+        """
+        self._settings = settings
+        self._metrics = metrics
+        self.certificates = Certificates(
+            _certificate("RELAY_TLS", settings.tls_cert_file, settings.tls_key_file),
+            _certificate(
+                "RELAY_ADMIN_TLS", settings.admin_tls_cert_file, settings.admin_tls_key_file
+            ),
+        )
+        self._public_limit, self._admin_limit = share_descriptors(descriptor_limit())
+        self._throttle = FailedAuthThrottle(throttle_policy_for(self._public_limit))
+        self._public_bodies = BodyReader()
+        self._admin_bodies = BodyReader(invites=False)
+        self._admin_requests = InFlightRequests()
+        self._admin_tokens = Tokens([])
+        self._ends_s = inf
+        self.reconfigure(settings)
+
+    def start(self, group: TaskGroup) -> None:
+        """Start what the doors need besides their sockets."""
+        group.start_soon(self._throttle.run, name="failed-auth throttle")
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Let in, from now on, those who present the token of these settings."""
+        token = settings.admin_token
+        self._admin_tokens.renew([plain(token)] if token else [])
+
+    def stop(self, ends_s: float) -> None:
+        """Bring requests to their end; those of the admin door get until `ends_s`."""
+        self._ends_s = ends_s
+        self._admin_bodies.stop()
+        self._throttle.stop()
+
+    def open_public(self, runtime: Runtime) -> AbstractAsyncContextManager[int]:
+        """Serve the public door and yield its port; at the end every request is answered.
+
+        Raises:
+            DoorBlocked: If its address cannot be listened on.
+        """
+        requests = WebhookRequests(
+            runtime.apps, runtime.admission, self._public_bodies, self._throttle
+        )
+        uploads = Uploads(
+            runtime.apps,
+            runtime.upload_ingest,
+            runtime.admission,
+            self._public_bodies,
+            self._throttle,
+        )
+        door = PublicDoor(
+            runtime.apps,
+            {
+                "events": EventsWebhook(requests, runtime.event_ingest),
+                "cohorts": CohortsWebhook(requests, runtime.cohort_webhook),
+            },
+            HealthAnswers(runtime.health).routes | uploads.routes,
+            self._public_bodies,
+            self._metrics,
+            runtime.shared.clock,
+        )
+        runner = plain_runner(door.answer, Connections(self._public_limit))
+        tls = self.certificates.public_tls
+        return open_door(runner, self._settings.listen, tls=tls, drain=door.drain)
+
+    @asynccontextmanager
+    async def open_admin(self, runtime: Runtime) -> AsyncIterator[int]:
+        """Serve the admin door and yield its port.
+
+        Raises:
+            DoorBlocked: If its address cannot be listened on.
+        """
+        shared = runtime.shared
+        context = AdminContext(
+            apps=runtime.apps,
+            clock=shared.clock,
+            outbox=shared.outbox,
+            segments=shared.segments,
+            importer=shared.importer,
+            event_ingest=runtime.event_ingest,
+            cohort_webhook=runtime.cohort_webhook,
+            status=runtime.status,
+            health=runtime.health,
+            metrics=self._metrics,
+        )
+        app = admin_app(
+            context,
+            self._admin_bodies,
+            self._admin_requests,
+            self._throttle,
+            tokens=self._admin_tokens,
+        )
+        runner = app_runner(app, Connections(self._admin_limit))
+        tls = self.certificates.admin_tls
+        async with open_door(
+            runner, self._settings.admin_listen, tls=tls, drain=self._drain_admin
+        ) as port:
+            yield port
+
+    async def _drain_admin(self) -> None:
+        """Wait for the admin door's requests, as long as there is time for them."""
+        with anyio.CancelScope(deadline=self._ends_s):
+            await self._admin_requests.drain()
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A running daemon, as its doors reach it."""
-
-    events: EventSide
-    cohorts: CohortSide
-    admission: AdmissionControl
-    health: Health
-    metrics: Metrics
-    clock: Clock
-    access: Access
-
-    @property
-    def reception(self) -> EventIngest:
-        """What takes the bodies of the events hook."""
-        outbox = self.events.outbox
-        return EventIngest(outbox.writer, outbox.message_cache, self.clock, self.cohorts.feed)
-
-
-def public_door(settings: Settings, running: Running, bodies: BodyReader) -> PublicDoor:
-    """Return what answers at the public door."""
-    access = running.access
-    calls = WebhookRequests(access.hooks, running.admission, bodies, running.access.attempts)
-    app_hooks: dict[str, AppWebhook] = {
-        "events": EventsWebhook(calls, running.reception),
-        "cohorts": CohortsWebhook(calls, running.cohorts.reception),
-    }
-    reception = UploadIngest(running.reception, running.clock)
-    uploads = Uploads(access.projects, reception, running.admission, bodies, access.attempts)
-    fixed = _health_routes(HealthAnswers(running.health)) | _upload_routes(uploads)
-    return PublicDoor(settings.apps, app_hooks, fixed, bodies, running.metrics, running.clock)
-
-
-def _health_routes(health: HealthAnswers) -> dict[str, dict[str, Handler]]:
-    return {
-        path: {"GET": handler, "HEAD": handler}
-        for path, handler in (("/healthz", health.healthz), ("/readyz", health.readyz))
-    }
-
-
-def _upload_routes(uploads: Uploads) -> dict[str, dict[str, Handler]]:
-    return {
-        HTTP_V2.path: {"POST": uploads.post_http_v2, "OPTIONS": uploads.preflight},
-        BATCH.path: {"POST": uploads.post_batch, "OPTIONS": uploads.preflight},
-    }
-
-
-def admin_door(
-    running: Running, bodies: BodyReader, under_way: InFlightRequests
-) -> web.Application:
-    """Return what answers at the admin door."""
-    events, cohorts = running.events, running.cohorts
-    status = Status(
-        events.outbox.counters, events.deliveries, cohorts.segments, cohorts.pollers, running.clock
-    )
-    context = AdminContext(
-        apps=running.access.sources,
-        outbox=events.outbox,
-        deliveries=events.deliveries,
-        status=status,
-        reception=running.reception,
-        sources=running.access.sources,
-        health=running.health,
-        metrics=running.metrics,
-        clock=running.clock,
-        segments=cohorts.segments,
-        cohort_reception=cohorts.reception,
-        pollers=cohorts.pollers,
-        imports=cohorts.imports,
-        syncs=cohorts.syncs,
-    )
-    access = running.access
-    return admin_app(context, bodies, under_way, access.attempts, tokens=access.admin)
+def _certificate(variables: str, cert: Path | None, key: Path | None) -> Certificate | None:
+    return Certificate(variables, cert, key) if cert and key else None

@@ -16,11 +16,11 @@ import anyio
 from anyio.abc import TaskStatus
 
 from relay.database.connection import open_connection
-from relay.database.failures import translate
-from relay.database.folder import sync_folder
+from relay.database.counters_sidecar import CountersSidecar
+from relay.database.disk import sync_folder
+from relay.database.errors import translate
 from relay.database.migrations import migrate
-from relay.database.tally import Tally
-from relay.database.ticket import Change, Ticket
+from relay.database.pending_write import Change, PendingWrite
 from relay.errors import StoreDamaged, StoreFailed, StoreFull, StoreLocked
 from relay.heartbeat import Heartbeat
 
@@ -59,16 +59,16 @@ class Database:
         reader: Executor,
         heartbeat: Heartbeat,
         make_room: Callable[[], None] = lambda: None,
-        tally: Tally | None = None,
+        sidecar: CountersSidecar | None = None,
         folder: Path | None = None,
     ) -> None:
         self._folder = folder
         self._heartbeat = heartbeat
         self._make_room = make_room
-        self._tally = tally
+        self._sidecar = sidecar
         self._writer = writer
         self._reader = reader
-        self._line: list[Ticket[object]] = []
+        self._write_queue: list[PendingWrite[object]] = []
         self._wakeup = anyio.Event()
         self._failure: StoreFailed | None = None
         self._commits = 0
@@ -92,8 +92,8 @@ class Database:
 
     def submit(
         self, change: Change[Result], *, on_commit: Callable[[Result], None] | None = None
-    ) -> Ticket[Result]:
-        """Put `change` in line and return its ticket.
+    ) -> PendingWrite[Result]:
+        """Put `change` in line and return its pending write.
 
         Args:
             change: What to do, in one transaction, on the writer's thread.
@@ -105,10 +105,10 @@ class Database:
         """
         if self._failure:
             raise StoreFailed(str(self._failure)) from self._failure
-        ticket = Ticket(change, on_commit)
-        self._line.append(ticket)  # type: ignore[arg-type]  # the line mixes result types
+        pending = PendingWrite(change, on_commit)
+        self._write_queue.append(pending)  # type: ignore[arg-type]  # the line mixes result types
         self._wakeup.set()
-        return ticket
+        return pending
 
     async def write(self, change: Change[Result]) -> Result:
         """Run `change` in a transaction and return its result after the sync.
@@ -144,19 +144,21 @@ class Database:
             with anyio.move_on_after(IDLE_S):
                 await self._wakeup.wait()
             self._wakeup = anyio.Event()
-            group, self._line = self._line, []
-            for ticket in group:
-                ticket.is_taken = True
+            group, self._write_queue = self._write_queue, []
+            for pending in group:
+                pending.is_started = True
             if group:
                 await self._commit(group)
                 await self._write_log_back()
             if self._failure:
                 raise self._failure
 
-    async def _commit(self, group: Sequence[Ticket[object]], *, is_retry: bool = False) -> None:
+    async def _commit(
+        self, group: Sequence[PendingWrite[object]], *, is_retry: bool = False
+    ) -> None:
         """Commit `group` together; if that fails, each member alone."""
         try:
-            results = await self._writer.run(partial(_apply, group, self._tally, self._folder))
+            results = await self._writer.run(partial(_apply, group, self._sidecar, self._folder))
         except Exception as error:  # noqa: BLE001  # answered to whoever submitted it
             is_full = isinstance(error, StoreFull) and not isinstance(error, StoreLocked)
             if is_full and not is_retry:
@@ -164,19 +166,19 @@ class Database:
                 await self._checkpoint("RESTART")  # its space serves again
             is_final = isinstance(error, StoreFailed | StoreLocked) or is_retry
             if not is_final:
-                for ticket in group:
+                for pending in group:
                     if self._failure:
-                        ticket.fail(self._failure)
+                        pending.fail(self._failure)
                     else:
-                        await self._commit([ticket], is_retry=True)
+                        await self._commit([pending], is_retry=True)
                 return
             if isinstance(error, StoreFailed):
                 self._fail(error)
-            for ticket in group:
-                ticket.fail(self._failure or error)
+            for pending in group:
+                pending.fail(self._failure or error)
             return
-        for ticket, result in zip(group, results, strict=True):
-            ticket.settle(result)
+        for pending, result in zip(group, results, strict=True):
+            pending.resolve(result)
 
     async def _write_log_back(self) -> None:
         """Checkpoint when the log is long; after the group's answers, so that none waits.
@@ -206,38 +208,38 @@ class Database:
     def _fail(self, error: StoreFailed) -> None:
         """Refuse everything from now on."""
         self._failure = error
-        for ticket in self._line:
-            ticket.fail(error)
-        self._line.clear()
+        for pending in self._write_queue:
+            pending.fail(error)
+        self._write_queue.clear()
 
 
 def _apply(
-    group: Sequence[Ticket[object]],
-    tally: Tally | None,
+    group: Sequence[PendingWrite[object]],
+    sidecar: CountersSidecar | None,
     folder: Path | None,
     raw: sqlite3.Connection,
 ) -> list[object]:
     """Run the changes of a group in one transaction, on the writer's thread."""
     try:
         raw.execute("BEGIN IMMEDIATE")
-        results = [ticket.apply(raw) for ticket in group]
-        note = tally.take(raw) if tally else b""
+        results = [pending.apply(raw) for pending in group]
+        record = sidecar.encode(raw) if sidecar else b""
         raw.execute("COMMIT")
     except sqlite3.Error as error:
-        _roll_back(raw, tally)
+        _roll_back(raw, sidecar)
         raise translate(error, folder) from error
     except BaseException:
-        _roll_back(raw, tally)
+        _roll_back(raw, sidecar)
         raise
-    if tally:
-        tally.keep(note)
+    if sidecar:
+        sidecar.write(record)
     return results
 
 
-def _roll_back(raw: sqlite3.Connection, tally: Tally | None) -> None:
+def _roll_back(raw: sqlite3.Connection, sidecar: CountersSidecar | None) -> None:
     """Undo the open transaction, if SQLite has not done so itself."""
-    if tally:
-        tally.drop()
+    if sidecar:
+        sidecar.on_rollback()
     if raw.in_transaction:
         with suppress(sqlite3.Error):  # what failed before says more
             raw.execute("ROLLBACK")
@@ -249,7 +251,7 @@ async def open_database(
     migrations: Sequence[str],
     heartbeat: Heartbeat,
     make_room: Callable[[], None] = lambda: None,
-    tally: Tally | None = None,
+    sidecar: CountersSidecar | None = None,
 ) -> AsyncIterator[Database]:
     """Open `path`, migrated to the newest schema; `Database.run` must then be started.
 
@@ -258,7 +260,7 @@ async def open_database(
         migrations: Its schema.
         heartbeat: The writer's sign of life.
         make_room: Called when the disk is full; may give up space.
-        tally: The second book, written after each commit.
+        sidecar: The second book, written after each commit.
 
     Raises:
         SchemaTooNew: If a later relay wrote the file.
@@ -272,6 +274,6 @@ async def open_database(
         except sqlite3.Error as error:
             raise StoreFailed(f"{path.name} cannot be opened: {error}") from error
         sync_folder(path.parent)
-        if tally:
-            stack.callback(tally.close)
-        yield Database(writer, reader, heartbeat, make_room, tally, path.parent)
+        if sidecar:
+            stack.callback(sidecar.close)
+        yield Database(writer, reader, heartbeat, make_room, sidecar, path.parent)

@@ -14,7 +14,7 @@ from typing import TypeVar
 import anyio
 
 from relay.database.connection import CLOSE_S, Connection
-from relay.database.failures import translate
+from relay.database.errors import translate
 
 CACHE_KIB = 8_192
 

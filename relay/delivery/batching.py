@@ -1,6 +1,6 @@
-"""How many events fit one upload, and how a refused upload is cut.
+"""Batches: how many events fit one upload, and how a batch is cut. Pure.
 
-Pure. Bytes are counted as serialised: every event, a comma each, and the envelope.
+Bytes are counted as serialised: every event, a comma between two, and the envelope.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,14 +13,14 @@ from relay.outbox.claims import DeadLettered, Waiting
 Item = TypeVar("Item")
 
 RECOVERY_UPLOADS = 50
-"""Uploads taken at a learned size before a larger one is tried again."""
+"""Uploads that Amplitude takes whole at a learned size before a larger one is tried."""
 
 RECOVERY_FACTOR = 2
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """What one upload may hold.
+    """Limits of one upload.
 
     Attributes:
         max_events: Events.
@@ -39,7 +39,11 @@ class BatchLimits:
 
 
 class LearnedLimits:
-    """The configured limits, lowered for a while after Amplitude found an upload too large."""
+    """The configured limits, lowered for a while after Amplitude found an upload too large.
+
+    Attributes:
+        current: The limits of the next upload.
+    """
 
     def __init__(self, configured: BatchLimits) -> None:
         self._configured = configured
@@ -47,12 +51,12 @@ class LearnedLimits:
         self.current = configured
 
     def configure(self, limits: BatchLimits) -> None:
-        """Go on with other limits, and forget what was learned about the former."""
+        """Apply other limits, and forget what was learned below the former ones."""
         if limits != self._configured:
             self._configured = self.current = limits
 
     def learn(self, events: int, body_bytes: int) -> None:
-        """Remember the largest upload that was taken after a larger one was refused."""
+        """Lower the limits to an upload that was taken where a larger one was refused."""
         self._uploads_left = RECOVERY_UPLOADS
         size_bytes = self._configured.overhead_bytes + body_bytes + max(events - 1, 0)
         self.current = BatchLimits(
@@ -62,7 +66,7 @@ class LearnedLimits:
         )
 
     def grow(self) -> None:
-        """Count an upload that was taken; after some, dare a larger size."""
+        """Count an upload taken whole; after `RECOVERY_UPLOADS` of them, try larger ones."""
         if self.current == self._configured:
             return
         self._uploads_left -= 1
@@ -82,9 +86,9 @@ class Batch:
 
     Attributes:
         events: In order of acceptance.
-        attempts: Uploads of this claim these events were part of.
-        first_tried_at: Epoch milliseconds of the first of these uploads.
-        is_suspect: A lone event, refused, that waits for proof that others are not.
+        attempts: Uploads of this claim that the events were part of.
+        first_tried_at: Instant of the first of these uploads in the outbox's own time.
+        is_suspect: Whether it is a lone refused event that waits until others are answered.
     """
 
     events: Sequence[Waiting]
@@ -92,8 +96,13 @@ class Batch:
     first_tried_at: int | None = None
     is_suspect: bool = False
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all bodies."""
+        return sum(event.size_bytes for event in self.events)
+
     def counted(self, now_ms: int) -> "Batch":
-        """Return this load with one upload more."""
+        """Return the batch with one more upload."""
         return replace(
             self, attempts=self.attempts + 1, first_tried_at=self.first_tried_at or now_ms
         )
@@ -105,17 +114,16 @@ class Batch:
             attempts=event.attempts + self.attempts,
         )
 
-    def without(self, gone: Collection[int]) -> "Batch":
-        """Return this load without the events of some sequence numbers."""
-        return replace(self, events=[e for e in self.events if e.seq not in gone])
+    def without(self, seqs: Collection[int]) -> "Batch":
+        """Return the batch without the events of some sequence numbers."""
+        return replace(self, events=[e for e in self.events if e.seq not in seqs])
 
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of all bodies."""
-        return sum(event.size_bytes for event in self.events)
+    def halves(self) -> "list[Batch]":
+        """Return the batch in two parts, the larger first; a lone event stays whole."""
+        return [replace(self, events=half) for half in halve(self.events)]
 
-    def deaths(self, reason: str, detail: str) -> list[DeadLettered]:
-        """Return the deaths of all its events."""
+    def dead_letter(self, reason: str, detail: str) -> list[DeadLettered]:
+        """Return all its events as dead letters."""
         return [DeadLettered(self.tried(event), reason, detail) for event in self.events]
 
 
@@ -126,11 +134,11 @@ def halve(items: Sequence[Item]) -> list[Sequence[Item]]:
 
 
 def regroup(items: Sequence[Item], settled: Settled) -> list[Sequence[Item]]:
-    """Return the uploads to make of the events a partial rejection lets go again.
+    """Return the items to requeue after a settled upload, in the batches to send them in.
 
-    If the answer may have named only the first bad event, those before it have been found
-    good and go together; the rest is halved, so that every round of further bad events
-    concerns half as many. Otherwise all go together.
+    If the answer may have named only the first bad event, Amplitude has passed those before it,
+    which go together; the rest is halved, so that each further bad event sends half as many
+    again. Otherwise all go together.
     """
     places = [
         place for place, outcome in enumerate(settled.outcomes) if isinstance(outcome, Requeue)

@@ -1,108 +1,184 @@
-"""Tells an event that is refused from an app that is. Pure.
+"""Tells a refused event from a refused app. Pure.
 
-A 403 (or a 404, or another answer from the door rather than from Amplitude) may concern one
-event's content or everything an app sends. An event that was refused by itself is a suspect; it
-dies only if it is refused by itself again after something else was taken. Until then it is
-kept, and a row of lone refusals with nothing taken between halts the app: nothing is lost to a
-door that is shut.
+A 403 (or a 404, or another answer from in front of Amplitude) may concern the content of one
+event, or everything the app sends. Halving leads to a lone refused event, a *suspect*. It is to
+blame only if it is refused alone again after Amplitude took something else. If the rest of its
+claim cannot show that, a *canary event* goes first: one of the others, alone. If no canary is
+taken either, the app is refused; it is halted, and nothing is lost.
 """
 
-from collections import Counter, OrderedDict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from relay.delivery.batching import Batch
 from relay.outbox.claims import Waiting
 
-MAX_ALONE = 5
-"""Lone events refused in a row, with nothing taken between, that make the door suspect."""
+MAX_REFUSED_IN_A_ROW = 5
+"""Lone events refused with nothing taken in between, beyond which the app is in doubt."""
+
+MAX_CANARIES = 3
+"""Canary events sent in a row, one at a time, before the app is taken for refused."""
 
 MAX_SUSPECTS = 10_000
-"""Suspects that are remembered, the latest."""
+"""Suspects remembered, the latest."""
 
 
-class Refusal(Enum):
-    """What to do with a lone event that was refused."""
-
-    DIES = auto()
-    WAITS = auto()
-    DOOR_IN_DOUBT = auto()
-
-
+@dataclass(frozen=True, slots=True)
 class PoisonDetector:
-    """The recent refusals of one app, over all of its senders.
+    """What one app's uploads have shown so far, over all of its senders; a value.
 
     Attributes:
-        takes: Uploads taken so far.
+        taken: Uploads whose events Amplitude took or judged one by one.
+        refused_in_a_row: Lone events refused since the last upload that it took.
+        app_refusals: Times the app was found refused since then.
+        suspects: Sequence numbers of suspects, oldest first, and `taken` at their first refusal.
     """
 
-    def __init__(self) -> None:
-        self.takes = 0
-        self._alone = 0
-        self._shut = 0
-        self._suspects: OrderedDict[int, int] = OrderedDict()
+    taken: int = 0
+    refused_in_a_row: int = 0
+    app_refusals: int = 0
+    suspects: Mapping[int, int] = field(default_factory=dict)
 
-    def taken(self) -> None:
-        """Note an upload that Amplitude took."""
-        self.takes += 1
-        self._alone = 0
-        self._shut = 0
-
-    def shut(self) -> int:
-        """Note that the door is taken for shut; return for how many tries the refused must rest.
-
-        They rest longer every time, until something is taken. Otherwise two uploads' worth of
-        refused events would take turns for ever, and the good ones behind them never get one.
-        """
-        self._shut += 1
-        return 1 + self._shut
+    @property
+    def is_app_in_doubt(self) -> bool:
+        """Whether so many events alone were refused that they are unlikely to be the reason."""
+        return self.refused_in_a_row > MAX_REFUSED_IN_A_ROW
 
     def is_proven(self, seq: int) -> bool:
-        """Return whether something was taken since this event was refused by itself."""
-        return self.takes > self._suspects.get(seq, self.takes)
+        """Return whether Amplitude took something since this event was first refused alone."""
+        return self.taken > self.suspects.get(seq, self.taken)
 
-    def judge_alone(self, seq: int, *, dies_alone: bool) -> Refusal:
-        """Return what to do with an event that was refused by itself.
+    def record_taken(self) -> "PoisonDetector":
+        """Return the detector after an upload that Amplitude took."""
+        return PoisonDetector(self.taken + 1, suspects=self.suspects)
 
-        Args:
-            seq: The event.
-            dies_alone: Whether the answer speaks of the request rather than of the sender,
-                so that a first few events may die of it unproven.
-        """
-        if self.is_proven(seq):
-            del self._suspects[seq]
-            return Refusal.DIES
-        self._alone += 1
-        is_in_doubt = self._alone > MAX_ALONE
-        if dies_alone and not is_in_doubt:
-            return Refusal.DIES
-        self._suspects.setdefault(seq, self.takes)
-        if len(self._suspects) > MAX_SUSPECTS:
-            self._suspects.popitem(last=False)
-        return Refusal.DOOR_IN_DOUBT if is_in_doubt else Refusal.WAITS
+    def record_suspect(self, seq: int) -> "PoisonDetector":
+        """Return the detector with one suspect more; the first refusal of a suspect counts."""
+        suspects = {**self.suspects}
+        suspects.setdefault(seq, self.taken)
+        if len(suspects) > MAX_SUSPECTS:
+            del suspects[next(iter(suspects))]
+        return replace(self, suspects=suspects)
+
+    def forget(self, seq: int) -> "PoisonDetector":
+        """Return the detector without a suspect."""
+        return replace(self, suspects={s: t for s, t in self.suspects.items() if s != seq})
 
 
-MAX_WITNESSES = 3
-"""Heard before the door is taken for shut."""
+@dataclass(frozen=True, slots=True)
+class PoisonSearch:
+    """The search for the reason of refusals within one claim.
+
+    Attributes:
+        taken_before: `PoisonDetector.taken` at the claim's first lone refusal, None before it.
+        canaries: Canary events sent since the last upload that Amplitude took.
+    """
+
+    taken_before: int | None = None
+    canaries: int = 0
 
 
-def find_witness(loads: Sequence[Batch], heard: int) -> Waiting | None:
-    """Return an event that may go first, None if there is none or enough were heard.
+class Finding(Enum):
+    """What a lone refusal shows."""
 
-    The first is from the far end, where what is refused at the near one ends most likely.
+    EVENT_REFUSED = auto()
+    """Other events are taken: this one is to blame."""
+
+    WAIT_FOR_OTHERS = auto()
+    """The answers to the rest of the claim will tell."""
+
+    SEND_CANARY = auto()
+    """The rest may be refused for its content too: a canary event goes first."""
+
+    APP_REFUSED = auto()
+    """Nothing was taken since the first lone refusal of the claim."""
+
+    UNDECIDED = auto()
+    """Something was taken, but nothing left in the claim can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What a lone refusal shows, and the evidence after it.
+
+    Attributes:
+        finding: The conclusion.
+        detector: The app's evidence.
+        search: The claim's evidence.
+        queue: The claim's batches, in the order to send them; with the suspect, at the end, unless
+            the event is refused.
+    """
+
+    finding: Finding
+    detector: PoisonDetector
+    search: PoisonSearch
+    queue: tuple[Batch, ...]
+
+
+def diagnose(
+    refused: Batch,
+    queue: tuple[Batch, ...],
+    detector: PoisonDetector,
+    search: PoisonSearch,
+    *,
+    blames_request: bool,
+) -> Diagnosis:
+    """Return what the refusal of a lone event shows.
 
     Args:
-        loads: What is left of a claim.
-        heard: Witnesses heard before.
+        refused: The batch with that event.
+        queue: The other batches of its claim.
+        detector: The app's evidence so far.
+        search: The claim's evidence so far.
+        blames_request: Whether the answer speaks of the request rather than of the sender.
     """
-    if heard >= MAX_WITNESSES:
+    seq = refused.events[0].seq
+    if search.taken_before is None:
+        search = replace(search, taken_before=detector.taken)
+    if detector.is_proven(seq):
+        return Diagnosis(Finding.EVENT_REFUSED, detector.forget(seq), search, queue)
+    detector = replace(detector, refused_in_a_row=detector.refused_in_a_row + 1)
+    # Such an answer may dead-letter a few events unproven, but a proxy that answers 404 to
+    # everything must not empty the outbox.
+    if blames_request and not detector.is_app_in_doubt:
+        return Diagnosis(Finding.EVENT_REFUSED, detector, search, queue)
+    detector = detector.record_suspect(seq)
+    has_others = any(not batch.is_suspect for batch in queue)
+    queue = (*queue, replace(refused, is_suspect=True))
+    if has_others and not detector.is_app_in_doubt:
+        return Diagnosis(Finding.WAIT_FOR_OTHERS, detector, search, queue)
+    return _diagnose_app(queue, detector, search)
+
+
+def _diagnose_app(
+    queue: tuple[Batch, ...], detector: PoisonDetector, search: PoisonSearch
+) -> Diagnosis:
+    """Return the canary event to send first, or what is known when there is none left."""
+    if canary := _find_canary(queue, search.canaries):
+        alone, rest = _pull_forward(canary, queue)
+        search = replace(search, canaries=search.canaries + 1)
+        return Diagnosis(Finding.SEND_CANARY, detector, search, (alone, *rest))
+    if detector.taken != search.taken_before:
+        return Diagnosis(Finding.UNDECIDED, detector, search, queue)
+    detector = replace(detector, app_refusals=detector.app_refusals + 1)
+    return Diagnosis(Finding.APP_REFUSED, detector, search, queue)
+
+
+def _find_canary(queue: Sequence[Batch], sent: int) -> Waiting | None:
+    """Return an event that may overtake all others, None if there is none left to try."""
+    if sent >= MAX_CANARIES:
         return None
-    events = [event for load in loads if not load.is_suspect for event in load.events]
-    crowded = _shared_lanes(event for load in loads for event in load.events)
-    free = [event for event in events if event.ordering_key not in crowded]
-    return free[(len(free) - 1) // (heard + 1)] if free else None
+    shares = Counter(event.ordering_key for batch in queue for event in batch.events)
+    others = [event for batch in queue if not batch.is_suspect for event in batch.events]
+    free = [event for event in others if shares[event.ordering_key] == 1]
+    # From the far end first: the neighbours of a refused event are likely to be refused too.
+    return free[(len(free) - 1) // (sent + 1)] if free else None
 
 
-def _shared_lanes(events: Iterable[Waiting]) -> set[str]:
-    counts = Counter(event.ordering_key for event in events)
-    return {lane for lane, count in counts.items() if count > 1}
+def _pull_forward(canary: Waiting, queue: Sequence[Batch]) -> tuple[Batch, list[Batch]]:
+    """Return the canary event in a batch of its own, and the other batches without it."""
+    home = next(batch for batch in queue if canary in batch.events)
+    rest = [batch.without([canary.seq]) for batch in queue]
+    return replace(home, events=[canary]), [batch for batch in rest if batch.events]

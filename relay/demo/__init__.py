@@ -1,5 +1,9 @@
-"""`relay demo`: a real relay between stand-ins of both services, put through a bad day.
+"""`relay demo`: a real relay between stand-ins of both services, tested by faults.
 
-The story (`acts`) is told from a plan (`script`) on a `stage`; what came of it is gathered
-(`evidence`) and judged by rules that know neither the story nor relay's inside (`proof`).
+scenario/ + traffic_plan, cohort_plan    what happens, step by step, planned from a seed
+environment, stand_ins, relay_process    where it happens
+recorder, poll_status, segment_recorder  what is recorded from three sides meanwhile
+evidence                                 all of it as plain facts
+checks/ + expected                       one check for every promise; knows none of the above
+display, report                          what a person sees
 """

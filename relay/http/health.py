@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from relay.http.responses import json_response
+from relay.http.responses import Handler, json_response
 from relay.observability.health import Health, Report
 
 
@@ -13,6 +13,14 @@ class HealthAnswers:
 
     def __init__(self, health: Health) -> None:
         self._health = health
+
+    @property
+    def routes(self) -> dict[str, dict[str, Handler]]:
+        """Handlers by path and method."""
+        return {
+            path: {"GET": handler, "HEAD": handler}
+            for path, handler in (("/healthz", self.healthz), ("/readyz", self.readyz))
+        }
 
     async def healthz(self, _: web.BaseRequest) -> web.Response:
         """Say whether every loop is alive."""

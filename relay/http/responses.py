@@ -1,9 +1,11 @@
 """Answers of either door: JSON bodies, errors as `{"error": …}`, and their count."""
 
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
 import orjson
 import structlog
-from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp import typedefs, web
 
 from relay.clock import Clock
 from relay.errors import StoreError
@@ -11,15 +13,18 @@ from relay.observability.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
+Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.Response]]
+"""Answers one request of a door."""
+
 RETRY_AFTER_S = 5
 """What a refused sender is asked to wait; free space is measured more often than that."""
 
 
-def answering(metrics: Metrics, clock: Clock) -> Middleware:
+def answering(metrics: Metrics, clock: Clock) -> typedefs.Middleware:
     """Return the middleware that gives errors their JSON and counts every answer."""
 
     @web.middleware
-    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def answer(request: web.Request, handler: typedefs.Handler) -> web.StreamResponse:
         began_s = clock.monotonic_s()
         try:
             response = await handler(request)

@@ -6,9 +6,9 @@ import anyio
 import structlog
 from anyio.abc import TaskStatus
 
+from relay.database.ballast import BallastFile
 from relay.heartbeat import Heartbeat
 from relay.outbox.counters import AppCounters
-from relay.reserve import Reserve
 
 log = structlog.get_logger(__name__)
 
@@ -33,9 +33,9 @@ class AdmissionControl:
     """
 
     def __init__(
-        self, reserve: Reserve, counters: AppCounters, heartbeat: Heartbeat, *, max_events: int
+        self, ballast: BallastFile, counters: AppCounters, heartbeat: Heartbeat, *, max_events: int
     ) -> None:
-        self._reserve = reserve
+        self._ballast = ballast
         self._counters = counters
         self._heartbeat = heartbeat
         self.max_events = max_events
@@ -46,7 +46,7 @@ class AdmissionControl:
         """Why nothing at all is taken now, not even what only is to be counted."""
         if self.is_stopping:
             return RejectReason.STOPPING
-        return RejectReason.DISK_FULL if self._reserve.is_short else None
+        return RejectReason.DISK_FULL if self._ballast.is_short else None
 
     @property
     def reject_reason(self) -> RejectReason | None:
@@ -62,10 +62,10 @@ class AdmissionControl:
         task_status.started()
         was_short = False
         while True:
-            self._reserve.look()
-            if self._reserve.is_short != was_short:
-                was_short = self._reserve.is_short
+            self._ballast.look()
+            if self._ballast.is_short != was_short:
+                was_short = self._ballast.is_short
                 event = "disk.filled" if was_short else "disk.freed"
-                log.warning(event, free_bytes=self._reserve.free_bytes)
+                log.warning(event, free_bytes=self._ballast.free_bytes)
             self._heartbeat.beat(LOOK_S)
             await anyio.sleep(LOOK_S)

@@ -151,7 +151,7 @@ class EventIngest:
         # Nothing is awaited between this and the batch joining a transaction. A user who is
         # forgotten later finds the events in the outbox; one forgotten while a large body was
         # read, or while this waited for the disk, is noticed here.
-        if self._observer and self._observer.knows_forgotten:
+        if self._observer and self._observer.has_forgotten:
             batch.drop_users(partial(self._observer.is_forgotten, source.app))
         result = await self._writer.join(batch)
         if not result.is_void:
@@ -168,4 +168,4 @@ class EventIngest:
                     self._observer.offer(source.app, record, batch.received_at)
 
     def _names_forgotten(self, app: str, element: object) -> bool:
-        return self._observer is not None and self._observer.speaks_of_forgotten(app, element)
+        return self._observer is not None and self._observer.names_forgotten(app, element)

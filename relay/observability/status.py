@@ -1,10 +1,11 @@
-"""How everything stands, read in one go for `/status`, `/metrics` and the commands."""
+"""The status of every app, for `/status`, `/metrics` and the commands."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from relay.clock import Clock
-from relay.cohorts.polled_app import PollStatus
+from relay.cohorts.poll_state import PollStatus
 from relay.cohorts.poller import Poller
 from relay.delivery.circuit_breaker import BreakerState
 from relay.delivery.pool import SenderPool
@@ -16,14 +17,14 @@ from relay.segments.store import Segments
 
 @dataclass(frozen=True, slots=True)
 class AppStatus:
-    """How one app stands.
+    """The delivery of one app.
 
     Attributes:
         counts: From the outbox.
-        in_flight: Pending events in senders' hands.
+        in_flight: Pending events that senders have claimed.
         oldest_age_s: Since the oldest pending event was accepted, None without any.
-        delivery: Whether uploads go.
-        last_error: Why they do not, None while they do.
+        delivery: State of its circuit breaker.
+        last_error: Why uploads stand still, None while they do not.
     """
 
     counts: Counts
@@ -41,11 +42,11 @@ class AppStatus:
 
 @dataclass(frozen=True, slots=True)
 class SegmentsStatus:
-    """How an app's segments stand.
+    """The segments of one app.
 
     Attributes:
-        overview: The segments themselves.
-        downloads: Of their cohorts.
+        overview: Their states.
+        downloads: Of their cohorts' lists.
     """
 
     overview: Overview
@@ -59,21 +60,31 @@ class SegmentsStatus:
         )
 
 
+class ObservedApp(Protocol):
+    """The loops of one app that have something to report (`relay.daemon.app_runtime`)."""
+
+    @property
+    def delivery(self) -> SenderPool:
+        """Carries its events to Amplitude."""
+
+    @property
+    def poller(self) -> Poller:
+        """Keeps its cohorts current."""
+
+
 class Status:
-    """Reads how every app stands."""
+    """Reads the status of every app."""
 
     def __init__(
         self,
+        apps: Mapping[str, ObservedApp],
         ledger: AppCounters,
-        deliveries: Mapping[str, SenderPool],
         segments: Segments,
-        pollers: Mapping[str, Poller],
         clock: Clock,
     ) -> None:
+        self._apps = apps
         self._ledger = ledger
-        self._deliveries = deliveries
         self._segments = segments
-        self._pollers = pollers
         self._clock = clock
         self._started_s = clock.monotonic_s()
 
@@ -83,19 +94,21 @@ class Status:
         return self._clock.monotonic_s() - self._started_s
 
     async def apps(self) -> dict[str, AppStatus]:
-        """Return every configured app's status."""
+        """Return the delivery status of every configured app."""
         states = await self._ledger.states()
         return {
-            app: await self._status(delivery, states[app].counts)
-            for app, delivery in self._deliveries.items()
+            name: await self._status(app.delivery, states[name].counts)
+            for name, app in self._apps.items()
         }
 
     async def segments(self) -> dict[str, SegmentsStatus]:
-        """Return how every configured app's segments stand."""
-        catalog, reading = self._segments.catalog, self._segments.reading
+        """Return the segments' status of every configured app."""
+        catalog, reading = self._segments.cohorts, self._segments.read_model
         return {
-            app: SegmentsStatus(await reading.overview(app, catalog.number(app)), poller.status())
-            for app, poller in self._pollers.items()
+            name: SegmentsStatus(
+                await reading.overview(name, catalog.number(name)), app.poller.status()
+            )
+            for name, app in self._apps.items()
         }
 
     async def _status(self, delivery: SenderPool, counts: Counts) -> AppStatus:

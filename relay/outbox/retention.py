@@ -11,7 +11,7 @@ import structlog
 
 from relay.clock import DAY_MS, Clock
 from relay.database.database import Database
-from relay.database.space import vacuum
+from relay.database.disk import vacuum
 from relay.outbox.dedup import DedupIndex
 from relay.outbox.sql import SQL
 from relay.outbox.steady_time import SteadyTime

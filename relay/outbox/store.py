@@ -13,9 +13,9 @@ from pathlib import Path
 import anyio
 
 from relay.clock import DAY_MS, Clock, SystemClock
+from relay.database.counters_sidecar import CountersSidecar, sidecar_path
 from relay.database.database import Database, open_database
-from relay.database.mending import distrust, mend
-from relay.database.tally import Tally, tally_path
+from relay.database.recovery.check import mark_unclean_on_error, recover
 from relay.errors import StoreBusy, StoreFailed
 from relay.heartbeat import Heartbeat
 from relay.outbox.claims import Claims, rescue
@@ -23,9 +23,9 @@ from relay.outbox.counters import AppCounters
 from relay.outbox.dead_letters import DeadLetters
 from relay.outbox.dedup import DedupIndex
 from relay.outbox.erasure import OutboxErasure
-from relay.outbox.mending import outbox_keeping, read_note
 from relay.outbox.message_cache import MessageCache
 from relay.outbox.quarantine import Quarantine
+from relay.outbox.recovery import outbox_recovery_spec, read_record
 from relay.outbox.retention import Retention
 from relay.outbox.sql import MIGRATIONS, SQL
 from relay.outbox.steady_time import SteadyTime
@@ -124,12 +124,12 @@ async def open_outbox(
         StoreError: If the database does not serve.
     """
     path, clock = (folder / DATABASE_NAME).resolve(), clock or SystemClock()
-    mending = partial(mend, path, outbox_keeping(apps), clock.now_ms())
-    await anyio.to_thread.run_sync(mending)
-    tally = Tally(tally_path(path), read_note)
-    with distrust(path):
+    recovery = partial(recover, path, outbox_recovery_spec(apps), clock.now_ms())
+    await anyio.to_thread.run_sync(recovery)
+    sidecar = CountersSidecar(sidecar_path(path), read_record)
+    with mark_unclean_on_error(path):
         async with (
-            open_database(path, MIGRATIONS, heartbeat, make_room, tally) as database,
+            open_database(path, MIGRATIONS, heartbeat, make_room, sidecar) as database,
             begin_outbox(database, apps, max_events=max_events, clock=clock) as outbox,
         ):
             yield outbox

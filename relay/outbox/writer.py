@@ -17,7 +17,7 @@ import orjson
 
 from relay.clock import DAY_MS
 from relay.database.database import Database
-from relay.database.ticket import Ticket
+from relay.database.pending_write import PendingWrite
 from relay.errors import StoreFull
 from relay.events.batch import IngestBatch
 from relay.events.mapping import MappedEvent
@@ -67,7 +67,7 @@ class OutboxWriter:
         self.max_events = max_events
         self._listeners: dict[int, Callable[[int], None]] = {}
         self._open: AppendTransaction | None = None
-        self._ticket: Ticket[list[AppendResult]] | None = None
+        self._pending: PendingWrite[list[AppendResult]] | None = None
         self.waiting_bytes = 0
         self.waiting_events = 0
 
@@ -109,18 +109,18 @@ class OutboxWriter:
         # A single batch always fits, however large: it would be refused for ever otherwise.
         if self.waiting_bytes and self.waiting_bytes + size_bytes > MAX_WAITING_BYTES:
             raise StoreFull("too much waits for the disk")
-        if self._open is None or self._ticket is None or self._ticket.is_taken:
+        if self._open is None or self._pending is None or self._pending.is_started:
             self._open = AppendTransaction(self._dedup, self._seqs)
-            self._ticket = self._database.submit(
+            self._pending = self._database.submit(
                 self._open, on_commit=partial(self._committed, self._open)
             )
         place = len(self._open.batches)
         self._open.batches.append(batch)
-        ticket = self._ticket
+        pending = self._pending
         self.waiting_bytes += size_bytes
         self.waiting_events += events
         try:
-            return (await ticket.wait())[place]
+            return (await pending.wait())[place]
         finally:
             self.waiting_bytes -= size_bytes
             self.waiting_events -= events
@@ -146,7 +146,7 @@ class OutboxWriter:
     def _committed(self, append: "AppendTransaction", results: Sequence[AppendResult]) -> None:
         """Let memory follow the disk, then wake the senders."""
         if self._open is append:
-            self._open = self._ticket = None  # frees its bodies before the next batch comes
+            self._open = self._pending = None  # frees its bodies before the next batch comes
         self._dedup.days.update(append.fresh)
         self._dedup.last_seq = max(self._dedup.last_seq, append.last_seq)
         self._counters.pending += sum(result.accepted for result in results)

@@ -10,9 +10,11 @@ import typer
 from pydantic import ValidationError
 from yarl import URL
 
-from relay.sandbox.control import describe
-from relay.sandbox.faults import FAULT_NAMES, Fault
-from relay.sandbox.onesignal import Target
+from relay.sandbox.common.control_api import explain
+from relay.sandbox.common.faults import UPLOAD_FAULT_NAMES, UploadFault
+from relay.sandbox.common.target import Target
+from relay.sandbox.onesignal.source import TrafficOrder
+from relay.sandbox.onesignal.templates import Shape
 from relay.sandbox.options import (
     DEFAULT_API_KEY,
     DEFAULT_APP_ID,
@@ -21,13 +23,11 @@ from relay.sandbox.options import (
     SandboxOptions,
 )
 from relay.sandbox.server import serve_sandbox
-from relay.sandbox.source import TrafficOrder
-from relay.sandbox.templates import Shape
 
 _LIMIT: Final = re.compile(r"(?P<count>\d+)|(?P<seconds>\d+(\.\d+)?)s")
 _ADDRESS: Final = re.compile(r"\[?(?P<host>[^\[\]]+)\]?:(?P<port>\d{1,5})")
 _MAX_PORT: Final = 65_535
-_NAMES: Final = " ".join(FAULT_NAMES)
+_NAMES: Final = " ".join(UPLOAD_FAULT_NAMES)
 
 
 AnyKey = Annotated[bool, typer.Option("--accept-any-key", help="Take uploads under every key.")]
@@ -40,13 +40,11 @@ ApiKeys = Annotated[
     list[str] | None, typer.Option(help=f"Known Amplitude key; else {DEFAULT_API_KEY}.")
 ]
 EventCount = Annotated[
-    int | None, typer.Option(min=1, help="Send so many events at once to --target.")
+    int | None, typer.Option(min=1, help="Number of events to send at once to --target.")
 ]
 SecretKey = Annotated[str, typer.Option(help="Secret key of the projects, for their cohorts.")]
 OneSignalKey = Annotated[str, typer.Option(help="REST API key of the app, for its export.")]
-People = Annotated[
-    int, typer.Option(min=0, help="So many users are in the cohorts and the export.")
-]
+People = Annotated[int, typer.Option(min=0, help="Number of users in the cohorts and the export.")]
 
 
 def sandbox(  # noqa: PLR0913 - a parameter is an option
@@ -89,7 +87,7 @@ def sandbox(  # noqa: PLR0913 - a parameter is an option
 
 
 async def _serve_until_signal(options: SandboxOptions) -> str | None:
-    """Serve until SIGINT or SIGTERM; return why it could not."""
+    """Serve until SIGINT or SIGTERM; return why that was impossible."""
     failures: list[str] = []
     try:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -106,14 +104,14 @@ def _order(events: int, rate: float | None, seed: int, shape: Shape) -> TrafficO
     try:
         return TrafficOrder(events=events, rate_per_s=rate, seed=seed, shape=shape)
     except ValidationError as error:
-        raise typer.BadParameter(describe(error)) from error
+        raise typer.BadParameter(explain(error)) from error
 
 
 def parse_address(text: str) -> tuple[str, int]:
     """Return host and port of `HOST:PORT`.
 
     Raises:
-        typer.BadParameter: If it is none.
+        typer.BadParameter: If the text is not of that form.
     """
     match = _ADDRESS.fullmatch(text)
     if match is None or int(match["port"]) > _MAX_PORT:
@@ -121,7 +119,7 @@ def parse_address(text: str) -> tuple[str, int]:
     return match["host"], int(match["port"])
 
 
-def parse_fault(text: str) -> Fault:
+def parse_fault(text: str) -> UploadFault:
     """Return the fault of `NAME`, `NAME:COUNT` or `NAME:SECONDSs`.
 
     Raises:
@@ -133,6 +131,6 @@ def parse_fault(text: str) -> Fault:
         raise typer.BadParameter(f"{text}: after the colon goes a count (3) or seconds (5s)")
     limits = {} if limit is None else {k: v for k, v in limit.groupdict().items() if v}
     try:
-        return Fault.model_validate({"name": name, **limits})
+        return UploadFault.model_validate({"name": name, **limits})
     except ValidationError as error:
-        raise typer.BadParameter(f"{text}: {describe(error)}") from error
+        raise typer.BadParameter(f"{text}: {explain(error)}") from error

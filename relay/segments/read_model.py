@@ -1,19 +1,13 @@
-"""What is read of segments: pages for lists, whole consistent streams for everything long."""
+"""Everything that is read of the segment table: pages of lists, streams of anything long."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from itertools import islice
-from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
-from anyio import CapacityLimiter, move_on_after
-
-from relay.database.connection import Connection, open_connection
 from relay.database.database import Database, Row
-from relay.database.failures import translate
-from relay.errors import StoreFull
+from relay.database.stream import RowStreams
 from relay.segments.review import UNDOABLE_RUNS
 from relay.segments.sql import SQL
 
@@ -27,16 +21,16 @@ GROUPS: Final = (
 )
 """Numbers of an explanation that have ids behind them."""
 
-ALL_ROWS: Final = -1
-"""A `limit` that sets none. Source: sqlite.org/lang_select.html (2026)."""
+_NO_LIMIT: Final = -1
+"""Source: sqlite.org/lang_select.html (2026): a negative LIMIT is none."""
 
-STREAMS: Final = 4
-"""Streams at once; each holds a connection and keeps the log from being written back."""
+Line = TypeVar("Line", bound=NamedTuple)
 
-STREAM_ROWS: Final = 1_000
+Stream: TypeAlias = AbstractAsyncContextManager[AsyncIterator[list[Line]]]
+"""Rows of any number, in blocks: entered, it is one revision to its last row.
 
-PLACE_TIMEOUT_S: Final = 5.0
-"""For one of the streams to end, where all of them are taken."""
+Entering raises `StoreFull` if too many streams are open, `StoreFailed` if the file cannot be read.
+"""
 
 
 class Segment(NamedTuple):
@@ -56,7 +50,7 @@ class Segment(NamedTuple):
 
 
 class KnownCohort(NamedTuple):
-    """A cohort by its number: its name, the list in force (0 if none), whether it has a segment."""
+    """A cohort: its number, name, list in force (0 if none), and whether it has a segment."""
 
     no: int
     name: str
@@ -80,6 +74,21 @@ class Explanation(NamedTuple):
     only_unsubscribed: int
     subscribed_users: int
     subscribed_count: int
+
+
+class Member(NamedTuple):
+    """A member of a segment, and since when."""
+
+    external_id: str
+    entered_at: int
+
+
+class ExplainedId(NamedTuple):
+    """An id of a cohort, with the counts of its subscriptions in the directory."""
+
+    external_id: str
+    subscriptions: int
+    subscribed: int
 
 
 class Change(NamedTuple):
@@ -122,7 +131,7 @@ class Undoable(NamedTuple):
 
 
 class CohortOfUser(NamedTuple):
-    """What one cohort says of one user."""
+    """One user in one cohort."""
 
     cohort_id: str
     name: str
@@ -140,7 +149,7 @@ class CohortOfUser(NamedTuple):
 
     @property
     def reason(self) -> str | None:
-        """Why the user is no member, None if nothing is in the way."""
+        """Why the user is no member, None if the user is one, or would be."""
         if not self.is_listed:
             return "Amplitude does not list the user in this cohort"
         if self.is_known:
@@ -156,9 +165,9 @@ class KnownUser(NamedTuple):
     """A user of the directory.
 
     Attributes:
-        known_at: Since when, None if OneSignal does not know the user.
+        known_at: Since when, UTC epoch milliseconds; None if OneSignal does not know the user.
         subscriptions: `(id, type, is_subscribed)` each.
-        cohorts: What every cohort with a list says of the user.
+        cohorts: The user in every cohort that has a list.
     """
 
     known_at: int | None
@@ -175,12 +184,11 @@ class Overview(NamedTuple):
 
 
 class ReadModel:
-    """Reads the segment table."""
+    """Answers every question about the segment table."""
 
-    def __init__(self, database: Database, path: Path) -> None:
+    def __init__(self, database: Database, streams: RowStreams) -> None:
         self._database = database
-        self._path = path
-        self._streams = CapacityLimiter(STREAMS)
+        self._streams = streams
 
     async def segments(
         self, app: str | None, state: str | None, *, after: int, limit: int
@@ -196,7 +204,7 @@ class ReadModel:
         return Segment(*rows[0]) if rows else None
 
     async def cohort(self, app: str, cohort_id: str) -> KnownCohort | None:
-        """Return one cohort, None if it was never heard of."""
+        """Return one cohort, None if there is none."""
         named = {"app": app, "cohort_id": cohort_id}
         rows = await self._database.fetch(SQL["cohort_of"], named)
         return KnownCohort(*rows[0]) if rows else None
@@ -234,7 +242,7 @@ class ReadModel:
         return await self._database.read(partial(_read_user, app, external_id))
 
     async def overview(self, app: str, number: int) -> Overview:
-        """Return how an app's segments stand."""
+        """Return the state of an app's segments in figures."""
         states = await self._database.fetch(SQL["overview"], {"app": app})
         runs = await self._database.fetch(SQL["last_run_of_app"], {"app": number})
         return Overview(
@@ -243,49 +251,26 @@ class ReadModel:
             runs[0][0] if runs else None,
         )
 
+    def members(self, app: str, cohort_id: str) -> Stream[Member]:
+        """Open the members of a segment, by id."""
+        return self._stream("members", Member._make, {"app": app, "cohort_id": cohort_id})
+
+    def ids_behind(self, cohort: int, group: str) -> Stream[ExplainedId]:
+        """Open the ids behind one number of an explanation, one of `GROUPS`."""
+        scope = {"cohort": cohort, "group": group}
+        return self._stream("ids_behind", ExplainedId._make, scope)
+
+    def all_changes(self, cohort: int, *, after: int) -> Stream[Change]:
+        """Open every change of a segment after one of them, oldest first."""
+        scope = {"cohort": cohort, "after": after, "limit": _NO_LIMIT}
+        return self._stream("changes_page", Change._make, scope)
+
     @asynccontextmanager
-    async def stream(
-        self,
-        query: str,
-        parameters: Mapping[str, object],
-        *,
-        timeout_s: float = PLACE_TIMEOUT_S,
-    ) -> AsyncIterator[AsyncIterator[list[Row]]]:
-        """Yield all rows of a named query in blocks, from one revision to the last row.
-
-        It reads on a connection of its own, so that what changes meanwhile is not seen.
-
-        Args:
-            query: Its name.
-            parameters: What it asks for.
-            timeout_s: For a place among the streams.
-
-        Raises:
-            StoreFull: If there is no place.
-            StoreFailed: If the file cannot be read.
-        """
-        async with AsyncExitStack() as stack:
-            with move_on_after(timeout_s) as waiting:
-                await stack.enter_async_context(self._streams)
-            if waiting.cancelled_caught:
-                raise StoreFull(f"{STREAMS} lists are being read; try again when one is done")
-            try:
-                opened = open_connection(self._path, writable=False)
-                connection = await stack.enter_async_context(opened)
-            except sqlite3.Error as error:
-                raise translate(error) from error
-            yield _blocks(connection, SQL[query], parameters)
-
-
-async def _blocks(
-    connection: Connection, sql: str, parameters: Mapping[str, object]
-) -> AsyncIterator[list[Row]]:
-    try:
-        cursor = await connection.run(lambda raw: raw.execute(sql, parameters))
-        while block := await connection.run(lambda _: list(islice(cursor, STREAM_ROWS))):
-            yield block
-    except sqlite3.Error as error:
-        raise translate(error) from error
+    async def _stream(
+        self, query: str, make: Callable[[Row], Line], scope: Mapping[str, object]
+    ) -> AsyncIterator[AsyncIterator[list[Line]]]:
+        async with self._streams.open(SQL[query], scope) as blocks:
+            yield ([make(row) for row in block] async for block in blocks)
 
 
 def _read_user(app: str, external_id: str, raw: sqlite3.Connection) -> KnownUser:

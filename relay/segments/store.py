@@ -1,4 +1,4 @@
-"""The segment table as a whole: opened once, handed in parts to those who need a part."""
+"""The segment table as a whole: opened once, handed on in parts."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -8,19 +8,23 @@ from pathlib import Path
 
 import anyio
 
+from relay.database.counters_sidecar import CountersSidecar, sidecar_path
 from relay.database.database import Database, open_database
-from relay.database.mending import distrust, mend
-from relay.database.tally import Tally, tally_path
+from relay.database.recovery.check import mark_unclean_on_error, recover
+from relay.database.stream import RowStreams
 from relay.heartbeat import Heartbeat
 from relay.segments.cohorts import AppRules, Cohorts
 from relay.segments.directory import Directory
-from relay.segments.erasure import Erasure, Forgotten
-from relay.segments.mending import KEEPING, NoteReader
+from relay.segments.download_log import DownloadLog
+from relay.segments.erasure import Erasure, ForgottenUsers
 from relay.segments.read_model import ReadModel
+from relay.segments.recovery import RECOVERY_SPEC, SidecarReader
 from relay.segments.retention import Retention
 from relay.segments.review import Review
 from relay.segments.sorting import remove_leftovers
 from relay.segments.sql import MIGRATIONS, SQL
+from relay.segments.staging import StagedList
+from relay.segments.webhook import WebhookMessages
 
 DATABASE_NAME = "segments.db"
 
@@ -31,23 +35,31 @@ class Segments:
 
     Attributes:
         database: The engine; its `run` commits what the parts write.
-        catalog: Apps and cohorts.
-        directory: Whom OneSignal knows.
-        decisions: What a person decides.
-        forgotten: Who is not to be known again.
-        forgetting: How somebody becomes so.
-        reading: What is read.
-        retention: What is removed in time.
+        cohorts: Apps and cohorts.
+        directory: Users that OneSignal knows.
+        downloads: Which exports were asked for.
+        webhook: Applies Amplitude's cohort messages.
+        review: Decisions about held runs, and rollbacks.
+        forgotten: Users that are kept out.
+        erasure: Makes a user one of those.
+        read_model: Pages and streams of everything above.
+        retention: Removes in time what is no longer needed.
     """
 
     database: Database
-    catalog: Cohorts
+    cohorts: Cohorts
     directory: Directory
-    decisions: Review
-    forgotten: Forgotten
-    forgetting: Erasure
-    reading: ReadModel
+    downloads: DownloadLog
+    webhook: WebhookMessages
+    review: Review
+    forgotten: ForgottenUsers
+    erasure: Erasure
+    read_model: ReadModel
     retention: Retention
+
+    def stage(self, cohort: int, run: int) -> StagedList:
+        """Return the list of a run, to be filled and published."""
+        return StagedList(self.database, cohort, run)
 
 
 @asynccontextmanager
@@ -74,12 +86,12 @@ async def open_segments(
     """
     path = (folder / DATABASE_NAME).resolve()  # SQLite puts the log beside the file itself
     remove_leftovers(folder)
-    await anyio.to_thread.run_sync(partial(mend, path, KEEPING, now_ms))
-    reader = NoteReader()
-    tally = Tally(tally_path(path), reader, reader.drop)
-    with distrust(path):
+    await anyio.to_thread.run_sync(partial(recover, path, RECOVERY_SPEC, now_ms))
+    reader = SidecarReader()
+    sidecar = CountersSidecar(sidecar_path(path), reader, reader.clear)
+    with mark_unclean_on_error(path):
         async with (
-            open_database(path, MIGRATIONS, heartbeat, tally=tally) as database,
+            open_database(path, MIGRATIONS, heartbeat, sidecar=sidecar) as database,
             anyio.create_task_group() as group,
         ):
             await group.start(database.run, name="segments writer")
@@ -91,16 +103,18 @@ async def open_segments(
 async def _assemble(
     database: Database, path: Path, apps: Mapping[str, AppRules], now_ms: int
 ) -> Segments:
-    for table in ("make_touched", "make_told"):
+    for table in ("make_touched", "make_incoming"):
         await database.execute(SQL[table], {})
-    forgotten = await Forgotten.load(database)
+    forgotten = await ForgottenUsers.load(database)
     return Segments(
         database=database,
-        catalog=await Cohorts.load(database, apps, now_ms),
+        cohorts=await Cohorts.load(database, apps, now_ms),
         directory=Directory(database, forgotten),
-        decisions=Review(database),
+        downloads=DownloadLog(database),
+        webhook=WebhookMessages(database, forgotten),
+        review=Review(database),
         forgotten=forgotten,
-        forgetting=Erasure(database, forgotten),
-        reading=ReadModel(database, path),
+        erasure=Erasure(database, forgotten),
+        read_model=ReadModel(database, RowStreams(path)),
         retention=Retention(database),
     )

@@ -5,11 +5,16 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from relay.events.catalog import NameSet, parse_selection
-from relay.settings.fields import LOWER_CASE, SECRET, Hint, Section, from_text
 from relay.settings.sections import UploadApi
 from relay.settings.values import (
     ALL_COHORTS,
+    LOWER_CASE,
+    RESTART,
+    SECRET,
     CohortSelection,
+    Hint,
+    Section,
+    from_text,
     parse_cohorts,
     parse_origin,
     parse_tokens,
@@ -52,13 +57,14 @@ Origin = Annotated[
     str,
     Hint("http:// or https://, a host and perhaps a port", default="by region"),
     Field(validate_default=True),
+    RESTART,
 ]
 
 
 class AppSettings(Section):
     """One OneSignal app and its Amplitude project."""
 
-    onesignal_app_id: Annotated[str, from_text(parse_uuid), Hint("a UUID")] = Field(
+    onesignal_app_id: Annotated[str, from_text(parse_uuid), Hint("a UUID"), RESTART] = Field(
         description="The OneSignal app's id; events that name another app are quarantined."
     )
     webhook_tokens: Annotated[
@@ -67,19 +73,19 @@ class AppSettings(Section):
         Hint("one or more secrets, comma-separated", is_secret=True),
     ] = Field(
         min_length=1,
-        description="Secrets that OneSignal and Amplitude present at the hooks; "
+        description="Secrets that OneSignal and Amplitude present at the webhooks; "
         "several, so that they can be rotated.",
     )
-    amplitude_api_key: Annotated[SecretStr, *SECRET] = Field(
+    amplitude_api_key: Annotated[SecretStr, *SECRET, RESTART] = Field(
         description="The Amplitude project's API key."
     )
-    amplitude_secret_key: Annotated[SecretStr | None, *SECRET] = Field(
+    amplitude_secret_key: Annotated[SecretStr | None, *SECRET, RESTART] = Field(
         None, description="The Amplitude project's secret key, needed to poll cohorts."
     )
-    amplitude_region: Annotated[Region, LOWER_CASE] = Field(
+    amplitude_region: Annotated[Region, LOWER_CASE, RESTART] = Field(
         "us", description="The project's data residency: sets the ingest and the cohort host."
     )
-    amplitude_upload: Annotated[UploadApi, LOWER_CASE] = Field(
+    amplitude_upload: Annotated[UploadApi, LOWER_CASE, RESTART] = Field(
         "httpapi", description="Which upload API of Amplitude is used."
     )
     events: Annotated[
@@ -104,15 +110,17 @@ class AppSettings(Section):
         Hint("all, none, or cohort ids, comma-separated", default="all"),
     ] = Field(
         ALL_COHORTS,
-        description="Cohorts to poll and keep as segments; the webhook is always heard.",
+        description="Cohorts to poll and keep as segments; the webhook brings any cohort.",
     )
     membership: Annotated[Membership, LOWER_CASE] = Field(
         "known",
         description="known: only users in the directory become members; "
         "all: every cohort member with a user id.",
     )
-    segment_limit: int | None = Field(None, ge=0, description="No new segment is made past it.")
-    onesignal_api_key: Annotated[SecretStr | None, *SECRET] = Field(
+    segment_limit: int | None = Field(
+        None, ge=0, description="Most segments of the app; further cohorts get none."
+    )
+    onesignal_api_key: Annotated[SecretStr | None, *SECRET, RESTART] = Field(
         None, description="OneSignal's App API key, for the directory sync and the write-back."
     )
     amplitude_ingest_url: Origin = Field(

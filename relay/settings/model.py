@@ -11,7 +11,6 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from relay.settings.app import AppSettings
-from relay.settings.fields import ADDRESS, FILE, LOWER_CASE, SECRET, Hint
 from relay.settings.sections import (
     MAX_UPLOAD_BYTES,
     CohortSettings,
@@ -19,17 +18,17 @@ from relay.settings.sections import (
     DirectorySettings,
     OutboxSettings,
 )
-from relay.settings.values import Address
+from relay.settings.values import ADDRESS, FILE, LOWER_CASE, RESTART, SECRET, Address, Hint
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "console", "json"]
 
 
 class Settings(BaseSettings):
-    """Everything relay is told from outside, whole and checked.
+    """The whole configuration, validated.
 
     Made by `relay.settings.load_settings`; built directly only in tests. It never reads the
-    environment by itself.
+    environment itself.
     """
 
     model_config = SettingsConfigDict(
@@ -42,12 +41,12 @@ class Settings(BaseSettings):
     )
 
     data_dir: Annotated[
-        Path, Hint("a folder", default="$STATE_DIRECTORY, else ~/.local/state/relay")
+        Path, Hint("a folder", default="$STATE_DIRECTORY, else ~/.local/state/relay"), RESTART
     ] = Field(description="The folder that holds outbox.db and segments.db.")
-    listen: Annotated[Address, *ADDRESS] = Field(
-        Address("127.0.0.1", 8080), description="The public door: hooks and health."
+    listen: Annotated[Address, *ADDRESS, RESTART] = Field(
+        Address("127.0.0.1", 8080), description="The public door: webhooks, uploads and health."
     )
-    admin_listen: Annotated[Address, *ADDRESS] = Field(
+    admin_listen: Annotated[Address, *ADDRESS, RESTART] = Field(
         Address("127.0.0.1", 8081),
         description="The admin door: dashboard, admin API, metrics and health.",
     )
@@ -56,16 +55,16 @@ class Settings(BaseSettings):
         validate_default=True,
         description="Bearer token of the admin door; required unless that door is on loopback.",
     )
-    tls_cert_file: Annotated[Path | None, FILE] = Field(
+    tls_cert_file: Annotated[Path | None, FILE, RESTART] = Field(
         None, description="The public door's certificate chain in PEM: the door then speaks TLS."
     )
-    tls_key_file: Annotated[Path | None, FILE] = Field(
+    tls_key_file: Annotated[Path | None, FILE, RESTART] = Field(
         None, validate_default=True, description="Its private key in PEM, not encrypted."
     )
-    admin_tls_cert_file: Annotated[Path | None, FILE] = Field(
+    admin_tls_cert_file: Annotated[Path | None, FILE, RESTART] = Field(
         None, description="The admin door's certificate chain in PEM: the door then speaks TLS."
     )
-    admin_tls_key_file: Annotated[Path | None, FILE] = Field(
+    admin_tls_key_file: Annotated[Path | None, FILE, RESTART] = Field(
         None, validate_default=True, description="Its private key in PEM, not encrypted."
     )
     log_level: Annotated[LogLevel, LOWER_CASE] = Field(
@@ -73,7 +72,7 @@ class Settings(BaseSettings):
     )
     log_format: Annotated[LogFormat, LOWER_CASE] = Field(
         "auto",
-        description="How lines are written to stdout: auto = console on a terminal, else json.",
+        description="Format of log lines on stdout: auto = console on a terminal, else json.",
     )
     outbox: OutboxSettings = OutboxSettings()
     delivery: DeliverySettings = DeliverySettings()
@@ -90,11 +89,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values only from the caller: `load_settings` has read and named them all."""
+        """Accept values from the caller only: `load_settings` has read and checked them all."""
         return (init_settings,)
 
     def secret_values(self) -> frozenset[str]:
-        """Return every secret in plain text, for what must keep them out of the logs."""
+        """Return every secret in plain text, for the redaction of logs."""
         found: set[SecretStr | None] = {self.admin_token}
         for app in self.apps.values():
             found |= {app.amplitude_api_key, app.amplitude_secret_key, app.onesignal_api_key}

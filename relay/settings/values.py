@@ -1,18 +1,18 @@
-"""The kinds of value a setting can have, read from text.
+"""The kinds of value a setting can have, read from text, and what marks a setting's field.
 
-Every parser takes what stands in the environment and gives a small immutable value, or
-raises `ValueError` whose text says what is wanted. No text here ever quotes what was given:
-it may be a secret.
+Every parser takes text and returns a small immutable value, or raises `ValueError` whose text says
+what is wanted. No such text quotes what was given: it may be a secret.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
 
-from pydantic import SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 MAX_PORT: Final = 65_535
 
@@ -190,3 +190,51 @@ def _is_bare_origin(parts: SplitResult) -> bool:
         _is_ipv6(parts.hostname or "") or _is_ipv4_or_name(parts.hostname or "")
     )
     return parts.scheme in {"http", "https"} and has_host and parts.path in {"", "/"}
+
+
+DAY_S: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What the type of a setting does not express.
+
+    Attributes:
+        wanted: What a value must be, as the end of "wanted …"; empty if the type says it.
+        default: The default in words, if its value does not say it.
+        is_secret: Whether a value must never be shown.
+    """
+
+    wanted: str = ""
+    default: str = ""
+    is_secret: bool = False
+
+
+class Restart:
+    """Marks a setting that a running daemon reads at its start alone.
+
+    Sockets, tasks and clients are made of these; a certificate's files are read again, though.
+    Every other setting is applied by a reload (`relay.settings.reload`).
+    """
+
+
+RESTART: Final = Restart()
+
+
+def from_text(parse: Callable[[str], object]) -> BeforeValidator:
+    """Parse text; pass on what is already a value."""
+    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
+
+
+LOWER_CASE = from_text(str.lower)
+ADDRESS = (from_text(parse_address), Hint("host:port, such as 127.0.0.1:8080 or [::1]:8080"))
+FILE = Hint("the path of a file")
+SECRET = (from_text(parse_secret), Hint("one line of text", is_secret=True))
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
+Ratio = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A group of settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

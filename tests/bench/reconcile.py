@@ -24,9 +24,11 @@ from pathlib import Path
 import anyio
 import psutil
 
-from relay.sandbox.cohorts import CohortsStandIn, StandInCohort, running
-from relay.sandbox.csv_export import CsvExportStandIn
-from relay.sandbox.subscribers import SubscriberRange
+from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.cohorts.stand_in import CohortsStandIn
+from relay.sandbox.common.listener import running
+from relay.sandbox.onesignal.csv_export import CsvExportStandIn
+from relay.sandbox.onesignal.export_files import SubscriberRange
 from tests.bench.acknowledgements import (
     APP_ID,
     HERE,

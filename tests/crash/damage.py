@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Final, TypeAlias
 
-from relay.database.tally import tally_path
+from relay.database.counters_sidecar import sidecar_path
 
 PAGE_BYTES: Final = 4096
 LOG_HEADER_BYTES: Final = 32
@@ -28,7 +28,7 @@ def log_of(database: Path) -> Path:
 def copy_database(database: Path, target: Path) -> Path:
     """Copy a database's files as they are on disk into a new folder; return the copy."""
     target.mkdir(parents=True)
-    for file in (database, log_of(database), tally_path(database)):
+    for file in (database, log_of(database), sidecar_path(database)):
         if file.exists():
             shutil.copy(file, target / file.name)
     return target / database.name

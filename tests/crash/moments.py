@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 import anyio
 
-from relay.sandbox.amplitude import AmplitudeStandIn
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from tests.support.daemons import Life
 
 LONGEST_WAIT_S = 30.0

@@ -10,15 +10,16 @@ import anyio
 import pytest
 
 from relay.cli.backup import Room
-from relay.cli.failure import CommandFailed
-from relay.database.copying import open_snapshot
+from relay.cli.exit_codes import CommandFailed
+from relay.database.snapshot import open_snapshot
 from relay.errors import StoreFull
 from relay.settings import load_settings
 from tests.crash.accounting import Books, breaks, imbalances
-from tests.crash.trial import AGAIN_EVENTS, SETTLE_S, Trial, option, prepared
+from tests.crash.trial import AGAIN_EVENTS, SETTLE_S, Trial, prepared
 from tests.support.command_line import API_KEY, CommandLine
 from tests.support.daemons import POLL_S, Life, living, open_doors
 from tests.support.disks import fill, small_disk
+from tests.support.options import option
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from relay.sandbox.cohorts import CohortsStandIn, StandInCohort, running
+from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.cohorts.stand_in import CohortsStandIn
+from relay.sandbox.common.listener import running
 from relay.segments.store import DATABASE_NAME
 from tests.support.command_line import API_KEY
 from tests.support.daemons import BOOT_S, POLL_S, hasty, living

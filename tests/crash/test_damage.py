@@ -16,9 +16,9 @@ from random import Random
 import anyio
 import pytest
 
-from relay.database import mending
-from relay.database.set_aside import find_set_aside
-from relay.database.tally import tally_path
+from relay.database.counters_sidecar import sidecar_path
+from relay.database.recovery import check
+from relay.database.recovery.archive import find_archived
 from relay.errors import SchemaTooNew, StoreDamaged
 from relay.events.batch import IngestBatch, QuarantinedBody
 from relay.outbox.claims import DeadLettered, Settlement
@@ -34,8 +34,8 @@ from tests.crash.damage import (
     flip_schema,
     remove_log,
 )
-from tests.crash.trial import option
 from tests.support.clocks import START_MS
+from tests.support.options import option
 from tests.support.outboxes import APP, append, counts, mapped, running_outbox, waiting
 
 pytestmark = pytest.mark.slow
@@ -187,10 +187,10 @@ async def _try(stock: Stock, damage: Damage, rng: Random, target: Path) -> int:
         assert damage in {flip_head, flip_schema}
         assert {file.name: file.read_bytes() for file in target.iterdir()} == before
         return 0
-    rescues = list(find_set_aside(database))
+    rescues = list(find_archived(database))
     async with running_outbox(target) as outbox:
         assert (await counts(outbox)).accepted > stock.counts.accepted
-    assert list(find_set_aside(database)) == rescues
+    assert list(find_archived(database)) == rescues
     return lost
 
 
@@ -234,7 +234,7 @@ async def test_damage_that_is_met_later_costs_one_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large outbox is not read whole at every start, but after an end with damage it is."""
-    monkeypatch.setattr(mending, "SMALL_BYTES", 0)
+    monkeypatch.setattr(check, "SMALL_BYTES", 0)
     (tmp_path / "stock").mkdir()
     stock = await _crashed(tmp_path / "stock")
     first = option("DAMAGE_SEED", 0)
@@ -258,6 +258,6 @@ async def test_without_the_second_book_a_lost_log_would_be_hidden(tmp_path: Path
     stock = await _crashed(tmp_path / "stock")
     database = copy_outbox(stock.folder, tmp_path / "damaged")
     remove_log(database, Random(0))
-    tally_path(database).unlink()
+    sidecar_path(database).unlink()
     with pytest.raises(AssertionError):
         await _look(stock, database.parent)

@@ -14,11 +14,11 @@ from random import Random
 import anyio
 import pytest
 
-from relay.database.set_aside import find_set_aside
+from relay.database.recovery.archive import find_archived
 from relay.errors import SchemaTooNew
 from relay.segments.store import DATABASE_NAME
 from tests.crash.damage import DAMAGES, Damage, copy_database, flip_head, flip_schema
-from tests.crash.trial import option
+from tests.support.options import option
 from tests.support.segment_tables import APP, NOW, SegmentTable, open_table
 
 pytestmark = pytest.mark.slow
@@ -67,7 +67,7 @@ async def _live(table: SegmentTable, stock: Stock, at: int) -> Stock:
     """Bring some revisions of some cohorts about."""
     for number in range(COHORTS):
         ids = [f"user-{n}" for n in range(number, USERS, number + 1)]
-        ids = table.store.forgotten.without(table.store.catalog.number(APP), ids)
+        ids = table.store.forgotten.without(table.store.cohorts.number(APP), ids)
         ids += [f"stranger-{n}" for n in range(100)]
         for place, list_ in enumerate((ids, [*ids[3:], "NA"])):
             await table.poll(list_, cohort_id=f"c{number}", at=at + place)
@@ -120,7 +120,7 @@ async def _crashed(folder: Path) -> Stock:
 async def _look(stock: Stock, folder: Path) -> None:
     """Open a damaged table as the daemon does, and hold it against what it was."""
     async with open_table(folder) as table:
-        number = table.store.catalog.number(APP)
+        number = table.store.cohorts.number(APP)
         assert all((number, user) in table.store.forgotten for user in FORGOTTEN)
         after = _read(folder)
     assert after.last_change >= stock.last_change
@@ -142,9 +142,9 @@ async def _try(stock: Stock, damage: Damage, rng: Random, target: Path) -> None:
         assert damage in {flip_head, flip_schema}
         assert {file.name: file.read_bytes() for file in target.iterdir()} == before
         return
-    rescues = list(find_set_aside(database))
+    rescues = list(find_archived(database))
     await _look(stock, target)
-    assert list(find_set_aside(database)) == rescues
+    assert list(find_archived(database)) == rescues
 
 
 @pytest.mark.parametrize("ending", [_closed, _crashed])

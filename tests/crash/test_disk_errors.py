@@ -13,11 +13,13 @@ import pytest
 from aiohttp import ClientError, ClientSession
 
 from relay.outbox.store import DATABASE_NAME
-from relay.sandbox.amplitude import AmplitudeStandIn, running
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.listener import running
 from relay.segments.store import DATABASE_NAME as SEGMENTS_NAME
-from tests.crash.trial import Campaign, option
+from tests.crash.trial import Campaign
 from tests.support.command_line import API_KEY, CommandLine
 from tests.support.daemons import APP, BEARER, Doors, Life, hasty, living, open_doors
+from tests.support.options import option
 from tests.support.relays import COHORT, cohort_message
 from tests.support.segment_tables import SegmentFile
 

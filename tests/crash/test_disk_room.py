@@ -9,7 +9,8 @@ import pytest
 from aiohttp import ClientError
 
 from relay.outbox.store import DATABASE_NAME
-from relay.sandbox.amplitude import AmplitudeStandIn, running
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.listener import running
 from tests.crash.trial import Campaign
 from tests.support.command_line import API_KEY
 from tests.support.daemons import BOOT_S, POLL_S, Doors, hasty, living, open_doors

@@ -6,11 +6,13 @@ import anyio
 import pytest
 from aiohttp import ClientError
 
-from relay.sandbox.amplitude import AmplitudeStandIn, running
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.listener import running
 from tests.crash.syscalls import CALLS, LOG_NAME, judge_trace
-from tests.crash.trial import Campaign, option
+from tests.crash.trial import Campaign
 from tests.support.command_line import API_KEY
 from tests.support.daemons import Doors, hasty, living, open_doors
+from tests.support.options import option
 
 pytestmark = pytest.mark.slow
 

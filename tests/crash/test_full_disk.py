@@ -6,7 +6,8 @@ import anyio
 import orjson
 import pytest
 
-from relay.sandbox.amplitude import AmplitudeStandIn, running
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.listener import running
 from tests.support.command_line import CommandLine
 from tests.support.daemons import living, open_doors
 from tests.support.disks import DISKS, Disk, fill, small_disk
@@ -64,7 +65,7 @@ async def test_a_full_disk_takes_nothing_and_drains_all_the_same(tmp_path: Path)
 async def test_a_relay_killed_on_a_full_disk_starts_there_and_drains(
     tmp_path: Path, disk_of_its_own: Disk
 ) -> None:
-    """The reserve is given up before the database is opened."""
+    """The ballast is given up before the database is opened."""
     amplitude = AmplitudeStandIn([API_KEY])
     with disk_of_its_own(tmp_path / "disk") as disk:
         async with running(amplitude.app()) as url:

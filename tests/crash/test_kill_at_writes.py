@@ -16,9 +16,10 @@ from relay.outbox.store import DATABASE_NAME as OUTBOX
 from relay.segments.sql import MIGRATIONS as SEGMENTS_MIGRATIONS
 from relay.segments.store import DATABASE_NAME as SEGMENTS
 from tests.crash.accounting import imbalances, untruths
-from tests.crash.trial import Trial, option, prepared
+from tests.crash.trial import Trial, prepared
 from tests.support.command_line import CommandLine
 from tests.support.daemons import Life, hasty, living, open_doors
+from tests.support.options import option
 
 pytestmark = pytest.mark.slow
 

@@ -17,24 +17,26 @@ import orjson
 import pytest
 from aiohttp import ClientSession
 
+from relay.database.ballast import BallastFile
 from relay.heartbeat import Heartbeat
 from relay.outbox.dedup import dedup_key
 from relay.outbox.store import DATABASE_NAME, lock_folder, open_outbox
-from relay.reserve import Reserve
-from relay.sandbox.amplitude import AmplitudeStandIn
-from relay.sandbox.amplitude import running as running_amplitude
-from relay.sandbox.cohorts import CohortsStandIn, StandInCohort
-from relay.sandbox.cohorts import running as running_cohorts
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.cohorts.stand_in import CohortsStandIn
+from relay.sandbox.common.listener import running as running_amplitude
+from relay.sandbox.common.listener import running as running_cohorts
 from relay.segments.cohorts import AppRules
 from relay.segments.store import DATABASE_NAME as SEGMENTS_NAME
 from relay.segments.store import open_segments
 from tests.crash.power_loss import Disk, Luck, fates
 from tests.crash.recording import CALLS, Answer, Recording, Synced
-from tests.crash.trial import Campaign, option
+from tests.crash.trial import Campaign
 from tests.support.clocks import START_MS, FakeClock
 from tests.support.command_line import API_KEY, CommandLine
 from tests.support.daemons import APP, BEARER, BOOT_S, POLL_S, Doors, hasty, living, open_doors
 from tests.support.disks import small_disk
+from tests.support.options import option
 from tests.support.outboxes import census
 from tests.support.relays import COHORT, cohort_message
 from tests.support.segment_tables import SegmentFile
@@ -61,7 +63,7 @@ LIVES = 3
 LONGEST_TEXT = 4_000_000
 
 NEVER_SHORT = 1 << 60
-"""Sets no reserve aside."""
+"""Sets no ballast aside."""
 
 
 @dataclass(frozen=True)
@@ -211,11 +213,11 @@ async def _until(path: Path, holds: str) -> None:
 async def _wrongs(folder: Path, story: Story, promised: Promised) -> list[str]:
     """Open what a power cut left as a start does; return what does not hold."""
     with lock_folder(folder):
-        reserve = Reserve(folder, NEVER_SHORT)
-        reserve.prepare_opening()
+        ballast = BallastFile(folder, NEVER_SHORT)
+        ballast.prepare_opening()
         heartbeat = Heartbeat(FakeClock())
         async with open_outbox(
-            folder, [APP], max_events=1 << 30, heartbeat=heartbeat, make_room=reserve.make_room
+            folder, [APP], max_events=1 << 30, heartbeat=heartbeat, make_room=ballast.make_room
         ) as outbox:
             counts = (await outbox.counters.states())[APP].counts
         rules = {APP: AppRules(takes_all=True, segment_limit=None)}

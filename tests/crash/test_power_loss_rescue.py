@@ -14,11 +14,12 @@ from relay.outbox.store import DATABASE_NAME, lock_folder, open_outbox
 from tests.crash.power_loss import fates
 from tests.crash.recording import CALLS, Recording
 from tests.crash.test_power_loss import LONGEST_TEXT, restore
-from tests.crash.trial import Campaign, option
+from tests.crash.trial import Campaign
 from tests.support.clocks import FakeClock
 from tests.support.command_line import CommandLine
 from tests.support.daemons import APP, hasty, living, open_doors
 from tests.support.disks import small_disk
+from tests.support.options import option
 from tests.support.outboxes import census
 
 pytestmark = pytest.mark.slow

@@ -15,9 +15,10 @@ import pytest
 from relay.outbox.store import DATABASE_NAME
 from tests.crash.accounting import breaks, changes, imbalances, untruths
 from tests.crash.moments import MOMENTS
-from tests.crash.trial import option, prepared
+from tests.crash.trial import prepared
 from tests.support.command_line import API_KEY
 from tests.support.daemons import BOOT_S, POLL_S, Doors, living
+from tests.support.options import option
 
 pytestmark = pytest.mark.slow
 

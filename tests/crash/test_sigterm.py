@@ -9,7 +9,8 @@ from time import monotonic
 import aiohttp
 import pytest
 
-from relay.sandbox.amplitude import AmplitudeStandIn, running
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.listener import running
 from tests.crash.accounting import imbalances, untruths
 from tests.crash.connections import connected
 from tests.crash.trial import Campaign, prepared
@@ -46,7 +47,7 @@ class Stage:
 
     async def met(self, fault: str, **limits: float) -> None:
         """Have an event acknowledged whose upload meets a fault."""
-        self.amplitude.faults.add(fault, count=1, **limits)  # type: ignore[arg-type]
+        self.amplitude.faults.add(fault, count=1, **limits)
         await self.post(1)
         await self.amplitude.ledger.wait_until(
             lambda book: any(line.fault == fault for line in book.requests)

@@ -7,10 +7,12 @@ import anyio
 import pytest
 from aiohttp import ClientSession
 
-from relay.sandbox.amplitude import AmplitudeStandIn, running
-from tests.crash.trial import Campaign, option
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.listener import running
+from tests.crash.trial import Campaign
 from tests.support.command_line import API_KEY
 from tests.support.daemons import POLL_S, Doors, hasty, living, open_doors
+from tests.support.options import option
 
 pytestmark = pytest.mark.slow
 

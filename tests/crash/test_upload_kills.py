@@ -9,11 +9,12 @@ import anyio
 import orjson
 import pytest
 
-from relay.sandbox.amplitude import AmplitudeStandIn, running
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.listener import running
 from tests.crash.accounting import breaks
-from tests.crash.trial import option
 from tests.support.command_line import API_KEY
 from tests.support.daemons import POLL_S, hasty, living, open_doors
+from tests.support.options import option
 
 pytestmark = pytest.mark.slow
 

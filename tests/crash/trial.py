@@ -1,6 +1,5 @@
 """One long trial: traffic that never pauses, and a daemon that is killed again and again."""
 
-import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,11 +13,13 @@ from typing import TypeAlias
 import anyio
 
 from relay.events.catalog import SEED_KINDS
-from relay.sandbox.amplitude import AmplitudeStandIn, running
-from relay.sandbox.conditions import Conditions, Poison
-from relay.sandbox.onesignal import EventStream, StreamOptions, Target
-from relay.sandbox.templates import Renderer, Rendering
-from relay.sandbox.traffic import RawEvent, Scenery, Traffic
+from relay.sandbox.amplitude.conditions import Conditions, Poison
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.listener import running
+from relay.sandbox.common.target import Target
+from relay.sandbox.onesignal.event_stream import EventStream, StreamOptions
+from relay.sandbox.onesignal.templates import Renderer, Rendering
+from relay.sandbox.onesignal.traffic import RawEvent, Traffic, TrafficOptions
 from tests.crash.accounting import Books, breaks, regressions
 from tests.crash.moments import UNSEEN, Moment, Scene
 from tests.support.command_line import API_KEY, APP_ID, HOOK_TOKEN, CommandLine
@@ -53,11 +54,6 @@ SETTLE_S = 120.0
 AGAIN_EVENTS = 100
 
 
-def option(name: str, default: int) -> int:
-    """Return a number from the environment: `CRASH_KILLS` and `CRASH_SEED` make other runs."""
-    return int(os.environ.get(name, default))  # noqa: TID251  # a test's own option
-
-
 class Campaign:
     """Events without end, until it is stopped; the same seed gives the same events.
 
@@ -66,7 +62,7 @@ class Campaign:
     """
 
     def __init__(self, seed: int) -> None:
-        scenery = Scenery(app_id=APP_ID, kinds=SEED_KINDS, users=40)
+        scenery = TrafficOptions(app_id=APP_ID, kinds=SEED_KINDS, users=40)
         self._events = Traffic(scenery, Random(seed)).events()
         self._renderer = Renderer(Rendering())
         self._is_over = False

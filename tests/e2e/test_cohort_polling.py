@@ -8,8 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from relay.sandbox.cohort_files import FileShape
-from relay.sandbox.cohorts import StandInCohort
+from relay.sandbox.cohorts.files import FileShape
+from relay.sandbox.cohorts.project import StandInCohort
 from relay.segments.store import DATABASE_NAME
 from tests.support.cohort_relays import World, world
 from tests.support.relays import DEADLINE_S, Answered
@@ -169,7 +169,7 @@ async def test_a_failed_run_is_repeated_with_the_same_export(tmp_path: Path) -> 
     """A file that broke on the way is fetched again; no second download is spent."""
     async with world(tmp_path) as it:
         await it.know(u1=[True])
-        it.cohorts.mishaps.add("500", operation="file", count=3)
+        it.cohorts.faults.add("500", operation="file", count=3)
         it.cohorts.put(BUYERS)
         await members(it, "u1")
         assert len(await it.run("failed")) == 3
@@ -311,7 +311,7 @@ async def test_a_hiccup_while_an_export_is_waited_for_costs_no_other(
     """The export goes on without us; its download is spent already."""
     async with world(tmp_path) as it:
         await it.know(u1=[True])
-        it.cohorts.mishaps.add(name, operation="status", count=2)
+        it.cohorts.faults.add(name, operation="status", count=2)
         it.cohorts.put(BUYERS)
         await members(it, "u1")
         assert requested(it) == 1
@@ -322,7 +322,7 @@ async def test_an_export_of_another_definition_is_not_used_again(tmp_path: Path)
     """A file that failed is fetched again only for the computation it is of."""
     async with world(tmp_path) as it:
         await it.know(old=[True], new=[True])
-        it.cohorts.mishaps.add("500", operation="file")
+        it.cohorts.faults.add("500", operation="file")
         static = StandInCohort(
             id="static", user_ids=["old"], last_computed_s=1_000, last_mod_s=1_000
         )
@@ -330,7 +330,7 @@ async def test_an_export_of_another_definition_is_not_used_again(tmp_path: Path)
         await it.run("failed")
         it.cohorts.put(static.model_copy(update={"user_ids": ["new"], "last_mod_s": 2_000}))
         await it.until("SELECT 1", lambda _: requested(it, "static") == 2)
-        it.cohorts.mishaps.clear()
+        it.cohorts.faults.clear()
         await members(it, "new")
 
 
@@ -350,7 +350,7 @@ async def test_a_cohort_with_forgotten_users_is_taken_over(tmp_path: Path) -> No
 async def test_a_429_pauses_every_export_of_the_app(tmp_path: Path) -> None:
     """Amplitude said it takes no more; the status says until when."""
     async with world(tmp_path) as it:
-        it.cohorts.mishaps.add("429", operation="request", retry_after="600")
+        it.cohorts.faults.add("429", operation="request", retry_after="600")
         for number in range(9):
             it.cohorts.put(StandInCohort(id=f"c{number}", user_ids=["u1"]))
         await it.run("failed")
@@ -369,7 +369,7 @@ async def test_a_failed_wish_of_a_person_is_repeated_and_shown(tmp_path: Path) -
         await it.know(u1=[True])
         it.cohorts.put(BUYERS)
         await members(it, "u1")
-        it.cohorts.mishaps.add("500", operation="file", count=2)
+        it.cohorts.faults.add("500", operation="file", count=2)
         with anyio.fail_after(DEADLINE_S):
             while not (await sync(it)).json["affected"]:
                 await anyio.sleep(0.01)
@@ -400,12 +400,12 @@ async def test_a_failed_run_of_a_missing_cohort_is_not_repeated(tmp_path: Path) 
         await it.know(u1=[True], u2=[True])
         it.cohorts.put(StandInCohort(id="buyers", user_ids=["u1"]))
         await members(it, "u1")
-        it.cohorts.mishaps.add("503", operation="file")
+        it.cohorts.faults.add("503", operation="file")
         it.cohorts.put(StandInCohort(id="buyers", user_ids=["u2"]))
         await it.run("failed")
         it.cohorts.remove("buyers")
         await it.until("SELECT state FROM segments", lambda rows: rows == [("stale",)])
-        it.cohorts.mishaps.clear()
+        it.cohorts.faults.clear()
         lists = len(it.cohorts.requests)
         await it.until("SELECT 1", lambda _: len(it.cohorts.requests) > lists + 4)
         assert it.look("SELECT external_id FROM segment_members") == [("u1",)]
@@ -415,13 +415,13 @@ async def test_an_export_whose_state_is_not_told_is_not_paid_for_again(tmp_path:
     """As long as Amplitude does not say how it stands, no other is asked for."""
     async with world(tmp_path, {"RELAY_COHORTS__EXPORT_TIMEOUT_S": "0.2"}) as it:
         await it.know(u1=[True])
-        it.cohorts.mishaps.add("503", operation="status")
+        it.cohorts.faults.add("503", operation="status")
         it.cohorts.put(BUYERS)
         await it.run("failed")
         lists = len(it.cohorts.requests)
         await it.until("SELECT 1", lambda _: len(it.cohorts.requests) > lists + 6)
         assert requested(it) == 1
-        it.cohorts.mishaps.clear()
+        it.cohorts.faults.clear()
         await members(it, "u1")
 
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from relay.sandbox.cohort_messages import PushOptions, Update
-from relay.sandbox.cohort_push import CohortPush, PushAccount
-from relay.sandbox.cohorts import StandInCohort
-from relay.sandbox.onesignal import Target
+from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.cohorts.webhook import CohortPush, PushAccount, PushOptions, Update
+from relay.sandbox.common.target import Target
 from tests.support.cohort_relays import world
 from tests.support.relays import (
     COHORT,

@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from relay.clock import SystemClock
-from relay.sandbox.csv_export import CsvExportStandIn, ExportConditions, ExportShape
-from relay.sandbox.subscribers import EMAIL, Row
+from relay.sandbox.onesignal.csv_export import CsvExportStandIn, ExportConditions
+from relay.sandbox.onesignal.export_files import EMAIL, ExportShape, Row
 from tests.support.cohort_relays import ONESIGNAL_KEY, World, world
 from tests.support.relays import APP_ID, COHORT, DEADLINE_S, cohort_message, event
 from tests.support.segment_tables import SegmentFile
@@ -122,7 +122,7 @@ async def test_who_unsubscribes_during_an_export_stays_unsubscribed(tmp_path: Pa
     async with world(tmp_path, exports=_exports()) as it:
         await _sync(it)
         await it.relay.post(cohort_message(1, "anna", "ben"), hook="cohorts")
-        it.exports.mishaps.add("404", operation="csv")
+        it.exports.faults.add("404", operation="csv")
         synced_at = (await _directory(it))["synced_at"]
         await it.relay.api("POST", "/directory/shop/sync")
         with anyio.fail_after(DEADLINE_S):
@@ -130,7 +130,7 @@ async def test_who_unsubscribes_during_an_export_stays_unsubscribed(tmp_path: Pa
                 await anyio.sleep(0.01)
         await it.relay.post(_happened("message.push.unsubscribed", "s-1", "anna"))
         await it.until(COUNT, lambda rows: rows == [(1,)])
-        it.exports.mishaps.clear()
+        it.exports.faults.clear()
         with anyio.fail_after(DEADLINE_S):
             while (await _directory(it))["synced_at"] == synced_at:
                 await anyio.sleep(0.01)

@@ -12,7 +12,7 @@ import pytest
 
 from relay.clock import SystemClock
 from relay.observability.logs import configure_logging
-from relay.sandbox.amplitude import AmplitudeStandIn
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from tests.support.relays import (
     API_KEY,
     DEADLINE_S,

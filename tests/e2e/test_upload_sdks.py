@@ -19,7 +19,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from relay.sandbox.amplitude import running
+from relay.sandbox.common.listener import running
 from tests.support.relays import API_KEY, Relay, event, relay_and_amplitude
 
 pytestmark = pytest.mark.slow

@@ -5,8 +5,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from relay.sandbox.amplitude import AmplitudeStandIn
-from relay.sandbox.conditions import Conditions, Poison
+from relay.sandbox.amplitude.conditions import Conditions, Poison
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from tests.support.clocks import LeapingClock
 from tests.support.relays import (
     API_KEY,

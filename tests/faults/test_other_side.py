@@ -23,13 +23,14 @@ from relay.amplitude.events_api import EventsApi, UploadTarget
 from relay.amplitude.judge import judge_upload
 from relay.amplitude.verdicts import Retry, UploadReply
 from relay.clock import SystemClock
-from relay.daemon.policies import open_session
-from relay.errors import FileRejected, UpstreamError, UpstreamUnavailable
-from relay.onesignal.export_api import ExportApi, ExportNotReady, ExportTarget
-from relay.sandbox.amplitude import AmplitudeStandIn
-from relay.sandbox.cohorts import CohortsStandIn, StandInCohort
-from relay.sandbox.csv_export import CsvExportStandIn, ExportConditions
-from relay.sandbox.door import running
+from relay.daemon.clients import open_session
+from relay.errors import ExportNotReady, FileRejected, UpstreamError, UpstreamUnavailable
+from relay.onesignal.export_api import ExportApi, ExportTarget
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.cohorts.stand_in import CohortsStandIn
+from relay.sandbox.common.listener import running
+from relay.sandbox.onesignal.csv_export import CsvExportStandIn, ExportConditions
 from tests.faults.troubles import CONTENTS, TROUBLES
 from tests.support.chaos import Certificates, Chaos, chaos, refusing, unanswered
 from tests.support.daemons import hasty, living, open_doors

@@ -4,7 +4,7 @@ import anyio.to_thread
 import pytest
 
 from tests.bench.outage import OUTAGE, measure
-from tests.crash.trial import option
+from tests.support.options import option
 
 pytestmark = pytest.mark.slow
 

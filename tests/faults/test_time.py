@@ -12,10 +12,11 @@ import orjson
 import pytest
 
 from relay.clock import CLOCK_TRUST_S, SteadyClock, SystemClock
-from relay.sandbox.amplitude import AmplitudeStandIn
-from relay.sandbox.cohorts import CohortsStandIn, StandInCohort
-from relay.sandbox.csv_export import CsvExportStandIn
-from relay.sandbox.door import running
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.cohorts.stand_in import CohortsStandIn
+from relay.sandbox.common.listener import running
+from relay.sandbox.onesignal.csv_export import CsvExportStandIn
 from tests.support.clocks import START_MS, FakeClock, LeapingClock
 from tests.support.cohort_relays import ONESIGNAL_KEY, SECRET_KEY, World, world
 from tests.support.command_line import API_KEY as CHILD_KEY
@@ -395,7 +396,7 @@ async def test_a_pause_amplitude_asked_for_ends_in_time(tmp_path: Path, wrong_s:
     """A leap back does not stop downloads for a day, one ahead does not cut the pause."""
     clock = LeapingClock()
     async with world(tmp_path, clock=clock) as it:
-        it.cohorts.mishaps.add("429", operation="request", count=1, retry_after=1)
+        it.cohorts.faults.add("429", operation="request", count=1, retry_after=1)
         it.cohorts.put(StandInCohort(id="buyers", user_ids=["u1"]))
         await it.relay.know("u1")
         with anyio.fail_after(DEADLINE_S):

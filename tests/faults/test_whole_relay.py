@@ -9,9 +9,10 @@ import orjson
 import psutil
 import pytest
 
-from relay.sandbox.amplitude import AmplitudeStandIn
-from relay.sandbox.cohorts import CohortsStandIn, StandInCohort
-from relay.sandbox.door import running
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.cohorts.stand_in import CohortsStandIn
+from relay.sandbox.common.listener import running
 from tests.faults.troubles import TROUBLES
 from tests.support.chaos import chaos
 from tests.support.cohort_relays import SECRET_KEY, World, world

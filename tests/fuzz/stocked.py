@@ -7,7 +7,7 @@ from typing import Final
 
 import aiohttp
 
-from relay.sandbox.conditions import Conditions, Poison
+from relay.sandbox.amplitude.conditions import Conditions, Poison
 from tests.support.relays import Relay, cohort_message, event, insert_id, relay_and_amplitude
 
 ADMIN_TOKEN: Final = "admin-token-of-the-test"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.trial import option
 from tests.fuzz.targets import TARGETS, seeds
+from tests.support.options import option
 
 pytestmark = pytest.mark.slow
 

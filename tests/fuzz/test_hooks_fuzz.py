@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from tests.crash.trial import option
+from tests.support.options import option
 from tests.support.relays import TOKEN, Relay, app_environment, event, running_relay
 
 pytestmark = pytest.mark.slow

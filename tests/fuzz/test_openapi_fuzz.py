@@ -8,8 +8,8 @@ import anyio
 import orjson
 import pytest
 
-from tests.crash.trial import option
 from tests.fuzz.stocked import ADMIN_TOKEN, USERS, stocked_relay
+from tests.support.options import option
 from tests.support.relays import COHORT, Relay
 
 pytestmark = pytest.mark.slow

@@ -9,12 +9,12 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.crash.trial import option
 from tests.hostile.attacker import ATTACKS, UNDER_WAY
 from tests.hostile.bystander import bystander, complaints, most_resident_bytes, quiet
 from tests.hostile.talking import port_of
 from tests.support.certificates import AUTHORITY, write_pair
 from tests.support.daemons import living
+from tests.support.options import option
 
 pytestmark = pytest.mark.slow
 

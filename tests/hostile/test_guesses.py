@@ -11,7 +11,7 @@ import anyio.lowlevel
 import orjson
 import pytest
 
-from relay.http.failed_auth import FailedAuthThrottle, Slowness
+from relay.http.auth import FailedAuthThrottle, ThrottlePolicy
 from relay.observability.logs import configure_logging
 from tests.support.relays import Answered, Relay, app_environment, event, running_relay
 
@@ -19,7 +19,7 @@ ADMIN = "admin-token-of-the-test"
 
 GUESSES = 30
 
-SWIFT = Slowness(free=2, first_s=0.05, longest_s=0.2, quiet_s=0.4, attack=4)
+SWIFT = ThrottlePolicy(free=2, first_s=0.05, longest_s=0.2, quiet_s=0.4, attack=4)
 
 DEADLINE_S = 10.0
 
@@ -40,7 +40,7 @@ def lines(log: io.StringIO) -> list[dict[str, Any]]:
 
 def test_each_wrong_secret_waits_longer_up_to_a_limit() -> None:
     """The first few, mistyped or outdated, do not wait at all."""
-    waits = [Slowness().wait_s(count) for count in (1, 5, 6, 7, 8, 11, 10_000)]
+    waits = [ThrottlePolicy().wait_s(count) for count in (1, 5, 6, 7, 8, 11, 10_000)]
     assert waits == [0, 0, 0.1, 0.2, 0.4, 3.0, 3.0]
 
 
@@ -156,7 +156,7 @@ async def test_an_ipv4_address_is_one_however_it_is_written() -> None:
 
 async def test_only_so_many_wait() -> None:
     """For one more, the one that has waited longest is answered."""
-    attempts = FailedAuthThrottle(Slowness(free=0, first_s=60, longest_s=60, most_waiting=3))
+    attempts = FailedAuthThrottle(ThrottlePolicy(free=0, first_s=60, longest_s=60, most_waiting=3))
     answered: list[int] = []
 
     async def guess(number: int) -> None:
@@ -177,7 +177,7 @@ async def test_only_so_many_wait() -> None:
 
 async def test_only_so_many_addresses_are_remembered_and_told(log: io.StringIO) -> None:
     """Whoever has a million of them fills neither the memory nor the log."""
-    few = Slowness(free=9, attack=1, most_addresses=10, most_attacks=2, quiet_s=60)
+    few = ThrottlePolicy(free=9, attack=1, most_addresses=10, most_attacks=2, quiet_s=60)
     attempts = FailedAuthThrottle(few)
     for number in range(200):
         await attempts.slow(f"203.0.113.{number}")

@@ -1,4 +1,4 @@
-"""Peers that keep a door waiting, each for as long as the door's patience lasts and no longer."""
+"""Peers that keep a door waiting, each until its timeout."""
 
 import gc
 import socket
@@ -27,7 +27,7 @@ T = TypeVar("T")
 ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 SHORT_S, LONG_S = 0.3, 30.0
-"""A patience that a test waits for, and one that it does not."""
+"""A timeout that a test waits for, and one that it does not."""
 
 DEADLINE_S = 5.0
 
@@ -52,13 +52,13 @@ class Door:
     """A door of the test.
 
     Attributes:
-        guests: Who is connected.
+        connections: Who is connected.
         under_way: How many requests are being answered.
         answered: How many were.
     """
 
-    def __init__(self, guests: Connections) -> None:
-        self.guests = guests
+    def __init__(self, connections: Connections) -> None:
+        self.connections = connections
         self.under_way = self.answered = 0
         self._released = anyio.Event()
 
@@ -88,10 +88,10 @@ class Door:
         """Return once nobody is connected."""
         await self.until(0)
 
-    async def until(self, guests: int) -> None:
+    async def until(self, count: int) -> None:
         """Return once so many are connected."""
         with anyio.fail_after(DEADLINE_S):
-            while len(self.guests) != guests:
+            while len(self.connections) != count:
                 await anyio.sleep(0.01)
 
 
@@ -103,9 +103,9 @@ async def standing(
     if is_app:
         app = web.Application()
         app.router.add_get("/{path:.*}", door.answer)
-        runner = app_runner(app, door.guests)
+        runner = app_runner(app, door.connections)
     else:
-        runner = plain_runner(door.answer, door.guests)
+        runner = plain_runner(door.answer, door.connections)
     async with open_door(runner, Loopback(), tls=tls) as port:
         yield port
 
@@ -132,7 +132,7 @@ async def asked(stream: ByteStream, request: bytes = ASK) -> bytes:
 @pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
 async def test_a_head_that_does_not_come_is_not_waited_for(start: bytes, *, is_app: bool) -> None:
     """However steadily it drips: what counts is when it began."""
-    door = Door(Connections(patience=replace(PATIENT, head_s=SHORT_S)))
+    door = Door(Connections(timeouts=replace(PATIENT, head_s=SHORT_S)))
     async with (
         standing(door, is_app=is_app) as port,
         await anyio.connect_tcp("127.0.0.1", port) as stream,
@@ -185,7 +185,7 @@ async def test_a_handshake_that_does_not_come_is_not_waited_for(
 ) -> None:
     """Who does not shake hands is a guest for a while, and then is none."""
     monkeypatch.setattr("relay.http.server.handshakes.HANDSHAKE_S", SHORT_S)
-    door = Door(Connections(patience=PATIENT))
+    door = Door(Connections(timeouts=PATIENT))
     async with (
         standing(door, tls=door_tls()) as port,
         await anyio.connect_tcp("127.0.0.1", port) as stream,
@@ -201,7 +201,7 @@ async def test_who_does_not_speak_tls_is_left_without_a_word(
     caplog: pytest.LogCaptureFixture, words: bytes
 ) -> None:
     """Nor with a line in the log: it would quote him."""
-    door = Door(Connections(patience=PATIENT))
+    door = Door(Connections(timeouts=PATIENT))
     async with (
         standing(door, tls=door_tls()) as port,
         await anyio.connect_tcp("127.0.0.1", port) as stream,
@@ -225,7 +225,7 @@ async def test_those_who_keep_silent_make_room_before_their_handshake() -> None:
         ]
         for gone in silent[:-3]:
             await ended_after(gone)
-        assert len(door.guests) == 4
+        assert len(door.connections) == 4
         newcomer = await stack.enter_async_context(await connect_tls(port))
         for known in (newcomer, regular):
             assert b" 200 " in await asked(known)
@@ -234,7 +234,7 @@ async def test_those_who_keep_silent_make_room_before_their_handshake() -> None:
 @pytest.mark.parametrize("start", [b"", HELLO])
 async def test_a_closing_door_does_not_wait_for_handshakes(start: bytes) -> None:
     """They are cut before those who have asked something are settled with."""
-    door = Door(Connections(patience=PATIENT))
+    door = Door(Connections(timeouts=PATIENT))
     async with AsyncExitStack() as stack:
         async with standing(door, tls=door_tls()) as port:
             stream = await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port))
@@ -286,7 +286,7 @@ def test_neither_end_of_a_handshake_is_lost(*, use_uvloop: bool) -> None:
     """Begun before the door looks, as most are; and with a request right behind its last words."""
 
     async def shake_hands() -> None:
-        door = Door(Connections(patience=PATIENT))
+        door = Door(Connections(timeouts=PATIENT))
         async with standing(door, tls=door_tls()) as port:
             early = [BareTls(port) for _ in range(20)]  # nothing else runs meanwhile
             for client in early:
@@ -299,7 +299,7 @@ def test_neither_end_of_a_handshake_is_lost(*, use_uvloop: bool) -> None:
 
 async def test_the_second_head_has_its_own_time() -> None:
     """It begins with its first byte, long after the connection did; the first request's is over."""
-    door = Door(Connections(patience=replace(PATIENT, head_s=SHORT_S)))
+    door = Door(Connections(timeouts=replace(PATIENT, head_s=SHORT_S)))
     async with standing(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
         for _ in range(4):
             assert b" 200 " in await asked(stream)
@@ -310,7 +310,7 @@ async def test_the_second_head_has_its_own_time() -> None:
 
 async def test_an_idle_connection_is_closed_after_a_while() -> None:
     """One that has been served, and then has nothing more to ask."""
-    door = Door(Connections(patience=replace(PATIENT, idle_s=SHORT_S)))
+    door = Door(Connections(timeouts=replace(PATIENT, idle_s=SHORT_S)))
     async with standing(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
         assert b" 200 " in await asked(stream)
         assert await ended_after(stream) > SHORT_S * 0.8
@@ -318,7 +318,7 @@ async def test_an_idle_connection_is_closed_after_a_while() -> None:
 
 async def test_a_head_has_a_length_that_is_enough() -> None:
     """Many lines of the length that each may have are too much together."""
-    door = Door(Connections(patience=replace(PATIENT, head_bytes=8192)))
+    door = Door(Connections(timeouts=replace(PATIENT, head_bytes=8192)))
     async with standing(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
         await stream.send(ASK[:-2])
         for _ in range(100):
@@ -334,7 +334,7 @@ async def test_a_head_has_a_length_that_is_enough() -> None:
 @pytest.mark.parametrize("is_app", [False, True])
 async def test_who_does_not_take_an_answer_is_left(*, is_app: bool) -> None:
     """The answer is held in memory meanwhile."""
-    door = Door(Connections(patience=replace(PATIENT, stall_s=SHORT_S)))
+    door = Door(Connections(timeouts=replace(PATIENT, stall_s=SHORT_S)))
     async with (
         standing(door, is_app=is_app) as port,
         await anyio.connect_tcp("127.0.0.1", port) as stream,
@@ -346,7 +346,7 @@ async def test_who_does_not_take_an_answer_is_left(*, is_app: bool) -> None:
 
 async def test_who_takes_an_answer_slowly_is_waited_for() -> None:
     """Longer than anybody is who takes nothing at all."""
-    door = Door(Connections(patience=replace(PATIENT, stall_s=SHORT_S)))
+    door = Door(Connections(timeouts=replace(PATIENT, stall_s=SHORT_S)))
     async with standing(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
         await stream.send(ASK.replace(b"/", b"/large", 1))
         began_s, taken = monotonic(), 0
@@ -362,7 +362,7 @@ async def test_a_closed_connection_does_not_wait_for_its_reader(
 ) -> None:
     """After `Connection: close` nothing but the rest of the answer is to come."""
     monkeypatch.setattr("relay.http.server.protocol.FLUSH_S", SHORT_S)
-    door = Door(Connections(patience=PATIENT))
+    door = Door(Connections(timeouts=PATIENT))
     async with standing(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
         close = b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         await stream.send(close)
@@ -461,7 +461,7 @@ async def test_where_all_are_being_answered_a_newcomer_is_turned_away() -> None:
 
 async def test_who_asks_ahead_of_the_answers_keeps_nobody_else_waiting() -> None:
     """They wait in one line; whoever takes an answer before asking again does not stand in it."""
-    door = Door(Connections(patience=PATIENT))
+    door = Door(Connections(timeouts=PATIENT))
     async with standing(door) as port, anyio.create_task_group() as crowd:
         for _ in range(CROWD):
             crowd.start_soon(_ask_ahead, port)

@@ -14,7 +14,8 @@ import anyio
 import orjson
 import pytest
 
-from relay.sandbox.amplitude import AmplitudeStandIn, running
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.listener import running
 from tests.support.command_line import API_KEY, SECRETS, CommandLine
 from tests.support.daemons import hasty, living, open_doors
 from tests.support.relays import event

@@ -10,10 +10,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from relay.cli.key_check import KeyAnswer, Knowledge, Whereabouts, locate
-from relay.cli.online_check import ask_for_pair
-from relay.sandbox.amplitude import AmplitudeStandIn, running
-from relay.sandbox.cohorts import CohortsStandIn
+from relay.cli.check.key_answers import KeyAnswer, Knowledge, ask_for_pair
+from relay.cli.check.keys import Whereabouts, locate
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.cohorts.stand_in import CohortsStandIn
+from relay.sandbox.common.listener import running
 from tests.support.command_line import API_KEY, APP_ID, SECRETS, CommandLine, free_port
 from tests.unit.cli.filled import fill
 

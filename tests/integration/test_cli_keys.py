@@ -1,13 +1,16 @@
 """Asking two regions for a key, over real sockets."""
 
 from contextlib import AsyncExitStack
+from functools import partial
 
 import aiohttp
 import pytest
 
-from relay.cli.key_check import KeyAnswer, Knowledge, Whereabouts, locate_key
-from relay.sandbox.amplitude import AmplitudeStandIn, running
-from relay.sandbox.faults import Fault
+from relay.cli.check.key_answers import KeyAnswer, Knowledge, ask_for_key
+from relay.cli.check.keys import Whereabouts, locate
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.faults import UploadFault
+from relay.sandbox.common.listener import running
 from tests.support.command_line import free_port
 
 KEY = "key-of-the-test"
@@ -16,7 +19,7 @@ KNOWN = KeyAnswer(Knowledge.KNOWN)
 UNKNOWN = KeyAnswer(Knowledge.UNKNOWN)
 
 
-async def locate(here: AmplitudeStandIn, elsewhere: AmplitudeStandIn, path: str) -> Whereabouts:
+async def locate_key(here: AmplitudeStandIn, elsewhere: AmplitudeStandIn, path: str) -> Whereabouts:
     """Ask the first stand-in for the key, and the second if need be."""
     async with AsyncExitStack() as stack:
         urls = [
@@ -24,7 +27,7 @@ async def locate(here: AmplitudeStandIn, elsewhere: AmplitudeStandIn, path: str)
             for stand_in in (here, elsewhere)
         ]
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        return await locate_key(session, KEY, *urls)
+        return await locate(partial(ask_for_key, session, KEY), *urls)
 
 
 @pytest.mark.parametrize("path", ["/2/httpapi", "/batch"])
@@ -41,7 +44,7 @@ async def test_a_key_is_found_in_its_region(
 ) -> None:
     """The other region is asked only for a key that is unknown in its own; no event is stored."""
     stand_ins = AmplitudeStandIn(here), AmplitudeStandIn(elsewhere)
-    assert await locate(*stand_ins, path) == expected
+    assert await locate_key(*stand_ins, path) == expected
     assert [stand_in.ledger.total_events for stand_in in stand_ins] == [0, 0]
 
 
@@ -51,9 +54,9 @@ async def test_a_key_is_found_in_its_region(
 async def test_an_answer_without_a_word_on_the_key_proves_nothing(fault: str) -> None:
     """Neither that the key is good nor that it is bad."""
     stand_in = AmplitudeStandIn([KEY])
-    stand_in.faults.arm(Fault.model_validate({"name": fault}))
-    where = await locate(stand_in, AmplitudeStandIn([KEY]), "/2/httpapi")
-    assert where.here.knowledge is Knowledge.UNSAID
+    stand_in.faults.arm(UploadFault.model_validate({"name": fault}))
+    where = await locate_key(stand_in, AmplitudeStandIn([KEY]), "/2/httpapi")
+    assert where.here.knowledge is Knowledge.UNCLEAR
     assert where.here.detail
     assert where.elsewhere is None
 
@@ -61,7 +64,8 @@ async def test_an_answer_without_a_word_on_the_key_proves_nothing(fault: str) ->
 async def test_a_host_that_is_not_there_is_said() -> None:
     """With the reason, and without the key."""
     async with aiohttp.ClientSession() as session:
-        where = await locate_key(session, KEY, f"http://127.0.0.1:{free_port()}/batch", None)
-    assert where.here.knowledge is Knowledge.UNSAID
+        url = f"http://127.0.0.1:{free_port()}/batch"
+        where = await locate(partial(ask_for_key, session, KEY), url, None)
+    assert where.here.knowledge is Knowledge.UNCLEAR
     assert where.here.detail.startswith("not reached: ")
     assert KEY not in where.here.detail

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from relay.sandbox.amplitude import running
+from relay.sandbox.common.listener import running
 from tests.support.command_line import CommandLine, ended, read_until
 from tests.unit.cli.filled import fill
 

@@ -6,8 +6,8 @@ import pytest
 
 from relay.events.payload import parse_body, read_record
 from relay.events.records import Record
-from relay.sandbox.templates import Renderer, Rendering
-from relay.sandbox.traffic import RawEvent
+from relay.sandbox.onesignal.templates import Renderer, Rendering
+from relay.sandbox.onesignal.traffic import RawEvent
 from tests.support.command_line import APP_ID, CommandLine
 
 PUSH: RawEvent = {

@@ -8,8 +8,8 @@ import aiohttp
 import orjson
 import pytest
 
-from relay.database.set_aside import find_set_aside
-from relay.database.tally import tally_path
+from relay.database.counters_sidecar import sidecar_path
+from relay.database.recovery.archive import find_archived
 from tests.support.command_line import CommandLine, Finished
 from tests.support.daemons import Life, living, open_doors
 from tests.support.relays import event
@@ -71,7 +71,7 @@ async def test_a_damaged_outbox_is_mended_at_the_start(tmp_path: Path) -> None:
         (line,) = life.logged("database.rescued")
         counts = await _counts(relay)
         shown = await relay.run("status")
-    (aside,) = find_set_aside(database)
+    (aside,) = find_archived(database)
     assert line["kept_as"] == aside.path.name
     assert counts["accepted"] == EVENTS
     assert 0 < counts["lost"] == counts["discarded"] == aside.lost["shop"]
@@ -110,7 +110,7 @@ async def test_an_empty_folder_begins_anew(tmp_path: Path) -> None:
     """Whoever wants that removes all of it."""
     relay = CommandLine(tmp_path)
     await _fill(relay)
-    for file in (relay.folder / "outbox.db", tally_path(relay.folder / "outbox.db")):
+    for file in (relay.folder / "outbox.db", sidecar_path(relay.folder / "outbox.db")):
         file.unlink()
     async with living(relay) as life:
         await life.until("relay.ready")

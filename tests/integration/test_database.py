@@ -12,7 +12,7 @@ from anyio import wait_all_tasks_blocked
 
 from relay.database.connection import open_connection
 from relay.database.database import Database, open_database
-from relay.database.failures import translate
+from relay.database.errors import translate
 from relay.errors import SchemaTooNew, StoreDamaged, StoreFailed, StoreFull
 from relay.heartbeat import Heartbeat
 from tests.support.clocks import FakeClock
@@ -57,13 +57,13 @@ async def _names(database: Database) -> list[str]:
 async def _busy_writer(database: Database) -> AsyncIterator[None]:
     """Keep the writer in a group of its own while the body fills the line."""
     is_over = threading.Event()
-    ticket = database.submit(lambda _: is_over.wait(5))
+    pending = database.submit(lambda _: is_over.wait(5))
     await wait_all_tasks_blocked()
     try:
         yield
     finally:
         is_over.set()
-    await ticket.wait()
+    await pending.wait()
 
 
 async def test_a_write_is_on_disk_when_it_is_answered(tmp_path: Path) -> None:
@@ -110,8 +110,8 @@ async def test_changes_that_wait_together_share_one_commit(tmp_path: Path) -> No
 
             async with _busy_writer(database), anyio.create_task_group() as group:
                 for number in range(200):
-                    ticket = database.submit(_adding(f"n{number:03}"), on_commit=look)
-                    group.start_soon(ticket.wait)
+                    pending = database.submit(_adding(f"n{number:03}"), on_commit=look)
+                    group.start_soon(pending.wait)
                 await wait_all_tasks_blocked()
                 group.cancel_scope.cancel()
             await database.flush()
@@ -123,18 +123,18 @@ async def test_a_failing_change_does_not_hurt_its_group(tmp_path: Path) -> None:
     """Each member of a group gets its own answer, and only its own."""
     async with _database(tmp_path / "a.db") as database:
         async with _busy_writer(database):
-            tickets = [
+            writes = [
                 database.submit(_adding("one")),
                 database.submit(_adding("one")),
                 database.submit(_failing(sqlite3.SQLITE_FULL)),
                 database.submit(_adding("two")),
             ]
-        assert await tickets[0].wait() == "one"
+        assert await writes[0].wait() == "one"
         with pytest.raises(sqlite3.IntegrityError):
-            await tickets[1].wait()
+            await writes[1].wait()
         with pytest.raises(StoreFull):
-            await tickets[2].wait()
-        assert await tickets[3].wait() == "two"
+            await writes[2].wait()
+        assert await writes[3].wait() == "two"
         assert await _names(database) == ["one", "two"]
 
 
@@ -188,17 +188,17 @@ async def test_many_may_wait_for_one_ticket(tmp_path: Path) -> None:
 
         async def wait(scope: anyio.CancelScope) -> None:
             with scope:
-                got.append(await ticket.wait())
+                got.append(await pending.wait())
 
         impatient = anyio.CancelScope()
         async with anyio.create_task_group() as group, _busy_writer(database):
-            ticket = database.submit(_adding("one"))
+            pending = database.submit(_adding("one"))
             for scope in (impatient, anyio.CancelScope()):
                 group.start_soon(wait, scope)
             await wait_all_tasks_blocked()
             impatient.cancel()
         assert got == ["one"]
-        assert await ticket.wait() == "one"
+        assert await pending.wait() == "one"
 
 
 async def test_a_full_disk_refuses_and_takes_again_later(tmp_path: Path) -> None:
@@ -224,10 +224,10 @@ async def _answers(path: Path, *changes: Callable[[sqlite3.Connection], str]) ->
 
     async def ask(database: Database) -> None:
         async with _busy_writer(database):
-            tickets = [database.submit(change) for change in changes]
-        for ticket in tickets:
+            writes = [database.submit(change) for change in changes]
+        for pending in writes:
             try:
-                answers.append(await ticket.wait())
+                answers.append(await pending.wait())
             except Exception as error:  # noqa: BLE001  # it is what the test is about
                 answers.append(type(error))
 

@@ -11,13 +11,15 @@ import pytest
 from aiohttp import ClientSession, DummyCookieJar, web
 
 from relay.errors import (
+    ExportBusy,
+    ExportNotReady,
     FileRejected,
     UpstreamError,
     UpstreamRefused,
     UpstreamUnavailable,
     UpstreamUnknown,
 )
-from relay.onesignal.export_api import ExportApi, ExportBusy, ExportNotReady, ExportTarget
+from relay.onesignal.export_api import ExportApi, ExportTarget
 
 APP_ID = "5eb5a37e-b458-11e3-ac11-000c2940e62c"
 KEY = "os_v2_app_" + "a7" * 51 + "b"

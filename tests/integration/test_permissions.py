@@ -8,7 +8,7 @@ import anyio.lowlevel
 import orjson
 import pytest
 
-from relay.reserve import RESERVE_NAME
+from relay.database.ballast import BALLAST_NAME
 from tests.support.command_line import CommandLine
 from tests.support.daemons import living, open_doors
 from tests.support.relays import event
@@ -37,7 +37,7 @@ async def watch(folder: Path, seen: dict[str, int], is_over: anyio.Event) -> Non
 
 
 async def test_every_file_is_for_its_owner_alone(tmp_path: Path) -> None:
-    """Logs, the reserve, what is sorted on the way; a folder that is there keeps its rights."""
+    """Logs, the ballast, what is sorted on the way; a folder that is there keeps its rights."""
     relay = CommandLine(tmp_path)
     relay.folder.mkdir(mode=0o755)
     export = tmp_path / "users.csv"
@@ -52,7 +52,7 @@ async def test_every_file_is_for_its_owner_alone(tmp_path: Path) -> None:
             assert (await doors.post(orjson.dumps([event(1), {"no": "event"}])))[0] == 200
             assert (await relay.run("directory", "import", str(export))).code == 0
             is_over.set()
-    made = {"outbox.db", "segments.db", "outbox.db-wal", "segments.db-shm", RESERVE_NAME}
+    made = {"outbox.db", "segments.db", "outbox.db-wal", "segments.db-shm", BALLAST_NAME}
     assert made <= seen.keys()
     assert any(name.startswith("sorting-") for name in seen)
     assert seen == dict.fromkeys(seen, 0o600)

@@ -13,9 +13,11 @@ import anyio.lowlevel
 import pytest
 from anyio.streams.tls import TLSAttribute
 
-from relay.sandbox.amplitude import AmplitudeStandIn, running
-from relay.sandbox.cohorts import CohortsStandIn, StandInCohort
-from relay.sandbox.cohorts import running as running_cohorts
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.cohorts.stand_in import CohortsStandIn
+from relay.sandbox.common.listener import running
+from relay.sandbox.common.listener import running as running_cohorts
 from relay.segments.store import DATABASE_NAME as SEGMENTS
 from tests.support.certificates import AUTHORITY, write_pair
 from tests.support.command_line import API_KEY, CommandLine

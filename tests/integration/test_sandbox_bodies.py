@@ -5,8 +5,8 @@ from random import Random
 import pytest
 
 from relay.events.payload import parse_body, read_record
-from relay.sandbox.templates import Renderer, Rendering
-from relay.sandbox.traffic import Scenery, Traffic
+from relay.sandbox.onesignal.templates import Renderer, Rendering
+from relay.sandbox.onesignal.traffic import Traffic, TrafficOptions
 
 
 @pytest.mark.parametrize("shape", ["relay", "A", "B", "D"])
@@ -22,7 +22,7 @@ def test_every_rendering_is_understood(
             {"shape": shape, "title": title, "timestamps": timestamps, "legacy_kinds": legacy_kinds}
         )
     )
-    for raw in Traffic(Scenery("app"), Random(1)).take(100):
+    for raw in Traffic(TrafficOptions("app"), Random(1)).take(100):
         record = read_record(parse_body(renderer.render(raw))[0])
         assert record.kind == raw["event"]["kind"]
         assert record.event_id == raw["event"]["id"]

@@ -1,4 +1,4 @@
-"""Amplitude's cohort webhook against a hook that answers as told."""
+"""Amplitude's cohort webhook against a hook that answers on command."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,12 +10,11 @@ import orjson
 from aiohttp import web
 from yarl import URL
 
-from relay.sandbox.cohort_files import UserRange
-from relay.sandbox.cohort_messages import PushOptions, Update
-from relay.sandbox.cohort_project import StandInCohort
-from relay.sandbox.cohort_push import CohortPush
-from relay.sandbox.door import running
-from relay.sandbox.onesignal import Target
+from relay.sandbox.cohorts.files import UserRange
+from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.cohorts.webhook import CohortPush, PushOptions, Update
+from relay.sandbox.common.listener import running
+from relay.sandbox.common.target import Target
 
 COHORT = StandInCohort(
     id="7khm89cz",
@@ -126,7 +125,7 @@ async def test_a_message_that_fails_is_sent_again_unchanged() -> None:
 
 
 async def test_a_message_is_given_up_at_last() -> None:
-    """And a closed door is a failure as well."""
+    """And a closed listener is a failure as well."""
     async with hook(500, 500) as h:
         account = await h.push(max_attempts=2).push(COHORT)
         assert account.failed == [account.messages[0].message_id]

@@ -18,10 +18,11 @@ from aiohttp import (
 )
 from yarl import URL
 
-from relay.sandbox.answers import JsonObject
-from relay.sandbox.cohort_files import AWKWARD_VALUE, FileShape, UserRange
-from relay.sandbox.cohort_project import StandInCohort
-from relay.sandbox.cohorts import CohortsStandIn, running
+from relay.sandbox.cohorts.files import AWKWARD_VALUE, FileShape, UserRange
+from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.cohorts.stand_in import CohortsStandIn
+from relay.sandbox.common.listener import running
+from relay.sandbox.common.replies import JsonObject
 from tests.support.clocks import START_MS, FakeClock
 
 KEYS = {"key-1": "secret-1", "key-2": "secret-2"}
@@ -333,7 +334,7 @@ async def test_a_cut_gzip_has_no_end() -> None:
 
 @pytest.mark.parametrize("cut", ["length", "chunked"])
 async def test_a_transfer_may_break(cut: str) -> None:
-    """With a length told before, and without."""
+    """With an announced length, and without."""
     async with bench() as b:
         shape = FileShape.model_validate({"cut": cut})
         b.stand_in.put(StandInCohort(id="c", user_ids=["a"], shape=shape))
@@ -365,21 +366,21 @@ async def test_limits_are_kept() -> None:
         await b.export()
 
 
-async def test_only_some_requests_are_taken_at_once() -> None:
+async def test_only_some_requests_are_accepted_at_once() -> None:
     """A sixth is refused while five are under way."""
     async with bench() as b:
         for _ in range(5):
-            b.stand_in.mishaps.add("slow", operation="list", count=1, delay_s=100)
+            b.stand_in.faults.add("slow", operation="list", count=1, delay_s=100)
         async with anyio.create_task_group() as tasks:
             for _ in range(5):
                 tasks.start_soon(b.get, "/api/3/cohorts")
-            while b.stand_in.project().meter.under_way < 5:
+            while b.stand_in.project().meter.unanswered < 5:
                 await anyio.lowlevel.checkpoint()
             got = await b.get("/api/3/cohorts")
             assert (got.status, "5 concurrent" in str(got.details)) == (429, True)
-            b.stand_in.mishaps.clear()
+            b.stand_in.faults.clear()
         assert (await b.get("/api/3/cohorts")).status == 200
-        assert b.stand_in.project().meter.most_under_way == 6
+        assert b.stand_in.project().meter.most_unanswered == 6
 
 
 async def test_usage_is_optional_and_has_two_shapes() -> None:
@@ -396,11 +397,11 @@ async def test_usage_is_optional_and_has_two_shapes() -> None:
         assert (await b.get("/api/3/cohorts/usage")).json == {"limit": 500, "count": 1}
 
 
-async def test_mishaps_meet_the_operation_they_are_for() -> None:
+async def test_faults_meet_their_operation() -> None:
     """So many times, with the header, and before anything is counted."""
     async with bench() as b:
         b.stand_in.put(StandInCohort(id="c"))
-        b.stand_in.mishaps.add(429, operation="request", count=2, retry_after=7)
+        b.stand_in.faults.add(429, operation="request", count=2, retry_after=7)
         assert (await b.get("/api/3/cohorts")).status == 200
         got = await b.get("/api/5/cohorts/request/c")
         assert (got.status, got.headers["Retry-After"]) == (429, "7")
@@ -410,11 +411,11 @@ async def test_mishaps_meet_the_operation_they_are_for() -> None:
         await b.export()
 
 
-async def test_a_stored_mishap_counts() -> None:
+async def test_a_stored_fault_counts() -> None:
     """The export exists and is paid for; only the answer is lost."""
     async with bench() as b:
         b.stand_in.put(StandInCohort(id="c"))
-        b.stand_in.mishaps.add("504", operation="request", count=1, stored=True)
+        b.stand_in.faults.add("504", operation="request", count=1, stored=True)
         got = await b.get("/api/5/cohorts/request/c")
         assert (got.status, got.headers["Content-Type"]) == (504, "text/html")
         assert b.stand_in.downloads_this_month == 1
@@ -434,20 +435,20 @@ async def test_a_stored_mishap_counts() -> None:
 async def test_strange_answers(name: str, body: str, status: int, start: bytes) -> None:
     """Pages of proxies, nothing, garbage."""
     async with bench() as b:
-        mishap = {"name": name, "body": body}
-        b.stand_in.mishaps.arm(type(b.stand_in.mishaps.add("500", count=1)).model_validate(mishap))
+        b.stand_in.faults.add("500", count=1)
+        b.stand_in.faults.add(name, body=body)
         assert (await b.get("/api/3/cohorts")).status == 500
         got = await b.get("/api/3/cohorts")
         assert (got.status, got.body[: len(start) or None]) == (status, start)
 
 
-async def test_a_mishap_of_the_storage_speaks_xml() -> None:
+async def test_a_fault_of_the_storage_speaks_xml() -> None:
     """The link's host is another service."""
     async with bench() as b:
         b.stand_in.put(StandInCohort(id="c"))
         b.stand_in.conditions.delivery = "link"
         link = (await b.file()).headers["Location"]
-        b.stand_in.mishaps.add("500", operation="link", cohort_id="c", count=1)
+        b.stand_in.faults.add("500", operation="link", cohort_id="c", count=1)
         got = await b.get(link, None)
         assert (got.status, b"<Code>InternalError</Code>" in got.body) == (500, True)
         assert (await b.get(link, None)).status == 200
@@ -458,14 +459,14 @@ async def test_trouble_below_http() -> None:
     async with bench() as b:
         b.stand_in.put(StandInCohort(id="c", user_ids=UserRange("user-", 0, 50)))
         b.stand_in.conditions.shape = FileShape(encoding="plain")
-        b.stand_in.mishaps.add("reset", operation="list", count=2)
+        b.stand_in.faults.add("reset", operation="list", count=2)
         with pytest.raises(ClientConnectionError):
             await b.get("/api/3/cohorts")
-        b.stand_in.mishaps.add("slow", operation="list", count=1, delay_s=0.01)
+        b.stand_in.faults.add("slow", operation="list", count=1, delay_s=0.01)
         assert (await b.get("/api/3/cohorts")).status == 200
-        b.stand_in.mishaps.add("drip", operation="file", count=1, delay_s=0.001)
+        b.stand_in.faults.add("drip", operation="file", count=1, delay_s=0.001)
         assert len((await b.file()).rows) == 51
-        assert [c.mishap for c in b.stand_in.requests if c.mishap] == [
+        assert [c.fault for c in b.stand_in.requests if c.fault] == [
             *("reset", "reset", "slow", "drip")
         ]
 
@@ -476,7 +477,7 @@ async def test_reset_forgets_what_happened() -> None:
         b.stand_in.put(StandInCohort(id="c"))
         await b.export()
         b.stand_in.conditions.usage = "flat"
-        b.stand_in.mishaps.add("500")
+        b.stand_in.faults.add("500")
         b.stand_in.reset()
         assert b.stand_in.downloads_this_month == 0
         assert not b.stand_in.requests

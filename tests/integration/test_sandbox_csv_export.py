@@ -15,15 +15,9 @@ import pytest
 from aiohttp import ClientConnectionError, ClientPayloadError, ClientSession, ClientTimeout
 from yarl import URL
 
-from relay.sandbox.csv_export import (
-    CsvExportStandIn,
-    ExportConditions,
-    ExportShape,
-    Subscriber,
-    running,
-)
-from relay.sandbox.export_files import COLUMNS
-from relay.sandbox.subscribers import SubscriberRange
+from relay.sandbox.common.listener import running
+from relay.sandbox.onesignal.csv_export import CsvExportStandIn, ExportConditions
+from relay.sandbox.onesignal.export_files import COLUMNS, ExportShape, Subscriber, SubscriberRange
 from tests.support.clocks import FakeClock
 
 APP = "11111111-2222-4333-8444-555555555555"
@@ -251,27 +245,27 @@ async def test_a_file_may_be_cut() -> None:
             await b.get(answer["csv_file_url"])
 
 
-async def test_mishaps_speak_onesignals_language() -> None:
+async def test_faults_speak_onesignals_language() -> None:
     """A list of texts at the API, XML at the file; a hang ends with the patience."""
     async with bench() as b:
         b.stand_in.conditions.polls = 0
-        b.stand_in.mishaps.add(503, operation="export", count=1)
+        b.stand_in.faults.add(503, operation="export", count=1)
         assert await b.ask() == (503, {"errors": ["Service temporarily unavailable"]})
-        b.stand_in.mishaps.add("429", operation="export", count=1, retry_after=3)
+        b.stand_in.faults.add("429", operation="export", count=1, retry_after=3)
         assert await b.ask() == (429, {"errors": ["API rate limit exceeded."]})
         _, answer = await b.ask()
-        b.stand_in.mishaps.add("500", operation="csv", count=1)
+        b.stand_in.faults.add("500", operation="csv", count=1)
         status, body = await b.get(answer["csv_file_url"])
         assert (status, body[:5]) == (500, b"<?xml")
-        b.stand_in.mishaps.add("hang", operation="csv", count=1)
+        b.stand_in.faults.add("hang", operation="csv", count=1)
         with pytest.raises(TimeoutError):
             await b.session.get(answer["csv_file_url"], timeout=ClientTimeout(0.05))
 
 
-async def test_hanging_requests_end_when_mishaps_are_cleared() -> None:
+async def test_hanging_requests_end_when_faults_are_cleared() -> None:
     """Nobody waits for what nobody wants any more."""
     async with bench() as b:
-        b.stand_in.mishaps.add("hang", operation="export")
+        b.stand_in.faults.add("hang", operation="export")
 
         async def ask() -> None:
             with pytest.raises(ClientConnectionError):
@@ -281,7 +275,7 @@ async def test_hanging_requests_end_when_mishaps_are_cleared() -> None:
             tasks.start_soon(ask)
             while not b.stand_in.requests:
                 await anyio.lowlevel.checkpoint()
-            b.stand_in.mishaps.clear()
+            b.stand_in.faults.clear()
 
 
 async def test_many_rows_are_streamed() -> None:
@@ -297,7 +291,7 @@ async def test_many_rows_are_streamed() -> None:
 async def test_reset_forgets_what_happened() -> None:
     """The subscriptions stay."""
     async with bench() as b:
-        b.stand_in.mishaps.add("500")
+        b.stand_in.faults.add("500")
         b.stand_in.conditions.seconds = 5
         await b.ask()
         b.stand_in.reset()

@@ -1,4 +1,4 @@
-"""Both stand-ins behind one door, with their control, and as a command."""
+"""All stand-ins behind one listener, with their control API, and as a command."""
 
 import re
 import signal
@@ -15,10 +15,11 @@ import pytest
 from aiohttp import ClientConnectionError, ClientSession
 from yarl import URL
 
-from relay.sandbox.door import Door
-from relay.sandbox.faults import Fault
-from relay.sandbox.server import DEFAULT_API_KEY, SandboxOptions, serve_sandbox
-from relay.sandbox.source import TrafficOrder
+from relay.sandbox.common.faults import UploadFault
+from relay.sandbox.common.listener import Listener
+from relay.sandbox.onesignal.source import TrafficOrder
+from relay.sandbox.options import DEFAULT_API_KEY, SandboxOptions
+from relay.sandbox.server import serve_sandbox
 
 UPLOAD = {
     "api_key": DEFAULT_API_KEY,
@@ -81,7 +82,7 @@ async def test_ledger_is_shown() -> None:
 
 async def test_faults_are_switched_on_and_off() -> None:
     """POST adds, PUT replaces, DELETE clears."""
-    async with sandbox(faults=(Fault(name="502", count=1),)) as remote:
+    async with sandbox(faults=(UploadFault(name="502", count=1),)) as remote:
         faults = "/_sandbox/amplitude/faults"
         await remote.call("POST", faults, {"name": 503, "count": 2})
         _, state = await remote.call("PUT", faults, [{"name": "429"}, {"name": "stored_500"}])
@@ -106,7 +107,7 @@ async def test_faults_are_switched_on_and_off() -> None:
     ],
 )
 async def test_nonsense_is_refused_with_the_reason(path: str, body: object, word: str) -> None:
-    """A mistake is told, and changes nothing."""
+    """A mistake is explained, and changes nothing."""
     async with sandbox() as remote:
         status, answer = await remote.call("POST", f"/_sandbox/amplitude/{path}", body)
         assert status == 400
@@ -129,7 +130,7 @@ async def test_conditions_are_changed_and_lifted() -> None:
 
 async def test_reset_forgets_everything() -> None:
     """The stand-in is as new."""
-    async with sandbox(faults=(Fault(name="stored_500", count=5),)) as remote:
+    async with sandbox(faults=(UploadFault(name="stored_500", count=5),)) as remote:
         await remote.call("POST", "/2/httpapi", UPLOAD)
         _, state = await remote.call("POST", "/_sandbox/amplitude/reset")
         assert state["ledger"]["total_events"] == 0
@@ -137,7 +138,7 @@ async def test_reset_forgets_everything() -> None:
 
 
 async def test_other_paths_are_amplitudes_or_unknown() -> None:
-    """Outside of the control the door is Amplitude's."""
+    """Outside of the control API every path is Amplitude's."""
     async with sandbox() as remote:
         assert await remote.call("POST", "/1/old") == (
             400,
@@ -168,9 +169,9 @@ async def test_traffic_runs_on_order() -> None:
         assert set(page["items"]) <= set(events["insert_ids"])
 
 
-async def test_traffic_conflicts_are_told() -> None:
+async def test_traffic_conflicts_are_explained() -> None:
     """One run at a time, with a target, of kinds and templates that exist."""
-    async with sandbox(faults=(Fault(name="hang"),)) as remote:
+    async with sandbox(faults=(UploadFault(name="hang"),)) as remote:
         start = "/_sandbox/onesignal/start"
         url = str(remote.url / "batch")
         assert (await remote.call("POST", start, {"events": 1}))[0] == 409
@@ -183,9 +184,9 @@ async def test_traffic_conflicts_are_told() -> None:
         await _until_idle(remote)
 
 
-async def test_a_stream_that_was_switched_off_needs_a_person() -> None:
+async def test_a_stream_that_was_switched_off_must_be_enabled() -> None:
     """No run starts before it is enabled."""
-    async with sandbox(faults=(Fault(name="500"),)) as remote:
+    async with sandbox(faults=(UploadFault(name="500"),)) as remote:
         order = {
             "events": 3,
             "url": str(remote.url / "batch"),
@@ -209,7 +210,7 @@ async def _until_idle(remote: Remote) -> Any:  # noqa: ANN401 - any JSON
             return state
 
 
-async def test_the_door_refuses_for_some_seconds_over_http() -> None:
+async def test_the_listener_refuses_for_some_seconds_over_http() -> None:
     """Closed from outside, it opens by itself."""
     async with sandbox() as remote:
         fault = {"name": "refuse", "seconds": 0.2}
@@ -227,7 +228,7 @@ async def test_the_door_refuses_for_some_seconds_over_http() -> None:
 
 
 async def test_the_description_is_complete() -> None:
-    """Whoever copies the lines has pointed relay at every stand-in."""
+    """The printed lines point relay at every stand-in."""
     async with sandbox() as remote:
         door = str(remote.url).rstrip("/")
         for line in (
@@ -293,11 +294,11 @@ async def test_the_command_says_when_the_port_is_taken() -> None:
 
 
 async def test_a_taken_address_is_an_error() -> None:
-    """The door does not pretend to be open."""
+    """The listener does not pretend to be open."""
     async with sandbox() as remote:
         assert remote.url.port is not None
         with pytest.raises(OSError, match="in use"):
-            await Door(_empty(), port=remote.url.port).__aenter__()
+            await Listener(_empty(), port=remote.url.port).__aenter__()
 
 
 def _empty() -> Any:  # noqa: ANN401 - an application

@@ -16,7 +16,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from relay.sandbox.amplitude import running
+from relay.sandbox.common.listener import running
 from tests.support.command_line import DEADLINE_S, CommandLine
 from tests.support.relays import event
 

@@ -9,7 +9,7 @@ from relay.onesignal.export_file import SubscriptionRow
 from tests.support.segment_tables import APP, NOW, SECOND, SegmentFile, SegmentTable, open_table
 
 T1, T2, T3, T4 = (NOW + step * 60 * SECOND for step in (1, 2, 3, 4))
-CHANGES: dict[str, bool] = {"is_whole": False}
+CHANGES: dict[str, bool] = {"is_complete": False}
 
 
 def _subscriptions(table: SegmentFile) -> dict[str, tuple[str, int]]:
@@ -24,7 +24,7 @@ def _users(table: SegmentFile) -> list[str]:
 
 async def _put(table: SegmentTable, user: str, at: int, **flags: bool) -> None:
     rows = [SubscriptionRow(user, id_, "iOSPush", flag) for id_, flag in flags.items()]
-    await table.store.directory.put_user(table.store.catalog.number(APP), user, rows, at)
+    await table.store.directory.put_user(table.store.cohorts.number(APP), user, rows, at)
 
 
 async def test_an_export_is_the_whole_truth_about_subscriptions(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ async def test_a_subscription_moves_to_its_new_user(
         elif way == "app":
             await _put(table, owner, T1, s=True)
         else:
-            await table.take_export(rows, asked_at=T1, is_whole=way == "export")
+            await table.take_export(rows, asked_at=T1, is_complete=way == "export")
         assert _subscriptions(table) == {"s": (owner, 1), "t": ("m", 1)}
         assert table.members() == ["a", "m", "z"]
         assert table.segment()["subscribed_count"] == 2
@@ -119,9 +119,9 @@ async def test_a_subscription_moves_to_its_new_user(
 
 
 @pytest.mark.parametrize(("asked_at", "flag"), [(T1, 0), (T3, 1)])
-@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize("is_complete", [True, False])
 async def test_of_an_event_and_an_export_the_newer_counts(
-    tmp_path: Path, asked_at: int, flag: int, *, is_whole: bool
+    tmp_path: Path, asked_at: int, flag: int, *, is_complete: bool
 ) -> None:
     """An export takes minutes; who unsubscribed meanwhile has unsubscribed."""
     async with open_table(tmp_path) as table:
@@ -130,7 +130,7 @@ async def test_of_an_event_and_an_export_the_newer_counts(
         await table.see_event("a", "s", at=T2, flag=False, is_proof=True)
         assert table.segment()["subscribed_count"] == 0
         assert table.segment()["matched_users"] == 1
-        await table.take_export({"a": {"s": True}}, asked_at=asked_at, is_whole=is_whole)
+        await table.take_export({"a": {"s": True}}, asked_at=asked_at, is_complete=is_complete)
         assert _subscriptions(table) == {"s": ("a", flag)}
         assert table.segment()["subscribed_count"] == flag
         table.check_figures()
@@ -263,7 +263,7 @@ async def test_one_change_moves_every_segment_of_its_app_and_no_other(tmp_path: 
 async def test_the_directory_tells_its_size_and_age(tmp_path: Path) -> None:
     """Users, subscriptions, subscribed ones, and the last whole export."""
     async with open_table(tmp_path) as table:
-        number = table.store.catalog.number(APP)
+        number = table.store.cohorts.number(APP)
         assert await table.store.directory.counts(number) == (0, 0, 0, 0, None)
         await table.know({"a": [True, False], "b": []})
         await table.take_export({"c": {"s": True}}, asked_at=T1, **CHANGES)

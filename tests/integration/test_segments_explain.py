@@ -19,8 +19,7 @@ people = st.dictionaries(ids, st.lists(st.booleans(), max_size=3), max_size=15)
 
 
 async def _behind(table: SegmentTable, cohort: int, group: str) -> list[tuple[Any, ...]]:
-    asked = {"cohort": cohort, "group": group}
-    async with table.store.reading.stream("ids_behind", asked) as blocks:
+    async with table.store.read_model.ids_behind(cohort, group) as blocks:
         return [row async for block in blocks for row in block]
 
 
@@ -66,7 +65,7 @@ async def _check(
     empty_ids: int,
 ) -> None:
     number = await table.cohort_no()
-    told = await table.store.reading.explain(number)
+    told = await table.store.read_model.explain(number)
     assert told.cohort_size == len(listed) + empty_ids
     assert told.cohort_size == (
         told.empty_ids + told.restricted_ids + told.unknown_users + told.matched_users

@@ -103,9 +103,9 @@ async def test_neither_approval_nor_rollback_brings_the_user_back(tmp_path: Path
         await table.forget(WHO, T3)
         for name in ("held", "pushed"):
             run = next(run for run in table.runs(name) if run["state"] == "held")
-            await table.store.decisions.approve(run["run_id"], T3)
+            await table.store.review.approve(run["run_id"], T3)
         for name in ("held", "left", "pushed"):
-            await table.store.decisions.roll_back(await table.cohort_no(name), None, T3)
+            await table.store.review.roll_back(await table.cohort_no(name), None, T3)
         assert table.members("held") == ["a", "b"]
         assert set(_places(table)) == {"changes.external_id"}
         assert len(_places(table)) == 4
@@ -133,7 +133,7 @@ async def test_a_forgotten_id_is_recognised_after_a_restart(tmp_path: Path) -> N
         await table.poll([WHO, "a"])
         await table.forget(WHO)
     async with open_table(tmp_path) as table:
-        number = table.store.catalog.number(APP)
+        number = table.store.cohorts.number(APP)
         assert (number, WHO) in table.store.forgotten
         assert (number, "a") not in table.store.forgotten
         assert table.store.forgotten.without(number, ["a", WHO]) == ["a"]
@@ -152,7 +152,7 @@ async def test_the_same_id_of_another_app_is_another_person(tmp_path: Path) -> N
         assert table.members(APP) == []
         assert table.members("other") == [WHO]
         assert table.changes("other") == [(WHO, "entered")]
-        assert (table.store.catalog.number("other"), WHO) not in table.store.forgotten
+        assert (table.store.cohorts.number("other"), WHO) not in table.store.forgotten
 
 
 async def test_forgetting_twice_or_nobody_does_no_harm(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from relay.segments.review import NotPossible, UnknownRun
+from relay.errors import Conflict, NotFound
 from tests.support.segment_tables import NOW, SECOND, SMALL, TEN, SegmentTable, open_table
 
 FIRST, SECOND_TIME, THIRD = (NOW + step * 60 * SECOND for step in (1, 2, 3))
@@ -79,7 +79,7 @@ async def test_a_held_list_outlives_tidying_up_and_a_restart(tmp_path: Path) -> 
         await table.poll(["u0", "n1"], guard=SMALL, at=FIRST)
         await table.tidy(NOW + 1_000 * 86_400 * SECOND)
     async with open_table(tmp_path) as table:
-        await table.store.decisions.approve(table.runs()[-1]["run_id"], SECOND_TIME)
+        await table.store.review.approve(table.runs()[-1]["run_id"], SECOND_TIME)
         assert table.members() == ["n1", "u0"]
         table.check_figures()
 
@@ -90,7 +90,7 @@ async def test_approval_applies_what_was_downloaded(tmp_path: Path) -> None:
         await _ten_members(table)
         await table.poll(["u0", "n1", "s"], guard=SMALL, at=FIRST, empty_ids=2)
         run_id = table.runs()[-1]["run_id"]
-        await table.store.decisions.approve(run_id, SECOND_TIME)
+        await table.store.review.approve(run_id, SECOND_TIME)
         assert table.members() == ["n1", "u0"]
         run = table.runs()[-1]
         assert (run["run_id"], run["state"]) == (run_id, "applied")
@@ -99,8 +99,8 @@ async def test_approval_applies_what_was_downloaded(tmp_path: Path) -> None:
         assert (found["state"], found["cohort_size"], found["revision"]) == ("active", 5, 2)
         assert (found["computed_at"], found["applied_at"]) == (FIRST, SECOND_TIME)
         table.check_figures()
-        with pytest.raises(NotPossible):
-            await table.store.decisions.approve(run_id, SECOND_TIME)
+        with pytest.raises(Conflict):
+            await table.store.review.approve(run_id, SECOND_TIME)
         assert not await table.is_refresh_needed()
 
 
@@ -116,7 +116,7 @@ async def test_approval_lets_newer_words_of_the_webhook_stand(tmp_path: Path) ->
         await table.send("m3", "n3", computed_at=earlier, at=THIRD, guard=SMALL)
         assert "n3" in table.members()
         held = next(run for run in table.runs() if run["state"] == "held")
-        await table.store.decisions.approve(held["run_id"], THIRD + SECOND)
+        await table.store.review.approve(held["run_id"], THIRD + SECOND)
         assert table.members() == ["n1", "n2", "u0", "u2"]
         table.check_figures()
 
@@ -128,12 +128,12 @@ async def test_a_rejected_run_leaves_everything_and_is_not_wanted_again(tmp_path
         before = table.segment()
         await table.poll(["u0"], guard=SMALL, at=FIRST)
         run_id = table.runs()[-1]["run_id"]
-        await table.store.decisions.reject(run_id, SECOND_TIME)
+        await table.store.review.reject(run_id, SECOND_TIME)
         assert (table.segment(), table.members()) == (before, TEN)
         assert table.runs()[-1]["state"] == "rejected"
         assert not await table.is_refresh_needed()
-        for decide in (table.store.decisions.approve, table.store.decisions.reject):
-            with pytest.raises(NotPossible):
+        for decide in (table.store.review.approve, table.store.review.reject):
+            with pytest.raises(Conflict):
                 await decide(run_id, THIRD)
         await table.tidy()
         outcome = await table.poll(TEN[:9], guard=SMALL, at=THIRD)
@@ -144,8 +144,8 @@ async def test_a_rejected_run_leaves_everything_and_is_not_wanted_again(tmp_path
 async def test_nothing_is_decided_on_a_run_that_is_not_there(tmp_path: Path) -> None:
     """A mistyped number says so."""
     async with open_table(tmp_path) as table:
-        for decide in (table.store.decisions.approve, table.store.decisions.reject):
-            with pytest.raises(UnknownRun):
+        for decide in (table.store.review.approve, table.store.review.reject):
+            with pytest.raises(NotFound):
                 await decide(77, NOW)
 
 
@@ -166,8 +166,8 @@ async def test_a_newer_plausible_run_overtakes_a_held_one(
         assert "overtaken" in str(held["reason"])
         assert table.segment()["state"] == "active"
         assert table.members() == sorted(ids)
-        with pytest.raises(NotPossible):
-            await table.store.decisions.approve(held["run_id"], THIRD)
+        with pytest.raises(Conflict):
+            await table.store.review.approve(held["run_id"], THIRD)
 
 
 async def test_of_two_implausible_runs_the_newer_one_is_held(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ async def test_of_two_implausible_runs_the_newer_one_is_held(tmp_path: Path) -> 
         await table.poll(["u0"], guard=SMALL, at=FIRST)
         await table.poll(["u1"], guard=SMALL, at=SECOND_TIME)
         assert [run["state"] for run in table.runs()] == ["applied", "rejected", "held"]
-        await table.store.decisions.approve(table.runs()[-1]["run_id"], THIRD)
+        await table.store.review.approve(table.runs()[-1]["run_id"], THIRD)
         assert table.members() == ["u1"]
         table.check_figures()
 
@@ -198,12 +198,12 @@ async def test_of_two_decisions_at_once_one_counts_and_the_other_says_so(tmp_pat
         done: list[str] = []
 
         async def decide(name: str, decision: Callable[[int, int], Awaitable[None]]) -> None:
-            with suppress(NotPossible):
+            with suppress(Conflict):
                 await decision(run_id, SECOND_TIME)
                 done.append(name)
 
         async with anyio.create_task_group() as group:
-            group.start_soon(decide, "applied", table.store.decisions.approve)
-            group.start_soon(decide, "rejected", table.store.decisions.reject)
+            group.start_soon(decide, "applied", table.store.review.approve)
+            group.start_soon(decide, "rejected", table.store.review.reject)
         assert done == [table.runs()[-1]["state"]]
         table.check_figures()

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.segments.review import UNDOABLE_RUNS, NotPossible
+from relay.errors import Conflict
+from relay.segments.review import UNDOABLE_RUNS
 from tests.support.segment_tables import (
     DAY_MS,
     NOW,
@@ -34,7 +35,7 @@ async def test_the_last_run_is_undone(tmp_path: Path) -> None:
         await _poll_all(table, 1)
         before = table.entered()
         await table.poll(LISTS[1], at=_at(2))
-        run_id = await table.store.decisions.roll_back(await table.cohort_no(), None, _at(3))
+        run_id = await table.store.review.roll_back(await table.cohort_no(), None, _at(3))
         assert table.members() == LISTS[0]
         assert table.entered() == before
         assert sorted(table.changes()[-2:]) == [("a", "entered"), ("c", "left")]
@@ -51,7 +52,7 @@ async def test_a_revision_whose_runs_are_kept_is_restored(tmp_path: Path, revisi
     """Several runs are undone in one step."""
     async with open_table(tmp_path) as table:
         await _poll_all(table, 5)
-        await table.store.decisions.roll_back(await table.cohort_no(), revision, _at(9))
+        await table.store.review.roll_back(await table.cohort_no(), revision, _at(9))
         assert table.members() == LISTS[revision - 1]
         assert table.segment()["revision"] == 6
         table.check_figures()
@@ -67,8 +68,8 @@ async def test_a_revision_whose_runs_are_not_kept_is_not_made_up(
         await _poll_all(table, UNDOABLE_RUNS + 2)
         if is_tidied:
             await table.tidy()
-        with pytest.raises(NotPossible):
-            await table.store.decisions.roll_back(await table.cohort_no(), revision, _at(9))
+        with pytest.raises(Conflict):
+            await table.store.review.roll_back(await table.cohort_no(), revision, _at(9))
         assert table.members() == LISTS[UNDOABLE_RUNS + 1]
 
 
@@ -76,8 +77,8 @@ async def test_the_present_revision_needs_no_rollback(tmp_path: Path) -> None:
     """There is nothing to undo to get there."""
     async with open_table(tmp_path) as table:
         await _poll_all(table, 2)
-        with pytest.raises(NotPossible):
-            await table.store.decisions.roll_back(await table.cohort_no(), 2, _at(9))
+        with pytest.raises(Conflict):
+            await table.store.review.roll_back(await table.cohort_no(), 2, _at(9))
 
 
 async def test_a_rollback_is_undone_like_any_run(tmp_path: Path) -> None:
@@ -85,9 +86,9 @@ async def test_a_rollback_is_undone_like_any_run(tmp_path: Path) -> None:
     async with open_table(tmp_path) as table:
         await _poll_all(table, 3)
         number = await table.cohort_no()
-        await table.store.decisions.roll_back(number, 1, _at(8))
+        await table.store.review.roll_back(number, 1, _at(8))
         assert table.members() == LISTS[0]
-        await table.store.decisions.roll_back(number, None, _at(9))
+        await table.store.review.roll_back(number, None, _at(9))
         assert table.members() == LISTS[2]
         assert table.entered() == {"c": _at(2), "d": _at(3)}
         table.check_figures()
@@ -98,8 +99,8 @@ async def test_without_anything_kept_nothing_is_undone(tmp_path: Path) -> None:
     async with open_table(tmp_path) as table:
         await table.know({"a": [True]})
         await table.poll([])
-        with pytest.raises(NotPossible):
-            await table.store.decisions.roll_back(await table.cohort_no(), None, _at(9))
+        with pytest.raises(Conflict):
+            await table.store.review.roll_back(await table.cohort_no(), None, _at(9))
 
 
 async def test_the_last_three_runs_can_be_undone_after_tidying_up(tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ async def test_the_last_three_runs_can_be_undone_after_tidying_up(tmp_path: Path
         await _poll_all(table, 5)
         await table.tidy(NOW + 400 * DAY_MS)
         number = await table.cohort_no()
-        await table.store.decisions.roll_back(number, 2, _at(9))
+        await table.store.review.roll_back(number, 2, _at(9))
         assert table.members() == LISTS[1]
         table.check_figures()
 
@@ -122,7 +123,7 @@ async def test_the_webhook_s_computation_is_undone_as_one(tmp_path: Path) -> Non
         await table.send("m2", "a", is_entering=False, **late)  # type: ignore[arg-type]
         await table.send("m3", "d", "c", is_entering=False, **late)  # type: ignore[arg-type]
         assert table.members() == ["b"]
-        await table.store.decisions.roll_back(await table.cohort_no(), None, _at(3))
+        await table.store.review.roll_back(await table.cohort_no(), None, _at(3))
         assert table.members() == LISTS[0]
         assert table.entered() == {"a": _at(1), "b": _at(1)}
         assert table.segment()["cohort_size"] == 2
@@ -139,9 +140,9 @@ async def test_an_approved_shrink_can_be_undone(tmp_path: Path, way: str) -> Non
             await table.poll([], at=_at(2), guard=STRICT)
         else:
             await table.send("m1", "a", "b", is_entering=False, computed_at=_at(2), guard=STRICT)
-        await table.store.decisions.approve(table.runs()[-1]["run_id"], _at(3))
+        await table.store.review.approve(table.runs()[-1]["run_id"], _at(3))
         assert table.members() == []
-        await table.store.decisions.roll_back(await table.cohort_no(), None, _at(4))
+        await table.store.review.roll_back(await table.cohort_no(), None, _at(4))
         assert table.entered() == before
         table.check_figures()
 
@@ -154,7 +155,7 @@ async def test_the_directory_is_not_undone(tmp_path: Path) -> None:
         await table.poll(["b", "late"], at=_at(2))
         await table.know({"late": [True]}, _at(3))
         assert table.segment()["revision"] == 3
-        await table.store.decisions.roll_back(await table.cohort_no(), None, _at(4))
+        await table.store.review.roll_back(await table.cohort_no(), None, _at(4))
         assert table.members() == ["a", "late"]
         assert table.runs()[2]["source"] == "directory"
         table.check_figures()
@@ -167,9 +168,9 @@ async def test_the_size_follows_with_its_empty_ids(tmp_path: Path) -> None:
         await table.poll(["a", "b"], empty_ids=3, at=_at(1))
         await table.poll(["a"], empty_ids=7, at=_at(2))
         number = await table.cohort_no()
-        await table.store.decisions.roll_back(number, None, _at(3))
+        await table.store.review.roll_back(number, None, _at(3))
         assert table.segment()["cohort_size"] == 5
-        await table.store.decisions.roll_back(number, None, _at(4))
+        await table.store.review.roll_back(number, None, _at(4))
         assert table.segment()["cohort_size"] == 8
 
 
@@ -177,7 +178,7 @@ async def test_a_rollback_is_not_downloaded_away(tmp_path: Path) -> None:
     """The listed computation was applied and judged; only the next one counts again."""
     async with open_table(tmp_path) as table:
         await _poll_all(table, 2)
-        await table.store.decisions.roll_back(await table.cohort_no(), None, _at(3))
+        await table.store.review.roll_back(await table.cohort_no(), None, _at(3))
         assert not await table.is_refresh_needed()
         await table.poll(LISTS[2], at=_at(4))
         assert table.members() == LISTS[2]
@@ -192,7 +193,7 @@ async def test_a_rollback_during_a_comparison_asks_for_another_look(tmp_path: Pa
         number = await table.cohort_no()
 
         async def meanwhile() -> None:
-            await table.store.decisions.roll_back(number, None, _at(3))
+            await table.store.review.roll_back(number, None, _at(3))
 
         await table.poll(LISTS[2], at=_at(4), meanwhile=meanwhile)
         assert table.members() == LISTS[2]
@@ -207,9 +208,9 @@ async def test_a_rollback_of_one_cohort_leaves_the_others(tmp_path: Path) -> Non
     async with open_table(tmp_path) as table:
         await _poll_all(table, 2)
         await table.poll(["e"], cohort_id="c2", at=_at(3))
-        await table.store.decisions.roll_back(await table.cohort_no(), None, _at(4))
+        await table.store.review.roll_back(await table.cohort_no(), None, _at(4))
         assert table.members("c2") == ["e"]
-        await table.store.decisions.roll_back(await table.cohort_no("c2"), None, _at(5))
+        await table.store.review.roll_back(await table.cohort_no("c2"), None, _at(5))
         assert table.members("c2") == []
         assert table.segment("c2")["matched_users"] == 0
         table.check_figures()

@@ -26,7 +26,7 @@ async def test_with_all_every_id_but_restricted_ones_is_a_member(tmp_path: Path)
         await table.know({"a": [True], "0": [True]})
         await table.poll(["a", "b", *RESTRICTED_IDS])
         assert table.members() == ["0", "a", "b"]
-        numbers = await table.store.reading.explain(await table.cohort_no())
+        numbers = await table.store.read_model.explain(await table.cohort_no())
         assert (numbers.restricted_ids, numbers.unknown_users) == (len(RESTRICTED_IDS) - 1, 0)
         assert (numbers.matched_users, numbers.matched_without_subscription) == (3, 1)
         table.check_figures()
@@ -120,7 +120,7 @@ async def test_restricted_ids_are_counted_apart_letter_for_letter(tmp_path: Path
     async with open_table(tmp_path) as table:
         await table.know({"a": [True], "1": [True]})
         outcome = await table.poll(["a", "na", "ALL", "00", *RESTRICTED_IDS], empty_ids=3)
-        numbers = await table.store.reading.explain(await table.cohort_no())
+        numbers = await table.store.read_model.explain(await table.cohort_no())
         assert numbers._asdict() == {
             "cohort_size": 4 + len(RESTRICTED_IDS) + 3,
             "empty_ids": 3,
@@ -144,7 +144,7 @@ async def test_an_app_that_left_the_settings_keeps_its_segments(tmp_path: Path) 
         await table.know({"a": [True]})
         await table.poll(["a"])
     async with open_table(tmp_path, apps=("other",)) as table:
-        assert list(table.store.catalog.apps) == ["other"]
+        assert list(table.store.cohorts.apps) == ["other"]
         assert table.members() == ["a"]
     async with open_table(tmp_path) as table:
         await table.know({"b": [True]})

@@ -6,16 +6,14 @@ import anyio
 import anyio.abc
 import pytest
 
+from relay.database.stream import STREAMS, RowStreams
 from relay.errors import StoreFull
-from relay.segments.read_model import STREAMS
-from tests.support.segment_tables import APP, SegmentTable, open_table
+from relay.segments.read_model import ReadModel
+from relay.segments.sql import SQL
+from relay.segments.store import DATABASE_NAME
+from tests.support.segment_tables import APP, open_table
 
 MEMBERS = {"app": APP, "cohort_id": "c1"}
-
-
-async def _members(table: SegmentTable, *, timeout_s: float) -> list[str]:
-    async with table.store.reading.stream("members", MEMBERS, timeout_s=timeout_s) as blocks:
-        return [row[0] async for block in blocks for row in block]
 
 
 async def test_a_list_too_many_is_refused_until_one_has_ended(tmp_path: Path) -> None:
@@ -23,10 +21,12 @@ async def test_a_list_too_many_is_refused_until_one_has_ended(tmp_path: Path) ->
     async with open_table(tmp_path) as table:
         await table.know({"anna": [True]})
         await table.send("m1", "anna")
+        streams = RowStreams(tmp_path / DATABASE_NAME)
+        read_model = ReadModel(table.store.database, streams)
         enough = anyio.Event()
 
         async def hold(*, task_status: anyio.abc.TaskStatus[None]) -> None:
-            async with table.store.reading.stream("members", MEMBERS):
+            async with read_model.members(APP, "c1"):
                 task_status.started()
                 await enough.wait()
 
@@ -35,6 +35,8 @@ async def test_a_list_too_many_is_refused_until_one_has_ended(tmp_path: Path) ->
                 for _ in range(STREAMS):
                     await tasks.start(hold)
                 with pytest.raises(StoreFull, match="try again"):
-                    await _members(table, timeout_s=0.05)
+                    async with streams.open(SQL["members"], MEMBERS, timeout_s=0.05):
+                        raise AssertionError("a stream too many")
                 enough.set()
-                assert await _members(table, timeout_s=5) == ["anna"]
+                async with read_model.members(APP, "c1") as blocks:
+                    assert [row.external_id async for block in blocks for row in block] == ["anna"]

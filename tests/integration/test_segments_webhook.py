@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from relay.errors import Conflict
 from relay.segments.guard import GuardPolicy
-from relay.segments.review import NotPossible
 from relay.segments.webhook import MessageAnswer
 from tests.support.segment_tables import APP, NOW, SECOND, SMALL, TEN, SegmentTable, open_table
 
@@ -164,25 +164,27 @@ async def test_the_share_is_of_all_who_were_members_besides_the_computation(
         table.check_figures()
 
 
-async def test_who_enters_and_leaves_by_one_computation_is_no_leaver(tmp_path: Path) -> None:
-    """The computation takes only members that it did not bring."""
+async def test_who_enters_and_leaves_by_one_computation_is_in_the_base_too(tmp_path: Path) -> None:
+    """The computation is judged by the members it found, and by all there were."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         await _enter(table, "m1", "n1", "n2")
         assert await _leave(table, "m2", "n1", "u0") == MessageAnswer(removed=2)
-        assert await _leave(table, "m3", "n2", "u1") == MessageAnswer(removed=2)
+        assert await _leave(table, "m3", "n2", "u1") == MessageAnswer(is_held=True)
+        assert "4 of 12" in str(table.runs()[-1]["reason"])
+
+
+async def test_a_computation_that_brought_everybody_cannot_take_them_unseen(
+    tmp_path: Path,
+) -> None:
+    """It found nobody; what it takes counts by whom it brought, also in small messages."""
+    async with open_table(tmp_path) as table:
+        await table.know({user: [True] for user in TEN})
+        await _enter(table, "m1", *TEN)
+        assert await _leave(table, "m2", "u0") == MessageAnswer(removed=1)
+        assert await _leave(table, "m3", "u1") == MessageAnswer(removed=1)
         assert await _leave(table, "m4", "u2") == MessageAnswer(is_held=True)
         assert "3 of 10" in str(table.runs()[-1]["reason"])
-
-
-async def test_leavers_who_are_back_are_not_counted_again(tmp_path: Path) -> None:
-    """A rollback brings members back; the same computation may then take them once more."""
-    async with open_table(tmp_path) as table:
-        await _ten_members(table)
-        await _leave(table, "m1", "u0", "u1")
-        await table.store.decisions.roll_back(await table.cohort_no(), None, T2)
-        assert await _leave(table, "m2", "u0", "u1") == MessageAnswer(removed=2)
-        assert table.members() == TEN[2:]
 
 
 async def test_leavers_are_counted_together_across_tidying_up(tmp_path: Path) -> None:
@@ -223,7 +225,7 @@ async def test_an_approved_computation_is_applied_with_all_that_follows(tmp_path
         await _leave(table, "m1", "u0", "u1")
         await _leave(table, "m2", "u2")
         await _enter(table, "m3", "n1")
-        await table.store.decisions.approve(table.runs()[-1]["run_id"], T2)
+        await table.store.review.approve(table.runs()[-1]["run_id"], T2)
         assert table.members() == ["n1", *TEN[3:]]
         held = table.runs()[-1]
         assert (held["state"], held["added"], held["removed"]) == ("applied", 1, 1)
@@ -240,14 +242,14 @@ async def test_a_rejected_computation_is_not_heard_any_more(tmp_path: Path) -> N
         await _ten_members(table)
         await _leave(table, "m1", "u0")
         await _leave(table, "m2", *TEN[1:6])
-        await table.store.decisions.reject(table.runs()[-1]["run_id"], T2)
+        await table.store.review.reject(table.runs()[-1]["run_id"], T2)
         assert table.segment()["state"] == "active"
         assert await _leave(table, "m3", "u7") == MessageAnswer()
         assert await _enter(table, "m4", "n1") == MessageAnswer()
         assert table.members() == TEN[1:]
         assert await _leave(table, "m5", "u1", to=T2) == MessageAnswer(removed=1)
-        with pytest.raises(NotPossible):
-            await table.store.decisions.approve(
+        with pytest.raises(Conflict):
+            await table.store.review.approve(
                 next(run["run_id"] for run in table.runs() if run["state"] == "rejected"), T3
             )
         table.check_figures()
@@ -262,7 +264,7 @@ async def test_approval_does_not_undo_newer_words(tmp_path: Path) -> None:
         held = table.runs()[-1]
         await _enter(table, "m3", "u0", to=T2)
         await _leave(table, "m4", "n1", to=T2)
-        await table.store.decisions.approve(held["run_id"], T3)
+        await table.store.review.approve(held["run_id"], T3)
         assert table.members() == ["u0", *TEN[5:]]
         table.check_figures()
 
@@ -286,7 +288,7 @@ async def test_an_older_download_leaves_a_held_computation_to_be_decided(tmp_pat
         await table.poll(TEN[1:], at=T2, guard=SMALL)
         assert table.segment()["state"] == "held"
         held = next(run for run in table.runs() if run["state"] == "held")
-        await table.store.decisions.approve(held["run_id"], T3 + SECOND)
+        await table.store.review.approve(held["run_id"], T3 + SECOND)
         assert table.members() == TEN[5:]
         table.check_figures()
 
@@ -370,7 +372,7 @@ async def test_approval_during_the_comparison_asks_for_another_look(tmp_path: Pa
         held = table.runs()[-1]["run_id"]
 
         async def meanwhile() -> None:
-            await table.store.decisions.approve(held, T3)
+            await table.store.review.approve(held, T3)
 
         outcome = await table.poll(TEN[:9], at=T2, now=T3, guard=SMALL, meanwhile=meanwhile)
         assert (outcome.added, outcome.removed) == (5, 1)

@@ -19,8 +19,8 @@ from relay.ingest.upload_request import (
 )
 from relay.ingest.upload_responses import UploadResponse, invalid_api_key
 from relay.outbox.dedup import dedup_key, dedup_keys
-from relay.sandbox import uploads, validation
-from relay.sandbox.answers import Answer
+from relay.sandbox.amplitude import uploads, validation
+from relay.sandbox.common.replies import Answer
 
 KEY = "key-of-the-project"
 
@@ -91,8 +91,8 @@ def judged(content: bytes, api: UploadApi) -> UploadResponse | list[JsonObject]:
 
 def expected(content: bytes, api: UploadApi) -> Answer | list[JsonObject]:
     """Return what the stand-in says of it."""
-    wire = uploads.Wire("POST", api.path, "application/json", False, len(content), content)  # noqa: FBT003
-    upload = uploads.parse_upload(wire, uploads.Gate(KEY.__eq__))
+    wire = uploads.RawUpload("POST", api.path, "application/json", False, len(content), content)  # noqa: FBT003
+    upload = uploads.parse_upload(wire, KEY.__eq__)
     return upload if isinstance(upload, Answer) else validation.check_events(upload)
 
 

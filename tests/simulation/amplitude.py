@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import orjson
 
 from relay.amplitude.verdicts import UploadReply
-from relay.sandbox import answers
-from relay.sandbox.answers import Answer, JsonObject
-from relay.sandbox.conditions import Conditions, Poison, PoisonEffect
-from relay.sandbox.judgement import Judge
-from relay.sandbox.uploads import BATCH_PATH, HTTPAPI_PATH, Upload
+from relay.sandbox.amplitude import answers
+from relay.sandbox.amplitude.conditions import Conditions, Poison, PoisonEffect
+from relay.sandbox.amplitude.judge import Judge
+from relay.sandbox.amplitude.uploads import BATCH_PATH, HTTPAPI_PATH, Upload
+from relay.sandbox.common.replies import Answer, JsonObject, html_answer
 from tests.simulation.book import Book
 from tests.simulation.journal import Journal
 from tests.simulation.scenario import Scenario
@@ -189,15 +189,15 @@ class Project:
         """Return the answer of somebody who does not look at the events."""
         match fate:
             case "503":
-                return self._asking(answers.html_answer(503, "503 Service Unavailable"))
+                return self._asking(html_answer(503, "503 Service Unavailable"))
             case "429":
-                return self._asking(answers.json_answer(429, {"error": "Too many requests"}))
+                return self._asking(answers.error(429, "Too many requests"))
             case "401":
-                return answers.html_answer(401, "401 Unauthorized")
+                return html_answer(401, "401 Unauthorized")
             case "403":
                 return answers.forbidden()
             case "404":
-                return answers.html_answer(404, "404 Not Found")
+                return html_answer(404, "404 Not Found")
             case "wrong_key":
                 return answers.invalid_api_key("key")
             case "bare_400":
@@ -236,7 +236,7 @@ class Project:
 
 def _broken_answer(fate: str) -> Answer:
     if fate == "200_html":
-        return answers.html_answer(200, "Welcome")
+        return html_answer(200, "Welcome")
     if fate == "200_cut":
         return Answer(200, b'{"code":200,"events_inges')
-    return answers.html_answer(int(fate), f"{fate} Error")
+    return html_answer(int(fate), f"{fate} Error")

@@ -3,8 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from relay.sandbox.answers import JsonObject
-from relay.sandbox.ledger import device_key
+from relay.sandbox.amplitude.ledger import device_key
+from relay.sandbox.common.replies import JsonObject
 
 
 def name_of(event: JsonObject) -> str:

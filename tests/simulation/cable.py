@@ -6,7 +6,7 @@ import anyio
 import orjson
 
 from relay.amplitude.verdicts import UploadReply
-from relay.sandbox.answers import JsonObject
+from relay.sandbox.common.replies import JsonObject
 from tests.simulation.amplitude import Project
 from tests.simulation.conduct import Conduct
 

@@ -8,8 +8,8 @@ import orjson
 
 from relay.amplitude.verdicts import UploadReply
 from relay.clock import Clock
-from relay.sandbox.answers import JsonObject
-from relay.sandbox.ledger import device_key
+from relay.sandbox.amplitude.ledger import device_key
+from relay.sandbox.common.replies import JsonObject
 from tests.simulation.app import App
 from tests.simulation.book import name_of
 from tests.simulation.scenario import DAY_S, Scenario

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.crash.trial import option
 from tests.simulation.alterations import BROKEN
 from tests.simulation.simulation import simulate
+from tests.support.options import option
 
 FIXED_SEEDS = range(1, 21)
 SEEDS_ENOUGH = 150

@@ -21,7 +21,9 @@ import orjson
 import psutil
 
 from relay.outbox.store import DATABASE_NAME as OUTBOX
-from relay.sandbox.cohorts import CohortsStandIn, StandInCohort, running
+from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.cohorts.stand_in import CohortsStandIn
+from relay.sandbox.common.listener import running
 from relay.segments.store import DATABASE_NAME as SEGMENTS
 from tests.soak.far_side import FarSide, name_of
 from tests.support.command_line import API_KEY, APP_ID

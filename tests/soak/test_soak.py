@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.trial import option
 from tests.soak.soak import MB, SEEN_BYTES, soak
+from tests.support.options import option
 
 pytestmark = pytest.mark.slow
 

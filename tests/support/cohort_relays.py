@@ -9,9 +9,9 @@ from typing import Any
 import anyio
 
 from relay.clock import Clock
-from relay.sandbox.cohorts import CohortsStandIn
-from relay.sandbox.csv_export import CsvExportStandIn
-from relay.sandbox.door import running
+from relay.sandbox.cohorts.stand_in import CohortsStandIn
+from relay.sandbox.common.listener import running
+from relay.sandbox.onesignal.csv_export import CsvExportStandIn
 from tests.support.relays import API_KEY, APP_ID, DEADLINE_S, Relay, app_environment, running_relay
 from tests.support.segment_tables import SegmentFile
 

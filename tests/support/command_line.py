@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import anyio
 from anyio.abc import Process
+
+from tests.support import preloaded
 
 APP_ID = "11111111-2222-4333-8444-555555555555"
 HOOK_TOKEN = "hook-token-of-the-test"
@@ -80,7 +81,7 @@ class CommandLine:
         """Run a command to its end, without a terminal."""
         with anyio.fail_after(DEADLINE_S):
             done = await anyio.run_process(
-                [sys.executable, "-m", "relay", *words],
+                preloaded.command(words),
                 env={**self.env, **changes},
                 check=False,
                 stdin=subprocess.DEVNULL,
@@ -89,9 +90,7 @@ class CommandLine:
 
     async def start(self, *words: str, stdin: int = subprocess.DEVNULL) -> Process:
         """Start a command and leave it running."""
-        return await anyio.open_process(
-            [sys.executable, "-m", "relay", *words], env=self.env, stdin=stdin
-        )
+        return await anyio.open_process(preloaded.command(words), env=self.env, stdin=stdin)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Process]:

@@ -13,6 +13,7 @@ import anyio
 import orjson
 
 from relay.clock import Clock
+from relay.database.ballast import BallastFile
 from relay.events.batch import IngestBatch
 from relay.events.mapping import MappedEvent
 from relay.heartbeat import Heartbeat
@@ -21,7 +22,6 @@ from relay.outbox.counters import Counts
 from relay.outbox.spans import decode_spans
 from relay.outbox.store import DATABASE_NAME, Outbox, open_outbox
 from relay.outbox.writer import AppendResult
-from relay.reserve import Reserve
 from tests.support.clocks import START_MS, FakeClock
 
 APP = "demo"
@@ -54,16 +54,16 @@ async def running_outbox(
     max_events: int = 1_000_000,
     clock: Clock | None = None,
 ) -> AsyncIterator[Outbox]:
-    """Open the outbox of `folder` with its writer running, on a disk with a reserve."""
+    """Open the outbox of `folder` with its writer running, on a disk with a ballast."""
     await anyio.Path(folder).mkdir(exist_ok=True)
-    reserve = Reserve(folder, MIN_FREE_BYTES)
-    reserve.prepare_opening()
+    ballast = BallastFile(folder, MIN_FREE_BYTES)
+    ballast.prepare_opening()
     async with open_outbox(
         folder,
         apps,
         max_events=max_events,
         heartbeat=Heartbeat(FakeClock()),
-        make_room=reserve.make_room,
+        make_room=ballast.make_room,
         clock=clock,
     ) as outbox:
         yield outbox

@@ -14,9 +14,10 @@ import orjson
 from yarl import URL
 
 from relay.clock import Clock
-from relay.daemon.run import Daemon, Supervision
+from relay.daemon.run import Daemon
 from relay.process.systemd import Notifier
-from relay.sandbox.amplitude import AmplitudeStandIn, running
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.listener import running
 from relay.settings import load_settings
 
 APP_ID = "11111111-2222-4333-8444-555555555555"
@@ -168,7 +169,7 @@ async def running_relay(
             **environment,
         }
     )
-    daemon = Daemon(settings, Supervision(Notifier({})), clock=clock)
+    daemon = Daemon(settings, Notifier({}), clock=clock)
     async with aiohttp.ClientSession() as session, anyio.create_task_group() as group:
         doors = await group.start(daemon.run)
         yield Relay(

@@ -12,14 +12,13 @@ from relay.events.observation import Observation
 from relay.heartbeat import Heartbeat
 from relay.onesignal.export_file import SubscriptionRow
 from relay.segments.cohorts import AppRules
-from relay.segments.directory import ExportTruth
-from relay.segments.download_log import DownloadLog
+from relay.segments.directory import ExportScope
 from relay.segments.guard import GuardPolicy
 from relay.segments.runs import Export, Outcome
 from relay.segments.sorting import SortedIds, SortedRows, open_sorting
 from relay.segments.store import DATABASE_NAME, Segments, open_segments
 from relay.segments.watermark import Watermark, needs_refresh
-from relay.segments.webhook import MessageAnswer, take_message
+from relay.segments.webhook import MessageAnswer
 from tests.support.clocks import FakeClock
 
 APP = "shop"
@@ -129,7 +128,7 @@ class SegmentTable(SegmentFile):
                 SubscriptionRow(user, f"{user}/{place}", "iOSPush", flag)
                 for place, flag in enumerate(flags)
             ]
-            await self.store.directory.put_user(self.store.catalog.number(app), user, rows, at)
+            await self.store.directory.put_user(self.store.cohorts.number(app), user, rows, at)
 
     async def poll(  # noqa: PLR0913  # a download, whole
         self,
@@ -146,31 +145,30 @@ class SegmentTable(SegmentFile):
 
         `meanwhile` happens between the comparison and the publication.
         """
-        number = self.store.catalog.number(APP)
+        number = self.store.cohorts.number(APP)
         size = len(set(ids)) + empty_ids
-        await self.store.catalog.note_listing(
+        await self.store.cohorts.set_listing(
             number,
             [Cohort(cohort_id, f"Cohort {cohort_id}", size, at, at, is_archived=False)],
             at,
         )
         cohort = await self.cohort_no(cohort_id)
-        polls = DownloadLog(self.store.database)
         begun_at = at if now is None else now
-        run = await polls.begin(
+        run = await self.store.downloads.begin(
             cohort, Watermark(at, at, size), Export(requested_at=begun_at), begun_at
         )
-        staging = polls.stage(cohort, run)
-        compared = await staging.begin()
+        staged = self.store.stage(cohort, run)
+        await staged.begin()
         async with open_sorting(self.folder / "sorting.db") as scratch:
             taken = SortedIds(scratch)
             await taken.add(ids)
             members = await taken.sort()
             async for piece in taken.pieces(RANGE_IDS):
-                await staging.add(piece)
-        await staging.note_members(members, empty_ids)
+                await staged.add(piece)
+        await staged.set_counts(members, empty_ids)
         if meanwhile:
             await meanwhile()
-        return await polls.publish(staging, compared, guard, begun_at)
+        return await staged.publish(guard, begun_at)
 
     async def send(  # noqa: PLR0913  # a message, whole
         self,
@@ -195,22 +193,20 @@ class SegmentTable(SegmentFile):
             ids,
             empty_ids,
         )
-        number = self.store.catalog.number(app)
-        return await self.store.database.write(
-            lambda raw: take_message(raw, number, message, guard, at)
-        )
+        number = self.store.cohorts.number(app)
+        return await self.store.webhook.apply(number, message, guard, at)
 
     async def take_export(
         self,
         rows: Mapping[str, Mapping[str, bool]],
         *,
         asked_at: int,
-        is_whole: bool = True,
+        is_complete: bool = True,
         drops_users: bool = False,
     ) -> None:
         """Take an export of OneSignal's over: users, their subscriptions' ids, their flags."""
-        truth = ExportTruth(asked_at, is_whole=is_whole, drops_users=drops_users)
-        number, now = self.store.catalog.number(APP), asked_at + SECOND
+        truth = ExportScope(asked_at, is_complete=is_complete, drops_users=drops_users)
+        number, now = self.store.cohorts.number(APP), asked_at + SECOND
         async with open_sorting(self.folder / "sorting.db") as scratch:
             sorted_rows = SortedRows(scratch)
             await sorted_rows.add(
@@ -237,30 +233,30 @@ class SegmentTable(SegmentFile):
     ) -> None:
         """Let the directory learn from one event, which arrives at once."""
         item = Observation(user, subscription_id, "iOSPush", flag, is_proof, at)
-        await self.store.directory.heed(self.store.catalog.number(APP), [item], at)
+        await self.store.directory.apply_observations(self.store.cohorts.number(APP), [item], at)
 
     async def forget(self, user: str, at: int = NOW, app: str = APP) -> None:
         """Forget a user in the segment table."""
-        number = self.store.catalog.number(app)
-        await self.store.forgetting.refuse(number, user, at)
-        await self.store.forgetting.remove(number, user, at)
+        number = self.store.cohorts.number(app)
+        await self.store.erasure.refuse(number, user, at)
+        await self.store.erasure.remove(number, user, at)
 
     async def cohort_no(self, cohort_id: str = "c1") -> int:
         """Return a cohort's number."""
-        cohort = await self.store.reading.cohort(APP, cohort_id)
+        cohort = await self.store.read_model.cohort(APP, cohort_id)
         assert cohort is not None
         return cohort.no
 
     async def begin_run(self, cohort_id: str = "c1", *, size: int = 1, at: int = NOW) -> int:
         """Ask for a download of a listed cohort, and go no further; return its run."""
         cohort = await self.cohort_no(cohort_id)
-        return await DownloadLog(self.store.database).begin(
+        return await self.store.downloads.begin(
             cohort, Watermark(at, at, size), Export("export-1", at, is_complete=True), at
         )
 
     async def is_refresh_needed(self) -> bool:
         """Ask whether the app's only cohort is worth a download."""
-        (cohort,) = await self.store.catalog.listed(self.store.catalog.number(APP), NOW)
+        (cohort,) = await self.store.cohorts.listed(self.store.cohorts.number(APP), NOW)
         return needs_refresh(
             cohort.listed, applied=cohort.applied, rejected=cohort.rejected, held=cohort.held
         )

@@ -9,7 +9,8 @@ from time import monotonic
 
 import pytest
 
-from relay.sandbox.amplitude import AmplitudeStandIn, running
+from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
+from relay.sandbox.common.listener import running
 from tests.crash.trial import Campaign
 from tests.support.command_line import API_KEY, APP_ID, HOOK_TOKEN, CommandLine
 from tests.support.daemons import Doors, open_doors

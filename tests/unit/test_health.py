@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from relay.database.ballast import BallastFile
 from relay.heartbeat import SLACK_S, Heartbeat
 from relay.ingest.admission import AdmissionControl
 from relay.observability.health import Health
 from relay.outbox.counters import AppCounters, AppState, Counts
-from relay.reserve import Reserve
 from tests.support.clocks import FakeClock
 from tests.support.outboxes import running_outbox
 
@@ -17,7 +17,7 @@ async def test_a_silent_loop_is_told_until_it_beats_again(tmp_path: Path) -> Non
     async with running_outbox(tmp_path) as outbox:
         heartbeat = Heartbeat(clock)
         admission = AdmissionControl(
-            Reserve(tmp_path, 0), outbox.counters, Heartbeat(clock), max_events=1
+            BallastFile(tmp_path, 0), outbox.counters, Heartbeat(clock), max_events=1
         )
         health = Health({"sender": heartbeat}, admission)
         heartbeat.beat(30)
@@ -38,13 +38,13 @@ async def test_what_closes_the_intake_is_named_and_no_loop_is_blamed(tmp_path: P
         full = AppCounters(
             outbox.database, [AppState(1, "shop", is_paused=False, counts=Counts(accepted=5))]
         )
-        for reserve, ledger, is_stopping, word in (
-            (Reserve(tmp_path, 0), outbox.counters, True, "stopping"),
-            (Reserve(tmp_path, 1 << 62), outbox.counters, False, "disk_full"),
-            (Reserve(tmp_path, 0), full, False, "outbox_full"),
+        for ballast, ledger, is_stopping, word in (
+            (BallastFile(tmp_path, 0), outbox.counters, True, "stopping"),
+            (BallastFile(tmp_path, 1 << 62), outbox.counters, False, "disk_full"),
+            (BallastFile(tmp_path, 0), full, False, "outbox_full"),
         ):
-            reserve.look()
-            admission = AdmissionControl(reserve, ledger, Heartbeat(clock), max_events=5)
+            ballast.look()
+            admission = AdmissionControl(ballast, ledger, Heartbeat(clock), max_events=5)
             admission.is_stopping = is_stopping
             health = Health({}, admission)
             assert health.ready().checks["intake"] == word

@@ -13,8 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from relay.http.auth import Tokens, presented_tokens
-from relay.http.failed_auth import FailedAuthThrottle
+from relay.http.auth import FailedAuthThrottle, Tokens, presented_tokens
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
@@ -36,7 +35,7 @@ SECURITY_HEADERS: Mapping[str, str] = {
 }
 
 
-def guarding(tokens: Tokens, attempts: FailedAuthThrottle) -> Middleware:
+def guarding(tokens: Tokens, throttle: FailedAuthThrottle) -> Middleware:
     """Return the middleware that lets in or turns away; without tokens, the door is open."""
 
     @web.middleware
@@ -44,7 +43,7 @@ def guarding(tokens: Tokens, attempts: FailedAuthThrottle) -> Middleware:
         if request.path not in OPEN_PATHS:
             _check_place(request, is_open=tokens.are_none)
             if not tokens.are_none:
-                await _check_token(request, tokens, attempts)
+                await _check_token(request, tokens, throttle)
         return await handler(request)
 
     return guard
@@ -73,12 +72,12 @@ def _check_place(request: web.Request, *, is_open: bool) -> None:
         raise web.HTTPForbidden(text="requests from other sites are refused")
 
 
-async def _check_token(request: web.Request, tokens: Tokens, attempts: FailedAuthThrottle) -> None:
+async def _check_token(request: web.Request, tokens: Tokens, throttle: FailedAuthThrottle) -> None:
     presented = presented_tokens(request)
     if tokens.admit(presented):
         return
     if presented:
-        await attempts.slow(request.remote)
+        await throttle.slow(request.remote)
     raise web.HTTPUnauthorized(
         text="wrong or missing token", headers={"WWW-Authenticate": "Bearer"}
     )

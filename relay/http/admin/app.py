@@ -1,8 +1,9 @@
 """The admin door's application."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 
+import anyio
 from aiohttp import web
 
 from relay.http.admin import dead_letters, directory, quarantine, runs, segments, status, users
@@ -10,8 +11,7 @@ from relay.http.admin.access import add_security_headers, guarding
 from relay.http.admin.context import AdminContext
 from relay.http.admin.openapi import describe
 from relay.http.admin.operations import PREFIX, AnyOperation, operation_routes
-from relay.http.auth import Tokens
-from relay.http.failed_auth import FailedAuthThrottle
+from relay.http.auth import FailedAuthThrottle, Tokens
 from relay.http.health import HealthAnswers
 from relay.http.responses import answering
 from relay.http.server.body import BodyReader
@@ -34,7 +34,7 @@ def admin_app(
     context: AdminContext,
     bodies: BodyReader,
     in_flight: InFlightRequests,
-    attempts: FailedAuthThrottle,
+    throttle: FailedAuthThrottle,
     *,
     tokens: Tokens,
 ) -> web.Application:
@@ -44,28 +44,35 @@ def admin_app(
         context: The running daemon.
         bodies: Reads request bodies; here aiohttp itself sends `100 Continue`.
         in_flight: Counts requests until each is answered.
-        attempts: Slows down guesses of the token.
+        throttle: Slows down guesses of the token.
         tokens: Accepted bearer tokens; without any, every client on this machine is let in.
     """
-    answer, guard = answering(context.metrics, context.clock), guarding(tokens, attempts)
+    answer, guard = answering(context.metrics, context.clock), guarding(tokens, throttle)
     app = web.Application(middlewares=[counting(in_flight), answer, guard])
     app.on_response_prepare.append(add_security_headers)
-    document = describe(OPERATIONS)
     health = HealthAnswers(context.health)
-
-    async def openapi(_: web.Request) -> web.Response:
-        return web.Response(body=document, content_type="application/json")
-
     app.add_routes(
         [
             web.get("/healthz", health.healthz),
             web.get("/readyz", health.readyz),
             web.get("/metrics", partial(_metrics, context)),
-            web.get(f"{PREFIX}/openapi.json", openapi),
+            web.get(f"{PREFIX}/openapi.json", _openapi),
             *operation_routes(OPERATIONS, context, bodies),
         ]
     )
     return app
+
+
+@cache
+def _document() -> bytes:
+    return describe(OPERATIONS)
+
+
+async def _openapi(_: web.Request) -> web.Response:
+    # Describing takes a tenth of a second: too long for a start that may never be asked for it,
+    # and, in the loop, for the events that arrive meanwhile.
+    body = await anyio.to_thread.run_sync(_document)
+    return web.Response(body=body, content_type="application/json")
 
 
 async def _metrics(context: AdminContext, _: web.Request) -> web.Response:

@@ -4,8 +4,9 @@ A daemon offers everything (`AdminContext`). A command that has opened the data 
 offers the stores it has opened: an operation declares by its type which of them it needs.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
 from relay.clock import Clock
 from relay.cohorts.poller import Poller
@@ -13,7 +14,7 @@ from relay.cohorts.webhook import CohortWebhook
 from relay.delivery.pool import SenderPool
 from relay.directory.importer import Importer
 from relay.directory.sync import DirectorySync
-from relay.http.admin.errors import NotFound
+from relay.errors import NotFound
 from relay.ingest.events import EventIngest, Source
 from relay.observability.health import Health
 from relay.observability.metrics import Metrics
@@ -23,11 +24,51 @@ from relay.outbox.store import Outbox
 from relay.segments.store import Segments
 
 
+class App(Protocol):
+    """One configured app; its loops are `None` where no daemon runs them."""
+
+    @property
+    def delivery(self) -> SenderPool | None:
+        """Carries its events to Amplitude."""
+
+    @property
+    def poller(self) -> Poller | None:
+        """Keeps its cohorts current."""
+
+    @property
+    def sync(self) -> DirectorySync | None:
+        """Keeps its directory current."""
+
+
+class IngestingApp(App, Protocol):
+    """One app whose events can be read."""
+
+    @property
+    def source(self) -> Source:
+        """The app as ingest sees it."""
+
+
+class RunningApp(IngestingApp, Protocol):
+    """One app of a running daemon (`relay.daemon.app_runtime`)."""
+
+    @property
+    def delivery(self) -> SenderPool:
+        """Carries its events to Amplitude."""
+
+    @property
+    def poller(self) -> Poller:
+        """Keeps its cohorts current."""
+
+    @property
+    def sync(self) -> DirectorySync:
+        """Keeps its directory current."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AppsContext:
     """The configured apps, by name."""
 
-    apps: Collection[str]
+    apps: Mapping[str, App]
     clock: Clock
 
     def check(self, app: str) -> None:
@@ -43,14 +84,9 @@ class AppsContext:
 
 @dataclass(frozen=True, kw_only=True)
 class OutboxContext(AppsContext):
-    """The outbox.
-
-    Attributes:
-        deliveries: Every app's delivery; empty without a daemon.
-    """
+    """The outbox."""
 
     outbox: Outbox
-    deliveries: Mapping[str, SenderPool] = field(default_factory=dict)
 
     def selection(
         self, app: str | None, reason: str | None, ids: list[int] | None = None
@@ -69,17 +105,10 @@ class OutboxContext(AppsContext):
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentsContext(AppsContext):
-    """The segment table and the directory.
-
-    Attributes:
-        pollers: Every app's poller of cohorts; empty without a daemon.
-        syncs: Every app's directory sync; empty without a daemon.
-    """
+    """The segment table and the directory."""
 
     segments: Segments
-    imports: Importer
-    pollers: Mapping[str, Poller] = field(default_factory=dict)
-    syncs: Mapping[str, DirectorySync] = field(default_factory=dict)
+    importer: Importer
 
     def number(self, app: str) -> int:
         """Return an app's number in the segment table.
@@ -88,22 +117,23 @@ class SegmentsContext(AppsContext):
             NotFound: If there is no such app.
         """
         self.check(app)
-        return self.segments.catalog.number(app)
+        return self.segments.cohorts.number(app)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoresContext(OutboxContext, SegmentsContext):
     """Both stores, and what reads the bodies of both webhooks."""
 
-    reception: EventIngest
-    sources: Mapping[str, Source]
-    cohort_reception: CohortWebhook
+    apps: Mapping[str, IngestingApp]
+    event_ingest: EventIngest
+    cohort_webhook: CohortWebhook
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdminContext(StoresContext):
     """A running daemon."""
 
+    apps: Mapping[str, RunningApp]
     status: Status
     health: Health
     metrics: Metrics

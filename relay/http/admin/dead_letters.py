@@ -38,8 +38,9 @@ async def _retry(context: OutboxContext, call: Call[Choice]) -> Affected:
         return Affected(affected=await dead_letters.retry(selection))
     finally:
         # A retry is several transactions: where a later one fails, the first are committed.
-        for delivery in context.deliveries.values():
-            delivery.dispatcher.arrived(1)
+        for app in context.apps.values():
+            if app.delivery is not None:
+                app.delivery.dispatcher.arrived(1)
 
 
 async def _discard(context: OutboxContext, call: Call[Choice]) -> Affected:

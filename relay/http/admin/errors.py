@@ -5,15 +5,7 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from relay.cohorts.polled_app import PollingOff, UnknownCohort
-from relay.directory.importer import ImportBusy
-from relay.directory.sync import SyncOff
-from relay.errors import FileRejected, RelayError
-from relay.segments.review import NotPossible, UnknownRun
-
-
-class NotFound(RelayError):
-    """The thing an operation names does not exist."""
+from relay.errors import Conflict, FileRejected, NotFound
 
 
 @contextmanager
@@ -25,9 +17,9 @@ def map_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (NotFound, UnknownCohort, UnknownRun) as error:
+    except NotFound as error:
         raise web.HTTPNotFound(text=str(error)) from error
-    except (ImportBusy, NotPossible, PollingOff, SyncOff) as error:
+    except Conflict as error:
         raise web.HTTPConflict(text=str(error)) from error
     except FileRejected as error:
         raise web.HTTPBadRequest(text=f"{error.reason}: {error.detail}") from error

@@ -28,12 +28,9 @@ async def _retry(context: StoresContext, call: Call[Choice]) -> Affected:
     """Read bodies of both webhooks again; those understood now leave the quarantine."""
     quarantine, asked = context.outbox.quarantine, call.input
     selection = context.selection(asked.app, asked.reason, asked.ids)
-    events = await context.reception.retry(
-        quarantine, selection, context.sources, dry_run=asked.dry_run
-    )
-    messages = await context.cohort_reception.read_again(
-        quarantine, selection, dry_run=asked.dry_run
-    )
+    sources = {name: app.source for name, app in context.apps.items()}
+    events = await context.event_ingest.retry(quarantine, selection, sources, dry_run=asked.dry_run)
+    messages = await context.cohort_webhook.read_again(quarantine, selection, dry_run=asked.dry_run)
     return Affected(affected=events + messages)
 
 

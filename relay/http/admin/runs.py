@@ -2,8 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 
+from relay.errors import NotFound
 from relay.http.admin.context import SegmentsContext
-from relay.http.admin.errors import NotFound
 from relay.http.admin.operations import Call, NoInput, Operation
 from relay.http.admin.schemas import MAX_ID, Affected
 from relay.http.admin.segment_schemas import RunListing, RunPage
@@ -16,7 +16,7 @@ async def _list(context: SegmentsContext, call: Call[RunListing]) -> RunPage:
     asked = call.input
     if asked.app is not None:
         context.check(asked.app)
-    found = await context.segments.reading.runs(
+    found = await context.segments.read_model.runs(
         asked.app,
         asked.cohort_id,
         asked.state,
@@ -27,11 +27,11 @@ async def _list(context: SegmentsContext, call: Call[RunListing]) -> RunPage:
 
 
 async def _approve(context: SegmentsContext, call: Call[NoInput]) -> Affected:
-    return await _decide(context, call, context.segments.decisions.approve)
+    return await _decide(context, call, context.segments.review.approve)
 
 
 async def _reject(context: SegmentsContext, call: Call[NoInput]) -> Affected:
-    return await _decide(context, call, context.segments.decisions.reject)
+    return await _decide(context, call, context.segments.review.reject)
 
 
 async def _decide(

@@ -50,11 +50,13 @@ async def answer_detail(segments: Segments, segment: Segment, due: Due | None) -
         segment: Which one.
         due: When its cohort is downloaded, None if it does not wait or nobody knows.
     """
-    runs = await segments.reading.runs(segment.app, segment.cohort_id, None, before=MAX_ID, limit=1)
-    undoable = await segments.reading.undoable(segment.no)
+    runs = await segments.read_model.runs(
+        segment.app, segment.cohort_id, None, before=MAX_ID, limit=1
+    )
+    undoable = await segments.read_model.undoable(segment.no)
     return SegmentDetail(
         **answer_segment(segment).model_dump(),
-        explanation=answer_explanation(await segments.reading.explain(segment.no)),
+        explanation=answer_explanation(await segments.read_model.explain(segment.no)),
         next_download_at=due.due_at if due else None,
         waits_for=due.reason if due else None,
         last_run=answer_run(runs[0]) if runs else None,

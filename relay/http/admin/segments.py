@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from relay.http.admin.context import SegmentsContext
-from relay.http.admin.errors import NotFound
+from relay.errors import NotFound
+from relay.http.admin.context import AdminContext, SegmentsContext
 from relay.http.admin.ndjson import NdjsonStream
 from relay.http.admin.operations import Call, NoInput, NoOutput, Operation
 from relay.http.admin.schemas import Affected
@@ -26,7 +26,7 @@ from relay.http.admin.segment_views import (
     answer_explanation,
     segment_page,
 )
-from relay.segments.read_model import ALL_ROWS, KnownCohort, Segment
+from relay.segments.read_model import KnownCohort, Segment
 
 _SEGMENT = "/segments/{app}/{cohort_id}"
 
@@ -36,7 +36,7 @@ async def _list(context: SegmentsContext, call: Call[SegmentListing]) -> Segment
     asked = call.input
     if asked.app is not None:
         context.check(asked.app)
-    found = await context.segments.reading.segments(
+    found = await context.segments.read_model.segments(
         asked.app, asked.state, after=asked.after, limit=asked.limit + 1
     )
     return segment_page(found, asked.limit)
@@ -44,7 +44,7 @@ async def _list(context: SegmentsContext, call: Call[SegmentListing]) -> Segment
 
 async def _show(context: SegmentsContext, call: Call[NoInput]) -> SegmentDetail:
     segment = await _segment(context, call.path)
-    poller = context.pollers.get(segment.app)
+    poller = context.apps[segment.app].poller
     due = poller.due_of(segment.cohort_id) if poller else None
     return await answer_detail(context.segments, segment, due)
 
@@ -52,8 +52,7 @@ async def _show(context: SegmentsContext, call: Call[NoInput]) -> SegmentDetail:
 async def _members(context: SegmentsContext, call: Call[NoInput]) -> NdjsonStream:
     """Stream the members of one revision, by id."""
     segment = await _segment(context, call.path)
-    named = {"app": segment.app, "cohort_id": segment.cohort_id}
-    return NdjsonStream(context.segments.reading.stream("members", named))
+    return NdjsonStream(context.segments.read_model.members(segment.app, segment.cohort_id))
 
 
 async def _changes(
@@ -61,10 +60,9 @@ async def _changes(
 ) -> ChangePage | NdjsonStream:
     number = (await _segment(context, call.path)).no
     after, limit = call.input.after, call.input.limit
-    reading = context.segments.reading
+    reading = context.segments.read_model
     if call.wants_lines:
-        every = {"cohort": number, "after": after, "limit": ALL_ROWS}
-        return NdjsonStream(reading.stream("changes_page", every))
+        return NdjsonStream(reading.all_changes(number, after=after))
     return answer_changes(await reading.changes(number, after=after, limit=limit), after)
 
 
@@ -74,32 +72,29 @@ async def _explain(
     cohort = await _cohort(context, call.path)
     if not cohort.list:
         raise NotFound("nothing of this cohort is applied yet")
-    reading = context.segments.reading
+    reading = context.segments.read_model
     if call.input.group is None:
         return answer_explanation(await reading.explain(cohort.no))
-    behind = {"cohort": cohort.no, "group": call.input.group}
-    return NdjsonStream(reading.stream("ids_behind", behind))
+    return NdjsonStream(reading.ids_behind(cohort.no, call.input.group))
 
 
-async def _sync(context: SegmentsContext, call: Call[NoInput]) -> Affected:
+async def _sync(context: AdminContext, call: Call[NoInput]) -> Affected:
     """Ask for a download; 0 if one is running already."""
     app, cohort_id = call.path["app"], call.path["cohort_id"]
     context.check(app)
-    return Affected(affected=int(await context.pollers[app].request_sync(cohort_id)))
+    return Affected(affected=int(await context.apps[app].poller.request_sync(cohort_id)))
 
 
 async def _roll_back(context: SegmentsContext, call: Call[RollbackOrder]) -> Affected:
     cohort = await _cohort(context, call.path)
-    await context.segments.decisions.roll_back(
-        cohort.no, call.input.revision, context.clock.now_ms()
-    )
+    await context.segments.review.roll_back(cohort.no, call.input.revision, context.clock.now_ms())
     return Affected(affected=1)
 
 
 async def _segment(context: SegmentsContext, path: Mapping[str, str]) -> Segment:
     app, cohort_id = path["app"], path["cohort_id"]
     context.check(app)
-    segment = await context.segments.reading.segment(app, cohort_id)
+    segment = await context.segments.read_model.segment(app, cohort_id)
     if segment is None:
         raise NotFound(f"{app} has no segment of a cohort with that id")
     return segment
@@ -108,7 +103,7 @@ async def _segment(context: SegmentsContext, path: Mapping[str, str]) -> Segment
 async def _cohort(context: SegmentsContext, path: Mapping[str, str]) -> KnownCohort:
     app, cohort_id = path["app"], path["cohort_id"]
     context.check(app)
-    cohort = await context.segments.reading.cohort(app, cohort_id)
+    cohort = await context.segments.read_model.cohort(app, cohort_id)
     if cohort is None:
         raise NotFound(f"{app} has no cohort with that id")
     return cohort

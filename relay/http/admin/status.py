@@ -32,7 +32,7 @@ async def _set_paused(context: AdminContext, app: str, *, paused: bool) -> Affec
     context.check(app)
     # The disk first: an answer of 200 must hold after a crash too.
     changed = await context.outbox.counters.set_paused(app, paused=paused)
-    context.deliveries[app].breaker.set_paused(paused=paused)
+    context.apps[app].delivery.breaker.set_paused(paused=paused)
     return Affected(affected=int(changed))
 
 

@@ -1,8 +1,8 @@
 """Single users: what is known of them, what their app reports, and forgetting them for good."""
 
 from relay.directory.erasure import UserErasure
+from relay.errors import NotFound
 from relay.http.admin.context import SegmentsContext, StoresContext
-from relay.http.admin.errors import NotFound
 from relay.http.admin.operations import Call, NoInput, NoOutput, Operation
 from relay.http.admin.segment_schemas import ToldUser, UserAnswer
 from relay.http.admin.segment_views import answer_user
@@ -14,7 +14,7 @@ _USER = "/users/{app}/{external_id}"
 async def _show(context: SegmentsContext, call: Call[NoInput]) -> UserAnswer:
     app, external_id = call.path["app"], call.path["external_id"]
     context.check(app)
-    user = await context.segments.reading.user(app, external_id)
+    user = await context.segments.read_model.user(app, external_id)
     answer = answer_user(app, external_id, user)
     if answer is None:
         raise NotFound(f"neither the directory of {app} nor any of its cohorts has that user")

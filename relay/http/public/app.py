@@ -1,11 +1,10 @@
-"""The public door: hooks, uploads and health, nothing else.
+"""The public door: webhooks, uploads and health, nothing else.
 
-It answers far more requests than everything else together and has a handful of paths, so it
-is served by aiohttp's low-level server; a router and middleware would cost a hook as much as
-understanding its event.
+It answers far more requests than the admin door and has a handful of paths, so aiohttp's
+low-level server runs it: router and middleware would cost as much as mapping the event.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -14,19 +13,17 @@ from aiohttp import web
 
 from relay.clock import Clock
 from relay.errors import StoreError
-from relay.http.public.webhook import AppWebhook
-from relay.http.responses import error_response, unavailable
+from relay.http.public.webhooks import Webhook
+from relay.http.responses import Handler, error_response, unavailable
 from relay.http.server.body import BodyReader
 from relay.http.server.in_flight import InFlightRequests
 from relay.observability.metrics import Metrics
-
-Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
 UNKNOWN_ROUTE = "none"
 
 
 class Route(NamedTuple):
-    """A path's name in metrics, and who answers each method there."""
+    """A path: its name in metrics, and the handler of each method."""
 
     name: str
     handlers: Mapping[str, Handler]
@@ -38,7 +35,7 @@ class PublicDoor:
     def __init__(
         self,
         apps: Collection[str],
-        hooks: Mapping[str, AppWebhook],
+        webhooks: Mapping[str, Webhook],
         fixed: Mapping[str, Mapping[str, Handler]],
         bodies: BodyReader,
         metrics: Metrics,
@@ -47,33 +44,33 @@ class PublicDoor:
         """Make a door.
 
         Args:
-            apps: The apps that have hooks.
-            hooks: Who answers an app's hook of that name, the last word of its path.
-            fixed: Who answers each method at the other paths.
-            bodies: Who reads this door's bodies.
-            metrics: Where answers are counted.
+            apps: Names of the apps.
+            webhooks: Every app's webhooks, by the last word of their path.
+            fixed: Handlers of all other paths, by path and method.
+            bodies: Reads this door's bodies.
+            metrics: Counts answers.
             clock: Measures how long they take.
         """
-        self._hooks = hooks
+        self._webhooks = webhooks
         self._metrics = metrics
         self._clock = clock
-        self._under_way = InFlightRequests()
+        self._in_flight = InFlightRequests()
         self._bodies = bodies
         self._unknown = Route(UNKNOWN_ROUTE, {})
         self._routes = {
-            f"/v1/apps/{app}/{name}": self._hook(app, name) for app in apps for name in hooks
+            f"/v1/apps/{app}/{name}": self._webhook(app, name) for app in apps for name in webhooks
         }
         self._routes |= {path: Route(path, handlers) for path, handlers in fixed.items()}
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
-        """Answer one request; errors are JSON, and everything is counted."""
-        with self._under_way:
+        """Answer one request; errors are JSON, and every answer is counted."""
+        with self._in_flight:
             return await self._answer(request)
 
-    async def settle(self) -> None:
-        """Return once every request under way is answered; bodies get a last few seconds."""
+    async def drain(self) -> None:
+        """Return once every request in flight is answered; bodies get `STOP_GRACE_S`."""
         self._bodies.stop()
-        await self._under_way.settle()
+        await self._in_flight.drain()
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         began_s = self._clock.monotonic_s()
@@ -97,16 +94,16 @@ class PublicDoor:
         raise web.HTTPMethodNotAllowed(method, route.handlers, text=f"{method} is not served here")
 
     def _find(self, raw_path: str) -> Route:
-        """Return the route of a path not written as usual: with a query, escaped, unknown."""
+        """Return the route of a path with a query, with escapes, or unknown."""
         path = unquote(raw_path.partition("?")[0])
         known = self._routes.get(path)
         if known:
             return known
         match path.split("/"):
-            case ["", "v1", "apps", app, name] if name in self._hooks:
-                return self._hook(app, name)
+            case ["", "v1", "apps", app, name] if name in self._webhooks:
+                return self._webhook(app, name)
         return self._unknown
 
-    def _hook(self, app: str, name: str) -> Route:
-        handlers = {"POST": partial(self._hooks[name].post, app)}
+    def _webhook(self, app: str, name: str) -> Route:
+        handlers = {"POST": partial(self._webhooks[name].post, app)}
         return Route(f"/v1/apps/{{app}}/{name}", handlers)

@@ -1,28 +1,24 @@
 """`POST /2/httpapi` and `POST /batch`: Amplitude's upload API, for SDKs pointed at relay.
 
-The key that lets a sender in stands in the body, so bodies of strangers are read: all that are
-under way together are bounded, and a large one is not parsed unless it names a key that is known.
-An SDK gives up after seconds and keeps nothing on disk; it sends again what is answered 503, 408
-or not at all.
+The key stands in the body, so bodies of strangers are read too: all bodies together are bounded,
+and a large one is parsed only if it names a known key. An SDK gives up after seconds and keeps
+nothing on disk; it repeats what is answered 503, 408 or not at all.
 
 Source: Amplitude, HTTP V2 and Batch Event Upload references (2026).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import anyio
 import anyio.to_thread
 from aiohttp import web
 
 from relay.errors import PayloadError, StoreError
-from relay.http.auth import Tokens
-from relay.http.failed_auth import FailedAuthThrottle
-from relay.http.responses import RETRY_AFTER_S, json_response, unavailable
-from relay.http.server.body import BodyReader, check_encoding, decompress
-from relay.http.server.body_budget import BodyBudget, Reservation
+from relay.http.auth import FailedAuthThrottle, Tokens
+from relay.http.responses import RETRY_AFTER_S, Handler, json_response, unavailable
+from relay.http.server.body import BodyBudget, BodyReader, Reservation, check_encoding, decompress
 from relay.ingest.admission import AdmissionControl
 from relay.ingest.events import Source
 from relay.ingest.upload_request import (
@@ -46,11 +42,11 @@ from relay.ingest.upload_responses import (
 from relay.ingest.uploads import UploadIngest
 
 LARGE_BYTES: Final = 1_000_000
-"""A body up to this size is parsed at once, in some 15 ms; larger ones wait for each other, as
-parsing costs ten times their size in memory."""
+"""Bodies up to this size are parsed at once, in some 15 ms; larger ones one after the other, as
+parsing takes ten times their size in memory."""
 
 ANY_ORIGIN: Final = {"Access-Control-Allow-Origin": "*"}
-"""Scripts of any site may send, as to Amplitude: no cookie opens this door, only the key."""
+"""Pages of any site may send, as to Amplitude: the key alone authenticates, no cookie does."""
 
 PREFLIGHT: Final = {
     **ANY_ORIGIN,
@@ -60,21 +56,20 @@ PREFLIGHT: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Project:
-    """An Amplitude project that uploads may be for.
+class UploadApp(Protocol):
+    """An app to whose Amplitude project SDKs may upload (`relay.daemon.app_runtime`)."""
 
-    Attributes:
-        keys: What its senders present.
-        source: The app that is linked to it.
-    """
+    @property
+    def upload_keys(self) -> Tokens:
+        """Secrets SDKs present: the project's API key."""
 
-    keys: Tokens
-    source: Source
+    @property
+    def source(self) -> Source:
+        """The app as ingest sees it."""
 
 
 class WrongKey(NamedTuple):
-    """What a request is whose key is no app's.
+    """The key of a request is no app's.
 
     Attributes:
         given: The key.
@@ -84,44 +79,43 @@ class WrongKey(NamedTuple):
 
 
 class Uploads:
-    """Answers uploads to any app's project."""
+    """Answers uploads to every app's project."""
 
     def __init__(
         self,
-        projects: Mapping[str, Project],
-        reception: UploadIngest,
+        apps: Mapping[str, UploadApp],
+        ingest: UploadIngest,
         admission: AdmissionControl,
         bodies: BodyReader,
-        attempts: FailedAuthThrottle,
+        throttle: FailedAuthThrottle,
     ) -> None:
-        """Make a door.
-
-        Args:
-            projects: Every app's project.
-            reception: What takes their events.
-            admission: Whether any are taken now.
-            bodies: Who reads this door's bodies.
-            attempts: Slows who guesses keys.
-        """
-        self._projects = projects
-        self._reception = reception
+        self._apps = apps
+        self._ingest = ingest
         self._admission = admission
         self._bodies = bodies
-        self._attempts = attempts
-        self._held = BodyBudget()
+        self._throttle = throttle
+        self._budget = BodyBudget()
         self._unpacking = anyio.Lock()
         self._parsing = anyio.Lock()
 
+    @property
+    def routes(self) -> dict[str, dict[str, Handler]]:
+        """Handlers by path and method."""
+        return {
+            HTTP_V2.path: {"POST": self.post_http_v2, "OPTIONS": self.preflight},
+            BATCH.path: {"POST": self.post_batch, "OPTIONS": self.preflight},
+        }
+
     async def post_http_v2(self, request: web.BaseRequest) -> web.Response:
-        """Answer `POST /2/httpapi`; 200 says that the events are on disk."""
+        """Answer `POST /2/httpapi`; 200 means that the events are on disk."""
         return await self._post(HTTP_V2, request)
 
     async def post_batch(self, request: web.BaseRequest) -> web.Response:
-        """Answer `POST /batch`; 200 says that the events are on disk."""
+        """Answer `POST /batch`; 200 means that the events are on disk."""
         return await self._post(BATCH, request)
 
     async def preflight(self, _: web.BaseRequest) -> web.Response:
-        """Tell a browser that any site may send."""
+        """Answer a browser's preflight: any site may send."""
         return web.Response(status=HTTPStatus.NO_CONTENT, headers=PREFLIGHT)
 
     async def _post(self, api: UploadApi, request: web.BaseRequest) -> web.Response:
@@ -129,7 +123,7 @@ class Uploads:
         try:
             taken = await self._take(api, request)
             if isinstance(taken, WrongKey):
-                await self._attempts.slow(request.remote)
+                await self._throttle.slow(request.remote)
                 answer = invalid_api_key(taken.given)
             else:
                 answer = taken
@@ -146,30 +140,34 @@ class Uploads:
     async def _take(self, api: UploadApi, request: web.BaseRequest) -> UploadResponse | WrongKey:
         if closed := self._admission.unavailable_reason:
             raise unavailable(closed)
-        with self._held.holding() as hold:
+        with self._budget.reserve() as reservation:
             try:
-                content = await self._read(api, request, hold)
+                content = await self._read(api, request, reservation)
             except (PayloadError, web.HTTPUnsupportedMediaType):
                 return bad_request(INVALID_JSON)
             return self._refuse_stranger(content) or await self._receive(api, content)
 
-    async def _read(self, api: UploadApi, request: web.BaseRequest, hold: Reservation) -> bytes:
+    async def _read(
+        self, api: UploadApi, request: web.BaseRequest, reservation: Reservation
+    ) -> bytes:
         is_compressed = check_encoding(request)
-        raw = await self._bodies.read(request, limit_bytes=api.max_body_bytes, hold=hold)
+        raw = await self._bodies.read(
+            request, limit_bytes=api.max_body_bytes, reservation=reservation
+        )
         if not is_compressed:
             return raw
-        async with self._unpacking:  # a small body may become a large one
+        async with self._unpacking:  # one at a time: a small body may become a large one
             content = await anyio.to_thread.run_sync(decompress, raw, api.max_body_bytes)
-        hold(len(content))
+        reservation.grow(len(content))
         return content
 
     def _refuse_stranger(self, content: bytes) -> UploadResponse | WrongKey | None:
-        """Return the answer to a long body that names no known key."""
+        """Return the answer to a large body that names no known key, before it is parsed."""
         if len(content) <= STRANGER_BYTES:
             return None
         first = None
         for api_key in keys_named(content):
-            if self._project(api_key):
+            if self._app_of(api_key):
                 return None
             first = first or api_key
         return missing_request_field("api_key") if first is None else WrongKey(first)
@@ -177,7 +175,7 @@ class Uploads:
     async def _receive(self, api: UploadApi, content: bytes) -> UploadResponse | WrongKey:
         if len(content) <= LARGE_BYTES:
             return await self._receive_parsed(api, parse_request(content), len(content))
-        async with self._parsing:  # in a thread, so that others get their turn in between
+        async with self._parsing:  # in a thread, so that the loop answers others meanwhile
             parsed = await anyio.to_thread.run_sync(parse_request, content)
             return await self._receive_parsed(api, parsed, len(content))
 
@@ -186,15 +184,15 @@ class Uploads:
     ) -> UploadResponse | WrongKey:
         if isinstance(request, UploadResponse):
             return request
-        project = self._project(request.api_key)
-        if project is None:
+        app = self._app_of(request.api_key)
+        if app is None:
             return WrongKey(request.api_key)
-        return await self._reception.receive(project.source, api, request.document, size_bytes)
+        return await self._ingest.receive(app.source, api, request.document, size_bytes)
 
-    def _project(self, api_key: str) -> Project | None:
-        """Return whose key that is; all keys are compared, so that the time tells nothing."""
+    def _app_of(self, api_key: str) -> UploadApp | None:
+        """Return the app of a key; all keys are compared, so that the time reveals nothing."""
         found = None
-        for project in self._projects.values():
-            is_own = project.keys.admit([api_key])
-            found = found or (project if is_own else None)
+        for app in self._apps.values():
+            is_own = app.upload_keys.admit([api_key])
+            found = found or (app if is_own else None)
         return found

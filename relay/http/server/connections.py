@@ -1,41 +1,40 @@
-"""The connections of a door: how many there may be, and how long each may keep relay waiting.
+"""The connections of a door: a bounded number, and timeouts for each of them.
 
-A connection costs its opener nothing. So a door holds a bounded number of them, and when it is
-full room is made for a newcomer: first goes who never asked anything, then who asked longest ago,
-then whose body has been coming for longest. Whoever is being answered stays. Those who ask without
-taking an answer first wait in one line, so that they keep nobody but each other waiting.
+Opening a connection costs a client nothing. So a door has a connection limit, and once it is
+reached a new connection evicts one that is not being answered: first one that never sent a
+request, then the one that has been idle longest, then one whose body is still arriving.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio
 
-MOST_CONNECTIONS = 4096
-"""A door's, where the system allows so many; a connection that is idle costs some 20 KB."""
+MOST_CONNECTIONS: Final = 4096
+"""Of one door, where the descriptor limit allows it; an idle connection costs some 20 KB."""
 
-FEWEST_CONNECTIONS = 4
+FEWEST_CONNECTIONS: Final = 4
 
-RESERVED_DESCRIPTORS = 64
-"""For the databases, the uploads and what else is no door; at least, and a quarter of all."""
+RESERVED_DESCRIPTORS: Final = 64
+"""Left to databases, uploads and everything else but doors; a quarter of all, if that is more."""
 
-ABREAST = 8
-"""Of those who wait in line, answered at a time: enough to share a sync, too few to be noticed."""
+PIPELINED_AT_ONCE: Final = 8
+"""Pipelined requests answered at once: enough to share a sync, too few to be noticed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long a connection may keep a door waiting, and with how much.
+    """How long a connection may occupy a door, and with how much.
 
     Attributes:
         head_s: For the whole head of a request: from opening, or from its first bytes.
         idle_s: Between two requests; longer than reverse proxies keep a connection, so that
-            they are who closes it and never find it closed under a request.
-        stall_s: For taking `progress_bytes` of an answer.
-        check_s: How exactly all this is kept.
+            they close it first and never lose a request on a closed one.
+        stall_s: For the client to read `progress_bytes` of an answer.
+        check_s: How often these are checked.
         head_bytes: Of one head, all its lines together.
-        progress_bytes: What a reader has to take in `stall_s` to be waited for again.
+        progress_bytes: What a client has to read within `stall_s` to get another `stall_s`.
     """
 
     head_s: float = 20.0
@@ -51,68 +50,70 @@ class Connection(Protocol):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request of it is being answered."""
+        """Whether a request on it is being answered."""
 
     @property
     def is_sending(self) -> bool:
-        """Whether the body of its last request is still coming."""
+        """Whether the body of its last request is still arriving."""
 
-    def cut(self) -> None:
-        """Close it at once, whatever is under way."""
+    def abort(self) -> None:
+        """Close it at once, whatever is in flight."""
 
 
 class Connections:
-    """Who is connected to a door.
+    """All connections of a door.
 
     Attributes:
-        patience: With each of them.
-        line: Where those wait who ask ahead of the answers.
+        timeouts: Of each of them.
+        pipelining: Pipelined requests share this semaphore, so a pipelining client can only delay
+            other pipelining clients.
     """
 
-    def __init__(self, most: int = MOST_CONNECTIONS, patience: Timeouts | None = None) -> None:
-        self.patience = patience or Timeouts()
-        self.line = anyio.Semaphore(ABREAST)
-        self._most = most
-        self._strangers: OrderedDict[Connection, None] = OrderedDict()
-        self._callers: OrderedDict[Connection, None] = OrderedDict()
+    def __init__(self, limit: int = MOST_CONNECTIONS, timeouts: Timeouts | None = None) -> None:
+        self.timeouts = timeouts or Timeouts()
+        self.pipelining = anyio.Semaphore(PIPELINED_AT_ONCE)
+        self._limit = limit
+        self._new: OrderedDict[Connection, None] = OrderedDict()
+        self._active: OrderedDict[Connection, None] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._strangers) + len(self._callers)
+        return len(self._new) + len(self._active)
 
-    def admit(self, newcomer: Connection) -> None:
-        """Take one in, in another's place if need be; where none can go it is cut itself."""
-        if len(self) >= self._most:
-            leaver = self._find_leaver()
-            if leaver is None:
-                newcomer.cut()
+    def add(self, connection: Connection) -> None:
+        """Add a new connection; at the limit another is aborted for it, or it is itself."""
+        if len(self) >= self._limit:
+            evicted = self._find_evictable()
+            if evicted is None:
+                connection.abort()
                 return
-            self.forget(leaver)
-            leaver.cut()
-        self._strangers[newcomer] = None
+            self.remove(evicted)
+            evicted.abort()
+        self._new[connection] = None
 
-    def asked(self, connection: Connection) -> None:
-        """Note that a request has come from it."""
-        if connection in self._callers:
-            self._callers.move_to_end(connection)
+    def mark_active(self, connection: Connection) -> None:
+        """Record that a request has arrived on a connection."""
+        if connection in self._active:
+            self._active.move_to_end(connection)
         else:
-            self._strangers.pop(connection, None)
-            self._callers[connection] = None
+            self._new.pop(connection, None)
+            self._active[connection] = None
 
-    def forget(self, connection: Connection) -> None:
-        """Let one go."""
-        self._strangers.pop(connection, None)
-        self._callers.pop(connection, None)
+    def remove(self, connection: Connection) -> None:
+        """Remove a closed connection, known or not."""
+        self._new.pop(connection, None)
+        self._active.pop(connection, None)
 
-    def _find_leaver(self) -> Connection | None:
-        stranger = next(iter(self._strangers), None)
-        if stranger is not None:
-            return stranger
-        idle = next((caller for caller in self._callers if not caller.is_busy), None)
-        return idle or next((caller for caller in self._callers if caller.is_sending), None)
+    def _find_evictable(self) -> Connection | None:
+        # A crowd that connects and sends nothing must not push out clients that do.
+        new = next(iter(self._new), None)
+        if new is not None:
+            return new
+        idle = next((one for one in self._active if not one.is_busy), None)
+        return idle or next((one for one in self._active if one.is_sending), None)
 
 
 def share_descriptors(limit: int) -> tuple[int, int]:
-    """Return how many connections the public and the admin door may have.
+    """Return the connection limits of the public and the admin door.
 
     Args:
         limit: File descriptors the process may have.

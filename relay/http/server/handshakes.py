@@ -1,7 +1,7 @@
-"""TLS handshakes of a door's newcomers, who count among its guests from the moment they connect.
+"""TLS handshakes, counted against the connection limit from the moment a client connects.
 
-Left to the listening socket, a handshake would be over before a door knows that somebody is there:
-a crowd that connects and keeps silent would hold all descriptors, and no `Connections` could tell.
+If the listening socket did the handshakes, a door would learn of a connection only afterwards: a
+crowd that connects and sends nothing would hold all descriptors, uncounted.
 """
 
 from asyncio import AbstractEventLoop, BaseTransport, Protocol, Task, Transport, get_running_loop
@@ -11,18 +11,18 @@ from typing import Any, cast
 from relay.http.server.protocol import ProtocolServer
 
 HANDSHAKE_S = 10.0
-"""For one; who takes longer is gone."""
+"""For one handshake; a slower client is disconnected."""
 
 
 class Handshakes:
-    """Accepts the connections of a door with TLS, and leaves those to it that speak it."""
+    """Accepts the connections of a door with TLS, and hands them over after the handshake."""
 
     def __init__(self, server: ProtocolServer, tls: SSLContext) -> None:
-        """Begin to accept.
+        """Accept connections.
 
         Args:
-            server: Serves whoever's handshake is over.
-            tls: What the door proves its name with.
+            server: Serves each connection after its handshake.
+            tls: The door's certificate and key.
         """
         self.server = server
         self.tls = tls
@@ -35,73 +35,73 @@ class Handshakes:
         return Handshake(self, self.loop)
 
     def close(self) -> None:
-        """Cut everybody whose handshake is not over, and whoever else comes."""
+        """Abort pending handshakes, and connections that still arrive."""
         self.is_closed = True
         for handshake in tuple(self.pending):
-            handshake.cut()
+            handshake.abort()
 
 
 class Handshake(Protocol):
-    """A connection until it speaks TLS: a guest who never asked."""
+    """A connection until its handshake is done: new, so the first to be evicted."""
 
     is_busy = False
     is_sending = False
 
     def __init__(self, door: Handshakes, loop: AbstractEventLoop) -> None:
         self._door = door
-        self._guests = door.server.guests
+        self._connections = door.server.door_connections
         self._loop = loop
-        self._wire: Transport | None = None
+        self._tcp: Transport | None = None
         self._upgrading: Task[None] | None = None
         self._successor: Protocol | None = None
         self._held = b""
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Close the connection at once."""
-        if self._wire is not None:
-            self._wire.abort()
+        if self._tcp is not None:
+            self._tcp.abort()
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Come in, and begin the handshake if there is room."""
-        self._wire = wire = cast("Transport", transport)
+        """Count the connection, and start its handshake unless it was aborted for the limit."""
+        self._tcp = tcp = cast("Transport", transport)
         if self._door.is_closed:
-            self.cut()
+            self.abort()
             return
-        self._guests.admit(self)
-        if wire.is_closing():
+        self._connections.add(self)
+        if tcp.is_closing():
             return
         self._door.pending.add(self)
-        self._upgrading = self._loop.create_task(self._upgrade(wire))
+        self._upgrading = self._loop.create_task(self._upgrade(tcp))
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """End, or tell who took over just now: the loop may have had the news for this one."""
+        """Stop counting; tell the successor if the loop noticed the loss during the hand-over."""
         self._leave()
         if self._successor is not None:
             self._successor.connection_lost(cast("Exception | None", exc))
 
     def data_received(self, data: bytes) -> None:
-        """Keep what comes too early: before the handshake begins, or right behind it."""
+        """Keep bytes that arrive before the handshake starts, or right behind it."""
         self._held += data
 
-    async def _upgrade(self, wire: Transport) -> None:
+    async def _upgrade(self, tcp: Transport) -> None:
         try:
-            tls = None if wire.is_closing() else await self._shake_hands(wire)
-        except OSError:  # of TLS as of the connection: nobody is there to be told
+            tls = None if tcp.is_closing() else await self._shake_hands(tcp)
+        except OSError:  # TLS or connection error: there is nobody to answer
             tls = None
         finally:
             self._leave()
         if tls is not None:
             self._hand_over(tls)
 
-    async def _shake_hands(self, wire: Transport) -> Transport | None:
-        """Return the connection's TLS side, unless the connection is cut meanwhile."""
+    async def _shake_hands(self, tcp: Transport) -> Transport | None:
+        """Return the TLS transport, None if the connection was closed meanwhile."""
         if self._held:
-            self._loop.call_soon(_feed, wire, self._held)
+            self._loop.call_soon(_feed, tcp, self._held)
             self._held = b""
         tls = await self._loop.start_tls(
-            wire, self, self._door.tls, server_side=True, ssl_handshake_timeout=HANDSHAKE_S
+            tcp, self, self._door.tls, server_side=True, ssl_handshake_timeout=HANDSHAKE_S
         )
-        if tls is not None and wire.is_closing():
+        if tls is not None and tcp.is_closing():
             tls.abort()
             return None
         return tls
@@ -116,15 +116,15 @@ class Handshake(Protocol):
 
     def _leave(self) -> None:
         self._door.pending.discard(self)
-        self._guests.forget(self)
+        self._connections.remove(self)
 
 
-def _feed(wire: Transport, early: bytes) -> None:
-    """Give TLS what was read before it took over the connection.
+def _feed(tcp: Transport, early: bytes) -> None:
+    """Feed TLS the bytes that were read before it took over the connection.
 
-    uvloop reads from a new connection whatever its protocol says, so pausing would not help.
+    uvloop reads from a new connection even if its protocol pauses reading.
     """
-    protocol = cast("Any", wire.get_protocol())
+    protocol = cast("Any", tcp.get_protocol())
     while early:
         buffer = protocol.get_buffer(len(early))
         size = min(len(buffer), len(early))

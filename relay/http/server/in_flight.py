@@ -1,4 +1,4 @@
-"""Requests of a door that are not answered yet, so that a door can close behind the last one."""
+"""Requests in flight, so that a door closes only after the last answer."""
 
 from types import TracebackType
 
@@ -8,14 +8,13 @@ from aiohttp.typedefs import Handler, Middleware
 
 
 class InFlightRequests:
-    """Counts requests: each is a `with` block around its answer."""
+    """Counts the requests being answered; each is a `with` block."""
 
     def __init__(self) -> None:
         self._count = 0
         self._idle = anyio.Event()
 
     def __enter__(self) -> None:
-        """Begin a request."""
         self._count += 1
 
     def __exit__(
@@ -24,24 +23,23 @@ class InFlightRequests:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End a request."""
         self._count -= 1
         if not self._count:
             self._idle.set()
 
-    async def settle(self) -> None:
-        """Return once no request is under way."""
+    async def drain(self) -> None:
+        """Return once no request is in flight."""
         while self._count:
             self._idle = anyio.Event()
             await self._idle.wait()
 
 
-def counting(under_way: InFlightRequests) -> Middleware:
+def counting(in_flight: InFlightRequests) -> Middleware:
     """Return the middleware that counts an application's requests."""
 
     @web.middleware
     async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
-        with under_way:
+        with in_flight:
             return await handler(request)
 
     return count

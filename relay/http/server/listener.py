@@ -1,4 +1,4 @@
-"""A listening socket with an aiohttp application behind it, opened and closed in order."""
+"""A door: a listening socket with aiohttp behind it, opened and closed in order."""
 
 import os
 from asyncio import BaseProtocol, Server, get_running_loop
@@ -18,14 +18,13 @@ from relay.http.server.handshakes import Handshakes
 from relay.http.server.protocol import Answer, ProtocolServer
 
 CLOSE_GRACE_S = STOP_GRACE_S + 0.2
-"""For requests under way when a door closes: a body's last seconds, and its sync."""
+"""For requests in flight when a door closes: their bodies' last seconds, and a sync."""
 
-
-CUT_S = 0.5
-"""For what is still under way after that."""
+ABORT_S = 0.5
+"""For handlers still running after that; aiohttp then cancels them."""
 
 BACKLOG = 512
-"""Connections the system holds for a door until it takes them in."""
+"""Connections the kernel queues until they are accepted."""
 
 
 class Listen(Protocol):
@@ -40,35 +39,31 @@ class Listen(Protocol):
         """TCP port; 0 lets the kernel choose."""
 
 
-# Neither has an access log, which would be a log of payloads' paths, nor aiohttp's own
-# decompression: `relay.http.server.body` does it, within limits.
-
-
 class _AppRunner(web.AppRunner):
-    """Serves an application as every door is served."""
+    """Serves an application through `ServerProtocol`."""
 
-    __slots__ = ("_guests",)
+    __slots__ = ("_connections",)
 
-    def __init__(self, app: web.Application, guests: Connections) -> None:
-        super().__init__(app, shutdown_timeout=CUT_S)
-        self._guests = guests
+    def __init__(self, app: web.Application, connections: Connections) -> None:
+        super().__init__(app, shutdown_timeout=ABORT_S)
+        self._connections = connections
 
     async def _make_server(self) -> web.Server:
         usual = await super()._make_server()
-        server = ProtocolServer(usual.request_handler, self._guests)
+        server = ProtocolServer(usual.request_handler, self._connections)
         server.request_factory = usual.request_factory
         return server
 
 
-def app_runner(app: web.Application, guests: Connections | None = None) -> BaseRunner:
-    """Return what serves an application to `guests`."""
-    return _AppRunner(app, Connections() if guests is None else guests)
+def app_runner(app: web.Application, connections: Connections | None = None) -> BaseRunner:
+    """Return the runner of an application."""
+    return _AppRunner(app, Connections() if connections is None else connections)
 
 
-def plain_runner(answer: Answer, guests: Connections | None = None) -> BaseRunner:
-    """Return what serves one function that answers every request of `guests`."""
-    server = ProtocolServer(answer, Connections() if guests is None else guests)
-    return web.ServerRunner(server, shutdown_timeout=CUT_S)
+def plain_runner(answer: Answer, connections: Connections | None = None) -> BaseRunner:
+    """Return the runner of one function that answers every request."""
+    server = ProtocolServer(answer, Connections() if connections is None else connections)
+    return web.ServerRunner(server, shutdown_timeout=ABORT_S)
 
 
 async def _listen(serve: Callable[[], BaseProtocol], address: Listen) -> Server:
@@ -87,13 +82,12 @@ async def open_door(
     address: Listen,
     *,
     tls: SSLContext | None = None,
-    settle: Callable[[], Awaitable[None]] | None = None,
+    drain: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncIterator[int]:
     """Serve at `address` and yield the port (the one chosen, if it asks for 0).
 
-    At the end the socket closes first, and with it every handshake; `settle` gets up to
-    `CLOSE_GRACE_S` to let requests under way be answered, and then connections are cut: aiohttp
-    would cut them at once.
+    At the end the socket and pending handshakes close first; `drain` gets up to `CLOSE_GRACE_S`
+    to let requests in flight be answered, and only then aiohttp aborts what is left.
 
     Raises:
         DoorBlocked: If the address cannot be listened on.
@@ -113,6 +107,6 @@ async def open_door(
     finally:
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(CLOSE_GRACE_S):
-                if settle:
-                    await settle()
+                if drain:
+                    await drain()
             await runner.cleanup()

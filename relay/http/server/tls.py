@@ -1,7 +1,7 @@
-"""A door's certificate and its key, renewed while the door is open.
+"""A door's certificate and key, renewed while the door is open.
 
-Whoever renews certificates writes new files and says so; connections that are open keep what they
-began with, new ones get the new certificate.
+A renewal writes new files and sends SIGHUP: open connections keep the old certificate, new ones
+get the new one.
 """
 
 import ssl
@@ -16,22 +16,22 @@ PROTOCOL: Final = "http/1.1"
 
 
 class Certificate:
-    """What a door proves its name with.
+    """One certificate with its key, in files.
 
     Attributes:
-        context: For the listening socket; it always offers the files as last read.
+        context: For the listening socket; new connections get the files as last read.
     """
 
     def __init__(self, variables: str, cert_file: Path, key_file: Path) -> None:
         """Read the files.
 
         Args:
-            variables: What the names of the settings begin with, such as `RELAY_TLS`.
-            cert_file: The certificate in PEM, followed by those that vouch for it.
+            variables: Prefix of the settings' names, such as `RELAY_TLS`.
+            cert_file: The certificate chain in PEM, leaf first.
             key_file: Its private key in PEM, not encrypted.
 
         Raises:
-            ConfigError: If the files do not serve, saying which and why.
+            ConfigError: If a file cannot be used; the text says which and why.
         """
         self._variables = variables
         self._cert_file = cert_file
@@ -42,7 +42,7 @@ class Certificate:
         """Return a context made of the files as they are now.
 
         Raises:
-            ConfigError: If they do not serve.
+            ConfigError: If they cannot be used.
         """
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -51,12 +51,13 @@ class Certificate:
         return context
 
     def renew(self) -> None:
-        """Offer the files as they are now from the next connection on.
+        """Use the files as they are now from the next connection on.
 
         Raises:
-            ConfigError: If they do not serve; the door goes on with what it had.
+            ConfigError: If they cannot be used; the old certificate stays.
         """
-        self.read()  # first into another context: half a certificate would shut the door
+        # Try them on another context first: a half-written certificate would break the live one.
+        self.read()
         self._load_into(self.context)
 
     def _load_into(self, context: ssl.SSLContext) -> None:
@@ -77,28 +78,28 @@ class Certificates:
 
     @property
     def public_tls(self) -> ssl.SSLContext | None:
-        """What the public door's socket is opened with."""
+        """TLS of the public door's socket; None: plain HTTP."""
         return self.public.context if self.public else None
 
     @property
     def admin_tls(self) -> ssl.SSLContext | None:
-        """What the admin door's socket is opened with."""
+        """TLS of the admin door's socket; None: plain HTTP."""
         return self.admin.context if self.admin else None
 
     def check(self) -> None:
-        """Read all files again, and take none.
+        """Read all files again without using them.
 
         Raises:
-            ConfigError: If some do not serve.
+            ConfigError: If one cannot be used.
         """
         for certificate in self._held:
             certificate.read()
 
     def renew(self) -> None:
-        """Read all files again and take them.
+        """Use all files as they are now.
 
         Raises:
-            ConfigError: If some do not serve.
+            ConfigError: If one cannot be used.
         """
         for certificate in self._held:
             certificate.renew()
@@ -109,13 +110,13 @@ class Certificates:
 
 
 def trusting(cert_file: Path) -> ssl.SSLContext:
-    """Return a client's context that trusts the holder of this very certificate, whoever signed it.
+    """Return a client's context that trusts exactly this certificate, whoever signed it.
 
     Raises:
         ConfigError: If the file does not hold one.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False  # it is reached by its address here
+    context.check_hostname = False  # commands connect by address
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
         context.load_verify_locations(cert_file)

@@ -297,7 +297,7 @@ def test_a_refusal_at_the_door_says_nothing_of_an_event_alone(status: int) -> No
 @pytest.mark.parametrize("status", [402, 404, 405, 406, 409, 410, 411, 414, 415, 417, 422, 431])
 def test_another_4xx_refuses_the_request(status: int) -> None:
     """Many are bisected; one alone may die of it."""
-    assert _judge(status, b"gone") == Forbidden("rejected", f"{status}", dies_alone=True)
+    assert _judge(status, b"gone") == Forbidden("rejected", f"{status}", blames_request=True)
 
 
 def test_amplitudes_words_are_cut() -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.cli.explanation import PARTS, numbers_of, summary
+from relay.cli.explain import PARTS, numbers_of, summary
 from relay.segments.read_model import GROUPS, Explanation
 
 COUNTS = st.integers(0, 10**6)

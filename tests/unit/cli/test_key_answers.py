@@ -2,18 +2,17 @@
 
 import pytest
 
-from relay.cli.key_check import (
+from relay.cli.check.key_answers import (
     ASKS_FOR_EVENTS,
     KeyAnswer,
     Knowledge,
-    Whereabouts,
-    judge_answer,
+    judge_amplitude_answer,
 )
-from relay.cli.online_check import describe_key
+from relay.cli.check.keys import Whereabouts, describe_key
 
 KNOWN = KeyAnswer(Knowledge.KNOWN)
 UNKNOWN = KeyAnswer(Knowledge.UNKNOWN)
-UNSAID = KeyAnswer(Knowledge.UNSAID, "answered 503 without JSON")
+UNCLEAR = KeyAnswer(Knowledge.UNCLEAR, "answered 503 without JSON")
 
 
 @pytest.mark.parametrize(
@@ -28,7 +27,7 @@ UNSAID = KeyAnswer(Knowledge.UNSAID, "answered 503 without JSON")
 )
 def test_answers_that_say_something(status: int, body: bytes, expected: KeyAnswer) -> None:
     """A key is known unless Amplitude says that it is not."""
-    assert judge_answer(status, body) == expected
+    assert judge_amplitude_answer(status, body) == expected
 
 
 @pytest.mark.parametrize(
@@ -46,7 +45,7 @@ def test_answers_that_say_something(status: int, body: bytes, expected: KeyAnswe
 )
 def test_answers_that_say_nothing(status: int, body: bytes) -> None:
     """Proxies, firewalls and outages know no keys."""
-    assert judge_answer(status, body).knowledge is Knowledge.UNSAID
+    assert judge_amplitude_answer(status, body).knowledge is Knowledge.UNCLEAR
 
 
 @pytest.mark.parametrize(
@@ -61,7 +60,7 @@ def test_answers_that_say_nothing(status: int, body: bytes) -> None:
 )
 def test_why_nothing_was_said_is_told_with_what_to_do(status: int, told: str) -> None:
     """A person has no table of statuses at hand."""
-    assert judge_answer(status, b"") == KeyAnswer(Knowledge.UNSAID, told)
+    assert judge_amplitude_answer(status, b"") == KeyAnswer(Knowledge.UNCLEAR, told)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +69,7 @@ def test_why_nothing_was_said_is_told_with_what_to_do(status: int, told: str) ->
         (Whereabouts(KNOWN), True, "known (us)"),
         (Whereabouts(UNKNOWN), False, "unknown (us)"),
         (Whereabouts(KeyAnswer(Knowledge.UNKNOWN, "why")), False, "unknown (us); why"),
-        (Whereabouts(UNSAID), False, "us: answered 503 without JSON"),
+        (Whereabouts(UNCLEAR), False, "us: answered 503 without JSON"),
         (
             Whereabouts(UNKNOWN, KNOWN),
             False,
@@ -78,7 +77,7 @@ def test_why_nothing_was_said_is_told_with_what_to_do(status: int, told: str) ->
         ),
         (Whereabouts(UNKNOWN, UNKNOWN), False, "unknown in both regions (us, eu)"),
         (
-            Whereabouts(UNKNOWN, UNSAID),
+            Whereabouts(UNKNOWN, UNCLEAR),
             False,
             "unknown (us); the other region (eu): answered 503 without JSON",
         ),

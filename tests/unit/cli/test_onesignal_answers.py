@@ -2,8 +2,7 @@
 
 import pytest
 
-from relay.cli.key_check import KeyAnswer, Knowledge
-from relay.cli.onesignal_check import judge_answer
+from relay.cli.check.key_answers import KeyAnswer, Knowledge, judge_onesignal_answer
 
 
 @pytest.mark.parametrize(
@@ -35,7 +34,7 @@ from relay.cli.onesignal_check import judge_answer
 )
 def test_answers_that_say_something(status: int, body: bytes, expected: Knowledge) -> None:
     """The documented shapes, also the plan that lacks the list: saying so takes a good key."""
-    assert judge_answer(status, body) == KeyAnswer(expected)
+    assert judge_onesignal_answer(status, body) == KeyAnswer(expected)
 
 
 @pytest.mark.parametrize(
@@ -53,4 +52,4 @@ def test_answers_that_say_something(status: int, body: bytes, expected: Knowledg
 )
 def test_answers_that_say_nothing(status: int, body: bytes) -> None:
     """Proxies, limits and outages know no keys."""
-    assert judge_answer(status, body).knowledge is Knowledge.UNSAID
+    assert judge_onesignal_answer(status, body).knowledge is Knowledge.UNCLEAR

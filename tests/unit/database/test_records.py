@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.database.pages import open_pages
-from relay.database.records import (
+from relay.database.recovery.pages import open_pages
+from relay.database.recovery.records import (
     PAGE_BYTES,
     Broken,
     Cell,
@@ -17,7 +17,7 @@ from relay.database.records import (
     read_cells,
     read_children,
 )
-from relay.database.salvage import Salvage, read_rows, read_tables
+from relay.database.recovery.salvage import Salvage, read_rows, read_tables
 
 SCHEMA = """
 CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT, data BLOB, size INTEGER, share REAL);

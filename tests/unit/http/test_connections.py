@@ -1,4 +1,4 @@
-"""Who stays at a door that is full, and how large a door may be."""
+"""Which connection is evicted at the limit, and how large the limit may be."""
 
 from dataclasses import dataclass
 
@@ -15,16 +15,16 @@ from relay.http.server.connections import (
 
 
 @dataclass(eq=False)
-class Guest:
+class Opened:
     """A connection that only says what it is doing."""
 
     is_busy: bool = False
     is_sending: bool = False
-    is_cut: bool = False
+    is_aborted: bool = False
 
-    def cut(self) -> None:
-        """Note it."""
-        self.is_cut = True
+    def abort(self) -> None:
+        """Record it."""
+        self.is_aborted = True
 
 
 @pytest.mark.parametrize(
@@ -52,24 +52,24 @@ def test_doors_are_never_shut_and_never_boundless(limit: int) -> None:
 
 @given(most=st.integers(1, 5), acts=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3))))
 async def test_there_are_never_more_than_may_be(most: int, acts: list[tuple[int, int]]) -> None:
-    """Whoever comes, asks, is answered and goes, in whatever order; a busy one is never cut."""
+    """In whatever order they open, send and close; a busy one is never aborted."""
     connections = Connections(most)
-    inside: list[Guest] = []
+    inside: list[Opened] = []
     for who, act in acts:
-        guest = inside[who] if who < len(inside) else None
-        if guest is None:
-            guest = Guest()
+        opened = inside[who] if who < len(inside) else None
+        if opened is None:
+            opened = Opened()
             before = len(connections)
             all_busy = all(other.is_busy for other in inside)
-            connections.admit(guest)
-            assert guest.is_cut == (before == most and all_busy)
-            inside.append(guest)
+            connections.add(opened)
+            assert opened.is_aborted == (before == most and all_busy)
+            inside.append(opened)
         elif act == 0:
-            connections.forget(guest)
-            inside.remove(guest)
+            connections.remove(opened)
+            inside.remove(opened)
         else:
-            connections.asked(guest)
-            guest.is_busy = act == 1
-        assert not any(other.is_cut and other.is_busy for other in inside)
-        inside = [other for other in inside if not other.is_cut]
+            connections.mark_active(opened)
+            opened.is_busy = act == 1
+        assert not any(other.is_aborted and other.is_busy for other in inside)
+        inside = [other for other in inside if not other.is_aborted]
         assert len(connections) == len(inside) <= most

@@ -17,6 +17,7 @@ from openapi_spec_validator import validate
 from pydantic import BaseModel
 from yarl import URL
 
+from relay.errors import Conflict
 from relay.http.admin.openapi import describe
 from relay.http.admin.operations import (
     AnyOperation,
@@ -31,7 +32,6 @@ from relay.http.admin.segment_schemas import Group
 from relay.http.responses import error_response
 from relay.http.server.body import MAX_BODY_BYTES, BodyReader
 from relay.segments.read_model import GROUPS
-from relay.segments.review import NotPossible
 
 
 class Echo(BaseModel):
@@ -70,7 +70,7 @@ async def count(_: None, call: Call[Choice]) -> Affected:
 
 async def refuse(_: None, __: Call[NoInput]) -> Affected:
     """Refuse."""
-    raise NotPossible("run 7 is applied, not held")
+    raise Conflict("run 7 is applied, not held")
 
 
 OPERATIONS: Sequence[AnyOperation[None]] = [

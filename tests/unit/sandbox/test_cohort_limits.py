@@ -1,6 +1,7 @@
 """Amplitude's limits on cohort exports."""
 
-from relay.sandbox.cohort_limits import CohortLimits, Meter, month_end
+from relay.sandbox.cohorts.conditions import CohortLimits
+from relay.sandbox.cohorts.project import Meter, month_end
 
 DECEMBER = 1_767_225_599_999
 """The last millisecond of 2025."""

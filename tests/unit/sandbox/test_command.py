@@ -4,26 +4,26 @@ import pytest
 import typer
 
 from relay.sandbox.command import parse_address, parse_fault
-from relay.sandbox.faults import Fault
+from relay.sandbox.common.faults import UploadFault
 
 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("hang", Fault(name="hang")),
-        ("503:3", Fault(name="503", count=3)),
-        ("slow:2.5s", Fault(name="slow", seconds=2.5)),
-        ("stored_504:1", Fault(name="504", stored=True, count=1)),
+        ("hang", UploadFault(name="hang")),
+        ("503:3", UploadFault(name="503", count=3)),
+        ("slow:2.5s", UploadFault(name="slow", seconds=2.5)),
+        ("stored_504:1", UploadFault(name="504", stored=True, count=1)),
     ],
 )
-def test_faults_are_read(text: str, fault: Fault) -> None:
+def test_faults_are_read(text: str, fault: UploadFault) -> None:
     """A name, and a count or seconds."""
     assert parse_fault(text) == fault
 
 
 @pytest.mark.parametrize("text", ["", "nope", "503:", "503:x", "503:0", "stored_503", "refuse:2"])
 def test_nonsense_is_refused(text: str) -> None:
-    """Wrong usage is told."""
+    """Wrong usage is refused."""
     with pytest.raises(typer.BadParameter):
         parse_fault(text)
 

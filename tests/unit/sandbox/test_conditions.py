@@ -3,9 +3,10 @@
 import pytest
 from pydantic import ValidationError
 
-from relay.sandbox.answers import JsonObject
-from relay.sandbox.conditions import Conditions, Poison, RateMeter, find_holds
-from relay.sandbox.uploads import Upload
+from relay.sandbox.amplitude.conditions import Conditions, Poison
+from relay.sandbox.amplitude.judge import RateMeter, find_restrictions
+from relay.sandbox.amplitude.uploads import Upload
+from relay.sandbox.common.replies import JsonObject
 
 
 def test_bare_ids_get_a_plausible_rate() -> None:
@@ -42,12 +43,12 @@ def test_poison_is_recognised(poison: Poison, event: JsonObject, *, expected: bo
     assert poison.matches(event) is expected
 
 
-def test_each_silenced_device_is_told_once() -> None:
+def test_each_silenced_device_is_named_once() -> None:
     """Every event of it is."""
     events: list[JsonObject] = [{"device_id": "d"}, {"device_id": "e"}, {"device_id": "d"}]
     upload = Upload("/batch", "k", events, 5, frozenset())
-    holds = find_holds(upload, Conditions(silenced_devices={"d"}), RateMeter(), 0)
-    assert (holds.silenced_devices, holds.silenced_events) == (["d"], [0, 2])
+    restrictions = find_restrictions(upload, Conditions(silenced_devices={"d"}), RateMeter(), 0)
+    assert (restrictions.silenced_devices, restrictions.silenced_events) == (["d"], [0, 2])
 
 
 def test_the_meter_forgets_after_thirty_seconds() -> None:

@@ -1,13 +1,13 @@
-"""The stand-in's book."""
+"""The stand-in's ledger."""
 
 import anyio
 
-from relay.sandbox.answers import JsonObject
-from relay.sandbox.ledger import REQUESTS_KEPT, VIOLATIONS_KEPT, Ledger, RequestLine
-from relay.sandbox.uploads import Upload, Wire
+from relay.sandbox.amplitude.ledger import REQUESTS_KEPT, VIOLATIONS_KEPT, Ledger, RequestLine
+from relay.sandbox.amplitude.uploads import RawUpload, Upload
+from relay.sandbox.common.replies import JsonObject
 
-LINE = RequestLine(0, "/batch", "k", 1, 10, 10, False, 200, None, True)  # noqa: FBT003
-WIRE = Wire("POST", "/batch", "application/json", False, 10, b"0123456789")  # noqa: FBT003
+LINE = RequestLine("/batch", 10, 10, False, "k", 1, status=200, is_stored=True)  # noqa: FBT003
+WIRE = RawUpload("POST", "/batch", "application/json", False, 10, b"0123456789")  # noqa: FBT003
 
 
 def take(ledger: Ledger, *events: JsonObject) -> None:
@@ -42,10 +42,10 @@ def test_a_changed_attempt_is_a_violation_even_if_nothing_was_stored() -> None:
 
 
 def test_another_content_type_is_a_violation() -> None:
-    """Amplitude's papers require JSON's own."""
+    """Amplitude's documents require JSON's own."""
     ledger = Ledger()
-    wire = Wire("POST", "/batch", "text/plain", False, 10, b"")  # noqa: FBT003
-    ledger.observe(Upload("/batch", "k", [], 5, frozenset()), wire)
+    raw = RawUpload("POST", "/batch", "text/plain", False, 10, b"")  # noqa: FBT003
+    ledger.observe(Upload("/batch", "k", [], 5, frozenset()), raw)
     assert ledger.violation_counts == {"content_type": 1}
 
 
@@ -62,11 +62,11 @@ def test_what_illustrates_is_bounded_and_what_counts_is_not() -> None:
 
 
 async def test_waiting_ends_with_the_fact() -> None:
-    """Whoever waits is woken by requests, and asks again."""
+    """A waiter is woken by requests, and checks again."""
     ledger = Ledger()
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(ledger.wait_until, lambda book: book.total_requests == 2)
+            tasks.start_soon(ledger.wait_until, lambda it: it.total_requests == 2)
             await anyio.lowlevel.checkpoint()
             ledger.log(LINE)
             await anyio.lowlevel.checkpoint()

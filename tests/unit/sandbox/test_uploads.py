@@ -3,15 +3,15 @@
 import orjson
 import pytest
 
-from relay.sandbox.answers import Answer
-from relay.sandbox.uploads import Gate, Upload, Wire, parse_upload
+from relay.sandbox.amplitude.uploads import RawUpload, Upload, parse_upload
+from relay.sandbox.common.replies import Answer
 
 
 def parse(body: object, *, path: str = "/2/httpapi") -> Upload | Answer:
     """Parse a body under a service that knows the key `k`."""
     plain = orjson.dumps(body)
-    wire = Wire("POST", path, "application/json", False, len(plain), plain)  # noqa: FBT003
-    return parse_upload(wire, Gate(lambda key: key == "k"))
+    raw = RawUpload("POST", path, "application/json", False, len(plain), plain)  # noqa: FBT003
+    return parse_upload(raw, lambda key: key == "k")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_size_is_judged_before_the_key() -> None:
 
 
 def test_further_keys_are_tolerated_and_known() -> None:
-    """Official SDKs send more than the papers list."""
+    """Official SDKs send more than the documents list."""
     upload = parse({"api_key": "k", "events": [{}], "client_upload_time": "now"})
     assert isinstance(upload, Upload)
     assert upload.top_level_keys == {"client_upload_time"}

@@ -3,9 +3,9 @@
 import orjson
 import pytest
 
-from relay.sandbox.answers import Answer, JsonObject
-from relay.sandbox.uploads import BATCH_PATH, HTTPAPI_PATH, Upload
-from relay.sandbox.validation import BANNED_IDS, check_events
+from relay.sandbox.amplitude.uploads import BATCH_PATH, HTTPAPI_PATH, Upload
+from relay.sandbox.amplitude.validation import BANNED_IDS, check_events
+from relay.sandbox.common.replies import Answer, JsonObject
 
 GOOD: JsonObject = {
     "event_type": "[OneSignal] Push Sent",
@@ -32,7 +32,7 @@ def refusal(checked: Answer | list[JsonObject]) -> JsonObject:
 
 
 def test_good_events_pass_unchanged() -> None:
-    """What is right is taken as it came."""
+    """Valid events are stored unchanged."""
     assert check_events(upload(GOOD)) == [GOOD]
 
 

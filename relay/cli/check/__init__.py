@@ -1,0 +1,1 @@
+"""`relay check`: would the daemon run as configured?"""

@@ -1,0 +1,180 @@
+"""Asks both services whether they know the keys, by questions that change nothing there."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+import aiohttp
+import anyio
+from pydantic import SecretStr
+
+from relay.amplitude.events_api import PATHS
+from relay.cli.check.key_answers import (
+    KeyAnswer,
+    Knowledge,
+    ask_for_key,
+    ask_for_onesignal_key,
+    ask_for_pair,
+)
+from relay.cli.check.report import Finding, bad, good
+from relay.settings import AppSettings, Region, Settings
+
+Ask: TypeAlias = Callable[[str], Awaitable[KeyAnswer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where a key is known.
+
+    Attributes:
+        here: What the configured host says.
+        elsewhere: What the other region's host says; None if it was not asked.
+    """
+
+    here: KeyAnswer
+    elsewhere: KeyAnswer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked about one key.
+
+    Attributes:
+        key: What a person calls it.
+        ask: Asks one host.
+        here: The configured host.
+        elsewhere: The other region's host, None if there is none to ask.
+        wanted: What a key that nobody knows should have been.
+    """
+
+    key: str
+    ask: Ask
+    here: str
+    elsewhere: str | None = None
+    wanted: str = ""
+
+
+async def check_keys(settings: Settings) -> list[Finding]:
+    """Ask for the keys of all apps at once; return the findings in the apps' order."""
+    findings: dict[str, Finding] = {}
+
+    async def look(question: Question, app: str, own: AppSettings) -> None:
+        where = await locate(question.ask, question.here, question.elsewhere)
+        name = f"{question.key} of {app}"
+        is_default = question.elsewhere is not None
+        host = own.amplitude_region if is_default else question.here
+        found = describe_key(name, app, where, host, _other(own.amplitude_region))
+        is_unknown = where.here.knowledge is Knowledge.UNKNOWN
+        if (
+            is_unknown
+            and question.wanted
+            and not where.here.detail
+            and not _is_known_elsewhere(where)
+        ):
+            found = bad(found.name, f"{found.text}; {question.wanted}")
+        findings[name] = found
+
+    names = []
+    async with aiohttp.ClientSession() as session, anyio.create_task_group() as group:
+        for app, own in settings.apps.items():
+            for question in _questions(session, own):
+                names.append(f"{question.key} of {app}")
+                group.start_soon(look, question, app, own, name=names[-1])
+    return [findings[name] for name in names]
+
+
+async def locate(
+    ask: Callable[[str], Awaitable[KeyAnswer]], here: str, elsewhere: str | None
+) -> Whereabouts:
+    """Ask one place and, if it does not know the key, another."""
+    answer = await ask(here)
+    if answer.knowledge is not Knowledge.UNKNOWN or elsewhere is None:
+        return Whereabouts(answer)
+    return Whereabouts(answer, await ask(elsewhere))
+
+
+def describe_key(name: str, app: str, where: Whereabouts, host: str, other: Region) -> Finding:
+    """Return in words where a key is known.
+
+    Args:
+        name: What a person calls the key.
+        app: Its app.
+        where: What the hosts said.
+        host: The configured host, as a person calls it.
+        other: The region that was asked besides.
+    """
+    match where.here.knowledge:
+        case Knowledge.KNOWN:
+            return good(name, f"known ({host})")
+        case Knowledge.UNCLEAR:
+            return bad(name, f"{host}: {where.here.detail}")
+        case Knowledge.UNKNOWN:
+            text = f"unknown ({host})"
+            if where.here.detail:
+                return bad(name, f"{text}; {where.here.detail}")
+    if where.elsewhere is None:
+        return bad(name, text)
+    match where.elsewhere.knowledge:
+        case Knowledge.KNOWN:
+            variable = f"RELAY_APPS__{app.upper()}__AMPLITUDE_REGION"
+            return bad(name, f"this key belongs to the other region ({other}): {variable}={other}")
+        case Knowledge.UNKNOWN:
+            return bad(name, f"unknown in both regions ({host}, {other})")
+        case Knowledge.UNCLEAR:
+            return bad(name, f"{text}; the other region ({other}): {where.elsewhere.detail}")
+
+
+async def _ask_for_key(
+    session: aiohttp.ClientSession, api_key: str, path: str, origin: str
+) -> KeyAnswer:
+    return await ask_for_key(session, api_key, origin + path)
+
+
+def _questions(session: aiohttp.ClientSession, own: AppSettings) -> Iterator[Question]:
+    """Yield what is to be asked about the keys of an app."""
+    usual = _moved(own, own.amplitude_region)
+    other = _moved(own, _other(own.amplitude_region))
+    api_key = _plain(own.amplitude_api_key)
+    is_usual = own.amplitude_ingest_url == usual.amplitude_ingest_url
+    yield Question(
+        "Amplitude key",
+        partial(_ask_for_key, session, api_key, PATHS[own.amplitude_upload]),
+        own.amplitude_ingest_url,
+        other.amplitude_ingest_url if is_usual else None,
+    )
+    if own.amplitude_secret_key is not None:
+        is_usual = own.amplitude_cohorts_url == usual.amplitude_cohorts_url
+        yield Question(
+            "Amplitude secret key",
+            partial(ask_for_pair, session, api_key, _plain(own.amplitude_secret_key)),
+            own.amplitude_cohorts_url,
+            other.amplitude_cohorts_url if is_usual else None,
+            "API key and secret key must be of one project",
+        )
+    if own.onesignal_api_key is not None:
+        key = _plain(own.onesignal_api_key)
+        yield Question(
+            "OneSignal key",
+            partial(ask_for_onesignal_key, session, own.onesignal_app_id, key),
+            own.onesignal_api_url,
+            wanted="an App API key of this very app is wanted, not an organisation's",
+        )
+
+
+def _moved(own: AppSettings, region: Region) -> AppSettings:
+    """Return an app as it would be configured for a project of a region."""
+    hosts = {"amplitude_ingest_url": "", "amplitude_cohorts_url": ""}  # by region
+    return AppSettings.model_validate({**dict(own), **hosts, "amplitude_region": region})
+
+
+def _is_known_elsewhere(where: Whereabouts) -> bool:
+    return where.elsewhere is not None and where.elsewhere.knowledge is Knowledge.KNOWN
+
+
+def _other(region: Region) -> Region:
+    return "eu" if region == "us" else "us"
+
+
+def _plain(secret: SecretStr) -> str:
+    return secret.get_secret_value()

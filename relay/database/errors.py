@@ -1,0 +1,48 @@
+"""What SQLite's errors mean to relay: who can do what about them."""
+
+import sqlite3
+from pathlib import Path
+
+from relay.database.disk import has_room
+from relay.errors import StoreDamaged, StoreFailed, StoreFull, StoreLocked
+
+_PRIMARY_CODE = 0xFF
+"""SQLite's extended result codes carry the primary code in the low byte."""
+
+_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_TOOBIG})
+_PERHAPS_FULL = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
+"""What SQLite says where a quota or a limit leaves no room; only `ENOSPC` it calls full."""
+
+_BROKEN = frozenset(
+    {
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+    }
+)
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+def translate(error: sqlite3.Error, folder: Path | None = None) -> Exception:
+    """Return relay's error for SQLite's, or `error` itself when it is a mistake of ours.
+
+    With the `folder` of the file, a failed write in one without room is told from a broken disk.
+    """
+    extended_code = getattr(error, "sqlite_errorcode", 0)
+    code = extended_code & _PRIMARY_CODE
+    if extended_code in _PERHAPS_FULL and folder and not has_room(folder):
+        return StoreFull("the database takes nothing now: a quota or a limit leaves no room")
+    if code == sqlite3.SQLITE_BUSY:
+        return StoreLocked("another process holds the database")
+    if code in _DAMAGED or _cannot_be_decoded(error):
+        return StoreDamaged(f"the database is damaged: {error}; the next start mends it")
+    if code in _FULL:
+        return StoreFull(f"the database takes nothing now: {error}")
+    if code in _BROKEN:
+        return StoreFailed(f"the database failed: {error}")
+    return error
+
+
+def _cannot_be_decoded(error: sqlite3.Error) -> bool:
+    """Tell whether a text is no UTF-8: Python says so, and SQLite has no code for it."""
+    return isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")

@@ -1,0 +1,1 @@
+"""Amplitude's upload APIs, as a strict stand-in."""

@@ -1,0 +1,1 @@
+"""Amplitude's cohorts: the export API, its file storage and the cohort webhook."""

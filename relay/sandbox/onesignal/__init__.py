@@ -1,0 +1,1 @@
+"""OneSignal: the event stream and the CSV export of subscriptions."""

@@ -1,0 +1,86 @@
+"""The space set aside: taken where there is plenty, given up part by part."""
+
+import os
+from pathlib import Path
+
+from relay.database.ballast import BALLAST_NAME, PARTS, BallastFile
+from tests.support.limits import file_size_limit
+
+
+def held_bytes(folder: Path) -> int:
+    """Return what the ballast holds on the disk."""
+    file = folder / BALLAST_NAME
+    return file.stat().st_blocks * 512 if file.exists() else 0
+
+
+def free_bytes(folder: Path) -> int:
+    """Return what is free on the disk."""
+    space = os.statvfs(folder)
+    return space.f_bavail * space.f_frsize
+
+
+def test_it_is_taken_where_there_is_plenty(tmp_path: Path) -> None:
+    """The blocks are really allocated, for the owner alone."""
+    ballast = BallastFile(tmp_path, min_free_bytes=0)
+    ballast.look()
+    assert not ballast.is_short
+    assert held_bytes(tmp_path) > 0
+    assert (tmp_path / BALLAST_NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_it_is_not_taken_where_space_is_short(tmp_path: Path) -> None:
+    """Below the free space asked for it would only make things worse."""
+    ballast = BallastFile(tmp_path, min_free_bytes=free_bytes(tmp_path) * 2)
+    ballast.look()
+    assert ballast.is_short
+    assert held_bytes(tmp_path) == 0
+
+
+def test_it_is_given_up_part_by_part(tmp_path: Path) -> None:
+    """Each call leaves a part to the database, until nothing is left; more does no harm."""
+    BallastFile(tmp_path, min_free_bytes=0).look()
+    short = BallastFile(tmp_path, min_free_bytes=free_bytes(tmp_path) * 2)
+    short.look()
+    sizes = [held_bytes(tmp_path)]
+    for _ in range(PARTS + 1):
+        short.make_room()
+        sizes.append(held_bytes(tmp_path))
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[1] < sizes[0]
+    assert sizes[-1] == sizes[-2] == 0
+
+
+def test_an_opening_with_room_costs_nothing(tmp_path: Path) -> None:
+    """Only a disk without room for the database's own needs loses a part."""
+    ballast = BallastFile(tmp_path, min_free_bytes=0)
+    ballast.prepare_opening()
+    before = held_bytes(tmp_path)
+    BallastFile(tmp_path, min_free_bytes=0).prepare_opening()
+    assert held_bytes(tmp_path) == before > 0
+
+
+def test_a_database_without_room_is_believed(tmp_path: Path) -> None:
+    """The disk's figures know nothing of a quota: closed until room is found by trying."""
+    ballast = BallastFile(tmp_path, min_free_bytes=0)
+    ballast.look()
+    whole = held_bytes(tmp_path)
+    ballast.make_room()
+    states = [(ballast.is_short, held_bytes(tmp_path))]
+    with file_size_limit(whole // PARTS):
+        ballast.look()
+    states.append((ballast.is_short, held_bytes(tmp_path)))
+    ballast.look()
+    states.append((ballast.is_short, held_bytes(tmp_path)))
+    less = whole - whole // PARTS
+    assert states == [(True, less), (True, less), (False, whole)]
+
+
+def test_a_part_that_cannot_be_had_leaves_the_others(tmp_path: Path) -> None:
+    """What is held stays held."""
+    ballast = BallastFile(tmp_path, min_free_bytes=0)
+    ballast.look()
+    whole = held_bytes(tmp_path)
+    os.truncate(tmp_path / BALLAST_NAME, whole // PARTS)
+    with file_size_limit(whole // PARTS):
+        ballast.look()
+    assert held_bytes(tmp_path) == whole // PARTS

@@ -1,0 +1,426 @@
+"""Mending: what is looked at before a database is opened, and what becomes of a damaged one."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from relay.database.counters_sidecar import CountersSidecar, SidecarRecord, sidecar_path
+from relay.database.migrations import migrate
+from relay.database.recovery.archive import find_archived, is_marked_unclean, mark_unclean
+from relay.database.recovery.check import RecoverySpec, mark_unclean_on_error, recover
+from relay.database.recovery.pages import Pages, open_pages
+from relay.database.recovery.records import PAGE_BYTES
+from relay.database.recovery.salvage import Row, Salvage, read_schema, read_tables
+from relay.database.recovery.wal import Log
+from relay.errors import DoorBlocked, SchemaTooNew, StoreDamaged, StoreFull
+from relay.outbox.sql import MIGRATIONS as OUTBOX
+from relay.segments.sql import MIGRATIONS as SEGMENTS
+
+NOW_MS = 1_785_500_000_000
+STAMP = "20260731T121320Z"
+THINGS = 900
+
+ONE = "CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT NOT NULL CHECK (name <> '')) STRICT;"
+TWO = "CREATE INDEX things_by_name ON things (name); ALTER TABLE things ADD COLUMN size INTEGER;"
+ROW = "INSERT INTO things (id, name) VALUES (?, ?)"
+
+
+def _is_sensible(row: Row) -> bool:
+    return str(row["name"]).startswith(f"thing {row['id']!r} ")
+
+
+def _settle(raw: sqlite3.Connection, found: Salvage, record: SidecarRecord) -> Mapping[str, int]:
+    (left,) = raw.execute("SELECT count(*) FROM things").fetchone()
+    assert found.saved["things"] == left
+    return {"things": record.get("things", left) - left}
+
+
+def _find_faults(raw: sqlite3.Connection, record: SidecarRecord, *, whole: bool) -> list[str]:
+    (left,) = raw.execute("SELECT count(*) FROM things").fetchone()
+    return ["things are missing"] if whole and left < record.get("things", 0) else []
+
+
+RECOVERY_SPEC = RecoverySpec([ONE, TWO], {"things": _is_sensible}, _find_faults, _settle)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """A database at rest, many pages long."""
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        raw.executescript(f"{ONE}{TWO}PRAGMA user_version=2;")
+        raw.executemany(ROW, [(n, f"thing {n} {'x' * 90}") for n in range(1, THINGS + 1)])
+        raw.commit()
+    return path
+
+
+def _root(path: Path, name: str) -> int:
+    with closing(sqlite3.connect(path)) as raw:
+        query = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
+        return int(raw.execute(query, (name,)).fetchone()[0])
+
+
+def _put(path: Path, place: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(data)
+
+
+def _ids(path: Path) -> set[int]:
+    with closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return {id_ for (id_,) in raw.execute("SELECT id FROM things")}
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_whole_database_is_left_alone(database: Path) -> None:
+    """Not a byte of it changes."""
+    before = database.read_bytes()
+    assert recover(database, RECOVERY_SPEC, NOW_MS) is None
+    assert database.read_bytes() == before
+    assert _names(database.parent) == ["a.db"]
+
+
+def _vacuumed(path: Path, migrations: Sequence[str]) -> RecoverySpec:
+    """Make a database as one is after `VACUUM`: its trees begin elsewhere."""
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        migrate(raw, migrations)
+        before = {table.name: root for root, table in read_tables(raw).items()}
+        raw.execute("VACUUM")
+        assert before != {table.name: root for root, table in read_tables(raw).items()}
+    return RecoverySpec(migrations, {}, lambda *_, **__: [], lambda *_: {})
+
+
+@pytest.mark.parametrize("migrations", [OUTBOX, SEGMENTS])
+def test_a_database_that_somebody_vacuumed_is_left_alone(
+    tmp_path: Path, migrations: list[str]
+) -> None:
+    """`VACUUM` makes it small, and `VACUUM INTO` is a way to copy it; both are healthy."""
+    path = tmp_path / "a.db"
+    spec = _vacuumed(path, migrations)
+    mark_unclean(path)
+    assert recover(path, spec, NOW_MS) is None
+    assert _names(tmp_path) == ["a.db"]
+
+
+def test_rows_of_a_vacuumed_database_are_saved_where_they_are(tmp_path: Path) -> None:
+    """Where a table begins in a new database, another one begins in this."""
+    path = tmp_path / "a.db"
+    spec = _vacuumed(path, OUTBOX)
+    with closing(sqlite3.connect(path)) as raw:
+        raw.executemany(
+            "INSERT INTO quarantine (app, hook, reason, detail, received_at, body)"
+            " VALUES (1, 'events', 'no_kind', '', ?, zeroblob(90))",
+            [(n,) for n in range(THINGS)],
+        )
+        raw.commit()
+    _put(path, (_root(path, "events_by_app") - 1) * PAGE_BYTES, bytes(PAGE_BYTES))
+    told = recover(path, spec, NOW_MS)
+    assert told is not None
+    assert told.saved == {"quarantine": THINGS, "marks": 1}
+
+
+def test_a_missing_database_is_no_damage(tmp_path: Path) -> None:
+    """It is made at the first start."""
+    assert recover(tmp_path / "a.db", RECOVERY_SPEC, NOW_MS) is None
+    assert _names(tmp_path) == []
+
+
+@pytest.mark.parametrize("size_bytes", [0, PAGE_BYTES])
+def test_a_first_start_that_was_interrupted_is_no_damage(tmp_path: Path, size_bytes: int) -> None:
+    """The file is there, and no table in it yet."""
+    path = tmp_path / "a.db"
+    path.touch()
+    if size_bytes:
+        with closing(sqlite3.connect(path)) as raw:
+            raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            raw.execute("PRAGMA journal_mode=WAL")
+    assert recover(path, RECOVERY_SPEC, NOW_MS) is None
+
+
+def test_an_empty_database_where_rows_were_is_damage(tmp_path: Path) -> None:
+    """The second book knows of them, whatever stands there now."""
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("PRAGMA journal_mode=WAL")
+    sidecar = CountersSidecar(sidecar_path(path), lambda _: {})
+    sidecar.write(b'{"things":3}')
+    sidecar.close()
+    told = recover(path, RECOVERY_SPEC, NOW_MS)
+    assert told is not None
+    assert told.lost == {"things": 3}
+
+
+def _lose_root(path: Path) -> None:
+    """Without it SQLite finds no row of the table."""
+    _put(path, (_root(path, "things") - 1) * PAGE_BYTES, bytes(PAGE_BYTES))
+
+
+def _lose_index(path: Path) -> None:
+    _put(path, (_root(path, "things_by_name") - 1) * PAGE_BYTES, bytes(PAGE_BYTES))
+
+
+def _lose_map(path: Path) -> None:
+    _put(path, PAGE_BYTES, bytes(PAGE_BYTES))
+
+
+def _lose_schema(path: Path) -> None:
+    _put(path, 0, b"nothing of this is known to anybody" * 100)
+
+
+@pytest.mark.parametrize("damage", [_lose_root, _lose_index, _lose_map, _lose_schema])
+def test_damage_to_what_leads_to_rows_loses_none(
+    database: Path, damage: Callable[[Path], None]
+) -> None:
+    """Each row is found by one of two ways, and what is no row is made anew."""
+    damage(database)
+    damaged = database.read_bytes()
+    told = recover(database, RECOVERY_SPEC, NOW_MS)
+    assert told is not None
+    assert told.lost == {"things": 0}
+    assert _ids(database) == set(range(1, THINGS + 1))
+    assert told.path == database.with_name(f"a.db.damaged-{STAMP}")
+    assert told.path.read_bytes() == damaged
+    assert told.path.stat().st_mode & 0o777 == 0o600
+    assert recover(database, RECOVERY_SPEC, NOW_MS) is None
+    assert list(find_archived(database)) == [told]
+
+
+def test_a_lost_page_costs_its_rows_only(database: Path) -> None:
+    """The pages beside it are read as ever."""
+    with open_pages(database) as pages:
+        root = _root(database, "things")
+        leaf = next(n for n, owner in pages.owners([root]) if owner == root and n != root)
+    _put(database, (leaf - 1) * PAGE_BYTES, bytes(PAGE_BYTES))
+    assert recover(database, RECOVERY_SPEC, NOW_MS)
+    assert THINGS - 60 < len(_ids(database)) < THINGS
+
+
+def test_a_cut_file_is_known_by_its_length(database: Path) -> None:
+    """However large it is, its header says how many pages it has."""
+    pages = database.stat().st_size // PAGE_BYTES
+    with database.open("r+b") as file:
+        file.truncate((pages - 3) * PAGE_BYTES)
+    told = recover(database, RECOVERY_SPEC, NOW_MS)
+    assert told is not None
+    assert told.why == f"3 of its {pages} pages are missing"
+
+
+def test_the_page_of_sqlites_locks_is_never_missing(tmp_path: Path) -> None:
+    """A database that grows past 1 GiB steps over it: neither file nor log has it."""
+    path = tmp_path / "a.db"
+    lock_page = (1 << 30) // PAGE_BYTES + 1
+    with path.open("w+b") as file:
+        file.truncate((lock_page - 3) * PAGE_BYTES)
+        grown = {lock_page + step: 0 for step in (-2, -1, 1, 2)}
+        log = Log(places=grown, pages=lock_page + 2)
+        assert Pages(file.fileno(), None, log).missing == 0
+        del log.places[lock_page + 1]
+        assert Pages(file.fileno(), None, log).missing == 1
+        file.truncate(lock_page * PAGE_BYTES)
+        assert Pages(file.fileno(), None, log).missing == 1
+
+
+def test_a_row_without_sense_is_not_taken_over(database: Path) -> None:
+    """SQLite cannot know of it: only who reads the row can."""
+    with closing(sqlite3.connect(database)) as raw:
+        raw.execute("UPDATE things SET name = 'thimg' WHERE id = 17")
+        raw.commit()
+    assert recover(database, RECOVERY_SPEC, NOW_MS) is None
+    mark_unclean(database)
+    assert recover(database, RECOVERY_SPEC, NOW_MS)
+    assert _ids(database) == set(range(1, THINGS + 1)) - {17}
+    assert not is_marked_unclean(database)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"\xff\xd8\xff\xe0 a picture" * 900, "it is no SQLite database"),
+        (bytes(3 * PAGE_BYTES), "it is no SQLite database"),
+    ],
+)
+def test_a_foreign_file_is_set_aside(tmp_path: Path, content: bytes, why: str) -> None:
+    """Relay starts anew, and nothing of the file is lost."""
+    path = tmp_path / "a.db"
+    path.write_bytes(content)
+    told = recover(path, RECOVERY_SPEC, NOW_MS)
+    assert told is not None
+    assert told.why == why
+    assert told.path.read_bytes() == content
+    assert _ids(path) == set()
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, 3])
+def test_a_foreign_database_is_set_aside(tmp_path: Path, version: int) -> None:
+    """Its tables are not taken for ours, and ours are not put beside them."""
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("CREATE TABLE places (url TEXT)")
+        raw.execute(f"PRAGMA user_version={version}")
+    told = recover(path, RECOVERY_SPEC, NOW_MS)
+    assert told is not None
+    assert told.why == "it is another program's database"
+
+
+def test_a_later_schema_is_refused_and_left_alone(database: Path) -> None:
+    """An older relay never touches what a later one wrote."""
+    with closing(sqlite3.connect(database)) as raw:
+        raw.execute("PRAGMA user_version=3")
+    before = database.read_bytes()
+    with pytest.raises(SchemaTooNew):
+        recover(database, RECOVERY_SPEC, NOW_MS)
+    assert database.read_bytes() == before
+    assert _names(database.parent) == ["a.db"]
+
+
+def test_a_later_schema_without_one_of_our_tables_is_refused_too(tmp_path: Path) -> None:
+    """A later relay may have dropped it."""
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        migrate(raw, [*OUTBOX, "DROP TABLE messages;"])
+    before = path.read_bytes()
+    with pytest.raises(SchemaTooNew):
+        recover(path, RecoverySpec(OUTBOX, {}, lambda *_, **__: [], lambda *_: {}), NOW_MS)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("version", [1, 2, 25_089])
+def test_a_version_that_is_not_the_schemas_is_damage(database: Path, version: int) -> None:
+    """Whoever set it, the rows are there."""
+    with closing(sqlite3.connect(database)) as raw:
+        raw.execute("DROP INDEX things_by_name")
+        raw.execute(f"PRAGMA user_version={version}")
+    assert recover(database, RECOVERY_SPEC, NOW_MS)
+    assert _ids(database) == set(range(1, THINGS + 1))
+
+
+def test_half_a_migration_is_named(tmp_path: Path) -> None:
+    """No crash leaves it; a hand may."""
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        raw.executescript(f"{ONE}PRAGMA user_version=2;")
+        raw.execute(ROW, (1, "thing 1 "))
+        raw.commit()
+    told = recover(path, RECOVERY_SPEC, NOW_MS)
+    assert told is not None
+    assert told.why == "it says that its schema is 2, and it is not"
+    assert _ids(path) == {1}
+
+
+def test_a_crash_at_any_moment_of_the_move_is_gone_on_from(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next start finishes it, whatever was moved already."""
+    _lose_root(database)
+    for tail in ("-wal", "-shm"):
+        database.with_name(f"a.db{tail}").write_bytes(b"")
+    whole = tmp_path / "whole"
+    moves = 0
+    while True:
+        folder = tmp_path / f"crash {moves}"
+        shutil.copytree(database.parent, folder, ignore=shutil.ignore_patterns("*crash*", "whole"))
+        with monkeypatch.context() as patched:
+            _crash_after(moves, patched)
+            try:
+                recover(folder / "a.db", RECOVERY_SPEC, NOW_MS)
+            except _CrashError:
+                assert recover(folder / "a.db", RECOVERY_SPEC, NOW_MS + 5_000) is None or moves == 0
+            else:
+                break
+        assert _ids(folder / "a.db") == set(range(1, THINGS + 1))
+        moves += 1
+    assert moves == 5
+    assert not whole.exists()
+
+
+class _CrashError(BaseException):
+    """The end of a process, as the test makes it."""
+
+
+def _crash_after(moves: int, patched: pytest.MonkeyPatch) -> None:
+    """End at the move of a file after so many others."""
+    left = [moves]
+    rename = Path.rename
+
+    def move(path: Path, target: Path) -> Path:
+        if left[0] == 0:
+            left[0] = -1
+            raise _CrashError
+        left[0] -= 1
+        return rename(path, target)
+
+    patched.setattr(Path, "rename", move)
+
+
+def test_a_full_disk_is_said_and_leaves_all_as_it_was(database: Path) -> None:
+    """There is no room for what can be saved: the next start tries again."""
+    _lose_root(database)
+    before = database.read_bytes()
+
+    def settle(_: sqlite3.Connection, __: Salvage, ___: SidecarRecord) -> Mapping[str, int]:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    full = RecoverySpec(RECOVERY_SPEC.migrations, {}, _find_faults, settle)
+    with pytest.raises(StoreFull, match=r"a\.db is damaged .* and cannot be rescued"):
+        recover(database, full, NOW_MS)
+    assert database.read_bytes() == before
+    assert _names(database.parent) == ["a.db"]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_distrusted"),
+    [
+        (StoreDamaged("x"), True),
+        (ExceptionGroup("", [ValueError("x")]), True),
+        (DoorBlocked("x"), False),
+        (OSError("x"), False),
+        (KeyboardInterrupt(), False),
+    ],
+)
+def test_an_end_that_damage_may_have_caused_has_all_rows_read(
+    database: Path, error: BaseException, *, is_distrusted: bool
+) -> None:
+    """What is too large to be read at every start is read at the next one."""
+    with pytest.raises(type(error)), mark_unclean_on_error(database):
+        raise error
+    assert is_marked_unclean(database) == is_distrusted
+
+
+@pytest.mark.parametrize("migrations", [OUTBOX, SEGMENTS])
+def test_roots_are_the_same_however_a_database_grew(tmp_path: Path, migrations: list[str]) -> None:
+    """Rows are found by them when the schema cannot be read."""
+    path = tmp_path / "grown.db"
+    with closing(sqlite3.connect(path)) as raw, closing(sqlite3.connect(":memory:")) as new:
+        raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        new.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        for number, script in enumerate(migrations):
+            raw.executescript(script)
+            new.executescript(script)
+            if not number:
+                raw.execute("CREATE TABLE large (x)")
+                raw.executemany("INSERT INTO large VALUES (?)", [(bytes(3_000),)] * 300)
+                raw.commit()
+                raw.execute("DELETE FROM large")
+                raw.commit()
+        grown = {table.name: root for root, table in read_tables(raw).items()}
+        assert {
+            table.name: root for root, table in read_tables(new).items()
+        }.items() <= grown.items()
+        with open_pages(path) as pages:
+            schema = read_schema(pages)
+        read = raw.execute("SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema")
+        assert schema == set(read)
