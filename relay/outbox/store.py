@@ -15,7 +15,7 @@ import anyio
 from relay.clock import DAY_MS, Clock, SystemClock
 from relay.database.counters_sidecar import CountersSidecar, sidecar_path
 from relay.database.database import Database, open_database
-from relay.database.recovery.check import mark_unclean_on_error, recover
+from relay.database.recovery.recover import mark_unclean_on_error, recover
 from relay.errors import StoreBusy, StoreFailed
 from relay.heartbeat import Heartbeat
 from relay.outbox.claims import Claims, rescue
