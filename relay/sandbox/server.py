@@ -131,7 +131,7 @@ async def serve_sandbox(
 
     Args:
         options: How it starts.
-        say: Prints a line for whoever started it.
+        say: Prints a line.
         task_status: Notified when connections are accepted.
 
     Raises:

@@ -3,7 +3,6 @@
 import sqlite3
 from typing import NamedTuple
 
-from relay.segments.guard import Shrink
 from relay.segments.sql import SQL
 
 
@@ -61,18 +60,6 @@ class CohortRow(NamedTuple):
         return {"app": self.app, "takes_all": self.takes_all}
 
 
-class EarlierMessages(NamedTuple):
-    """What the earlier messages of a webhook computation did.
-
-    Attributes:
-        run: The run that gathers them, whose delta is theirs.
-        removed: Members that they removed, each time counted.
-    """
-
-    run: int
-    removed: int
-
-
 class Figures(NamedTuple):
     """Counts over some ids: how many there are, and what they mean for the segment."""
 
@@ -93,6 +80,13 @@ class Figures(NamedTuple):
         return self.ids - self.restricted_ids - self.matched_users
 
 
+class DeltaFigures(NamedTuple):
+    """The figures of the ids that enter a list, and of those that leave it."""
+
+    entering: Figures
+    leaving: Figures
+
+
 def load_cohort(raw: sqlite3.Connection, cohort: int) -> CohortRow:
     """Return a cohort by its number."""
     return CohortRow(*raw.execute(SQL["cohort"], {"cohort": cohort}).fetchone())
@@ -103,10 +97,8 @@ def read_figures(row: tuple[int | None, ...] | None) -> Figures:
     return Figures(*(number or 0 for number in row)) if row else Figures()
 
 
-def measure_delta(
-    raw: sqlite3.Connection, cohort: CohortRow, delta: int
-) -> tuple[Figures, Figures]:
-    """Return the figures of the ids that enter a list and of those that leave it.
+def measure_delta(raw: sqlite3.Connection, cohort: CohortRow, delta: int) -> DeltaFigures:
+    """Return the figures of a delta, by the directory as it is now.
 
     Args:
         raw: In a transaction.
@@ -115,35 +107,4 @@ def measure_delta(
     """
     rows = raw.execute(SQL["figures_of_delta"], {"delta": delta, **cohort.membership})
     figures = {change: read_figures(tuple(row)) for change, *row in rows}
-    return figures.get(1, Figures()), figures.get(0, Figures())
-
-
-def measure_shrinks(
-    raw: sqlite3.Connection,
-    cohort: CohortRow,
-    leaving: Figures,
-    earlier: EarlierMessages | None = None,
-) -> list[Shrink]:
-    """Return what a computation takes from the segment, by each measure that may hold it.
-
-    A poll brings its computation in one file, the webhook in any number of messages, between which
-    the directory and other runs go on to change the segment. Both are judged alike: by the members
-    that the computation found, among them those who entered by other ways meanwhile. Messages can
-    also take back what earlier ones brought, so they are judged by all members there were as well.
-
-    Args:
-        raw: In a transaction.
-        cohort: The cohort before the file or the message at hand changes its list.
-        leaving: Figures of the ids that leave the list by it.
-        earlier: What the computation's earlier messages did, if there were any; the delta of the
-            message at hand is then run 0.
-    """
-    if earlier is None:
-        return [Shrink(cohort.matched_users, leaving.matched_users)]
-    scope = {"run": earlier.run, "list": cohort.list, **cohort.membership}
-    came, gone, passing = raw.execute(SQL["moved_by_messages"], scope).fetchone()
-    # Without those it brought, or they would hide the leavers; by the directory of now on both
-    # sides, or a user who became known meanwhile would be removed without having been a member.
-    found = Shrink(cohort.matched_users - came + gone, leaving.matched_users - passing + gone)
-    every = Shrink(cohort.matched_users + earlier.removed, leaving.matched_users + earlier.removed)
-    return [found, every]
+    return DeltaFigures(figures.get(1, Figures()), figures.get(0, Figures()))

@@ -70,7 +70,7 @@ class DirectoryCounts(NamedTuple):
 class Directory:
     """Changes and reads the directory, by app number.
 
-    ForgottenUsers users are left out right before a change is queued, behind any erasure.
+    Forgotten users are left out right before a change is queued, behind any erasure.
 
     Attributes:
         version: Rises with every change that does not come from events.

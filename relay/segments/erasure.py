@@ -1,4 +1,4 @@
-"""ForgottenUsers users: removed from the segment table, and kept out of it.
+"""Forgotten users: removed from the segment table, and kept out of it.
 
 Of a forgotten id only a salted hash is kept, to recognise it when it comes again: in an event,
 a cohort, an export. Ids cannot be read out of the hashes, only guessed.

@@ -1,13 +1,16 @@
-"""Whether a download or a removal is plausible: pure, figures in, a decision out.
+"""Whether a download or a removal is plausible.
 
 A file of an implausible size fails its run. A computation that removes too large a share of a
 segment is held until an operator approves or rejects it.
 """
 
-from collections.abc import Iterable
+import sqlite3
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from relay.errors import FileRejected
+from relay.segments.cohort_row import CohortRow, Figures
+from relay.segments.sql import SQL
 
 _SLACK_ROWS: Final = 10
 _SLACK_DIVISOR: Final = 5
@@ -38,12 +41,67 @@ class Shrink(NamedTuple):
     removed: int
 
 
-def find_implausible(policy: GuardPolicy, shrinks: Iterable[Shrink]) -> Shrink | None:
-    """Return the shrink for which a run has to be held until an operator decides, if any."""
-    return next((shrink for shrink in shrinks if _is_implausible(policy, shrink)), None)
+class EarlierMessages(NamedTuple):
+    """What the earlier messages of a webhook computation did.
+
+    Attributes:
+        run: The run that gathers them, whose delta is theirs.
+        removed: Members that they removed, each time counted.
+    """
+
+    run: int
+    removed: int
 
 
-def _is_implausible(policy: GuardPolicy, shrink: Shrink) -> bool:
+def reason_to_hold(
+    raw: sqlite3.Connection,
+    policy: GuardPolicy,
+    cohort: CohortRow,
+    leaving: Figures,
+    earlier: EarlierMessages | None = None,
+) -> str | None:
+    """Return why a computation is to be held, None if it may be applied.
+
+    Args:
+        raw: In a transaction.
+        policy: Which removals are held.
+        cohort: The cohort before the file or the message at hand changes its list.
+        leaving: Figures of the ids that leave the list by it.
+        earlier: What the computation's earlier webhook messages did, if there were any; the delta
+            of the message at hand is then run 0.
+    """
+    # Without a segment there are no members to lose: a first download is never held.
+    if not cohort.is_segment or not leaving.matched_users:
+        return None
+    for shrink in _measure(raw, cohort, leaving, earlier):
+        if is_implausible(policy, shrink):
+            return explain_hold(policy, shrink)
+    return None
+
+
+def _measure(
+    raw: sqlite3.Connection, cohort: CohortRow, leaving: Figures, earlier: EarlierMessages | None
+) -> Iterator[Shrink]:
+    """Yield what a computation takes from the segment, by each measure that may hold it.
+
+    A poll brings its computation in one file, the webhook in any number of messages, between which
+    the directory and other runs go on to change the segment. Both are judged alike: by the members
+    that the computation found, among them those who entered by other ways meanwhile. Messages can
+    also take back what earlier ones brought, so they are judged by all members there were as well.
+    """
+    if earlier is None:
+        yield Shrink(cohort.matched_users, leaving.matched_users)
+        return
+    scope = {"run": earlier.run, "list": cohort.list, **cohort.membership}
+    came, gone, passing = raw.execute(SQL["moved_by_messages"], scope).fetchone()
+    # Members it brought are left out, or they would hide the leavers. Both numbers are by the
+    # directory of now, or a user who became known meanwhile would leave without having been there.
+    yield Shrink(cohort.matched_users - came + gone, leaving.matched_users - passing + gone)
+    yield Shrink(cohort.matched_users + earlier.removed, leaving.matched_users + earlier.removed)
+
+
+def is_implausible(policy: GuardPolicy, shrink: Shrink) -> bool:
+    """Return whether a shrink is too large to be applied unseen."""
     if not shrink.members or shrink.members < policy.min_members:
         return False
     # A quotient, not a product: rounding never puts 3 of 10 above a share of 0.3.

@@ -11,12 +11,12 @@ import sqlite3
 from relay.segments.cohort_row import (
     CohortRow,
     Comparison,
+    DeltaFigures,
     Figures,
     load_cohort,
     measure_delta,
-    measure_shrinks,
 )
-from relay.segments.guard import GuardPolicy, explain_hold, find_implausible
+from relay.segments.guard import GuardPolicy, reason_to_hold
 from relay.segments.runs import (
     Outcome,
     RunRow,
@@ -53,13 +53,10 @@ def publish(
         # Another list came into force since: the delta is against one that is gone.
         return None
     _apply_overrides(raw, cohort, run, compared.webhook_seq)
-    entering, leaving = measure_delta(raw, cohort, run_id)
-    # Without a segment there are no members to lose, so a first download is never held.
-    if guard and cohort.is_segment:
-        shrink = find_implausible(guard, measure_shrinks(raw, cohort, leaving))
-        if shrink:
-            return _hold(raw, cohort, run, explain_hold(guard, shrink), at)
-    return _apply(raw, cohort, run, entering, leaving, at)
+    delta = measure_delta(raw, cohort, run_id)
+    if guard and (reason := reason_to_hold(raw, guard, cohort, delta.leaving)):
+        return _hold(raw, cohort, run, reason, at)
+    return _apply(raw, cohort, run, delta, at)
 
 
 def _apply_overrides(
@@ -97,17 +94,12 @@ def _hold(raw: sqlite3.Connection, cohort: CohortRow, run: RunRow, reason: str, 
     return outcome
 
 
-def _apply(  # a change of a list, whole
-    raw: sqlite3.Connection,
-    cohort: CohortRow,
-    run: RunRow,
-    entering: Figures,
-    leaving: Figures,
-    at: int,
+def _apply(
+    raw: sqlite3.Connection, cohort: CohortRow, run: RunRow, delta: DeltaFigures, at: int
 ) -> Outcome:
     # If nothing changed, the old list stays in force and the copy is dropped; the computation
     # counts as applied all the same, or it would be downloaded again.
-    is_changed = entering.ids > 0 or leaving.ids > 0 or not cohort.list
+    is_changed = delta.entering.ids > 0 or delta.leaving.ids > 0 or not cohort.list
     in_force = run.run_id if is_changed else cohort.list
     raw.execute(
         SQL["bring_into_force"],
@@ -124,7 +116,7 @@ def _apply(  # a change of a list, whole
     )
     raw.execute(SQL["discard_list"], {"list": cohort.list if is_changed else run.run_id})
     raw.execute(SQL["drop_overrides"], {"cohort": cohort.no, "computed_at": run.computed_at or 0})
-    effect = update_by_delta(raw, cohort, run.run_id, entering, leaving, at=at)
+    effect = update_by_delta(raw, cohort, run.run_id, delta, at)
     figures = Figures(*raw.execute(SQL["figures"], {"cohort": cohort.no}).fetchone())
     state = RunState.APPLIED if is_changed else RunState.UNCHANGED
     outcome = Outcome(state, effect.added, effect.removed, figures.unknown_users)

@@ -89,16 +89,12 @@ class Review:
         return await self._database.write(partial(_roll_back, cohort, revision, at))
 
     async def _held(self, run_id: int) -> RunRow:
-        run = await self._database.read(partial(_load, run_id))
+        run = await self._database.read(lambda raw: load_run(raw, run_id))
         if run is None:
             raise NotFound(f"there is no run {run_id}")
         if run.state != RunState.HELD:
             raise Conflict(f"run {run_id} is {run.state}, not held")
         return run
-
-
-def _load(run_id: int, raw: sqlite3.Connection) -> RunRow | None:
-    return load_run(raw, run_id)
 
 
 def _approve_messages(run_id: int, at: int, raw: sqlite3.Connection) -> None:

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import NamedTuple
 
-from relay.segments.cohort_row import CohortRow, Figures
+from relay.segments.cohort_row import CohortRow, DeltaFigures, Figures
 from relay.segments.sql import SQL
 
 
@@ -81,14 +81,13 @@ def create_segment(raw: sqlite3.Connection, cohort: CohortRow, run: int, at: int
     return Effect(added, 0)
 
 
-def update_by_delta(  # noqa: PLR0913  # a change of a list, whole
+def update_by_delta(
     raw: sqlite3.Connection,
     cohort: CohortRow,
     run: int,
-    entering: Figures,
-    leaving: Figures,
-    *,
+    figures: DeltaFigures,
     at: int,
+    *,
     delta: int | None = None,
 ) -> Effect:
     """Change a segment as its list changed.
@@ -97,17 +96,16 @@ def update_by_delta(  # noqa: PLR0913  # a change of a list, whole
         raw: In the transaction that changed the list.
         cohort: The cohort as it was before.
         run: The run that the changes are logged under.
-        entering: Figures of the ids that enter the list.
-        leaving: Figures of the ids that leave it.
+        figures: Those of the delta.
         at: When, UTC epoch milliseconds.
         delta: The run whose delta it is, if it is not `run` itself.
     """
     logged = {"cohort": cohort.no, "run": run, "at": at, **cohort.membership}
     logged["delta"] = run if delta is None else delta
     change = MembershipChange(
-        entering.minus(leaving),
-        entering.matched_users,
-        leaving.matched_users,
+        figures.entering.minus(figures.leaving),
+        figures.entering.matched_users,
+        figures.leaving.matched_users,
         lambda: raw.execute(SQL["log_delta"], logged),
     )
     return update_segment(raw, cohort, run, change, at)

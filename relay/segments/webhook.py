@@ -16,14 +16,12 @@ from relay.amplitude.cohort_message import CohortMessage
 from relay.database.database import Database
 from relay.segments.cohort_row import (
     CohortRow,
-    EarlierMessages,
-    Figures,
+    DeltaFigures,
     load_cohort,
     measure_delta,
-    measure_shrinks,
 )
 from relay.segments.erasure import ForgottenUsers
-from relay.segments.guard import GuardPolicy, explain_hold, find_implausible
+from relay.segments.guard import EarlierMessages, GuardPolicy, reason_to_hold
 from relay.segments.runs import Outcome, RunSource, RunState, begin_run, finish_run
 from relay.segments.segment_update import Effect, update_by_delta
 from relay.segments.sql import SQL
@@ -99,12 +97,12 @@ def apply_held(
 
 def change_list(raw: sqlite3.Connection, cohort: CohortRow, run: int, at: int) -> Effect:
     """Apply a run's delta to the list in force, and to the segment."""
-    entering, leaving = measure_delta(raw, cohort, run)
+    delta = measure_delta(raw, cohort, run)
     scope = {"list": cohort.list, "delta": run, "at": at}
     raw.execute(SQL["enter"], scope)
     raw.execute(SQL["leave"], scope)
     raw.execute(SQL["change_list"], {"cohort": cohort.no, "at": at})
-    return update_by_delta(raw, cohort, run, entering, leaving, at=at)
+    return update_by_delta(raw, cohort, run, delta, at)
 
 
 def _apply_message(
@@ -124,15 +122,15 @@ def _apply_message(
         _add_to_held(raw, earlier.held, message)
         return MessageAnswer(is_held=True)
     _compare(raw, cohort, message)
-    entering, leaving = measure_delta(raw, cohort, ONE_MESSAGE)
-    # An approval is of the whole computation; a message that takes no member shrinks nothing.
-    if cohort.is_segment and leaving.matched_users and not earlier.is_approved:
-        shrinks = measure_shrinks(raw, cohort, leaving, earlier.applied)
-        if shrink := find_implausible(guard, shrinks):
-            _hold(raw, cohort, message, explain_hold(guard, shrink), at)
+    delta = measure_delta(raw, cohort, ONE_MESSAGE)
+    # An approval is of the whole computation, also of what is still to come of it.
+    if not earlier.is_approved:
+        reason = reason_to_hold(raw, guard, cohort, delta.leaving, earlier.applied)
+        if reason:
+            _hold(raw, cohort, message, reason, at)
             return MessageAnswer(is_held=True)
     cohort, run = _open_run(raw, cohort, earlier, message, at)
-    effect = _apply(raw, cohort, run, message, (entering, leaving), at)
+    effect = _apply(raw, cohort, run, message, delta, at)
     return MessageAnswer(effect.added, effect.removed)
 
 
@@ -206,10 +204,9 @@ def _apply(
     cohort: CohortRow,
     run: int,
     message: CohortMessage,
-    moved: tuple[Figures, Figures],
+    delta: DeltaFigures,
     at: int,
 ) -> Effect:
-    entering, leaving = moved
     scope = {"list": cohort.list, "delta": ONE_MESSAGE, "at": at}
     raw.execute(SQL["enter"], scope)
     raw.execute(SQL["leave"], scope)
@@ -219,12 +216,12 @@ def _apply(
     override = {"ids": _json(message.user_ids), "is_member": message.is_entering}
     raw.execute(SQL["override"], {**named, **override, "webhook_seq": _next_seq(raw, cohort)})
     raw.execute(SQL["set_computed"], {**named, "at": at})
-    effect = update_by_delta(raw, cohort, run, entering, leaving, at=at, delta=ONE_MESSAGE)
+    effect = update_by_delta(raw, cohort, run, delta, at, delta=ONE_MESSAGE)
     _gather(raw, run)
     finish_run(
         raw,
         run,
-        Outcome(RunState.APPLIED, effect.added, effect.removed, entering.unknown_users),
+        Outcome(RunState.APPLIED, effect.added, effect.removed, delta.entering.unknown_users),
         at,
     )
     return effect

@@ -7,11 +7,11 @@ end. The first line of a step is the summary that the display shows.
 from functools import partial
 from typing import Final
 
-from relay.cli.items import walk
+from relay.cli.listing import walk
 from relay.demo.display import DOWN, Figures
 from relay.demo.environment import DATA_NAME, Environment
 from relay.http.admin.dead_letters import LIST_DEAD_LETTERS, RETRY_DEAD_LETTERS
-from relay.http.admin.schemas import Choice
+from relay.http.admin.schemas import Choice, Listing
 from relay.sandbox.amplitude.conditions import Conditions, Poison
 
 _RECEIPT_COUNTS: Final = ("accepted", "duplicate", "filtered", "quarantined")
@@ -196,7 +196,7 @@ async def drain(env: Environment) -> None:
 
 async def retry_dead_letter(env: Environment) -> None:
     """They are listed, and the one that the firewall refused is retried."""
-    letters = [letter async for letter in walk(env.api, LIST_DEAD_LETTERS, None, None)]
+    letters = [letter async for letter in walk(env.api, LIST_DEAD_LETTERS, Listing())]
     env.notes.dead_before_retry = {letter.insert_id: letter.reason for letter in letters}
     for letter in letters:
         env.display.say(

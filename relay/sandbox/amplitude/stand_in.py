@@ -41,13 +41,12 @@ class _EventPage(Page):
     api_key: str | None = None
 
 
-class AmplitudeStandIn:
+class AmplitudeStandIn(Responder[UploadFault]):
     """Amplitude's ingest as relay sees it.
 
     Attributes:
         api_keys: The keys of the projects it knows; may be changed at any time.
         ledger: What it holds.
-        faults: How it misbehaves at present.
     """
 
     def __init__(
@@ -61,9 +60,8 @@ class AmplitudeStandIn:
         self.api_keys = set(api_keys)
         self.accepts_any_key = accepts_any_key
         self._clock: Clock = clock or SystemClock()
+        super().__init__(ActiveFaults(UploadFault, self._clock))
         self.ledger = Ledger(keep_events=keep_events)
-        self.faults = ActiveFaults(UploadFault, self._clock)
-        self._responder = Responder(self.faults)
         self._judge = Judge()
 
     @property
@@ -91,7 +89,7 @@ class AmplitudeStandIn:
     def mount(self, app: web.Application) -> None:
         """Add the upload routes to an application that may hold other stand-ins."""
         app[CLOSED_BY] = self.faults
-        self._responder.mount(app)
+        super().mount(app)
         for path in (HTTPAPI_PATH, BATCH_PATH):
             app.router.add_route("*", path, self._handle)
 
@@ -135,7 +133,7 @@ class AmplitudeStandIn:
             line.api_key, line.events = upload.api_key, len(upload.events)
             # Before any fault: an upload that is never answered must keep the rules too.
             self.ledger.observe(upload, raw)
-        fault = self.faults.take(lambda fault: fault.api_key in (None, line.api_key))
+        fault = self.faults.consume(lambda fault: fault.api_key in (None, line.api_key))
         line.fault = None if fault is None else fault.label
 
         def decide() -> Answer:
@@ -153,7 +151,7 @@ class AmplitudeStandIn:
             line.at, line.status = self._clock.now_ms(), status
             self.ledger.log(line)
 
-        return await self._responder.answer(request, fault, decide, answers.fault_answer, log)
+        return await self.answer(request, fault, decide, answers.fault_answer, log)
 
     def _is_key_known(self, api_key: str) -> bool:
         if api_key in self.conditions.bad_keys:

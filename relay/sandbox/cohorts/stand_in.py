@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from aiohttp import hdrs, web
 
-from relay.clock import Clock, SystemClock
+from relay.clock import Clock
 from relay.sandbox.cohorts import answers
 from relay.sandbox.cohorts.conditions import CohortConditions
 from relay.sandbox.cohorts.files import cohort_download
@@ -24,19 +24,16 @@ from relay.sandbox.cohorts.project import CohortExport, Project, StandInCohort, 
 from relay.sandbox.cohorts.storage import ObjectStorage, SignedLink
 from relay.sandbox.common.faults import Operation
 from relay.sandbox.common.replies import Answer, Reply, json_answer
-from relay.sandbox.common.responder import ApiResponder
+from relay.sandbox.common.responder import ApiStandIn
 
 Decision: TypeAlias = Callable[[Project, web.Request], Reply]
 
 
-class CohortsStandIn:
+class CohortsStandIn(ApiStandIn[CohortConditions]):
     """Amplitude's cohorts as relay sees them.
 
     Attributes:
         projects: By API key; where none is named, the first is meant.
-        conditions: What holds until changed; change its fields or replace it.
-        faults: How it misbehaves at present.
-        requests: The log of all requests, oldest first; files by link are `link`.
     """
 
     def __init__(
@@ -47,13 +44,9 @@ class CohortsStandIn:
         storage_host: str = "127.0.0.1",
         storage_port: int = 0,
     ) -> None:
-        self._clock: Clock = clock or SystemClock()
+        super().__init__(CohortConditions, clock)
         self.projects = {key: Project(key, secret) for key, secret in projects.items()}
-        self.conditions = CohortConditions()
-        self._responder = ApiResponder(self._clock)
-        self.faults = self._responder.faults
-        self.requests = self._responder.calls
-        self._storage = ObjectStorage(self._responder, self._clock, storage_host, storage_port)
+        self._storage = ObjectStorage(self, self._clock, storage_host, storage_port)
 
     @property
     def downloads_this_month(self) -> int:
@@ -98,22 +91,14 @@ class CohortsStandIn:
 
     def reset(self) -> None:
         """Forget faults, conditions, the log, exports and counts; the cohorts stay."""
-        self.faults.clear()
-        self.conditions = CohortConditions()
-        self.requests.clear()
+        super().reset()
         for project in self.projects.values():
             fresh = Project(project.api_key, project.secret_key)
             project.exports, project.meter = fresh.exports, fresh.meter
 
-    def app(self) -> web.Application:
-        """Return an application with this stand-in alone, without its control API."""
-        app = web.Application()
-        self.mount(app)
-        return app
-
     def mount(self, app: web.Application) -> None:
         """Add the routes to an application; the second origin opens and closes with it."""
-        self._responder.mount(app)
+        super().mount(app)
         app.cleanup_ctx.append(self._storage.serve)
         route = partial(self._route, app)
         route("/api/3/cohorts", "list", self._list)
@@ -138,14 +123,12 @@ class CohortsStandIn:
         if isinstance(project, Answer):
             # Logged without an account: a wrong pair proves no project.
             refused = project
-            call = self._responder.log(request, operation)
-            return await self._responder.complete(request, call, lambda: refused, answers.error)
-        call = self._responder.log(
-            request, operation, project.api_key, _cohort_id(project, request)
-        )
+            call = self.log(request, operation)
+            return await self.complete(request, call, lambda: refused, answers.error)
+        call = self.log(request, operation, project.api_key, _cohort_id(project, request))
         project.meter.enter()
         try:
-            return await self._responder.complete(
+            return await self.complete(
                 request, call, lambda: self._decide(project, request, decide), answers.error
             )
         finally:

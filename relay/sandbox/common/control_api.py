@@ -30,13 +30,12 @@ from pydantic import (
 
 from relay.sandbox.common.active_faults import ActiveFaults, FaultT
 from relay.sandbox.common.replies import JsonObject
-from relay.sandbox.common.responder import Call
+from relay.sandbox.common.responder import Call, ConditionsT
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 Data = TypeVar("Data")
 Model = TypeVar("Model", bound=BaseModel)
-ConditionsT = TypeVar("ConditionsT", bound=BaseModel)
 Handler: TypeAlias = Callable[[web.Request], Awaitable[JsonObject | web.Response | None]]
 
 
@@ -123,14 +122,7 @@ def add_routes(
     state: Callable[[], JsonObject],
     routes: Mapping[str, Handler],
 ) -> None:
-    """Add control routes.
-
-    Args:
-        app: Where to.
-        prefix: What their paths begin with.
-        state: Returns what is shown where a handler returns nothing.
-        routes: `METHOD /path` below the prefix to its handler.
-    """
+    """Add handlers by `METHOD /path` below a prefix; without a result they show `state`."""
 
     def responding(handle: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def respond(request: web.Request) -> web.Response:

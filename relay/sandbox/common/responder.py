@@ -5,17 +5,19 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Final, Generic
+from typing import Final, Generic, TypeVar
 
 import anyio
 import anyio.lowlevel
 from aiohttp import hdrs, web
+from pydantic import BaseModel
 
-from relay.clock import Clock
+from relay.clock import Clock, SystemClock
 from relay.sandbox.common.active_faults import ActiveFaults, FaultT
 from relay.sandbox.common.faults import ApiFault, Operation
 from relay.sandbox.common.replies import Answer, Download, JsonObject, Reply
 
+ConditionsT = TypeVar("ConditionsT", bound=BaseModel)
 CALLS_KEPT: Final = 100_000
 NO_ANSWER: Final = 0
 _DRIP_BYTES: Final = 64
@@ -33,7 +35,7 @@ def respond(answer: Answer) -> web.Response:
 
 
 class Responder(Generic[FaultT]):
-    """Answers as the stand-in decided, or as the fault of the moment demands.
+    """Answers as a stand-in decides, or as the fault of the moment demands.
 
     Attributes:
         faults: What is switched on.
@@ -44,7 +46,7 @@ class Responder(Generic[FaultT]):
         self._closing = anyio.Event()
 
     def mount(self, app: web.Application) -> None:
-        """Release every waiting request when `app` shuts down."""
+        """Add the stand-in to an application; what waits is released when it shuts down."""
         closing = self._closing = anyio.Event()
 
         async def close(_app: web.Application) -> None:
@@ -184,17 +186,32 @@ class Call:
         return shown
 
 
-class ApiResponder(Responder[ApiFault]):
-    """The responder of services that are asked for lists and files; it keeps a log.
+class ApiStandIn(Responder[ApiFault], Generic[ConditionsT]):
+    """A service that is asked for lists and files; it keeps a log of its requests.
 
     Attributes:
-        calls: The last 100,000 requests, oldest first.
+        conditions: What holds until changed; change its fields or replace it.
+        requests: The last 100,000 requests, oldest first.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(ActiveFaults(ApiFault, clock))
-        self._clock = clock
-        self.calls: deque[Call] = deque(maxlen=CALLS_KEPT)
+    def __init__(self, conditions: type[ConditionsT], clock: Clock | None) -> None:
+        self._clock: Clock = clock or SystemClock()
+        super().__init__(ActiveFaults(ApiFault, self._clock))
+        self._defaults = conditions
+        self.conditions = conditions()
+        self.requests: deque[Call] = deque(maxlen=CALLS_KEPT)
+
+    def reset(self) -> None:
+        """Forget faults, conditions and the log."""
+        self.faults.clear()
+        self.conditions = self._defaults()
+        self.requests.clear()
+
+    def app(self) -> web.Application:
+        """Return an application with this stand-in alone, without its control API."""
+        app = web.Application()
+        self.mount(app)
+        return app
 
     def log(
         self, request: web.Request, operation: Operation, account: str = "", cohort_id: str = ""
@@ -204,7 +221,7 @@ class ApiResponder(Responder[ApiFault]):
         call = Call(
             self._clock.now_ms(), operation, account, cohort_id, has_credentials=has_credentials
         )
-        self.calls.append(call)
+        self.requests.append(call)
         return call
 
     async def complete(
@@ -214,15 +231,8 @@ class ApiResponder(Responder[ApiFault]):
         decide: Callable[[], Reply],
         refuse: Callable[[int], Answer],
     ) -> web.StreamResponse:
-        """Answer a request and complete its line of the log.
-
-        Args:
-            request: The request.
-            call: Its line.
-            decide: Carries the request out; not called if a fault comes before.
-            refuse: Returns the service's usual error of a status.
-        """
-        fault = self.faults.take(
+        """Answer a request and complete its line of the log; `refuse` words a status."""
+        fault = self.faults.consume(
             lambda fault: (
                 fault.operation in (None, call.operation)
                 and fault.cohort_id in (None, call.cohort_id)

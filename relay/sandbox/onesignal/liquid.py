@@ -68,12 +68,7 @@ class Template:
             raise TemplateError(f"unexpected {end}")
 
     def render(self, context: Mapping[str, object], *, escapes: bool = True) -> str:
-        """Return the body for one event.
-
-        Args:
-            context: What paths lead into.
-            escapes: Whether printed values are escaped for JSON.
-        """
+        """Return the body for one event; `escapes` escapes printed values for JSON."""
         page = _Page(context, escapes)
         self._render(page)
         return "".join(page.parts)
