@@ -18,7 +18,7 @@ from relay.database.queries import load_queries
 from relay.database.recovery.check import RecoverySpec
 from relay.database.recovery.page_reader import Value
 from relay.database.recovery.salvage import Row, Salvage, raise_sequence
-from relay.outbox.batch import dedup_keys
+from relay.outbox.dedup import dedup_keys
 from relay.outbox.sql import MIGRATIONS
 
 _SQL: Final = load_queries(files("relay.outbox").joinpath("recovery.sql"))
