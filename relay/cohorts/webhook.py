@@ -7,7 +7,7 @@ import structlog
 from relay.amplitude.cohort_message import CohortMessage, parse_message
 from relay.clock import Clock
 from relay.errors import PayloadError
-from relay.outbox.batch import IngestBatch, QuarantinedBody
+from relay.events.batch import IngestBatch, QuarantinedBody
 from relay.outbox.quarantine import Quarantine, Quarantined
 from relay.outbox.selection import Selection
 from relay.outbox.writer import OutboxWriter

@@ -10,7 +10,7 @@ from relay.heartbeat import SLACK_S, Heartbeat
 from relay.ingest.admission import AdmissionControl
 from relay.ingest.events import EventIngest
 from relay.ingest.uploads import UploadIngest
-from relay.maintenance import OutboxMaintenance, SegmentsMaintenance
+from relay.maintenance import OUTBOX, SEGMENTS, Maintenance
 from relay.observability.health import Health
 from relay.observability.status import Status
 from relay.outbox.counters import AppState
@@ -73,7 +73,7 @@ class Runtime:
         in_segments = {name: segments.cohorts.number(name) for name in self.apps}
         self._observer = Observer(segments.directory, segments.forgotten, in_segments, clock)
         self.event_ingest = EventIngest(outbox.writer, outbox.message_cache, clock, self._observer)
-        self.upload_ingest = UploadIngest(outbox.writer, clock, self._observer)
+        self.upload_ingest = UploadIngest(self.event_ingest, clock)
         in_outbox = {name: outbox.counters.number(name) for name in self.apps}
         guard = guard_policy(settings)
         self.cohort_webhook = CohortWebhook(segments, outbox.writer, in_outbox, guard, clock)
@@ -83,10 +83,10 @@ class Runtime:
         shared = self.shared
         await group.start(self.admission.run, name="admission")
         heartbeat = self._heartbeat("housekeeping", FOLD_S)
-        outbox = OutboxMaintenance(shared.outbox.retention, shared.clock, heartbeat)
+        outbox = Maintenance(shared.outbox.retention, shared.clock, heartbeat, OUTBOX)
         await group.start(outbox.run, name="outbox maintenance")
         heartbeat = self._heartbeat("segments housekeeping")
-        segments = SegmentsMaintenance(shared.segments.retention, shared.clock, heartbeat)
+        segments = Maintenance(shared.segments.retention, shared.clock, heartbeat, SEGMENTS)
         await group.start(segments.run, name="segments maintenance")
         await group.start(self._observer.run, name="directory feed")
         for app in self.apps.values():

@@ -20,7 +20,7 @@ _NOT_OURS = frozenset({errno.EACCES, errno.EPERM})
 _NOT_KEPT = frozenset({errno.EINVAL, errno.EROFS, errno.ENOTSUP})
 """What a folder says that cannot be synced as it holds nothing that could be lost."""
 
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def vacuum(raw: sqlite3.Connection, pages: int) -> None:
@@ -42,7 +42,7 @@ def has_room(folder: Path, size_bytes: int = PROBE_BYTES) -> bool:
         with TemporaryFile(dir=folder, buffering=0) as probe:
             os.posix_fallocate(probe.fileno(), largest_bytes, max(1, size_bytes))
     except OSError as error:
-        return error.errno not in _NO_ROOM
+        return error.errno not in NO_ROOM
     return True
 
 

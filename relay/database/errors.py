@@ -34,7 +34,9 @@ def translate(error: sqlite3.Error, folder: Path | None = None) -> Exception:
         return StoreFull("the database takes nothing now: a quota or a limit leaves no room")
     if code == sqlite3.SQLITE_BUSY:
         return StoreLocked("another process holds the database")
-    if code in _DAMAGED or _cannot_be_decoded(error):
+    if is_undecodable(error):  # SQLite's own text would quote the row
+        return StoreDamaged("the database is damaged: a text is not UTF-8; the next start mends it")
+    if code in _DAMAGED:
         return StoreDamaged(f"the database is damaged: {error}; the next start mends it")
     if code in _FULL:
         return StoreFull(f"the database takes nothing now: {error}")
@@ -43,6 +45,6 @@ def translate(error: sqlite3.Error, folder: Path | None = None) -> Exception:
     return error
 
 
-def _cannot_be_decoded(error: sqlite3.Error) -> bool:
+def is_undecodable(error: sqlite3.Error) -> bool:
     """Tell whether a text is no UTF-8: Python says so, and SQLite has no code for it."""
     return isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")

@@ -110,7 +110,7 @@ def map_record(
     Raises:
         PayloadError: `foreign_app`, or `no_identity` if no id that Amplitude takes is left.
     """
-    if record.app_id is not None and record.app_id.strip().lower() != policy.app_id.lower():
+    if not (record.app_id is None or _is_same_app(record.app_id, policy.app_id)):
         raise PayloadError("foreign_app", "The event belongs to another OneSignal app.")
     if record.kind not in policy.kinds:
         return Filtered.NOT_SELECTED
@@ -136,6 +136,11 @@ def map_record(
     properties = _properties(record, policy.name_set, language)
     body = orjson.dumps({**_present(texts), "time": time_ms, "event_properties": properties})
     return MappedEvent(insert_id, device_id, user_id, event_type, time_ms, body)
+
+
+def _is_same_app(app_id: str, own: str) -> bool:
+    # Equal as they are, nearly always; a template may add spaces, a person capitals.
+    return app_id == own or app_id.strip().lower() == own.lower()
 
 
 def _properties(record: Record, name_set: NameSet, language: str | None) -> dict[str, str]:
@@ -168,7 +173,12 @@ def _properties(record: Record, name_set: NameSet, language: str | None) -> dict
 
 
 def _present(texts: Mapping[str, str | None]) -> dict[str, str]:
-    return {name: text[:_MAX_CHARACTERS] for name, text in texts.items() if text}
+    # Hardly any text is too long, and every slice costs, even one that cuts nothing off.
+    return {
+        name: text if len(text) <= _MAX_CHARACTERS else text[:_MAX_CHARACTERS]
+        for name, text in texts.items()
+        if text
+    }
 
 
 def is_refused_id(text: str) -> bool:

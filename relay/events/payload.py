@@ -70,7 +70,7 @@ def read_record(element: object) -> Record:
         device_type=text_of(event.get("subscription_device_type")),
         is_subscribed=truth_of(subscription.get("subscribed")),
         time_ms=instant_ms(event.get("datetime")) or instant_ms(event.get("timestamp")),
-        languages=tuple(language for language in languages if language),
+        languages=tuple(filter(None, languages)),
         page_name=text_of(data.get("page_name")),
         page_id=text_of(data.get("page_id")),
         target_name=text_of(data.get("target_name")),

@@ -20,7 +20,7 @@ def text_of(value: object) -> str | None:
     """
     if isinstance(value, str):
         return value if value and not value.isspace() else None
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool):
         return None
     if isinstance(value, float) and value.is_integer():
         return str(int(value))

@@ -113,20 +113,20 @@ class Claims:
         self,
         database: Database,
         counters: AppCounters,
-        timeline: SteadyTime,
+        steady_time: SteadyTime,
         last_id: int,
         unpruned: Collection[int],
     ) -> None:
         self._database = database
         self._counters = counters
-        self._timeline = timeline
+        self._steady_time = steady_time
         self._ids = count(last_id + 1)
         self._unpruned = frozenset(unpruned)
         self.has_gaps = False
 
     def now_ms(self) -> int:
         """Return the present in the time that instants of tries are of (epoch ms)."""
-        return self._timeline.now_ms()
+        return self._steady_time.now_ms()
 
     async def read_after(self, app: int, after: int, limit: int) -> tuple[list[Waiting], int]:
         """Return up to `limit` events of `app` after sequence number `after`.
@@ -180,7 +180,7 @@ class Claims:
         """
         claim = Claim(next(self._ids), app, events)
         spans = encode_spans(event.seq for event in events)
-        started_at = self._timeline.place(now_ms)
+        started_at = self._steady_time.from_wall(now_ms)
         row = {"id": claim.id, "app": app, "started_at": started_at, "spans": spans}
         await self._database.execute(SQL["open_claim"], row)
         return claim
@@ -200,7 +200,7 @@ class Claims:
             left = _present(raw, settlement) if self.has_gaps else settlement
             _settle(raw, claim, left)
             if left.dead:
-                _dead_letter(raw, left.dead, self._timeline, now_ms)
+                _dead_letter(raw, left.dead, self._steady_time, now_ms)
             return len(left.delivered) + len(left.dead)
 
         await self._database.submit(change, on_commit=self._counters.settled).wait()
@@ -236,7 +236,7 @@ def _settle(raw: sqlite3.Connection, claim: Claim, settlement: Settlement) -> No
 
 
 def _dead_letter(
-    raw: sqlite3.Connection, deaths: Sequence[DeadLettered], timeline: SteadyTime, now_ms: int
+    raw: sqlite3.Connection, deaths: Sequence[DeadLettered], steady_time: SteadyTime, now_ms: int
 ) -> None:
     """Move events to the dead letters, their keys to the remembered ones."""
     rows = _json(
@@ -246,7 +246,7 @@ def _dead_letter(
                 death.reason,
                 death.detail,
                 death.event.attempts,
-                timeline.show(death.event.first_tried_at),
+                steady_time.to_wall(death.event.first_tried_at),
             )
             for death in deaths
         ]

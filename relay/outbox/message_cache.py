@@ -9,8 +9,10 @@ Source: documentation.onesignal.com, Event Streams data reference (2026).
 from collections import OrderedDict
 from typing import NamedTuple
 
+from relay.clock import DAY_MS
 from relay.database.database import Database
-from relay.events.records import MessageFields, complete
+from relay.events.batch import IngestBatch
+from relay.events.records import MessageFields, Record, complete, fill_blank
 from relay.outbox.sql import SQL
 
 CACHED_MESSAGES = 10_000
@@ -66,11 +68,34 @@ class MessageCache:
         self._remember(place, noted)
         return kept
 
-    def confirm(self, app: int, message_id: str, today: int) -> None:
-        """Note that the disk keeps what was last noted of a message."""
-        place = (app, message_id)
-        if place in self._cache:
-            self._cache[place] = self._cache[place]._replace(day=today)
+    async def complete(self, batch: IngestBatch, part: range) -> None:
+        """Fill the blank records of a part of a batch; note what the others say.
+
+        In order: a blank event is filled by earlier ones of its batch, never by later ones.
+
+        Args:
+            batch: The batch; fields worth keeping are added to its messages.
+            part: Places of records.
+        """
+        today = batch.received_at // DAY_MS
+        for place in part:
+            record = batch.records[place]
+            if not isinstance(record, Record) or record.message.id is None:
+                continue
+            if record.message.is_blank:
+                remembered = await self.recall(batch.app, record.message.id)
+                if remembered:
+                    batch.records[place] = fill_blank(record, remembered)
+            elif (fields := self.note(batch.app, record.message, today)) is not None:
+                batch.messages.append((record.message.id, fields))
+
+    def confirm(self, batch: IngestBatch) -> None:
+        """Note that the disk keeps the messages of a batch."""
+        for message_id, _ in batch.messages:
+            place = (batch.app, message_id)
+            if place in self._cache:
+                today = batch.received_at // DAY_MS
+                self._cache[place] = self._cache[place]._replace(day=today)
 
     async def recall(self, app: int, message_id: str) -> MessageFields | None:
         """Return what earlier events said of a message, None if nothing is known."""

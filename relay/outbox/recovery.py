@@ -16,9 +16,9 @@ import orjson
 from relay.database.counters_sidecar import SidecarRecord
 from relay.database.queries import load_queries
 from relay.database.recovery.check import RecoverySpec
-from relay.database.recovery.records import Value
+from relay.database.recovery.page_reader import Value
 from relay.database.recovery.salvage import Row, Salvage, raise_sequence
-from relay.outbox.batch import dedup_keys
+from relay.outbox.dedup import dedup_keys
 from relay.outbox.sql import MIGRATIONS
 
 _SQL: Final = load_queries(files("relay.outbox").joinpath("recovery.sql"))
@@ -59,7 +59,7 @@ def outbox_recovery_spec(apps: Collection[str]) -> RecoverySpec:
         migrations=MIGRATIONS,
         checks={"events": _is_event, "dead_letters": _is_event},
         find_faults=_find_faults,
-        settle=partial(_settle, apps),
+        make_consistent=partial(_make_consistent, apps),
     )
 
 
@@ -110,7 +110,7 @@ def _find_imbalances(raw: sqlite3.Connection) -> list[str]:
     ]
 
 
-def _settle(
+def _make_consistent(
     apps: Collection[str], raw: sqlite3.Connection, found: Salvage, record: SidecarRecord
 ) -> Mapping[str, int]:
     raw.execute(_SQL["restore_marks"])
@@ -133,8 +133,8 @@ def _settle(
     if dropped or not found.is_whole("claims", "receipts", "tries") or _is_behind(counted):
         raw.execute(_SQL["assume_tried"])
     is_clear = not dropped and found.is_whole("receipts")
-    least = found.spoilt["events"] if is_clear else found.most_lost("events")
-    least += found.spoilt["dead_letters"]
+    least = found.unreadable_rows["events"] if is_clear else found.most_lost("events")
+    least += found.unreadable_rows["dead_letters"]
     return {app.app: lost for app in counted if (lost := _restate(raw, app, least))}
 
 

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import anyio
 
-from relay.clock import Clock, SystemClock
+from relay.clock import DAY_MS, Clock, SystemClock
 from relay.database.counters_sidecar import CountersSidecar, sidecar_path
 from relay.database.database import Database, open_database
-from relay.database.recovery.check import mark_unclean_on_error, recover
+from relay.database.recovery.recover import mark_unclean_on_error, recover
 from relay.errors import StoreBusy, StoreFailed
 from relay.heartbeat import Heartbeat
-from relay.outbox.batch import DAY_MS, DedupIndex
 from relay.outbox.claims import Claims, rescue
 from relay.outbox.counters import AppCounters
 from relay.outbox.dead_letters import DeadLetters
+from relay.outbox.dedup import DedupIndex
 from relay.outbox.erasure import OutboxErasure
 from relay.outbox.message_cache import MessageCache
 from relay.outbox.quarantine import Quarantine
@@ -67,7 +67,7 @@ class _Found:
     """What the tables say at the start."""
 
     unpruned: set[int]
-    keys: DedupIndex
+    dedup: DedupIndex
     last_seq: int
     last_claim: int
 
@@ -155,21 +155,21 @@ async def _assemble(
     database: Database, apps: Collection[str], clock: Clock, max_events: int
 ) -> Outbox:
     found = await database.write(_recover)
-    timeline = await SteadyTime.load(database, clock)
+    steady_time = await SteadyTime.load(database, clock)
     counters = await AppCounters.load(database, apps)
     seqs = count(found.last_seq + 1)
-    claims = Claims(database, counters, timeline, found.last_claim, found.unpruned)
+    claims = Claims(database, counters, steady_time, found.last_claim, found.unpruned)
     dead_letters = DeadLetters(database, counters, seqs)
     quarantine = Quarantine(database, counters)
     return Outbox(
         database=database,
         counters=counters,
-        writer=OutboxWriter(database, counters, found.keys, seqs, max_events),
+        writer=OutboxWriter(database, counters, found.dedup, seqs, max_events),
         claims=claims,
         dead_letters=dead_letters,
         quarantine=quarantine,
         message_cache=MessageCache(database),
-        retention=Retention(database, found.keys, timeline),
+        retention=Retention(database, found.dedup, steady_time, clock),
         erasure=OutboxErasure(database, counters, claims, dead_letters, quarantine),
     )
 
@@ -180,5 +180,5 @@ def _recover(raw: sqlite3.Connection) -> _Found:
     unpruned = rescue(raw)
     (last_seq,) = raw.execute(SQL["last_seq"]).fetchone()
     unfolded = raw.execute(SQL["unfolded"])
-    keys = DedupIndex(((key, accepted_at // DAY_MS) for key, accepted_at in unfolded), last_seq)
-    return _Found(unpruned, keys, last_seq, last_claim)
+    dedup = DedupIndex(((key, accepted_at // DAY_MS) for key, accepted_at in unfolded), last_seq)
+    return _Found(unpruned, dedup, last_seq, last_claim)

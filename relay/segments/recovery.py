@@ -84,7 +84,9 @@ def _salts(raw: sqlite3.Connection) -> list[str]:
     return [salt.hex() for (salt,) in raw.execute(_SQL["salt"])]
 
 
-def _settle(raw: sqlite3.Connection, found: Salvage, record: SidecarRecord) -> Mapping[str, int]:
+def _make_consistent(
+    raw: sqlite3.Connection, found: Salvage, record: SidecarRecord
+) -> Mapping[str, int]:
     for name, seq in record.get("sequences", {}).items():
         raise_sequence(raw, name, seq)
     for no, app in record.get("apps", ()):
@@ -116,7 +118,11 @@ def _settle_lists(raw: sqlite3.Connection, found: Salvage, record: SidecarRecord
     if not found.is_whole("listed", "run_changes", "marks", "runs", "cohorts"):
         failed = raw.execute(_SQL["fail_open_runs"], {"reason": REASON}).rowcount
         raw.execute(_SQL["drop_history"])
-    return {"lists": lists, "runs under way": failed, "changes told": found.spoilt["changes"]}
+    return {
+        "lists": lists,
+        "runs under way": failed,
+        "changes told": found.unreadable_rows["changes"],
+    }
 
 
 def _settle_directory(raw: sqlite3.Connection, found: Salvage) -> dict[str, int]:
@@ -158,5 +164,5 @@ def _is_forgotten(
 
 
 RECOVERY_SPEC: Final = RecoverySpec(
-    migrations=MIGRATIONS, checks={}, find_faults=_find_faults, settle=_settle
+    migrations=MIGRATIONS, checks={}, find_faults=_find_faults, make_consistent=_make_consistent
 )

@@ -10,7 +10,7 @@ import anyio
 
 from relay.database.counters_sidecar import CountersSidecar, sidecar_path
 from relay.database.database import Database, open_database
-from relay.database.recovery.check import mark_unclean_on_error, recover
+from relay.database.recovery.recover import mark_unclean_on_error, recover
 from relay.database.stream import RowStreams
 from relay.heartbeat import Heartbeat
 from relay.segments.cohorts import AppRules, Cohorts

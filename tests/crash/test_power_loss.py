@@ -19,7 +19,7 @@ from aiohttp import ClientSession
 
 from relay.database.ballast import BallastFile
 from relay.heartbeat import Heartbeat
-from relay.outbox.batch import dedup_key
+from relay.outbox.dedup import dedup_key
 from relay.outbox.store import DATABASE_NAME, lock_folder, open_outbox
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from relay.sandbox.cohorts.project import StandInCohort

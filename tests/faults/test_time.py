@@ -11,7 +11,7 @@ import anyio
 import orjson
 import pytest
 
-from relay.clock import CLOCK_TRUST_S, ClockStepDetector, SteadyClock, SystemClock
+from relay.clock import CLOCK_TRUST_S, SteadyClock, SystemClock
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from relay.sandbox.cohorts.project import StandInCohort
 from relay.sandbox.cohorts.stand_in import CohortsStandIn
@@ -234,7 +234,7 @@ async def test_a_leap_forgets_no_key(tmp_path: Path, wrong_s: float) -> None:
 def test_a_clock_is_believed_once_it_has_gone_on() -> None:
     """What leapt, or has just been started, has to prove itself; suspensions are no leaps."""
     clock = FakeClock()
-    watch = ClockStepDetector(clock)
+    watch = SteadyClock(clock)
     assert not watch.is_trusted()
     clock.advance(CLOCK_TRUST_S / 2)
     assert not watch.is_trusted()

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from relay.outbox.batch import IngestBatch, QuarantinedBody
+from relay.events.batch import IngestBatch, QuarantinedBody
 from relay.outbox.claims import DeadLettered, Settlement
 from relay.outbox.store import Outbox
 from tests.support.command_line import CommandLine, ended

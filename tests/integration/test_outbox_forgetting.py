@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from relay.amplitude.verdicts import UploadReply
+from relay.events.batch import IngestBatch, QuarantinedBody
 from relay.events.mapping import MappedEvent
-from relay.outbox.batch import IngestBatch, QuarantinedBody
 from relay.outbox.claims import Claim, DeadLettered, Settlement, Waiting
 from relay.outbox.selection import Selection
 from relay.outbox.store import DATABASE_NAME, Outbox
@@ -111,7 +111,7 @@ async def test_delivered_rows_that_still_stand_go_too(tmp_path: Path) -> None:
         assert await _forget(outbox) == 1
         assert census(tmp_path).delivered == ["b"]
         assert await _sums(outbox) == (0, 2, 0, 0)
-        await outbox.retention.fold()
+        await outbox.retention.flush()
         while await outbox.retention.prune():
             pass
         assert _rows(tmp_path, "events") == 0
@@ -128,7 +128,7 @@ async def test_a_number_of_a_forgotten_event_is_never_given_again(tmp_path: Path
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, mapped("b", user_id="ben"))
         assert len(await waiting(outbox)) == 1
-        await outbox.retention.fold()
+        await outbox.retention.flush()
         while await outbox.retention.prune():
             pass
         assert census(tmp_path).pending == ["b"]

@@ -466,8 +466,10 @@ async def test_trouble_below_http() -> None:
         assert (await b.get("/api/3/cohorts")).status == 200
         b.stand_in.faults.add("drip", operation="file", count=1, delay_s=0.001)
         assert len((await b.file()).rows) == 51
+        b.stand_in.faults.add("drip", operation="list", count=1, delay_s=0.001)
+        assert (await b.get("/api/3/cohorts")).json["cohorts"]
         assert [c.fault for c in b.stand_in.requests if c.fault] == [
-            *("reset", "reset", "slow", "drip")
+            *("reset", "reset", "slow", "drip", "drip")
         ]
 
 

@@ -18,10 +18,11 @@ from hypothesis.stateful import (
     rule,
 )
 
-from relay.outbox.batch import DAY_MS, AppendResult
+from relay.clock import DAY_MS
 from relay.outbox.claims import Claim, DeadLettered, Settlement, Waiting
 from relay.outbox.selection import Selection
 from relay.outbox.spans import decode_spans, encode_spans
+from relay.outbox.writer import AppendResult
 from tests.support.clocks import START_MS
 from tests.support.disks import crash_copy
 from tests.support.held_open import HeldOpen
@@ -184,7 +185,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule()
     def fold(self) -> None:
         """Keys move to disk."""
-        self._do(self.outbox.retention.fold())
+        self._do(self.outbox.retention.flush())
 
     @rule()
     def prune(self) -> None:

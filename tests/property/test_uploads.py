@@ -18,7 +18,7 @@ from relay.ingest.upload_request import (
     read_upload,
 )
 from relay.ingest.upload_responses import UploadResponse, invalid_api_key
-from relay.outbox.batch import dedup_key, dedup_keys
+from relay.outbox.dedup import dedup_key, dedup_keys
 from relay.sandbox.amplitude import uploads, validation
 from relay.sandbox.common.replies import Answer
 

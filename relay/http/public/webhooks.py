@@ -146,7 +146,7 @@ class EventsWebhook:
         try:
             body = request.content()
         except PayloadError as error:
-            return await self._ingest.refuse(request.source, request.raw, error)
+            return await self._ingest.quarantine(request.source, request.raw, error)
         return await self._ingest.receive(request.source, body)
 
 

@@ -133,7 +133,7 @@ class AmplitudeStandIn(Responder[UploadFault]):
             line.api_key, line.events = upload.api_key, len(upload.events)
             # Before any fault: an upload that is never answered must keep the rules too.
             self.ledger.observe(upload, raw)
-        fault = self.faults.take(lambda fault: fault.api_key in (None, line.api_key))
+        fault = self.faults.consume(lambda fault: fault.api_key in (None, line.api_key))
         line.fault = None if fault is None else fault.label
 
         def decide() -> Answer:

@@ -71,7 +71,7 @@ class ActiveFaults(Generic[FaultT]):
         self._drop_expired()
         return [armed.fault for armed in self._armed]
 
-    def take(self, is_met: Callable[[FaultT], bool]) -> FaultT | None:
+    def consume(self, is_met: Callable[[FaultT], bool]) -> FaultT | None:
         """Return the first fault the next request meets, and count that request."""
         self._drop_expired()
         for armed in self._armed:

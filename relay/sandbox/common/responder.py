@@ -232,7 +232,7 @@ class ApiStandIn(Responder[ApiFault], Generic[ConditionsT]):
         refuse: Callable[[int], Answer],
     ) -> web.StreamResponse:
         """Answer a request and complete its line of the log; `refuse` words a status."""
-        fault = self.faults.take(
+        fault = self.faults.consume(
             lambda fault: (
                 fault.operation in (None, call.operation)
                 and fault.cohort_id in (None, call.cohort_id)

@@ -11,11 +11,13 @@ import pytest
 from relay.database.counters_sidecar import CountersSidecar, SidecarRecord, sidecar_path
 from relay.database.migrations import migrate
 from relay.database.recovery.archive import find_archived, is_marked_unclean, mark_unclean
-from relay.database.recovery.check import RecoverySpec, mark_unclean_on_error, recover
+from relay.database.recovery.check import RecoverySpec
+from relay.database.recovery.format import PAGE_BYTES
+from relay.database.recovery.page_reader import open_page_reader
 from relay.database.recovery.pages import Pages, open_pages
-from relay.database.recovery.records import PAGE_BYTES
-from relay.database.recovery.salvage import Row, Salvage, read_schema, read_tables
-from relay.database.recovery.wal import Log
+from relay.database.recovery.recover import mark_unclean_on_error, recover
+from relay.database.recovery.salvage import Row, Salvage, find_roots, read_tables
+from relay.database.recovery.wal import Wal
 from relay.errors import DoorBlocked, SchemaTooNew, StoreDamaged, StoreFull
 from relay.outbox.sql import MIGRATIONS as OUTBOX
 from relay.segments.sql import MIGRATIONS as SEGMENTS
@@ -33,7 +35,9 @@ def _is_sensible(row: Row) -> bool:
     return str(row["name"]).startswith(f"thing {row['id']!r} ")
 
 
-def _settle(raw: sqlite3.Connection, found: Salvage, record: SidecarRecord) -> Mapping[str, int]:
+def _make_consistent(
+    raw: sqlite3.Connection, found: Salvage, record: SidecarRecord
+) -> Mapping[str, int]:
     (left,) = raw.execute("SELECT count(*) FROM things").fetchone()
     assert found.saved["things"] == left
     return {"things": record.get("things", left) - left}
@@ -44,7 +48,7 @@ def _find_faults(raw: sqlite3.Connection, record: SidecarRecord, *, whole: bool)
     return ["things are missing"] if whole and left < record.get("things", 0) else []
 
 
-RECOVERY_SPEC = RecoverySpec([ONE, TWO], {"things": _is_sensible}, _find_faults, _settle)
+RECOVERY_SPEC = RecoverySpec([ONE, TWO], {"things": _is_sensible}, _find_faults, _make_consistent)
 
 
 @pytest.fixture
@@ -222,12 +226,12 @@ def test_the_page_of_sqlites_locks_is_never_missing(tmp_path: Path) -> None:
     with path.open("w+b") as file:
         file.truncate((lock_page - 3) * PAGE_BYTES)
         grown = {lock_page + step: 0 for step in (-2, -1, 1, 2)}
-        log = Log(places=grown, pages=lock_page + 2)
-        assert Pages(file.fileno(), None, log).missing == 0
-        del log.places[lock_page + 1]
-        assert Pages(file.fileno(), None, log).missing == 1
+        wal = Wal(places=grown, pages=lock_page + 2)
+        assert Pages(file.fileno(), None, wal).missing == 0
+        del wal.places[lock_page + 1]
+        assert Pages(file.fileno(), None, wal).missing == 1
         file.truncate(lock_page * PAGE_BYTES)
-        assert Pages(file.fileno(), None, log).missing == 1
+        assert Pages(file.fileno(), None, wal).missing == 1
 
 
 def test_a_row_without_sense_is_not_taken_over(database: Path) -> None:
@@ -420,7 +424,7 @@ def test_roots_are_the_same_however_a_database_grew(tmp_path: Path, migrations: 
         assert {
             table.name: root for root, table in read_tables(new).items()
         }.items() <= grown.items()
-        with open_pages(path) as pages:
-            schema = read_schema(pages)
-        read = raw.execute("SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema")
-        assert schema == set(read)
+        with open_pages(path) as pages, open_page_reader(pages, tmp_path / "pages") as reader:
+            roots = find_roots(pages, reader)
+        read = raw.execute("SELECT name, rootpage FROM sqlite_schema WHERE rootpage > 0")
+        assert roots == dict(read)

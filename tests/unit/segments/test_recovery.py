@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from relay.database.counters_sidecar import CountersSidecar, load_record, sidecar_path
-from relay.database.recovery.check import recover
+from relay.database.recovery.recover import recover
 from relay.segments.recovery import RECOVERY_SPEC, SidecarReader
 from relay.segments.store import DATABASE_NAME
 from tests.support.segment_tables import NOW, open_table
