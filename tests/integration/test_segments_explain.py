@@ -43,7 +43,7 @@ def test_the_numbers_add_up_and_the_ids_behind_them_are_as_many(  # noqa: PLR091
     later: dict[str, list[bool]],
     empty_ids: int,
 ) -> None:
-    """A person who asks where the rest is gets every single one named."""
+    """An operator who asks for the missing users gets every single one named."""
 
     async def check(folder: Path) -> None:
         async with open_table(folder, AppRules(takes_all, None)) as table:
@@ -65,17 +65,22 @@ async def _check(
     empty_ids: int,
 ) -> None:
     number = await table.cohort_no()
-    told = await table.store.read_model.explain(number)
-    assert told.cohort_size == len(listed) + empty_ids
-    assert told.cohort_size == (
-        told.empty_ids + told.restricted_ids + told.unknown_users + told.matched_users
+    explained = await table.store.read_model.explain(number)
+    assert explained.cohort_size == len(listed) + empty_ids
+    assert explained.cohort_size == (
+        explained.empty_ids
+        + explained.restricted_ids
+        + explained.unknown_users
+        + explained.matched_users
     )
-    assert told.matched_users == (
-        told.matched_without_subscription + told.only_unsubscribed + told.subscribed_users
+    assert explained.matched_users == (
+        explained.matched_without_subscription
+        + explained.only_unsubscribed
+        + explained.subscribed_users
     )
-    assert told.empty_ids == empty_ids
-    assert told.subscribed_count == sum(sum(known.get(user, [])) for user in listed)
-    numbers = told._asdict()
+    assert explained.empty_ids == empty_ids
+    assert explained.subscribed_count == sum(sum(known.get(user, [])) for user in listed)
+    numbers = explained._asdict()
     rows = {group: await _behind(table, number, group) for group in GROUPS}
     for group, found in rows.items():
         assert len(found) == numbers[group], group
@@ -89,10 +94,10 @@ async def _check(
     named = {row[0] for found in rows.values() for row in found}
     assert named == listed
     table.check_figures()
-    if told.matched_users:
+    if explained.matched_users:
         row = table.segment()
         assert (row["cohort_size"], row["matched_users"], row["subscribed_count"]) == (
-            told.cohort_size,
-            told.matched_users,
-            told.subscribed_count,
+            explained.cohort_size,
+            explained.matched_users,
+            explained.subscribed_count,
         )
