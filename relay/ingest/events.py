@@ -139,6 +139,7 @@ class EventIngest:
             batch.map(part, source.policy, names_forgotten)
             if len(part) == TURN_EVENTS:
                 await anyio.lowlevel.checkpoint()
+        batch.elements = ()  # parsed JSON takes several times the memory of its body
 
     async def store(self, source: Source, batch: IngestBatch) -> AppendResult:
         """Append a processed batch, without forgotten users, and return once it is on disk.
