@@ -20,7 +20,7 @@ from relay.errors import StoreFull
 
 log = structlog.get_logger(__name__)
 
-BALLAST_NAME = "relay.database.ballast"
+BALLAST_NAME = "relay.reserve"
 
 BALLAST_BYTES = 32 * 1024 * 1024
 """Twice the write-ahead log between two checkpoints: it may grow, and the database with it."""
@@ -112,7 +112,7 @@ class BallastFile:
         except OSError:  # a file system that writes elsewhere needs room to cut a file
             self._file.unlink()
             left_bytes = 0
-        log.warning("ballast.given_up", left_bytes=left_bytes)
+        log.warning("reserve.given_up", left_bytes=left_bytes)
 
     def _held_bytes(self) -> int:
         try:

@@ -61,7 +61,7 @@ async def test_a_forgotten_user_comes_back_by_no_way(tmp_path: Path) -> None:
     exports.conditions = ExportConditions(polls=0)
     changes = {"RELAY_DIRECTORY__SYNC_INTERVAL_S": "600"}
     async with world(tmp_path, changes, cohorts=cohorts, exports=exports) as it:
-        await it.relay.post(cohort_message(1, WHO, "ben"), hook="cohorts")
+        await it.relay.post(cohort_message(1, WHO, "ben"), webhook="cohorts")
         await it.relay.post(event(1, external_id=WHO))
         await it.until(POLLED + " ORDER BY 1", lambda rows: rows == [(WHO,), ("ben",)])
         await _forget(it)
@@ -93,7 +93,7 @@ async def _tell_again(it: World) -> None:
     """Let every source name the user once more."""
     number = len(it.look("SELECT * FROM messages"))
     answer = await it.relay.post(
-        cohort_message(number + 1, WHO, computed_at=1_999_999_999), hook="cohorts"
+        cohort_message(number + 1, WHO, computed_at=1_999_999_999), webhook="cohorts"
     )
     assert answer.json["added"] == 0
     for place, kind in enumerate(("message.push.clicked", "message.push.unsubscribed")):
@@ -159,7 +159,7 @@ async def test_bodies_of_both_hooks_that_name_the_user_go(tmp_path: Path) -> Non
     async with running_relay(tmp_path, _offline()) as relay:
         await relay.post(event(1, external_id=WHO, kind="message.pigeon.sent"))
         await relay.post(event(2, kind="message.pigeon.sent"))
-        await relay.post({"members": [WHO]}, hook="cohorts")
+        await relay.post({"members": [WHO]}, webhook="cohorts")
         assert (await relay.status())["quarantined"] == 3
         assert (await relay.api("DELETE", "/users/shop/anna%40mail.example")).status == 204
         (item,) = (await relay.api("GET", "/quarantine")).json["items"]

@@ -1,4 +1,4 @@
-"""However the tests are started, they and their children find the same surroundings."""
+"""Tests and their children run in the same surroundings, however the run was started."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ PROBE = """
 
     def test_probe():
         subprocess.run([sys.executable, "child.py"], check=True)
-        os.kill(os.getpid(), signal.SIGINT)  # whoever ignored it goes on doing so
+        os.kill(os.getpid(), signal.SIGINT)  # still ignored here
 """
 HOSTILE = """
 import os, signal, sys
@@ -40,10 +40,10 @@ FOREIGN = {
 }
 
 
-def test_what_would_be_inherited_is_not(
+def test_nothing_harmful_is_inherited(
     pytester: pytest.Pytester, pytestconfig: pytest.Config
 ) -> None:
-    """As after `nohup`, `&` in a script, a careful umask, and in a service of systemd's."""
+    """As under nohup, after `&` in a script, with umask 077, and in a systemd service."""
     pytester.makeconftest(CONFTEST)
     pytester.makeini("[pytest]\naddopts = -p no:schemathesis -p no:asyncio -p no:cov")
     pytester.makepyfile(child=CHILD, test_probe=PROBE)

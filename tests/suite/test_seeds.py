@@ -1,4 +1,4 @@
-"""A failure by chance names the command that repeats it."""
+"""The report of a random failure contains the command that repeats it."""
 
 import re
 import shlex
@@ -50,7 +50,7 @@ NAMES = (*REPEATED, "test_given", "test_slow[a b]")
 def test_the_command_under_a_failure_repeats_it(
     pytester: pytest.Pytester, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Run as it stands, it meets the same values, alone as among all tests."""
+    """The test meets the same values when it runs alone as among all tests."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makeconftest(CONFTEST)
     pytester.makeini(SETTINGS + f"    pythonpath = {pytestconfig.rootpath}")

@@ -1,4 +1,4 @@
-"""A context that is entered in one run of a loop and left in another."""
+"""A context manager whose entry and exit happen in different runs of an event loop."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
@@ -10,21 +10,21 @@ Resource = TypeVar("Resource")
 
 
 class HeldOpen(Generic[Resource]):
-    """Holds a context open across the steps of a machine, by a task of its own."""
+    """Keeps a context open between the steps of a state machine, in a task of its own."""
 
     def __init__(self, context: AbstractAsyncContextManager[Resource]) -> None:
         self._context = context
         self._closing = anyio.Event()
 
     async def enter(self) -> Resource:
-        """Enter the context; return what it gives."""
+        """Enter the context and return its value."""
         loop = asyncio.get_running_loop()
         opened: asyncio.Future[Resource] = loop.create_future()
         self._host = loop.create_task(self._hold(opened))
         return await opened
 
     async def leave(self) -> None:
-        """Leave it in order."""
+        """Exit the context and wait until it has closed."""
         self._closing.set()
         await self._host
 

@@ -1,4 +1,4 @@
-"""A real segment table in a folder, with what tests do to it."""
+"""A real segment table in a folder, and the operations that tests apply to it."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ KNOWN = AppRules(takes_all=False, segment_limit=None)
 
 
 class SegmentFile:
-    """The file of a segment table, read as another program would, open or not."""
+    """The file of a segment table, read as another program reads it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -109,7 +109,7 @@ class SegmentFile:
 
 
 class SegmentTable(SegmentFile):
-    """An open segment table, and what may happen to it.
+    """An open segment table and the operations of relay on it.
 
     Attributes:
         store: The store under test.
@@ -196,7 +196,7 @@ class SegmentTable(SegmentFile):
         number = self.store.cohorts.number(app)
         return await self.store.webhook.apply(number, message, guard, at)
 
-    async def take_export(
+    async def apply_export(
         self,
         rows: Mapping[str, Mapping[str, bool]],
         *,
@@ -222,7 +222,7 @@ class SegmentTable(SegmentFile):
                 await self.store.directory.apply_part(number, part, truth, now)
         await self.store.directory.finish_export(number, truth, now)
 
-    async def see_event(
+    async def observe_event(
         self,
         user: str | None,
         subscription_id: str,

@@ -19,6 +19,11 @@ def free_bytes(folder: Path) -> int:
     return space.f_bavail * space.f_frsize
 
 
+def test_its_name_on_the_disk_stays() -> None:
+    """Operators know it from the README, and a new version must find the old one's file."""
+    assert BALLAST_NAME == "relay.reserve"
+
+
 def test_it_is_taken_where_there_is_plenty(tmp_path: Path) -> None:
     """The blocks are really allocated, for the owner alone."""
     ballast = BallastFile(tmp_path, min_free_bytes=0)
