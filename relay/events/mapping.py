@@ -195,8 +195,10 @@ def _usable_id(text: str | None) -> str | None:
 def _insert_id(record: Record, time_ms: int) -> str:
     """Return the event's own id, or a hash that is the same for a repetition."""
     if record.event_id is None:
+        # Without id and time this is one event per kind, message, device and time of receipt.
         whose = record.subscription_id or record.external_id
         return _digest(orjson.dumps([record.kind, record.message.id, whose, time_ms]))
+    # Past Amplitude's limit for texts: hashed whole, so that two long ids stay distinct.
     if len(record.event_id) > _MAX_CHARACTERS:
         return _digest(record.event_id.encode())
     return record.event_id

@@ -118,6 +118,7 @@ def _parse(raw: bytes) -> object:
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
+        # Perhaps half an emoji, which the fast parser refuses.
         if b"\\ud" in raw.lower():
             return _parse_exactly(raw)
         raise _broken(error) from error

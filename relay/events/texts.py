@@ -18,6 +18,7 @@ def text_of(value: object) -> str | None:
     Source: OneSignal renders a missing value of a quoted placeholder as the empty string (Event
     Streams data reference, 2026).
     """
+    # Nearly every value is a text or missing: these two are decided first.
     if isinstance(value, str):
         return value if value and not value.isspace() else None
     if value is None or isinstance(value, bool):
@@ -31,6 +32,7 @@ def text_of(value: object) -> str | None:
 
 def texts_in(document: object) -> Iterator[str]:
     """Yield every text and number of a JSON document, as texts, but not the keys of objects."""
+    # A stack, as a body may be nested deeper than Python recurses.
     rest = [document]
     while rest:
         value = rest.pop()

@@ -53,6 +53,7 @@ class AdmissionControl:
         """Why new events are rejected now; None if they are accepted."""
         if reason := self.unavailable_reason:
             return reason
+        # Not among the above: repetitions of accepted events are answered even by a full outbox.
         if self._counters.pending >= self.max_events:
             return RejectReason.OUTBOX_FULL
         return None

@@ -83,6 +83,8 @@ def check_events(upload: Upload, *, is_batch: bool) -> list[JsonObject] | Upload
     another; HTTP V2 reports the first bad event of each field, and refuses such ids.
     """
     events = list(enumerate(upload.events))
+    # Missing fields are reported before invalid ones, and those before ids of a wrong length: an
+    # answer has one kind of flaw, as Amplitude's have.
     missing = [flaw for place, event in events for flaw in _missing(place, event)]
     if missing:
         return missing_event_fields(_by_field(missing, names_all=is_batch))

@@ -103,6 +103,7 @@ def parse_request(content: bytes) -> UploadRequest | UploadResponse:
     """Return the request of a decompressed body, or the answer that refuses it."""
     if not content:
         return bad_request("Missing request body")
+    # Counted in the bytes: once they are parsed, the memory is taken.
     if len(content) > MAX_VALUES and _values_in(content) > MAX_VALUES:
         return too_large()
     try:
@@ -145,4 +146,5 @@ def _min_id_length(options: object) -> int | None:
     length = options.get("min_id_length")
     if length is None:
         return DEFAULT_MIN_ID_LENGTH
+    # `True` is an int, but no length.
     return length if type(length) is int and length >= 0 else None

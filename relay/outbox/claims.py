@@ -153,6 +153,7 @@ class Claims:
         None if some of the events are gone.
         """
         ((count, bodies),) = await self._database.fetch(SQL["bodies"], {"seqs": _json(list(seqs))})
+        # A gap: a user was forgotten since the events were read. The caller settles the others.
         return bodies.encode() if count == len(seqs) else None
 
     async def read_present(self, seqs: Collection[int]) -> set[int]:
@@ -199,6 +200,7 @@ class Claims:
         """
 
         def change(raw: sqlite3.Connection) -> int:
+            # A query that is needless until a user was forgotten.
             left = _present(raw, settlement) if self.has_gaps else settlement
             _settle(raw, claim, left)
             if left.dead:
@@ -274,6 +276,7 @@ def rescue(raw: sqlite3.Connection) -> set[int]:
     """
     delivered = {seq for (spans,) in raw.execute(SQL["receipts"]) for seq in decode_spans(spans)}
     for started_at, attempts, spans in raw.execute(SQL["claims"]).fetchall():
+        # Part of a claim may have been settled before the process ended.
         left = [seq for seq in decode_spans(spans) if seq not in delivered]
         raw.execute(SQL["add_tries"], {"tries": _json([(s, started_at, attempts) for s in left])})
     raw.execute(SQL["close_claims"])

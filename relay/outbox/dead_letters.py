@@ -66,6 +66,7 @@ class DeadLetters:
         """Make the selected dead letters pending again, untried; return how many."""
 
         def retry(raw: sqlite3.Connection, letters: Sequence[int]) -> None:
+            # Last in order: younger events of the same device have been delivered since.
             retried = [(letter, next(self._seqs)) for letter in letters]
             raw.execute(SQL["retry_dead_letters"], {"retried": orjson.dumps(retried).decode()})
             _drop(raw, letters)
@@ -106,6 +107,7 @@ class DeadLetters:
 
         while rows := await walk():
             affected += len(rows)
+            # Ids rise, so every letter is met once, also while others come and go.
             after = rows[-1][0]
         return affected
 

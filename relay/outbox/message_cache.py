@@ -59,9 +59,9 @@ class MessageCache:
         if noted is None:
             noted = _Noted(fields, 0, is_whole=False)
         elif noted.fields != fields and (merged := complete(noted.fields, fields)) != noted.fields:
-            noted = noted._replace(fields=merged, day=0)
+            noted = noted._replace(fields=merged, day=0)  # the disk has less than this
         elif noted.day == today:
-            return None
+            return None  # nearly every event: many events of a day have the same message
         kept = noted.fields.to_json()
         if len(kept) > MAX_FIELDS_BYTES:
             return None

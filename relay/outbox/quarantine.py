@@ -109,6 +109,7 @@ def _read_page(
     for row in raw.execute(query, parameters):
         rows.append(row)
         size_bytes += len(row[-1])
+        # Checked after adding, so that a page is never empty, however large its first body.
         if size_bytes >= PAGE_BYTES:
             break
     return rows

@@ -25,6 +25,7 @@ class Selection:
 
     def parameters(self, after: int, limit: int = CHUNK) -> dict[str, int | str | None]:
         """Return the query parameters for the next rows after id `after`."""
+        # One statement for every combination, so that its plan can be tested once.
         ids = None if self.ids is None else orjson.dumps(self.ids).decode()
         return {
             "ids": ids,

@@ -95,6 +95,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
             f"the data directory {folder} does not serve: {error.strerror}"
         ) from error
     try:
+        # The kernel releases this lock however the process ends; a file with a pid would stay.
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -164,7 +165,7 @@ async def _assemble(
     found = await database.write(_recover)
     steady_time = await SteadyTime.load(database, clock)
     counters = await AppCounters.load(database, apps)
-    seqs = count(found.last_seq + 1)
+    seqs = count(found.last_seq + 1)  # one order for new events and retried dead letters
     claims = Claims(database, counters, steady_time, found.last_claim, found.unpruned)
     dead_letters = DeadLetters(database, counters, seqs)
     quarantine = Quarantine(database, counters)
@@ -183,9 +184,10 @@ async def _assemble(
 
 def _recover(raw: sqlite3.Connection) -> _Found:
     """Release the claims of a former process, and read where it ended."""
+    # Read before the claims are released: their rows go then.
     (last_claim,) = raw.execute(SQL["last_claim"]).fetchone()
     unpruned = rescue(raw)
     (last_seq,) = raw.execute(SQL["last_seq"]).fetchone()
-    unfolded = raw.execute(SQL["unflushed"])
-    dedup = DedupIndex(((key, accepted_at // DAY_MS) for key, accepted_at in unfolded), last_seq)
+    unflushed = raw.execute(SQL["unflushed"])
+    dedup = DedupIndex(((key, accepted_at // DAY_MS) for key, accepted_at in unflushed), last_seq)
     return _Found(unpruned, dedup, last_seq, last_claim)
