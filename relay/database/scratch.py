@@ -1,7 +1,7 @@
-"""A throw-away database: sorts more rows than memory should hold, and is gone afterwards.
+"""A scratch database: sorts more rows than memory should hold, and is removed afterwards.
 
-Nothing in it has to survive, so it neither keeps a journal nor syncs; what a crash leaves of it
-is removed when the next one opens.
+Nothing in it has to survive, so it has no journal and never syncs. What a crash leaves of it is
+removed when the next one opens.
 """
 
 import sqlite3
@@ -24,14 +24,14 @@ Result = TypeVar("Result")
 
 
 class Scratch:
-    """An open throw-away database."""
+    """An open scratch database."""
 
     def __init__(self, connection: Connection, folder: Path) -> None:
         self._connection = connection
         self._folder = folder
 
     async def run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Run `work` with the raw connection on a thread of its own.
+        """Run `work` with the raw connection, on its thread.
 
         Raises:
             StoreFull: If there is no room.
@@ -45,7 +45,7 @@ class Scratch:
 
 @asynccontextmanager
 async def open_scratch(path: Path, schema: str) -> AsyncIterator[Scratch]:
-    """Make an empty database with a schema, and remove it at the end.
+    """Create an empty database with a schema, and remove it at the end.
 
     Raises:
         StoreFull: If there is no room for it.
