@@ -1,4 +1,4 @@
-"""Disk space and durable file names.
+"""Disk space, and the files of a database.
 
 The figures of a file system do not know quotas and limits, so whether there is room is tried out.
 """
@@ -20,6 +20,9 @@ _NOT_OURS = frozenset({errno.EACCES, errno.EPERM})
 _NOT_KEPT = frozenset({errno.EINVAL, errno.EROFS, errno.ENOTSUP})
 """Folders that cannot be synced, on file systems where there is nothing to lose: read-only ones,
 and those that keep nothing on a disk."""
+
+COMPANIONS = ("-journal", "-wal", "-shm")
+"""Endings of the files that SQLite puts beside a database."""
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -56,6 +59,12 @@ def _sizes_bytes(folder: Path) -> Iterator[int]:
         for entry in entries:
             with suppress(FileNotFoundError):  # removed meanwhile
                 yield entry.stat().st_size
+
+
+def remove_database(path: Path) -> None:
+    """Remove a database, or what is there of it."""
+    for ending in ("", *COMPANIONS):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

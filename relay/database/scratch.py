@@ -14,11 +14,10 @@ from typing import TypeVar
 import anyio
 
 from relay.database.connection import CLOSE_S, Connection
+from relay.database.disk import remove_database
 from relay.database.errors import translate
 
 CACHE_KIB = 8_192
-
-SUFFIXES = ("", "-journal", "-wal", "-shm")
 
 Result = TypeVar("Result")
 
@@ -51,7 +50,7 @@ async def open_scratch(path: Path, schema: str) -> AsyncIterator[Scratch]:
         StoreFull: If there is no room for it.
         StoreFailed: If the disk failed.
     """
-    _remove(path)
+    remove_database(path)
     connection = Connection(lambda: sqlite3.connect(path, isolation_level=None), iter_chunk_size=64)
     await connection
     try:
@@ -61,7 +60,7 @@ async def open_scratch(path: Path, schema: str) -> AsyncIterator[Scratch]:
     finally:
         with anyio.move_on_after(CLOSE_S, shield=True):
             await connection.close()
-        _remove(path)
+        remove_database(path)
 
 
 def _prepare(schema: str, raw: sqlite3.Connection) -> None:
@@ -69,8 +68,3 @@ def _prepare(schema: str, raw: sqlite3.Connection) -> None:
         raw.execute(f"PRAGMA {pragma}").fetchall()
     raw.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
     raw.executescript(schema)
-
-
-def _remove(path: Path) -> None:
-    for suffix in SUFFIXES:
-        path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -23,8 +23,6 @@ STEP_PAGES: Final = 1_024
 
 MOST_DAMAGES_SHOWN: Final = 3
 
-COMPANIONS: Final = ("-journal", "-wal", "-shm")
-
 OWNER_ONLY: Final = 0o600
 """A database contains users' ids."""
 
@@ -147,12 +145,6 @@ def publish_copies(copies: dict[Path, Path]) -> None:
         for name in named:
             name.unlink(missing_ok=True)
         raise
-
-
-def remove_copy(file: Path) -> None:
-    """Remove an unfinished copy."""
-    for tail in ("", *COMPANIONS):
-        file.with_name(file.name + tail).unlink(missing_ok=True)
 
 
 def _explained(error: sqlite3.Error, name: str) -> Exception:
