@@ -16,7 +16,7 @@ from relay.outbox.claims import Claim, DeadLettered, Settlement, Waiting
 from relay.outbox.selection import Selection
 from relay.outbox.store import DATABASE_NAME, Outbox
 from tests.support.clocks import START_MS
-from tests.support.deliveries import TAKEN, ScriptedAmplitude, Upload, answer, running_delivery
+from tests.support.deliveries import ACCEPTED, ScriptedAmplitude, Upload, answer, running_delivery
 from tests.support.outboxes import (
     APP,
     OTHER,
@@ -270,7 +270,7 @@ async def test_a_crash_after_forgetting_a_claimed_event_loses_no_count(tmp_path:
         assert await _sums(outbox) == (0, 1, 0, 1)
 
 
-@pytest.mark.parametrize("first", [TAKEN, answer(500), answer(429), answer(400), answer(413)])
+@pytest.mark.parametrize("first", [ACCEPTED, answer(500), answer(429), answer(400), answer(413)])
 async def test_an_event_forgotten_during_its_upload_is_not_uploaded_again(
     tmp_path: Path, first: UploadReply
 ) -> None:
@@ -278,7 +278,7 @@ async def test_an_event_forgotten_during_its_upload_is_not_uploaded_again(
     replies = [first]
 
     def script(_: Upload) -> UploadReply:
-        return replies.pop() if replies else TAKEN
+        return replies.pop() if replies else ACCEPTED
 
     amplitude = ScriptedAmplitude(script)
     amplitude.may_answer = anyio.Event()

@@ -190,7 +190,7 @@ async def test_who_is_known_anew_enters_anew(tmp_path: Path) -> None:
     async with open_table(tmp_path) as table:
         await table.know({"a": [True], "b": [True]})
         await table.poll(["a", "b"])
-        await table.take_export({"b": {"b/0": True}}, asked_at=T1, drops_users=True)
+        await table.apply_export({"b": {"b/0": True}}, asked_at=T1, drops_users=True)
         await table.know({"a": [True]}, T2)
         assert table.entered() == {"a": T2, "b": NOW}
 

@@ -49,7 +49,7 @@ class OutboxMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.root = Path(tempfile.mkdtemp(prefix="relay-"))
-        self.life = 0
+        self.daemon = 0
         self.line: list[str] = []
         self.delivered: set[str] = set()
         self.dead: list[str] = []
@@ -197,10 +197,10 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(is_crash=st.booleans())
     def start_again(self, *, is_crash: bool) -> None:
         """The process ends, in order or not, and another begins."""
-        self.life += 1
+        self.daemon += 1
         folder = self.folder
         if is_crash:
-            folder = crash_copy(self.folder, self.root / str(self.life))
+            folder = crash_copy(self.folder, self.root / str(self.daemon))
         self._do(self.open.leave())
         self.folder, self.open = folder, HeldOpen(running_outbox(folder))
         self.outbox = self._do(self.open.enter())

@@ -95,7 +95,7 @@ class SegmentMachine(RuleBasedStateMachine):
             self.known.add(user)
 
     @rule(user=people, owner=people, flag=st.booleans(), is_proof=st.booleans())
-    def see_event(self, user: str, owner: str, *, flag: bool, is_proof: bool) -> None:
+    def observe_event(self, user: str, owner: str, *, flag: bool, is_proof: bool) -> None:
         """An event proves a user and a subscription, which may have been another's."""
         if user not in self.forgotten:
             item = Observation(user, f"{owner}/0", "iOSPush", flag, is_proof, self._tick())
@@ -103,7 +103,7 @@ class SegmentMachine(RuleBasedStateMachine):
             self.known.add(user)
 
     @rule(group=groups, flag=st.booleans(), is_complete=st.booleans(), drops=st.booleans())
-    def take_export(self, group: list[str], *, flag: bool, is_complete: bool, drops: bool) -> None:
+    def apply_export(self, group: list[str], *, flag: bool, is_complete: bool, drops: bool) -> None:
         """A file of OneSignal's adds users; as the whole truth it takes some away."""
         named = [user for user in group if user not in self.forgotten]
         scope = ExportScope(

@@ -16,10 +16,10 @@ from relay.delivery.circuit_breaker import BackoffPolicy
 from relay.delivery.policy import DeliveryPolicy
 from relay.delivery.pool import DeliverySetup, SenderPool
 from relay.outbox.store import Outbox
-from tests.support.clocks import LeapingClock
+from tests.support.clocks import AdjustableClock
 from tests.support.outboxes import APP, running_outbox
 
-TAKEN = UploadReply(200, b'{"code":200}')
+ACCEPTED = UploadReply(200, b'{"code":200}')
 DAY_MS = 86_400_000
 
 Upload = list[dict[str, str]]
@@ -31,9 +31,9 @@ def answer(status: int, **body: object) -> UploadReply:
     return UploadReply(status, orjson.dumps({"code": status, **body}))
 
 
-def take_all(_: Upload) -> UploadReply:
+def accept_all(_: Upload) -> UploadReply:
     """Take every upload."""
-    return TAKEN
+    return ACCEPTED
 
 
 def ids_of(upload: Upload) -> list[str]:
@@ -51,12 +51,12 @@ class ScriptedAmplitude:
         under_way: Uploads being answered now.
     """
 
-    def __init__(self, script: Script = take_all) -> None:
+    def __init__(self, script: Script = accept_all) -> None:
         self.script = script
         self.uploads: list[Upload] = []
-        self.taken: list[str] = []
-        self.under_way = 0
-        self.most_under_way = 0
+        self.accepted: list[str] = []
+        self.in_flight = 0
+        self.most_in_flight = 0
         self.may_answer = anyio.Event()
         self.may_answer.set()
         self._changed = anyio.Event()
@@ -65,16 +65,16 @@ class ScriptedAmplitude:
         """Note an upload and answer it, as soon as answers may be given."""
         upload: Upload = orjson.loads(b"[%b]" % events)
         self.uploads.append(upload)
-        self.under_way += 1
-        self.most_under_way = max(self.most_under_way, self.under_way)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
         self._change()
         try:
             await self.may_answer.wait()
             reply = self.script(upload)
         finally:
-            self.under_way -= 1
-        if reply.status == TAKEN.status:
-            self.taken += ids_of(upload)
+            self.in_flight -= 1
+        if reply.status == ACCEPTED.status:
+            self.accepted += ids_of(upload)
         self._change()
         return reply
 
@@ -127,7 +127,7 @@ class Bench:
     delivery: SenderPool
     amplitude: ScriptedAmplitude
     meter: Meter
-    clock: LeapingClock
+    clock: AdjustableClock
 
     async def settled(self, events: int, within_s: float = 5.0) -> None:
         """Return once so many events of the app are delivered or dead on disk."""
@@ -144,10 +144,10 @@ async def running_delivery(
     folder: Path,
     amplitude: ScriptedAmplitude,
     setup: DeliverySetup = SETUP,
-    clock: LeapingClock | None = None,
+    clock: AdjustableClock | None = None,
 ) -> AsyncIterator[Bench]:
     """Deliver the outbox of `folder` to `amplitude` until the body ends."""
-    clock = clock or LeapingClock()
+    clock = clock or AdjustableClock()
     async with running_outbox(folder, clock=clock) as outbox:
         meter = Meter()
         delivery = make_delivery(outbox, amplitude, meter, clock, setup)

@@ -196,7 +196,7 @@ class SegmentTable(SegmentFile):
         number = self.store.cohorts.number(app)
         return await self.store.webhook.apply(number, message, guard, at)
 
-    async def take_export(
+    async def apply_export(
         self,
         rows: Mapping[str, Mapping[str, bool]],
         *,
@@ -222,7 +222,7 @@ class SegmentTable(SegmentFile):
                 await self.store.directory.apply_part(number, part, truth, now)
         await self.store.directory.finish_export(number, truth, now)
 
-    async def see_event(
+    async def observe_event(
         self,
         user: str | None,
         subscription_id: str,
