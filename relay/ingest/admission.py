@@ -63,7 +63,7 @@ class AdmissionControl:
         task_status.started()
         was_short = False
         while True:
-            self._ballast.look()
+            self._ballast.refresh()
             if self._ballast.is_short != was_short:
                 was_short = self._ballast.is_short
                 event = "disk.filled" if was_short else "disk.freed"
