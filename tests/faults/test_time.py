@@ -231,7 +231,7 @@ async def test_a_leap_forgets_no_key(tmp_path: Path, wrong_s: float) -> None:
         assert (await _post(relay, 1, 2))["duplicate"] == 2
 
 
-def test_a_clock_is_believed_once_it_has_gone_on() -> None:
+def test_a_clock_is_trusted_once_it_has_gone_on() -> None:
     """What leapt, or has just been started, has to prove itself; suspensions are no leaps."""
     clock = FakeClock()
     watch = SteadyClock(clock)
@@ -248,33 +248,33 @@ def test_a_clock_is_believed_once_it_has_gone_on() -> None:
     assert watch.is_trusted()
 
 
-def test_a_sober_clock_follows_back_at_once_and_ahead_when_it_is_believed() -> None:
+def test_a_steady_clock_follows_back_at_once_and_ahead_when_it_is_trusted() -> None:
     """It shows what passed since, as long as the leap has not lasted."""
     clock = FakeClock()
-    sober = SteadyClock(clock)
+    steady = SteadyClock(clock)
     clock.set_wall(START_MS + round(73 * YEAR_S * 1000))
-    assert (sober.now_ms(), sober.is_behind()) == (START_MS, True)
+    assert (steady.now_ms(), steady.is_behind()) == (START_MS, True)
     clock.advance(3600)
-    assert sober.now_ms() == START_MS + 3_600_000
+    assert steady.now_ms() == START_MS + 3_600_000
     clock.set_wall(START_MS + 3_600_000)
-    assert (sober.now_ms(), sober.is_behind()) == (START_MS + 3_600_000, False)
+    assert (steady.now_ms(), steady.is_behind()) == (START_MS + 3_600_000, False)
     clock.set_wall(START_MS)
-    assert sober.now_ms() == START_MS
+    assert steady.now_ms() == START_MS
     clock.suspend(DAY_S)
-    assert (sober.now_ms(), sober.is_behind()) == (clock.now_ms(), False)
+    assert (steady.now_ms(), steady.is_behind()) == (clock.now_ms(), False)
     clock.set_wall(clock.now_ms() + 3_600_000)
-    assert sober.now_ms() == clock.now_ms() - 3_600_000
+    assert steady.now_ms() == clock.now_ms() - 3_600_000
     clock.advance(CLOCK_TRUST_S)
-    assert (sober.now_ms(), sober.is_behind()) == (clock.now_ms(), False)
+    assert (steady.now_ms(), steady.is_behind()) == (clock.now_ms(), False)
 
 
-def test_a_sober_clock_that_woke_up_in_1970_is_put_right_at_once() -> None:
+def test_a_steady_clock_that_woke_up_in_1970_is_put_right_at_once() -> None:
     """Which is how every server without a battery begins its day."""
     clock = FakeClock(0)
-    sober = SteadyClock(clock)
-    assert sober.now_ms() == 0
+    steady = SteadyClock(clock)
+    assert steady.now_ms() == 0
     clock.set_wall(START_MS)
-    assert (sober.now_ms(), sober.is_behind()) == (START_MS, False)
+    assert (steady.now_ms(), steady.is_behind()) == (START_MS, False)
 
 
 # Cohorts and the directory.

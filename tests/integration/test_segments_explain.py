@@ -65,22 +65,17 @@ async def _check(
     empty_ids: int,
 ) -> None:
     number = await table.cohort_no()
-    explained = await table.store.read_model.explain(number)
-    assert explained.cohort_size == len(listed) + empty_ids
-    assert explained.cohort_size == (
-        explained.empty_ids
-        + explained.restricted_ids
-        + explained.unknown_users
-        + explained.matched_users
+    shown = await table.store.read_model.explain(number)
+    assert shown.cohort_size == len(listed) + empty_ids
+    assert shown.cohort_size == (
+        shown.empty_ids + shown.restricted_ids + shown.unknown_users + shown.matched_users
     )
-    assert explained.matched_users == (
-        explained.matched_without_subscription
-        + explained.only_unsubscribed
-        + explained.subscribed_users
+    assert shown.matched_users == (
+        shown.matched_without_subscription + shown.only_unsubscribed + shown.subscribed_users
     )
-    assert explained.empty_ids == empty_ids
-    assert explained.subscribed_count == sum(sum(known.get(user, [])) for user in listed)
-    numbers = explained._asdict()
+    assert shown.empty_ids == empty_ids
+    assert shown.subscribed_count == sum(sum(known.get(user, [])) for user in listed)
+    numbers = shown._asdict()
     rows = {group: await _behind(table, number, group) for group in GROUPS}
     for group, found in rows.items():
         assert len(found) == numbers[group], group
@@ -94,10 +89,10 @@ async def _check(
     named = {row[0] for found in rows.values() for row in found}
     assert named == listed
     table.check_figures()
-    if explained.matched_users:
+    if shown.matched_users:
         row = table.segment()
         assert (row["cohort_size"], row["matched_users"], row["subscribed_count"]) == (
-            explained.cohort_size,
-            explained.matched_users,
-            explained.subscribed_count,
+            shown.cohort_size,
+            shown.matched_users,
+            shown.subscribed_count,
         )
