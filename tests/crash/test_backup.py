@@ -9,7 +9,7 @@ from time import monotonic
 import anyio
 import pytest
 
-from relay.cli.backup import Room
+from relay.cli.backup import FreeSpace
 from relay.cli.exit_codes import CommandFailed
 from relay.database.snapshot import open_snapshot
 from relay.errors import StoreFull
@@ -171,7 +171,7 @@ def test_a_backup_gives_way_when_the_daemons_disk_becomes_short(tmp_path: Path) 
                 f"{prefix}AMPLITUDE_API_KEY": "b",
             }
         )
-        room = Room(tmp_path, settings)
+        room = FreeSpace(tmp_path, settings)
         room.watch()
         filler = fill(disk)
         with pytest.raises(CommandFailed, match="log grows while a backup is made"):

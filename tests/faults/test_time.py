@@ -251,30 +251,30 @@ def test_a_clock_is_trusted_once_it_has_run_on() -> None:
 def test_a_steady_clock_follows_back_at_once_and_ahead_once_trusted() -> None:
     """It shows elapsed time until the step is trusted."""
     clock = FakeClock()
-    sober = SteadyClock(clock)
+    steady = SteadyClock(clock)
     clock.set_wall(START_MS + round(73 * YEAR_S * 1000))
-    assert (sober.now_ms(), sober.is_behind()) == (START_MS, True)
+    assert (steady.now_ms(), steady.is_behind()) == (START_MS, True)
     clock.advance(3600)
-    assert sober.now_ms() == START_MS + 3_600_000
+    assert steady.now_ms() == START_MS + 3_600_000
     clock.set_wall(START_MS + 3_600_000)
-    assert (sober.now_ms(), sober.is_behind()) == (START_MS + 3_600_000, False)
+    assert (steady.now_ms(), steady.is_behind()) == (START_MS + 3_600_000, False)
     clock.set_wall(START_MS)
-    assert sober.now_ms() == START_MS
+    assert steady.now_ms() == START_MS
     clock.suspend(DAY_S)
-    assert (sober.now_ms(), sober.is_behind()) == (clock.now_ms(), False)
+    assert (steady.now_ms(), steady.is_behind()) == (clock.now_ms(), False)
     clock.set_wall(clock.now_ms() + 3_600_000)
-    assert sober.now_ms() == clock.now_ms() - 3_600_000
+    assert steady.now_ms() == clock.now_ms() - 3_600_000
     clock.advance(CLOCK_TRUST_S)
-    assert (sober.now_ms(), sober.is_behind()) == (clock.now_ms(), False)
+    assert (steady.now_ms(), steady.is_behind()) == (clock.now_ms(), False)
 
 
 def test_a_steady_clock_that_booted_in_1970_is_corrected_at_once() -> None:
     """A machine without a battery boots in 1970."""
     clock = FakeClock(0)
-    sober = SteadyClock(clock)
-    assert sober.now_ms() == 0
+    steady = SteadyClock(clock)
+    assert steady.now_ms() == 0
     clock.set_wall(START_MS)
-    assert (sober.now_ms(), sober.is_behind()) == (START_MS, False)
+    assert (steady.now_ms(), steady.is_behind()) == (START_MS, False)
 
 
 # Cohorts and the directory.
