@@ -10,7 +10,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from relay.amplitude.verdicts import UploadReply
-from relay.delivery.batching import BatchLimits
+from relay.delivery.batching import RECOVERY_UPLOADS, BatchLimits
 from relay.delivery.circuit_breaker import BreakerState
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.pool import DeliverySetup
@@ -159,6 +159,26 @@ async def test_a_lone_oversized_event_does_not_make_uploads_small(tmp_path: Path
         await append(bench.outbox, *(f"e{number}" for number in range(10)))
         await bench.settled(11)
         assert [len(upload) for upload in amplitude.uploads] == [1, 10]
+
+
+async def test_a_learned_size_recovers_once_many_uploads_were_taken(tmp_path: Path) -> None:
+    """Amplitude's limit may have been a passing one."""
+    largest = 5
+
+    def script(upload: Upload) -> UploadReply:
+        return TAKEN if len(upload) <= largest else answer(413, error="Payload too large")
+
+    amplitude = ScriptedAmplitude(script)
+    async with running_delivery(tmp_path, amplitude) as bench:
+        await append(bench.outbox, *(f"first{number}" for number in range(10)))
+        await bench.settled(10)
+        largest = 10
+        events = 5 * RECOVERY_UPLOADS + 10
+        await append(bench.outbox, *(f"e{number}" for number in range(events)))
+        await bench.settled(10 + events, within_s=20)
+        sizes = [len(upload) for upload in amplitude.uploads]
+        assert sizes[:4] == [10, 5, 5, 5]
+        assert sizes[-1] == 10
 
 
 @pytest.mark.parametrize(

@@ -218,6 +218,13 @@ def test_something_settled_is_evidence_for_the_app() -> None:
         assert plan.poison == PoisonDetector(taken=4, suspects={9: 3})
 
 
+def test_something_settled_lets_canary_events_go_again() -> None:
+    """The claim's next doubt is another one; what was taken before it still counts."""
+    progress = Progress((), PoisonSearch(taken_before=2, canaries=3))
+    plan = decide(Settled((TAKEN,)), _batch(A), progress, NOTHING, PAUSES)
+    assert plan.progress.search == PoisonSearch(taken_before=2, canaries=0)
+
+
 # Split.
 
 
@@ -231,6 +238,25 @@ def test_a_size_is_learned_from_the_largest_batch_taken_after_one_too_large() ->
             plan = decide(Settled((TAKEN, TAKEN)), first, progress, plan.poison, PAUSES)
         learned = plan.progress.learned_size
         assert {len(batch.events) for batch in [learned] if batch} == sizes
+
+
+@pytest.mark.parametrize("parts", [((A,), (B, C)), ((A, B), (C,))])
+def test_the_largest_of_several_batches_taken_is_learned(
+    parts: tuple[tuple[Waiting, ...], ...],
+) -> None:
+    """In whichever order they went."""
+    progress = Progress((), PoisonSearch(), was_too_large=True)
+    for part in parts:
+        settled = Settled((TAKEN,) * len(part))
+        progress = decide(settled, _batch(*part), progress, NOTHING, PAUSES).progress
+    assert progress.learned_size
+    assert len(progress.learned_size.events) == 2
+
+
+def test_a_batch_too_large_is_not_forgotten_over_one_refused_for_its_content() -> None:
+    """The size of what is taken later is still worth remembering."""
+    progress = Progress((), PoisonSearch(), was_too_large=True)
+    assert decide(SPLIT, _batch(A, B), progress, NOTHING, PAUSES).progress.was_too_large
 
 
 def test_a_lone_event_too_large_teaches_nothing() -> None:

@@ -60,6 +60,7 @@ def test_a_suspect_dies_when_refused_again_after_something_was_taken(app: App) -
     app.take()
     assert app.detector.is_proven(1)
     assert app.refuse(1) is Finding.EVENT_REFUSED
+    assert not app.detector.suspects
 
 
 def test_what_was_taken_before_proves_nothing(app: App) -> None:
