@@ -48,31 +48,31 @@ class ScriptedAmplitude:
         script: Makes an answer of an upload's events.
         uploads: What came, in order of arrival.
         taken: Insert ids of all events answered with 200, in order.
-        under_way: Uploads being answered now.
+        in_flight: Uploads being answered now.
     """
 
     def __init__(self, script: Script = take_all) -> None:
         self.script = script
         self.uploads: list[Upload] = []
         self.taken: list[str] = []
-        self.under_way = 0
-        self.most_under_way = 0
+        self.in_flight = 0
+        self.most_in_flight = 0
         self.may_answer = anyio.Event()
         self.may_answer.set()
         self._changed = anyio.Event()
 
     async def upload(self, events: bytes) -> UploadReply:
-        """Note an upload and answer it, as soon as answers may be given."""
+        """Record an upload, and answer it once answers are allowed."""
         upload: Upload = orjson.loads(b"[%b]" % events)
         self.uploads.append(upload)
-        self.under_way += 1
-        self.most_under_way = max(self.most_under_way, self.under_way)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
         self._change()
         try:
             await self.may_answer.wait()
             reply = self.script(upload)
         finally:
-            self.under_way -= 1
+            self.in_flight -= 1
         if reply.status == TAKEN.status:
             self.taken += ids_of(upload)
         self._change()
@@ -130,7 +130,7 @@ class Bench:
     clock: LeapingClock
 
     async def settled(self, events: int, within_s: float = 5.0) -> None:
-        """Return once so many events of the app are delivered or dead on disk."""
+        """Return once `events` events of the app are delivered or dead on disk."""
         with anyio.fail_after(within_s):
             while True:
                 found = (await self.outbox.counters.states())[APP].counts
@@ -164,7 +164,7 @@ def make_delivery(
     clock: Clock,
     setup: DeliverySetup = SETUP,
 ) -> SenderPool:
-    """Return a delivery that hears of what its outbox takes."""
+    """Return a pool of senders that is notified of arrivals in the outbox."""
     own = replace(setup, no=outbox.counters.number(setup.app))
     delivery = SenderPool(own, outbox.claims, amplitude, meter, clock, Random(7))
     outbox.writer.listen(own.no, delivery.dispatcher.arrived)
