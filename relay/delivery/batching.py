@@ -145,6 +145,7 @@ def regroup(items: Sequence[Item], settled: Settled) -> list[Sequence[Item]]:
     ]
     if not settled.is_partial:
         return [[items[place] for place in places]] if places else []
+    # Sent as they are, the others would come back with the next bad event each time.
     first_named = next(
         place for place, outcome in enumerate(settled.outcomes) if not isinstance(outcome, Requeue)
     )
