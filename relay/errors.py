@@ -1,25 +1,25 @@
 """Every error relay raises on purpose.
 
     RelayError
-    ├── ConfigError             the configuration is wrong; a person must change it
+    ├── ConfigError             the configuration is wrong; the operator must change it
     ├── PayloadError            a body or an event cannot be understood
     ├── DoorBlocked             an address cannot be listened on
     ├── NotFound                what an operation names does not exist
     ├── Conflict                an operation cannot be done in the present state
-    ├── FileRejected            a downloaded or handed-in file is not what it should be
+    ├── FileRejected            a downloaded or given file is not what it should be
     ├── UpstreamError           a service did not do what it was asked
-    │   ├── UpstreamRefused     it does not accept our keys or what we ask; a person must act
+    │   ├── UpstreamRefused     it refuses our keys or our request; the operator must act
     │   ├── UpstreamUnknown     it does not know what we name: gone, expired, never there
     │   └── UpstreamUnavailable it cannot now; try again later
     │       ├── UpstreamBusy    too many requests: it did not even begin
     │       ├── ExportBusy      OneSignal makes another export of the account
     │       └── ExportNotReady  the export's file is not there yet, or no longer
-    └── StoreError              the data directory does not serve
+    └── StoreError              the data directory cannot be used
         ├── StoreBusy           another process uses it
-        ├── StoreFull           it can take nothing now; try again later
+        ├── StoreFull           it can store nothing now; try again later
         │   └── StoreLocked     another process is writing
-        ├── StoreFailed         a write or sync failed; nothing since is to be trusted
-        │   └── StoreDamaged    what is on disk is not what was written; the next start mends it
+        ├── StoreFailed         a write or sync failed; nothing since can be trusted
+        │   └── StoreDamaged    what is on disk is not what was written; the next start recovers it
         └── SchemaTooNew        a later relay wrote it
 
 A class says who can act on the error; attributes, not texts, carry what code needs.
@@ -30,7 +30,7 @@ from collections.abc import Sequence
 
 
 class RelayError(Exception):
-    """Something relay foresees went wrong."""
+    """Something went wrong that relay expects and explains."""
 
 
 class ConfigError(RelayError):
@@ -51,7 +51,7 @@ class PayloadError(RelayError):
 
     Attributes:
         reason: A stable word for counting and filtering (`unknown_kind`, …).
-        detail: A sentence for a person; holds no value taken from the body.
+        detail: A sentence for the operator, without any value of the body.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -61,7 +61,7 @@ class PayloadError(RelayError):
 
 
 class DoorBlocked(RelayError):
-    """An address cannot be listened on: it is taken, or not this machine's."""
+    """An address cannot be listened on: it is in use, or not of this machine."""
 
 
 class NotFound(RelayError):
@@ -77,7 +77,7 @@ class FileRejected(RelayError):
 
     Attributes:
         reason: A stable word (`truncated`, `wrong_columns`, `not_csv`, …).
-        detail: A sentence for a person; holds no value taken from the file.
+        detail: A sentence for the operator, without any value of the file.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -87,22 +87,22 @@ class FileRejected(RelayError):
 
 
 class UpstreamError(RelayError):
-    """A service did not do what it was asked; the text holds no key and no user's id."""
+    """A service did not do what it was asked; the text contains no key and no user id."""
 
 
 class UpstreamRefused(UpstreamError):
-    """The service does not accept our keys or what we ask; asking again will not help."""
+    """The service refuses our keys or our request; a retry will not help."""
 
 
 class UpstreamUnknown(UpstreamError):
-    """The service does not know what we name: it is gone, has expired, or never was."""
+    """The service does not know what we name: it is gone, expired, or never existed."""
 
 
 class UpstreamUnavailable(UpstreamError):
     """The service cannot do it now: unreachable, too slow, too busy, broken.
 
     Attributes:
-        retry_after_s: What it asked us to wait, None if it did not say.
+        retry_after_s: The wait it asked for, None if it asked for none.
     """
 
     def __init__(self, detail: str, retry_after_s: float | None = None) -> None:
@@ -111,7 +111,7 @@ class UpstreamUnavailable(UpstreamError):
 
 
 class UpstreamBusy(UpstreamUnavailable):
-    """The service turned us away as we, or others, ask too much; nothing was begun."""
+    """The service refused for too many requests, ours or others'; nothing was started."""
 
 
 class ExportBusy(UpstreamUnavailable):
@@ -123,7 +123,7 @@ class ExportNotReady(UpstreamUnavailable):
 
 
 class StoreError(RelayError):
-    """The data directory does not serve."""
+    """The data directory cannot be used."""
 
 
 class StoreBusy(StoreError):
@@ -131,7 +131,7 @@ class StoreBusy(StoreError):
 
 
 class StoreFull(StoreError):
-    """The store can take nothing now; what it holds is whole."""
+    """The store can take nothing now; what it holds is intact."""
 
 
 class StoreLocked(StoreFull):
@@ -143,7 +143,7 @@ class StoreFailed(StoreError):
 
 
 class StoreDamaged(StoreFailed):
-    """What is on disk is not what was written; the next start saves what can be saved."""
+    """What is on disk is not what was written; the next start recovers what it can."""
 
 
 class SchemaTooNew(StoreError):

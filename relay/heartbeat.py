@@ -1,10 +1,10 @@
-"""Whether a loop is alive: each beats as it goes and says how long it may be silent."""
+"""Whether a loop is alive: it beats as it goes and says how long it may be silent."""
 
 from relay.clock import Clock
 
 SLACK_S = 45.0
-"""Silence allowed beyond what a loop announces: a busy machine, or a disk that takes 10 s for a
-sync, of which a change may have to wait for two and a checkpoint."""
+"""Silence allowed beyond the announced one: for a busy machine, or a disk that needs 10 s for a
+sync. One change may wait for two syncs and a checkpoint."""
 
 
 class Heartbeat:
@@ -16,10 +16,10 @@ class Heartbeat:
         self._until_s = clock.monotonic_s() + slack_s
 
     def beat(self, silence_s: float = 0.0) -> None:
-        """Note progress; the next beat comes within `silence_s` and a slack."""
+        """Report progress, and promise the next beat within `silence_s` seconds plus the slack."""
         self._until_s = self._clock.monotonic_s() + silence_s + self._slack_s
 
     @property
     def is_alive(self) -> bool:
-        """Whether the loop has kept its word."""
+        """Whether the promised beat is not overdue."""
         return self._clock.monotonic_s() <= self._until_s

@@ -3,10 +3,13 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from relay.cli.main import COMMANDS
 from relay.settings import describe_settings
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_first_two_shell_blocks_are_one_command_each() -> None:
@@ -45,3 +48,38 @@ def test_every_reason_of_death_is_explained() -> None:
     assert reasons
     for reason in reasons:
         assert f"`{reason}`" in README
+
+
+PACKAGES = "http|ingest|outbox|delivery|amplitude|cohorts|segments|database|daemon|settings"
+
+
+@pytest.mark.parametrize(
+    "document",
+    ["README.md", "tests/README.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md"],
+)
+def test_every_file_that_a_document_names_exists(document: str) -> None:
+    """A map with rooms that are gone sends a newcomer astray."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:relay|tests|systemd|\.ci|\.github)/[\w./-]+)`", text))
+    named |= {
+        f"relay/{name}.py"
+        for name in re.findall(rf"^ .*?\b((?:{PACKAGES})/[\w/]+)", text, re.MULTILINE)
+    }
+    assert named
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("record", sorted((ROOT / ".github/decisions").glob("0*.md")), ids=str)
+def test_every_decision_is_listed(record: Path) -> None:
+    """The index of the decisions has all of them."""
+    index = (record.parent / "README.md").read_text(encoding="utf-8")
+    title = record.read_text(encoding="utf-8").splitlines()[0].split(". ", maxsplit=1)[1]
+    assert f"({record.name}) | {title} |" in index
+
+
+def test_each_question_is_answered_by_at_most_three_files() -> None:
+    """A rule that is spread over more rooms is a rule that nobody finds."""
+    text = (ROOT / ".github/CONTRIBUTING.md").read_text(encoding="utf-8")
+    answers = re.findall(r"^\| [^|]*\? \| (.*) \|$", text, re.MULTILINE)
+    assert len(answers) == 6
+    assert all(1 <= answer.count("`relay/") <= 3 for answer in answers)

@@ -1,4 +1,4 @@
-"""The file of a cohort: who its members are.
+"""The file of a cohort: bytes to user ids.
 
 Source: Amplitude says nothing of the format; readers in public code agree on CSV with the columns
 `amplitude_id` and `user_id`, the latter empty for users who were never identified.
@@ -13,7 +13,7 @@ _ADVICE = "It has to be Amplitude's export of a cohort of users."
 
 
 class CohortFile:
-    """Takes a cohort's file as it arrives and gives the user ids in it, repeated ones too.
+    """Reads the user ids of a cohort's file as it arrives, repeated ones too.
 
     Attributes:
         rows: Rows so far, those without a user id included.
@@ -27,10 +27,10 @@ class CohortFile:
         self.empty_ids = 0
 
     def feed(self, chunk: bytes) -> Iterator[list[str]]:
-        """Yield the user ids that the file's next bytes hold, some thousand at a time.
+        """Yield the user ids in the file's next bytes, some thousand at a time.
 
         Args:
-            chunk: Raw bytes, packed or not.
+            chunk: Raw bytes, compressed or not.
 
         Raises:
             FileRejected: If it is not such a file.

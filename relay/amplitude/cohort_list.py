@@ -1,8 +1,7 @@
-"""What Amplitude's list tells of each cohort, and its count of the downloads.
+"""Amplitude's list of cohorts, and its count of downloads: bytes to records.
 
-A field that is missing, null or of another type is as good as absent; only what every later
-decision rests on makes an answer unusable. Owners and viewers, who are e-mail addresses, are
-never taken over.
+A field that is null or of another type counts as absent; only a missing list makes an answer
+unusable. Owners and viewers are e-mail addresses and are never kept.
 """
 
 from typing import Final, NamedTuple
@@ -14,7 +13,7 @@ from relay.events.instants import instant_ms
 from relay.events.texts import text_of
 
 MAX_COUNT: Final = 10**12
-"""More than there are people; a larger number is none."""
+"""Larger numbers are not counts of users."""
 
 
 class Cohort(NamedTuple):
@@ -23,10 +22,10 @@ class Cohort(NamedTuple):
     Attributes:
         id: Amplitude's id.
         name: Its name, not unique; the id where it has none.
-        size: Members at the last computation, 0 if that is not told.
-        last_computed_at: When the members were computed, UTC epoch milliseconds; 0 if not told.
+        size: Members at the last computation, 0 if unknown.
+        last_computed_at: When the members were computed, UTC epoch milliseconds; 0 if unknown.
         last_mod_at: When the definition was changed, likewise.
-        is_archived: Whether it was put away.
+        is_archived: Whether it is archived.
     """
 
     id: str
@@ -50,10 +49,10 @@ class Usage(NamedTuple):
 
 
 def read_cohorts(body: bytes) -> list[Cohort]:
-    """Return the cohorts of Amplitude's list; records without an id are passed over.
+    """Return the cohorts of Amplitude's list; records without an id are skipped.
 
     Raises:
-        UpstreamUnavailable: If this is no such list: nothing may be concluded from it.
+        UpstreamUnavailable: If this is no such list: missing cohorts prove nothing then.
 
     Source: Amplitude, Behavioral Cohorts API (2026), "Get all cohorts": times are epoch seconds,
     and only published cohorts are listed.
@@ -84,7 +83,7 @@ def _read_cohort(record: dict[str, object]) -> Cohort | None:
 
 
 def read_usage(body: bytes) -> Usage | None:
-    """Return the usage an answer tells of, or None if it is not understood.
+    """Return the usage in an answer, None if it is not understood.
 
     Source: the page "Get usage" of Amplitude's documentation (2026) shows no answer. One client in
     public code reads `rest_download` with `limit` and `usage`, another `limit` and `count`.

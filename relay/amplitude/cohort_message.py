@@ -1,7 +1,7 @@
-"""One message of Amplitude's cohort webhook: who enters a cohort, or who leaves it.
+"""One message of Amplitude's cohort webhook: bytes to users who enter a cohort, or leave it.
 
-Customers can reshape the payload, so everything is checked: half understood, it would move the
-wrong people.
+Customers can reshape the payload, so every field is checked: a half understood one would move the
+wrong users.
 
 Source: Amplitude, Cohort Webhooks (2026): the default payload, one direction per message,
 `message_id` the same at every delivery of it, `computed_time` a text of epoch seconds.
@@ -17,9 +17,9 @@ from relay.events.payload import truth_of
 from relay.events.texts import text_of
 
 MAX_ID_CHARACTERS: Final = 1024
-"""Longer texts are no ids to Amplitude either."""
+"""Amplitude's own limit."""
 
-# From here on a JSON number without a fraction may have lost digits on the way.
+# From here on a JSON number without a fraction may have lost digits.
 _FIRST_ROUNDED: Final = 2**53
 
 
@@ -28,7 +28,7 @@ class CohortMessage(NamedTuple):
 
     Attributes:
         cohort_id: Amplitude's id of the cohort.
-        cohort_name: Its name; the id where the message bears none.
+        cohort_name: Its name; the id if the message has none.
         is_entering: Whether the users enter; if not, they leave.
         computed_at: When Amplitude computed this, UTC epoch milliseconds.
         message_id: The same at every delivery of the message.

@@ -1,7 +1,7 @@
 """Amplitude's Behavioral Cohorts API on the wire: listing costs nothing, each export is counted.
 
-This module knows URLs, keys and status codes; it never repeats a request, but for a file's link
-that has expired.
+This module knows URLs, keys and status codes. It repeats no request, except for a file whose link
+has expired.
 
 Source: Amplitude, Behavioral Cohorts API (2026), for paths, states and the five requests at once.
 """
@@ -43,23 +43,23 @@ from relay.upstream.client import (
 MAX_AT_ONCE: Final = 5
 
 MAX_ANSWER_BYTES: Final = 33_554_432
-"""A list of some ten thousand cohorts, whose definitions are long."""
+"""A list of some ten thousand cohorts, with their long definitions."""
 
 MAX_LINKS: Final = 2
-"""A link to storage lives for one minute; the second one is fresh."""
+"""A link to storage is valid for one minute; the second one is fresh."""
 
 _REGIONS: Final = {"amplitude.com": "us", "analytics.eu.amplitude.com": "eu"}
 
 
 @dataclass(frozen=True, slots=True)
 class CohortsTarget:
-    """Where and as whom cohorts are read.
+    """The project whose cohorts are read, and how to reach it.
 
     Attributes:
         url: Scheme, host and port.
         api_key: The project's key; a secret.
-        secret_key: What belongs to it; a secret.
-        timeout_s: For one request, whole; of a file, the longest time in which nothing comes.
+        secret_key: Its secret key.
+        timeout_s: For a whole request; of a file, between two pieces.
     """
 
     url: str
@@ -90,7 +90,7 @@ class CohortsApi:
 
         Raises:
             UpstreamRefused: The keys are not accepted.
-            UpstreamUnavailable: There is no list now.
+            UpstreamUnavailable: Not now.
         """
         problem = "Amplitude did not list the cohorts"
         answer = await self._ask(problem, "/api/3/cohorts")
@@ -99,7 +99,7 @@ class CohortsApi:
         return read_cohorts(answer.body)
 
     async def request_export(self, cohort_id: str) -> str:
-        """Have a cohort's file made, which counts against the month; return the request's id.
+        """Ask for a cohort's export, which counts against the month; return its request id.
 
         Raises:
             UpstreamRefused: The keys or the request are not accepted.
@@ -118,7 +118,7 @@ class CohortsApi:
     async def is_export_ready(self, request_id: str) -> bool:
         """Return whether an export is done.
 
-        Amplitude has no word for one that failed: it is never done.
+        Amplitude has no status for a failed export: it stays in progress for ever.
 
         Raises:
             UpstreamRefused: The keys are not accepted.
@@ -140,10 +140,10 @@ class CohortsApi:
 
     @asynccontextmanager
     async def open_file(self, request_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Yield the file of an export that is done: raw pieces of 64 KiB at most, packed or not.
+        """Yield the file of a finished export: raw pieces of 64 KiB at most, compressed or not.
 
-        Large files lie in another company's storage, to which Amplitude gives a link; the keys
-        are not sent there. Reading raises `FileRejected` (`truncated`) and `UpstreamUnavailable`.
+        Amplitude redirects large files to third-party storage; the keys are not sent there. Reading
+        raises `FileRejected` (`truncated`) and `UpstreamUnavailable`.
 
         Raises:
             UpstreamRefused: The keys are not accepted.
@@ -159,7 +159,7 @@ class CohortsApi:
             )
 
     async def read_usage(self) -> Usage | None:
-        """Return Amplitude's own count of downloads, None if it does not tell."""
+        """Return Amplitude's own count of downloads, None if it does not say."""
         try:
             answer = await self._ask("Amplitude did not tell its count", "/api/3/cohorts/usage")
         except UpstreamError:
@@ -181,7 +181,7 @@ class CohortsApi:
     async def _enter_file(
         self, stack: AsyncExitStack, request_id: str, problem: str
     ) -> aiohttp.ClientResponse:
-        """Open the file, wherever it lies; the stack closes it."""
+        """Open the file at Amplitude or in its storage; the stack closes it."""
         for _ in range(MAX_LINKS):
             own = await self._enter_own(stack, request_id, problem)
             if isinstance(own, aiohttp.ClientResponse):
@@ -191,6 +191,7 @@ class CohortsApi:
             )
             if response.status == HTTPStatus.OK:
                 return await stack.enter_async_context(response)
+            # An expired link answers 403 or 404; a fresh one is asked for once.
             response.close()
             if response.status not in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
                 detail = f"{problem}: its storage answers with status {response.status}."
@@ -200,9 +201,9 @@ class CohortsApi:
     async def _enter_own(
         self, stack: AsyncExitStack, request_id: str, problem: str
     ) -> aiohttp.ClientResponse | URL:
-        """Ask Amplitude for the file; return it, or the link to it.
+        """Ask Amplitude for the file; return its answer, or the link it redirects to.
 
-        One of the requests at once is held as long as Amplitude itself sends.
+        A slot is held as long as Amplitude itself sends: that is one of its parallel requests.
         """
         async with AsyncExitStack() as inner:
             await inner.enter_async_context(self._slots)
@@ -235,7 +236,7 @@ class CohortsApi:
         return URL(self._target.url + path, encoded=True)
 
     def _error(self, problem: str, answer: Answer) -> UpstreamError:
-        """Return what an answer that is no success means."""
+        """Return the error that an answer without success means."""
         status = answer.status
         said = log_safe(_error_texts(answer.fields()), self._secrets)
         heard = f"{status}, {said}" if said else f"{status}"
@@ -264,7 +265,7 @@ class CohortsApi:
 
 
 def _error_texts(fields: dict[str, object]) -> list[object]:
-    """Return the words of an error.
+    """Return the texts of an error.
 
     Source: bodies of status 403 seen in public connectors (2026): `error` is an object whose
     `metadata` has the `details`; elsewhere it has a `message`, or is a text itself.

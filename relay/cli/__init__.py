@@ -1,1 +1,1 @@
-"""The commands a person types: a module for each noun, and what they share."""
+"""The command line: a module for each noun, and what they share."""

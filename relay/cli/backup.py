@@ -15,22 +15,21 @@ from relay.cli.exit_codes import CommandFailed
 from relay.cli.options import EnvFile, read_settings
 from relay.cli.output import instant, output, print_fields, progress_bar
 from relay.clock import SystemClock
+from relay.database.disk import COMPANIONS, remove_database
 from relay.database.snapshot import (
-    COMPANIONS,
     Snapshot,
     check_copy,
     open_snapshot,
     publish_copies,
-    remove_copy,
 )
 from relay.errors import StoreFull
 from relay.settings import Settings
 
 GENTLENESS: Final = 10
-"""The daemon's turn comes first."""
+"""Of this process, so that the daemon goes first. Unit: nice levels."""
 
 UNFINISHED: Final = ".partial"
-"""Ends the name of a copy until it is whole."""
+"""Suffix of a copy until it is complete."""
 
 Proceed = Callable[[int], None]
 
@@ -58,19 +57,19 @@ def backup(
         snapshots.reverse()  # the busier log is held for the shorter time
         taken_at = SystemClock().now_ms()
         total_bytes = sum(snapshot.size_bytes for snapshot in snapshots)
-        room = Room(folder, settings)
-        room.check(total_bytes)
-        _copy(folder, snapshots, total_bytes, room)
+        space = FreeSpace(folder, settings)
+        space.check(total_bytes)
+        _copy(folder, snapshots, total_bytes, space)
     sizes = {snapshot.name: decimal(snapshot.size_bytes) for snapshot in snapshots}
     print_fields(dict(sorted(sizes.items())))
     output().print(f"whole, as of {instant(taken_at)}, in {folder}", soft_wrap=True)
 
 
-class Room:
-    """The room on two disks: the copy needs some, and the daemon must keep some.
+class FreeSpace:
+    """Free space on two disks: the copy needs some, and the daemon must keep some.
 
-    While a snapshot is held, the daemon's log only grows. A backup is given up before events
-    would be refused for it.
+    The daemon's log cannot shrink while a snapshot is held. A backup is given up before events
+    would be refused because of it.
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
@@ -81,10 +80,10 @@ class Room:
         self._is_shared = folder.stat().st_dev == settings.data_dir.stat().st_dev
 
     def check(self, needed_bytes: int) -> None:
-        """Make sure that a copy fits.
+        """Return if a copy fits.
 
         Raises:
-            CommandFailed: If it does not, or not without taking the daemon's room.
+            CommandFailed: If it does not, or would take the space kept for events.
         """
         kept_bytes = self._kept_bytes if self._is_shared else 0
         free_bytes = _free_bytes(self._folder)
@@ -96,10 +95,10 @@ class Room:
             )
 
     def watch(self) -> None:
-        """Give the backup up while the daemon still has room.
+        """Return if the daemon still has enough space.
 
         Raises:
-            CommandFailed: If the data directory's disk has become short of it.
+            CommandFailed: If its disk has less than is kept for events.
         """
         if _free_bytes(self._data_dir) < self._kept_bytes:
             raise CommandFailed(
@@ -109,15 +108,15 @@ class Room:
             )
 
 
-def _copy(folder: Path, snapshots: list[Snapshot], total_bytes: int, room: Room) -> None:
+def _copy(folder: Path, snapshots: list[Snapshot], total_bytes: int, space: FreeSpace) -> None:
     copies = {found: folder / f"{found.name}{UNFINISHED}" for found in snapshots}
     with ExitStack() as undo, progress_bar("copying", total_bytes) as proceed:
         copied_bytes = 0
         for snapshot, file in copies.items():
-            undo.callback(remove_copy, file)
-            remove_copy(file)  # one that a killed backup left
+            undo.callback(remove_database, file)
+            remove_database(file)  # one that a killed backup left
             try:
-                snapshot.copy_to(file, _with_watch(room, proceed, copied_bytes))
+                snapshot.copy_to(file, _with_watch(space, proceed, copied_bytes))
             except StoreFull as error:
                 raise CommandFailed(f"no room is left in {folder}; nothing was kept") from error
             copied_bytes += snapshot.size_bytes
@@ -126,9 +125,9 @@ def _copy(folder: Path, snapshots: list[Snapshot], total_bytes: int, room: Room)
         publish_copies({file: folder / snapshot.name for snapshot, file in copies.items()})
 
 
-def _with_watch(room: Room, proceed: Proceed, before_bytes: int) -> Proceed:
+def _with_watch(space: FreeSpace, proceed: Proceed, before_bytes: int) -> Proceed:
     def report(copied_bytes: int) -> None:
-        room.watch()
+        space.watch()
         proceed(before_bytes + copied_bytes)
 
     return report
@@ -136,9 +135,9 @@ def _with_watch(room: Room, proceed: Proceed, before_bytes: int) -> Proceed:
 
 @contextmanager
 def _prepared(folder: Path, data_dir: Path) -> Iterator[None]:
-    """Have a folder that can take a backup, for this process alone while the block runs.
+    """Hold a folder for this process's backup while the block runs.
 
-    One that is made here is removed again if the block fails.
+    A folder made here is removed again if the block fails.
     """
     if folder.resolve() == data_dir.resolve():
         raise CommandFailed(f"{folder} is the data directory; name another folder")
@@ -158,7 +157,7 @@ def _prepared(folder: Path, data_dir: Path) -> Iterator[None]:
         yield
     except BaseException:
         if is_new:
-            with suppress(OSError):  # somebody else has put something there
+            with suppress(OSError):  # not empty: another process has put something there
                 folder.rmdir()
         raise
     finally:
@@ -166,5 +165,5 @@ def _prepared(folder: Path, data_dir: Path) -> Iterator[None]:
 
 
 def _free_bytes(folder: Path) -> int:
-    space = os.statvfs(folder)
-    return space.f_bavail * space.f_frsize
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize

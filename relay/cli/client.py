@@ -59,8 +59,8 @@ class Client(Protocol[Context_co]):
         self,
         operation: Operation[Context_co, Input, Output],
         given: Input,
-        *,
         file: AsyncIterator[bytes] | None = None,
+        /,
         **path: str,
     ) -> Output:
         """Carry out an operation and return its output.
@@ -98,8 +98,8 @@ class HttpClient:
         self,
         operation: Operation[Any, Input, Output],
         given: Input,
-        *,
         file: AsyncIterator[bytes] | None = None,
+        /,
         **path: str,
     ) -> Output:
         """Carry out an operation and return its output; see `Client.call`."""
@@ -186,8 +186,8 @@ class LocalClient(Generic[Context]):
         self,
         operation: Operation[Context, Input, Output],
         given: Input,
-        *,
         file: AsyncIterator[bytes] | None = None,
+        /,
         **path: str,
     ) -> Output:
         """Carry out an operation and return its output; see `Client.call`."""

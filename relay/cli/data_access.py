@@ -13,17 +13,18 @@ from tempfile import TemporaryDirectory
 from typing import Final, Generic, TypeVar
 
 import anyio
+from pydantic import BaseModel
 
 from relay.cli.client import Client, HttpClient, LocalClient, NoDaemon, open_daemon_client
-from relay.cli.exit_codes import CommandFailed
+from relay.cli.exit_codes import CommandFailed, run
 from relay.clock import SystemClock
 from relay.cohorts.webhook import CohortWebhook
 from relay.daemon.policies import app_rules, event_source, guard_policy
 from relay.directory.importer import Importer
 from relay.errors import StoreBusy
 from relay.heartbeat import Heartbeat
-from relay.http.admin.context import OutboxContext, SegmentsContext, StoresContext
-from relay.http.admin.operations import NoInput
+from relay.http.admin.context import AdminContext, OutboxContext, SegmentsContext, StoresContext
+from relay.http.admin.operations import NoInput, Operation
 from relay.http.admin.status import SHOW_STATUS
 from relay.ingest.events import EventIngest, Source
 from relay.observability.logs import configure_logging
@@ -41,6 +42,8 @@ PATIENCE_S: Final = 5.0
 PAUSE_S: Final = 0.1
 
 Context = TypeVar("Context")
+Input = TypeVar("Input", bound=BaseModel)
+Output = TypeVar("Output", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,11 @@ class Data(Generic[Context]):
     Attributes:
         required: Name of the database without which there is nothing to see or change; `None`
             for a command that makes its databases.
-        open: Opens the stores of a folder.
+        open: Opens the stores of a folder; `None` for what only a daemon has.
     """
 
     required: str | None
-    open: Callable[[Settings, Path], AbstractAsyncContextManager[Context]]
+    open: Callable[[Settings, Path], AbstractAsyncContextManager[Context]] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +88,8 @@ async def open_client(settings: Settings, data: Data[Context]) -> AsyncIterator[
     """
     async with AsyncExitStack() as stack:
         daemon = await stack.enter_async_context(open_daemon_client(settings))
-        folder = await _own_folder(settings, daemon, stack, data.required)
-        if folder is None:
+        folder = data.open and await _own_folder(settings, daemon, stack, data.required)
+        if data.open is None or folder is None:
             yield daemon
             return
         # What stores log is meant for the daemon's log: people at a terminal see warnings only.
@@ -94,6 +97,22 @@ async def open_client(settings: Settings, data: Data[Context]) -> AsyncIterator[
             "warning", settings.log_format, stream=sys.stderr, secrets=settings.secret_values()
         )
         yield LocalClient(await stack.enter_async_context(data.open(settings, folder)))
+
+
+def call(
+    settings: Settings,
+    data: Data[Context],
+    operation: Operation[Context, Input, Output],
+    given: Input,
+    **path: str,
+) -> Output:
+    """Carry out one operation, wherever the data can be reached; see `Client.call`."""
+
+    async def work() -> Output:
+        async with open_client(settings, data) as client:
+            return await client.call(operation, given, **path)
+
+    return run(work)
 
 
 async def _own_folder(
@@ -210,6 +229,7 @@ def _segments(settings: Settings, folder: Path) -> AbstractAsyncContextManager[S
     )
 
 
+DAEMON: Final[Data[AdminContext]] = Data(None, None)
 OUTBOX: Final = Data(OUTBOX_NAME, _open_outbox)
 SEGMENTS: Final = Data(SEGMENTS_NAME, _open_segments)
 QUARANTINE: Final = Data(OUTBOX_NAME, _open_stores)

@@ -8,8 +8,7 @@ from typing import Annotated, Final
 import anyio
 import typer
 
-from relay.cli.client import open_daemon_client
-from relay.cli.data_access import DIRECTORY, SEGMENTS, open_client
+from relay.cli.data_access import DAEMON, DIRECTORY, SEGMENTS, call, open_client
 from relay.cli.exit_codes import CommandFailed, run
 from relay.cli.json_output import print_json_line
 from relay.cli.options import (
@@ -31,7 +30,6 @@ from relay.http.admin.segment_schemas import (
     ImportAnswer,
     ImportOrder,
     SyncAnswer,
-    UserAnswer,
 )
 from relay.http.admin.users import SHOW_USER
 from relay.settings import Settings
@@ -91,7 +89,7 @@ def sync(*, app: AppOption = None, env_file: EnvFile = None) -> None:
     """Refresh the directory from OneSignal now."""
     settings = read_settings(env_file)
     name = named_or_only_app(settings, app)
-    is_new = run(partial(_sync, settings, name))
+    is_new = call(settings, DAEMON, SYNC_DIRECTORY, NoInput(), app=name).affected
     output().print(
         f"the refresh of {name} {'is asked for' if is_new else 'was under way already'}; "
         "relay directory show tells when it is done"
@@ -108,13 +106,13 @@ def show(
 ) -> None:
     """Show how large and how old the directory is, or what is known of one user."""
     settings = read_settings(env_file)
-    answer = run(partial(_fetch, settings, named_or_only_app(settings, app), external_id))
-    if as_json:
-        print_json_line(answer)
-    elif isinstance(answer, UserAnswer):
-        show_user(answer)
+    name = named_or_only_app(settings, app)
+    if external_id is None:
+        directory = call(settings, SEGMENTS, SHOW_DIRECTORY, NoInput(), app=name)
+        (print_json_line if as_json else _show_directory)(directory)
     else:
-        _show_directory(answer)
+        user = call(settings, SEGMENTS, SHOW_USER, NoInput(), app=name, external_id=external_id)
+        (print_json_line if as_json else show_user)(user)
 
 
 async def _import(settings: Settings, app: str, file: Path, *, replace: bool) -> ImportAnswer:
@@ -122,7 +120,7 @@ async def _import(settings: Settings, app: str, file: Path, *, replace: bool) ->
         size_bytes = (await anyio.Path(file).stat()).st_size
         with progress_bar("reading", size_bytes, then="applying") as proceed:
             order, chunks = ImportOrder(replace=replace), _read(file, proceed)
-            return await client.call(IMPORT_DIRECTORY, order, file=chunks, app=app)
+            return await client.call(IMPORT_DIRECTORY, order, chunks, app=app)
 
 
 async def _read(file: Path, proceed: Callable[[int], None]) -> AsyncIterator[bytes]:
@@ -132,20 +130,6 @@ async def _read(file: Path, proceed: Callable[[int], None]) -> AsyncIterator[byt
             yield chunk
             read_bytes += len(chunk)
             proceed(read_bytes)
-
-
-async def _sync(settings: Settings, app: str) -> bool:
-    async with open_daemon_client(settings) as client:
-        return (await client.call(SYNC_DIRECTORY, NoInput(), app=app)).affected > 0
-
-
-async def _fetch(
-    settings: Settings, app: str, external_id: str | None
-) -> DirectoryAnswer | UserAnswer:
-    async with open_client(settings, SEGMENTS) as client:
-        if external_id is None:
-            return await client.call(SHOW_DIRECTORY, NoInput(), app=app)
-        return await client.call(SHOW_USER, NoInput(), app=app, external_id=external_id)
 
 
 def _show_directory(directory: DirectoryAnswer) -> None:

@@ -70,7 +70,7 @@ def explain(
         wanted = GroupChoice.model_validate({"list": group})
         print_stream(settings, EXPLAIN_SEGMENT, wanted, path, external_id, as_json=as_json)
     elif user is not None:
-        run(partial(show_membership, settings, name, cohort_id, user, as_json=as_json))
+        show_membership(settings, name, cohort_id, user, as_json=as_json)
     else:
         case = run(partial(_fetch, settings, name, cohort_id))
         if as_json:

@@ -1,20 +1,20 @@
 """`list`, `show`, `retry`, `discard`, `export`: for dead letters and for quarantined bodies."""
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Final, Generic, TypeAlias, TypeVar
+from typing import Annotated, Final, Generic, TypeVar
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from relay.cli.client import Client
-from relay.cli.data_access import OUTBOX, open_client
+from relay.cli.data_access import OUTBOX, call
 from relay.cli.exit_codes import CommandFailed, run
-from relay.cli.json_output import JsonWriter, open_json, print_json_line
+from relay.cli.json_output import open_json, print_json_line
+from relay.cli.listing import Layout, Query, print_list
 from relay.cli.options import (
     AppOption,
     AsJson,
@@ -26,7 +26,7 @@ from relay.cli.options import (
     named_or_only_app,
     read_settings,
 )
-from relay.cli.output import clean, new_table, output
+from relay.cli.output import output
 from relay.http.admin.context import OutboxContext
 from relay.http.admin.operations import Operation
 from relay.http.admin.schemas import (
@@ -40,8 +40,8 @@ from relay.http.admin.schemas import (
 )
 from relay.settings import Settings
 
-PAGE_ITEMS: Final = 100  # bodies have up to 4 MiB, and a page is held in memory
-SHOWN_ITEMS: Final = 50  # rows of a table without --limit
+PAGE_ITEMS: Final = 100
+"""Bodies have up to 4 MiB, and a page is held in memory."""
 
 _ID: Final = typer.Argument(metavar="ID", min=1, max=MAX_ID, help="As the list shows it.")
 
@@ -54,9 +54,7 @@ Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="A new file, else stdout.")
 ]
 
-Wanted: TypeAlias = tuple[str | None, str | None]  # the app and the reason, `None` for any
 Item = TypeVar("Item", bound=DeadLetterAnswer | QuarantinedAnswer)
-ListItems: TypeAlias = "Operation[OutboxContext, Listing, Page[Item]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ class Kind(Generic[Item]):
         list: Lists them.
         retry: Retries the chosen ones; returns how many changed, or would.
         discard: Discards them.
-        row: Columns of a table by heading.
+        cells: The cells of a table by heading.
         show: Prints one, complete.
     """
 
@@ -79,41 +77,24 @@ class Kind(Generic[Item]):
     many: str
     retried: str
     unretried: str
-    list: "ListItems[Item]"
-    retry: Callable[[Settings, Choice], Awaitable[int]]
+    list: Operation[OutboxContext, Listing, Page[Item]]
+    retry: Callable[[Settings, Choice], int]
     discard: Operation[OutboxContext, Choice, Affected]
-    row: Callable[[Item], Mapping[str, str]]
+    cells: Callable[[Item], Mapping[str, str | Text]]
     show: Callable[[Item], None]
+
+    def query(self, app: str | None, reason: str | None) -> Query[OutboxContext, Item]:
+        """Return which items are meant; `None` leaves a condition out."""
+        return Query(OUTBOX, self.list, Listing(app=app, reason=reason, limit=PAGE_ITEMS))
+
+    async def find(self, client: Client[OutboxContext], number: int) -> Item | None:
+        """Return the item with an id, `None` if there is none."""
+        page = await client.call(self.list, Listing(limit=1, after=number - 1))
+        return next((item for item in page.items if item.id == number), None)
 
     def count(self, number: int) -> str:
         """Return a number of items in words."""
         return f"{number:,} {self.one if number == 1 else self.many}"
-
-
-async def walk(
-    client: Client[OutboxContext],
-    listing: "ListItems[Item]",
-    app: str | None,
-    reason: str | None,
-) -> AsyncIterator[Item]:
-    """Yield all items, or those of an app and with a reason, oldest first."""
-    after: int | None = 0
-    while after is not None:
-        asked = Listing(app=app, reason=reason, limit=PAGE_ITEMS, after=after)
-        page = await client.call(listing, asked)
-        for item in page.items:
-            yield item
-        after = page.next
-
-
-async def find(
-    client: Client[OutboxContext],
-    listing: "ListItems[Item]",
-    number: int,
-) -> Item | None:
-    """Return the item with an id, `None` if there is none."""
-    page = await client.call(listing, Listing(limit=1, after=number - 1))
-    return next((item for item in page.items if item.id == number), None)
 
 
 class ItemCommands(Generic[Item]):
@@ -146,19 +127,19 @@ class ItemCommands(Generic[Item]):
         as_json: AsJson = False,
         env_file: EnvFile = None,
     ) -> None:
-        """Show items of all apps, or of one; as JSON all of them, in one array."""
+        """List items of all apps, or of one; as JSON all of them, in one array."""
         settings = read_settings(env_file)
-        named = known_app_if_any(settings, app)
-        if not as_json:
-            run(partial(self._show_table, settings, (named, reason), limit or SHOWN_ITEMS))
-            return
-        with open_json(None, is_array=True) as writer:
-            run(partial(self._write, settings, (named, reason), writer, limit))
+        query = self._kind.query(known_app_if_any(settings, app), reason)
+        layout = Layout(self._kind.cells, empty=f"no {self._kind.many}")
+        print_list(settings, query, layout, limit, as_json=as_json)
 
     def show(self, number: Number, *, as_json: AsJson = False, env_file: EnvFile = None) -> None:
         """Show one item, complete."""
-        item = run(partial(self._find, read_settings(env_file), number))
-        (print_json_line if as_json else self._kind.show)(item)
+        asked = Listing(limit=1, after=number - 1)
+        page = call(read_settings(env_file), OUTBOX, self._kind.list, asked)
+        if not page.items or page.items[0].id != number:
+            raise CommandFailed(f"there is no {self._kind.one} {number}")
+        (print_json_line if as_json else self._kind.show)(page.items[0])
 
     def retry(
         self,
@@ -174,7 +155,7 @@ class ItemCommands(Generic[Item]):
         settings = read_settings(env_file)
         choice = _choose(settings, numbers, app, reason, is_all=everything)
         choice = choice.model_copy(update={"dry_run": dry_run})
-        affected = run(partial(self._kind.retry, settings, choice))
+        affected = self._kind.retry(settings, choice)
         self._report(choice, affected, self._kind.retried, self._kind.unretried)
 
     def discard(  # noqa: PLR0913  a parameter is an option
@@ -195,10 +176,10 @@ class ItemCommands(Generic[Item]):
         if dry_run:
             choice = counting
         elif not yes and sys.stdin.isatty():
-            number = run(partial(self._discard, settings, counting))
+            number = call(settings, OUTBOX, self._kind.discard, counting).affected
             if number:
                 ask_first(f"Throw {self._kind.count(number)} away for good?", yes=yes)
-        affected = run(partial(self._discard, settings, choice))
+        affected = call(settings, OUTBOX, self._kind.discard, choice).affected
         self._report(choice, affected, "discarded", "not found")
 
     def export(
@@ -211,49 +192,11 @@ class ItemCommands(Generic[Item]):
     ) -> None:
         """Write items as NDJSON."""
         settings = read_settings(env_file)
-        named = known_app_if_any(settings, app)
+        query = self._kind.query(known_app_if_any(settings, app), reason)
         with open_json(file) as writer:
-            number = run(partial(self._write, settings, (named, reason), writer))
+            number = run(partial(query.write, settings, writer))
         if file is not None:
             output().print(f"{self._kind.count(number)} written to {file}")
-
-    async def _show_table(self, settings: Settings, wanted: Wanted, limit: int) -> None:
-        table: Table | None = None
-        is_cut = False
-        async with open_client(settings, OUTBOX) as client:
-            async for item in walk(client, self._kind.list, *wanted):
-                row = self._kind.row(item)
-                table = table or new_table(row)
-                if is_cut := table.row_count == limit:
-                    break
-                table.add_row(*(Text(clean(text)) for text in row.values()))
-        output().print(f"no {self._kind.many}" if table is None else table)
-        if is_cut:
-            typer.echo(f"there are more; --limit {limit} ends the list here", err=True)
-
-    async def _write(
-        self, settings: Settings, wanted: Wanted, writer: JsonWriter, limit: int | None = None
-    ) -> int:
-        """Write items as JSON and return how many."""
-        number = 0
-        async with open_client(settings, OUTBOX) as client:
-            async for item in walk(client, self._kind.list, *wanted):
-                if number == limit:
-                    break
-                writer.add(item)
-                number += 1
-        return number
-
-    async def _find(self, settings: Settings, number: int) -> Item:
-        async with open_client(settings, OUTBOX) as client:
-            item = await find(client, self._kind.list, number)
-        if item is None:
-            raise CommandFailed(f"there is no {self._kind.one} {number}")
-        return item
-
-    async def _discard(self, settings: Settings, choice: Choice) -> int:
-        async with open_client(settings, OUTBOX) as client:
-            return (await client.call(self._kind.discard, choice)).affected
 
     def _report(self, choice: Choice, affected: int, done: str, missing: str) -> None:
         """Print what was done to the chosen items.

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 import orjson
+from rich.text import Text
 
-from relay.cli.data_access import QUARANTINE, open_client
+from relay.cli.data_access import QUARANTINE, call
 from relay.cli.items import ItemCommands, Kind
 from relay.cli.output import instant, print_fields, print_json, print_text
 from relay.http.admin.quarantine import DISCARD_QUARANTINE, LIST_QUARANTINE, RETRY_QUARANTINE
@@ -12,7 +13,7 @@ from relay.http.admin.schemas import Choice, QuarantinedAnswer
 from relay.settings import Settings
 
 
-def _row(body: QuarantinedAnswer) -> Mapping[str, str]:
+def _cells(body: QuarantinedAnswer) -> Mapping[str, str | Text]:
     return {
         "id": str(body.id),
         "app": body.app,
@@ -42,9 +43,8 @@ def _show(body: QuarantinedAnswer) -> None:
         print_text(body.body)
 
 
-async def _retry(settings: Settings, choice: Choice) -> int:
-    async with open_client(settings, QUARANTINE) as client:
-        return (await client.call(RETRY_QUARANTINE, choice)).affected
+def _retry(settings: Settings, choice: Choice) -> int:
+    return call(settings, QUARANTINE, RETRY_QUARANTINE, choice).affected
 
 
 commands = ItemCommands(
@@ -56,7 +56,7 @@ commands = ItemCommands(
         list=LIST_QUARANTINE,
         retry=_retry,
         discard=DISCARD_QUARANTINE,
-        row=_row,
+        cells=_cells,
         show=_show,
     )
 ).typer()

@@ -1,23 +1,22 @@
 """`relay segments`: the segments made of Amplitude's cohorts."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Final
 
 import typer
 from rich.text import Text
 
-from relay.cli.client import Client, Line, open_daemon_client
-from relay.cli.data_access import SEGMENTS, open_client
+from relay.cli.client import Line
+from relay.cli.data_access import DAEMON, SEGMENTS, call, open_client
 from relay.cli.exit_codes import run
 from relay.cli.explain import explain, held_advice
 from relay.cli.json_output import (
-    JsonWriter,
     external_id,
-    open_json,
     print_json_line,
     print_stream,
 )
+from relay.cli.listing import Layout, Query, print_list
 from relay.cli.options import (
     AppOption,
     AsJson,
@@ -30,9 +29,8 @@ from relay.cli.options import (
     named_or_only_app,
     read_settings,
 )
-from relay.cli.output import clean, instant, new_table, output, print_fields
+from relay.cli.output import instant, output, print_fields
 from relay.errors import NotFound
-from relay.http.admin.context import SegmentsContext
 from relay.http.admin.operations import NoInput
 from relay.http.admin.schemas import MAX_ID, MAX_LIMIT
 from relay.http.admin.segment_schemas import (
@@ -62,10 +60,6 @@ commands = typer.Typer(
 )
 commands.command("explain")(explain)
 
-HEADINGS: Final = ("app", "cohort", "name", "state", "size", "members", "subscribed", "applied")
-NUMBERS: Final = ("size", "members", "subscribed")
-WHOLE: Final = ("app", "cohort", "state", "applied")
-
 STATE_STYLES: Final = {"active": "green", "held": "bold red", "stale": "yellow", "archived": "dim"}
 
 State = Annotated[SegmentState | None, typer.Option("--state", help="Only those in this state.")]
@@ -78,6 +72,19 @@ ToRevision = Annotated[
 ]
 
 
+def _cells(segment: SegmentAnswer) -> Mapping[str, str | Text]:
+    return {
+        "app": segment.app,
+        "cohort": segment.cohort_id,
+        "name": segment.name,
+        "state": Text(segment.state, STATE_STYLES[segment.state]),
+        "size": f"{segment.cohort_size:,}",
+        "members": f"{segment.matched_users:,}",
+        "subscribed": f"{segment.subscribed_count:,}",
+        "applied": instant(segment.applied_at),
+    }
+
+
 @commands.command("list")
 def list_segments(
     *,
@@ -88,12 +95,17 @@ def list_segments(
 ) -> None:
     """List the segments of all apps, or of one."""
     settings = read_settings(env_file)
-    wanted = SegmentListing(app=known_app_if_any(settings, app), state=state, limit=MAX_LIMIT)
-    if not as_json:
-        run(partial(_show_table, settings, wanted))
-        return
-    with open_json(None, is_array=True) as writer:
-        run(partial(_write, settings, wanted, writer))
+    asked = SegmentListing(app=known_app_if_any(settings, app), state=state, limit=MAX_LIMIT)
+    layout = Layout(
+        _cells,
+        empty="no segments; a segment appears when a user of a cohort is known in the directory"
+        if state is None
+        else f"no segments in the state {state}",
+        numbers=("size", "members", "subscribed"),
+        whole=("app", "cohort", "state", "applied"),
+        rows=None,
+    )
+    print_list(settings, Query(SEGMENTS, LIST_SEGMENTS, asked), layout, as_json=as_json)
 
 
 @commands.command()
@@ -107,7 +119,11 @@ def show(
     """Show everything about one segment."""
     settings = read_settings(env_file)
     name = named_or_only_app(settings, app)
-    run(partial(_print_segment, settings, name, cohort_id, as_json=as_json))
+    segment, has_daemon = run(partial(_fetch, settings, name, cohort_id))
+    if as_json:
+        print_json_line(segment)
+    else:
+        _print_fields(segment, has_daemon=has_daemon)
 
 
 @commands.command()
@@ -144,7 +160,8 @@ def changes(
 def sync(cohort_id: CohortId, *, app: AppOption = None, env_file: EnvFile = None) -> None:
     """Download a cohort now, without waiting for its share of the month's downloads."""
     settings = read_settings(env_file)
-    is_new = run(partial(_sync, settings, named_or_only_app(settings, app), cohort_id))
+    name = named_or_only_app(settings, app)
+    is_new = call(settings, DAEMON, SYNC_SEGMENT, NoInput(), app=name, cohort_id=cohort_id).affected
     output().print(
         f"the download of {cohort_id} {'is asked for' if is_new else 'was under way already'}; "
         f"relay runs list --cohort {cohort_id} shows what becomes of it"
@@ -171,60 +188,19 @@ def rollback(
     )
 
 
-async def _show_table(settings: Settings, wanted: SegmentListing) -> None:
-    table = new_table(HEADINGS, numbers=NUMBERS, whole=WHOLE)
-    async with open_client(settings, SEGMENTS) as client:
-        async for segment in _walk(client, wanted):
-            table.add_row(*_cells(segment))
-    if table.row_count:
-        output().print(table)
-    else:
-        output().print(
-            "no segments; a segment appears when a user of a cohort is known in the directory"
-            if wanted.state is None
-            else f"no segments in the state {wanted.state}"
-        )
-
-
-async def _write(settings: Settings, wanted: SegmentListing, writer: JsonWriter) -> None:
-    async with open_client(settings, SEGMENTS) as client:
-        async for segment in _walk(client, wanted):
-            writer.add(segment)
-
-
-async def _walk(
-    client: Client[SegmentsContext], wanted: SegmentListing
-) -> AsyncIterator[SegmentAnswer]:
-    after: int | None = 0
-    while after is not None:
-        page = await client.call(LIST_SEGMENTS, wanted.model_copy(update={"after": after}))
-        for segment in page.items:
-            yield segment
-        after = page.next
-
-
-async def _print_segment(settings: Settings, app: str, cohort_id: str, *, as_json: bool) -> None:
+async def _fetch(settings: Settings, app: str, cohort_id: str) -> tuple[SegmentDetail, bool]:
     async with open_client(settings, SEGMENTS) as client:
         segment = await client.call(SHOW_SEGMENT, NoInput(), app=app, cohort_id=cohort_id)
-    if as_json:
-        print_json_line(segment)
-    else:
-        _print_fields(segment, has_daemon=client.has_daemon)
-
-
-async def _sync(settings: Settings, app: str, cohort_id: str) -> bool:
-    async with open_daemon_client(settings) as client:
-        answer = await client.call(SYNC_SEGMENT, NoInput(), app=app, cohort_id=cohort_id)
-    return answer.affected > 0
+        return segment, client.has_daemon
 
 
 async def _roll_back(settings: Settings, app: str, cohort_id: str, revision: int | None) -> str:
     """Undo runs and return in words what the segment is now."""
+    path = {"app": app, "cohort_id": cohort_id}
     async with open_client(settings, SEGMENTS) as client:
-        order = RollbackOrder(revision=revision)
-        await client.call(ROLL_BACK_SEGMENT, order, app=app, cohort_id=cohort_id)
+        await client.call(ROLL_BACK_SEGMENT, RollbackOrder(revision=revision), **path)
         try:
-            segment = await client.call(SHOW_SEGMENT, NoInput(), app=app, cohort_id=cohort_id)
+            segment = await client.call(SHOW_SEGMENT, NoInput(), **path)
         except NotFound:  # back to before the first run: the cohort has no segment any more
             return ""
     return f": revision {segment.revision} has {segment.matched_users:,} members"
@@ -263,19 +239,6 @@ def _undoing(one: UndoableRun) -> str:
         f"run {one.run_id} of {instant(one.finished_at)} ({one.source}: {one.added:,} entered, "
         f"{one.removed:,} left){back}"
     )
-
-
-def _cells(segment: SegmentAnswer) -> list[Text]:
-    return [
-        Text(clean(segment.app)),
-        Text(clean(segment.cohort_id)),
-        Text(clean(segment.name)),
-        Text(segment.state, STATE_STYLES[segment.state]),
-        Text(f"{segment.cohort_size:,}"),
-        Text(f"{segment.matched_users:,}"),
-        Text(f"{segment.subscribed_count:,}"),
-        Text(instant(segment.applied_at)),
-    ]
 
 
 def _next_download(segment: SegmentDetail) -> str:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from relay.cli.client import HttpClient, open_daemon_client
+from relay.cli.data_access import DAEMON, call
 from relay.cli.exit_codes import CommandFailed, run
 from relay.cli.json_output import print_json_line
 from relay.cli.options import EnvFile, read_settings
@@ -57,19 +58,14 @@ def status(
         raise typer.BadParameter("--watch and --json exclude each other")
     settings = read_settings(env_file)
     if as_json:
-        print_json_line(run(partial(_fetch, settings)))
+        print_json_line(call(settings, DAEMON, SHOW_STATUS, NoInput()))
     elif watch:
         try:
             run(partial(_watch, settings))
         except KeyboardInterrupt:
             return  # the only way out of a watch
     else:
-        output().print(picture(run(partial(_fetch, settings))))
-
-
-async def _fetch(settings: Settings) -> StatusAnswer:
-    async with open_daemon_client(settings) as client:
-        return await client.call(SHOW_STATUS, NoInput())
+        output().print(picture(call(settings, DAEMON, SHOW_STATUS, NoInput())))
 
 
 async def _watch(settings: Settings) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import typer
 from rich.text import Text
 
-from relay.cli.data_access import SEGMENTS, STORES, open_client
+from relay.cli.data_access import SEGMENTS, STORES, call, open_client
 from relay.cli.exit_codes import run
 from relay.cli.json_output import print_json_line
 from relay.cli.options import EnvFile, Yes, ask_first, known_app, read_settings
@@ -33,19 +33,14 @@ def forget(
     settings = read_settings(env_file)
     name = known_app(settings, app)
     ask_first(f"Forget this user of {name} everywhere, for good? It cannot be undone.", yes=yes)
-    run(partial(_forget, settings, name, external_id))
+    call(settings, STORES, FORGET_USER, NoInput(), app=name, external_id=external_id)
     output().print(
         f"the user is forgotten in {name}, and stays so; what Amplitude and OneSignal hold is to "
         "be deleted there"
     )
 
 
-async def _forget(settings: Settings, app: str, external_id: str) -> None:
-    async with open_client(settings, STORES) as client:
-        await client.call(FORGET_USER, NoInput(), app=app, external_id=external_id)
-
-
-async def show_membership(
+def show_membership(
     settings: Settings, app: str, cohort_id: str, external_id: str, *, as_json: bool
 ) -> None:
     """Print whether a user is a member of a cohort's segment, and why or why not.
@@ -53,13 +48,22 @@ async def show_membership(
     Raises:
         NotFound: If no list of the cohort is in force.
     """
+    user = run(partial(_fetch, settings, app, cohort_id, external_id))
+    membership = _membership_in(user, cohort_id)
+    if as_json:
+        print_json_line(membership)
+    else:
+        _print_membership(user, membership)
+
+
+async def _fetch(settings: Settings, app: str, cohort_id: str, external_id: str) -> UserAnswer:
     async with open_client(settings, SEGMENTS) as client:
         # Asked first: a cohort that does not exist must not read as one that lacks the user.
         await client.call(EXPLAIN_SEGMENT, GroupChoice(), app=app, cohort_id=cohort_id)
         try:
-            user = await client.call(SHOW_USER, NoInput(), app=app, external_id=external_id)
+            return await client.call(SHOW_USER, NoInput(), app=app, external_id=external_id)
         except NotFound:
-            user = UserAnswer(
+            return UserAnswer(
                 app=app,
                 external_id=external_id,
                 known_at=None,
@@ -67,11 +71,6 @@ async def show_membership(
                 segments=[],
                 cohorts=[],
             )
-    membership = _membership_in(user, cohort_id)
-    if as_json:
-        print_json_line(membership)
-    else:
-        _print_membership(user, membership)
 
 
 def _membership_in(user: UserAnswer, cohort_id: str) -> CohortOfUserAnswer:

@@ -1,14 +1,18 @@
-"""The governor of downloads: how many a month has left, and whose turn is when.
+"""The download budget: how many a month has left, and which cohort is due when.
 
-Amplitude counts every export against a monthly limit. relay spends what it allows itself evenly,
-so that the last day of a month is served as well as the first. Nothing here remembers anything:
-the same cohorts, counts and instant give the same plan, and a plan is made anew at every poll.
+Amplitude counts every export against a monthly limit. relay spends its allowance evenly, so that
+the last day of a month is served as well as the first. `plan` is pure: the same cohorts, counts
+and instant give the same plan, and it is made again at every poll. `BudgetUsage` counts.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
+
+from relay.amplitude.cohort_list import Usage
+from relay.clock import Clock, SteadyClock
+from relay.segments.download_log import DownloadLog
 
 WINDOW_MS: Final = 600_000
 WINDOW_REQUESTS: Final = 60
@@ -43,7 +47,7 @@ class Allowance:
     Attributes:
         monthly: Downloads relay allows itself per month.
         used: Downloads relay has asked for this month.
-        upstream: Amplitude's limit and its own count of this month, None if it does not tell.
+        upstream: Amplitude's limit and its own count of this month, None if unknown.
     """
 
     monthly: int
@@ -57,7 +61,7 @@ class Allowance:
 
     @property
     def spent(self) -> int:
-        """Downloads that are gone: the larger of the two counts, as others may use the key."""
+        """Downloads spent: the larger of the two counts, as others may use the key."""
         return self.used if self.upstream is None else max(self.used, self.upstream[1])
 
     @property
@@ -65,23 +69,20 @@ class Allowance:
         """Downloads that remain this month."""
         return max(0, self.total - self.spent)
 
-    def next_at(self, now_ms: int) -> int:
-        """Return when the next paced download may happen: now, if there is credit for it."""
-        return self.turn_at(1, now_ms, is_paced=True)
-
     def turn_at(self, place: int, now_ms: int, *, is_paced: bool) -> int:
         """Return when the download that is `place`-th from now may happen.
 
         The month is cut into as many equal shares as it allows downloads, and each share brings
-        the credit for one as it begins. What is unspent stays good until the month ends. Who finds
-        no place this month gets one of the next; no plan looks further.
+        the credit for one as it begins. Unspent credit lasts until the month ends. A cohort that
+        finds no place this month gets one in the next; no plan looks further.
 
         Args:
             place: 1 for the next download of all.
-            now_ms: The present.
+            now_ms: The present, UTC epoch milliseconds.
             is_paced: Whether it waits for its credit, or only for a month with room.
         """
         start = month_start(now_ms)
+        # Others may spend more than the total with the same key; next month owes nothing for that.
         number = min(self.spent, self.total) + place
         if number > self.total:
             start = next_month_start(now_ms)
@@ -98,7 +99,7 @@ class Candidate(NamedTuple):
     Attributes:
         cohort_id: Amplitude's id.
         is_first: Whether nothing of it was ever applied.
-        is_manual: Whether a person asked for it.
+        is_manual: Whether an operator requested it.
         stale_since: When its listing began to differ from what is applied.
         last_downloaded_at: When an export of it was last asked for, None if never.
         changes: How often its listing changed in the last 30 days.
@@ -118,7 +119,7 @@ class Due(NamedTuple):
     Attributes:
         cohort_id: Amplitude's id.
         due_at: The instant, not before now.
-        reason: Why it waits, for a person; None if it is due.
+        reason: Why it waits, as a sentence; None if it is due.
     """
 
     cohort_id: str
@@ -129,8 +130,8 @@ class Due(NamedTuple):
 def window_free_at(recent: Sequence[int], now_ms: int) -> int:
     """Return when Amplitude's window has room for one more request: now, if it has.
 
-    Instants further ahead than a window is long are of a clock that was set back since; believing
-    them would stop everything until it has caught up.
+    Instants further ahead than a window is long come from a clock that was set back since; trusting
+    them would stop all downloads until it has caught up.
 
     Args:
         recent: Instants of earlier requests, in any order; old ones do no harm.
@@ -145,29 +146,31 @@ def window_free_at(recent: Sequence[int], now_ms: int) -> int:
 def plan(
     candidates: Sequence[Candidate], allowance: Allowance, recent: Sequence[int], now_ms: int
 ) -> list[Due]:
-    """Return who may be downloaded when, the first in line first.
+    """Return when each cohort may be downloaded, by priority.
 
-    First come those a person asked for, then first downloads; neither waits for credit, both
-    count. The others stand in line by how long they have waited, times the number of binary digits
-    of how often they change: a cohort that changes a thousand times as often presses ten times as
-    hard, not a thousand times. As a wait begins anew with every download and that factor stays
-    small, whoever waits comes first in the end.
+    Requested cohorts come first, then first downloads; neither waits for credit, both count. The
+    others are ordered by how long they have waited, times the number of binary digits of how often
+    they change: a cohort that changes a thousand times as often weighs ten times as much, not a
+    thousand times. A wait begins anew with every download and that factor stays small, so no cohort
+    waits for ever.
 
-    A first download is exempt from pacing once: if it fails, further tries wait for credit like
-    any other, or a cohort that cannot be exported would use up the month.
+    A first download is exempt from pacing once: if it fails, further tries wait for credit, or a
+    cohort that cannot be exported would use up the month.
 
     Args:
-        candidates: Whoever is worth a download.
+        candidates: The cohorts worth a download.
         allowance: What the month allows.
         recent: Instants of the app's latest requests.
         now_ms: The present.
     """
+    # Planned requests fill the window like past ones; only the newest can keep it full.
     slots = sorted(at for at in recent if at < now_ms + WINDOW_MS)[-WINDOW_REQUESTS:]
-    line = sorted(candidates, key=lambda candidate: _rank(candidate, now_ms))
+    queue = sorted(candidates, key=lambda candidate: _rank(candidate, now_ms))
     dues: list[Due] = []
     due_at = now_ms
-    for place, candidate in enumerate(line, start=1):
+    for place, candidate in enumerate(queue, start=1):
         turn_at = allowance.turn_at(place, now_ms, is_paced=_is_paced(candidate))
+        # Never before the cohort ahead: a free place in the window must not go to a lower priority.
         due_at = window_free_at(slots, max(turn_at, due_at))
         slots = sorted((*slots, due_at))[-WINDOW_REQUESTS:]
         reason = _reason(allowance, turn_at, now_ms) if due_at > now_ms else None
@@ -175,8 +178,52 @@ def plan(
     return dues
 
 
+class BudgetUsage:
+    """Counts the downloads of one app: relay's own count, corrected by Amplitude's.
+
+    A clock that steps ahead brings no new month until it is trusted.
+
+    Attributes:
+        monthly: Downloads allowed per month.
+        allowance: What the month allows and how much of it is spent, as last counted.
+    """
+
+    def __init__(self, app: int, log: DownloadLog, monthly: int, clock: Clock) -> None:
+        self._app = app
+        self._log = log
+        self.monthly = monthly
+        self._clock = SteadyClock(clock)
+        self._usage: tuple[str, Usage] | None = None  # and the month it is of
+        self.allowance = Allowance(monthly, 0)
+
+    def now_ms(self) -> int:
+        """Return the present that downloads are planned by, UTC epoch milliseconds."""
+        return self._clock.now_ms()
+
+    def correct(self, usage: Usage | None) -> None:
+        """Store Amplitude's own count of this month, if known."""
+        self._usage = (month_of(self._clock.now_ms()), usage) if usage else None
+
+    async def count(self) -> None:
+        """Count the month's downloads."""
+        now_ms = self._clock.now_ms()
+        requests = await self._log.requests_since(self._app, month_start(now_ms))
+        if not self._clock.is_behind():
+            end_at = next_month_start(now_ms)
+            # A clock that ran ahead for a while has left instants of months to come.
+            requests = [at for at in requests if at < end_at]
+        upstream = None
+        if self._usage and self._usage[0] == month_of(now_ms):
+            upstream = (self._usage[1].limit, self._usage[1].used)
+        self.allowance = Allowance(self.monthly, len(requests), upstream)
+
+    async def recent(self) -> list[int]:
+        """Return the instants of the requests that Amplitude's window still counts, in ms."""
+        return await self._log.requests_since(self._app, self.now_ms() - WINDOW_MS)
+
+
 def _rank(candidate: Candidate, now_ms: int) -> tuple[bool, bool, int, int, str]:
-    """Return a key by which candidates stand in line."""
+    """Return the key that orders candidates, the smallest first."""
     wait_ms = now_ms - _not_ahead(candidate.stale_since, now_ms)
     urgency = wait_ms * max(1, candidate.changes).bit_length()
     last_at = _not_ahead(candidate.last_downloaded_at or 0, now_ms)
@@ -191,7 +238,7 @@ def _is_paced(candidate: Candidate) -> bool:
 def _not_ahead(instant: int, now_ms: int) -> int:
     """Return an instant, or the oldest of all if the clock was set back behind it.
 
-    How long such a cohort has waited is unknown. It goes first, once; its next instants are good.
+    How long such a cohort has waited is unknown. It goes first, once; its next instants are right.
     """
     return instant if instant <= now_ms else 0
 

@@ -1,4 +1,4 @@
-"""From the bytes of Amplitude's cohort webhook to the segment table."""
+"""Amplitude's cohort webhook: bytes to an applied message, or to quarantine."""
 
 from collections.abc import Mapping
 
@@ -7,13 +7,13 @@ import structlog
 from relay.amplitude.cohort_message import CohortMessage, parse_message
 from relay.clock import Clock
 from relay.errors import PayloadError
-from relay.outbox.batch import IngestBatch, QuarantinedBody
+from relay.events.batch import IngestBatch, QuarantinedBody
 from relay.outbox.quarantine import Quarantine, Quarantined
 from relay.outbox.selection import Selection
 from relay.outbox.writer import OutboxWriter
 from relay.segments.guard import GuardPolicy
 from relay.segments.store import Segments
-from relay.segments.webhook import MessageAnswer, take_message
+from relay.segments.webhook import MessageAnswer
 
 log = structlog.get_logger(__name__)
 
@@ -21,31 +21,31 @@ HOOK = "cohorts"
 
 
 class CohortWebhook:
-    """Takes the bodies of the cohorts hook.
+    """Applies the bodies of the cohorts hook.
 
     Attributes:
-        guard: How many leavers are held; it may be replaced at any time.
+        guard: Which removals are held; it may be replaced at any time.
     """
 
     def __init__(
         self,
         segments: Segments,
-        intakes: OutboxWriter,
+        writer: OutboxWriter,
         numbers: Mapping[str, int],
         guard: GuardPolicy,
         clock: Clock,
     ) -> None:
-        """Make a reception.
+        """Make the webhook of all apps.
 
         Args:
             segments: Where messages are applied.
-            intakes: The way into the quarantine.
+            writer: The way into the quarantine.
             numbers: The apps' numbers in the outbox.
-            guard: How many leavers are held.
+            guard: Which removals are held.
             clock: The time.
         """
         self._segments = segments
-        self._intakes = intakes
+        self._writer = writer
         self._numbers = numbers
         self.guard = guard
         self._clock = clock
@@ -55,22 +55,22 @@ class CohortWebhook:
 
         Raises:
             PayloadError: If it is not understood; it is in quarantine then.
-            StoreFull: If there is no room; nothing of it is applied.
+            StoreFull: If there is no room; nothing of the message is applied.
             StoreFailed: If the disk failed; the process must end.
         """
         try:
             message = parse_message(body)
         except PayloadError as error:
-            await self.refuse(app, body, error)
+            await self.quarantine(app, body, error)
             raise
-        answer = await self._take(app, message)
+        answer = await self._apply(app, message)
         log.info("cohort_message.taken", app=app, **answer._asdict())
         return answer
 
-    async def read_again(
+    async def retry(
         self, quarantine: Quarantine, selection: Selection, *, dry_run: bool = False
     ) -> int:
-        """Read quarantined messages once more; those understood now are applied.
+        """Read quarantined messages again, and apply those that are understood now.
 
         Returns:
             How many bodies left the quarantine, or would.
@@ -82,7 +82,8 @@ class CohortWebhook:
                 if message is None:
                     continue
                 if not dry_run:
-                    await self._take(body.app, message)  # twice does no harm: it has an id
+                    # Its message id makes a repetition harmless, should relay end before `remove`.
+                    await self._apply(body.app, message)
                     await quarantine.remove([body.id])
                 affected += 1
         return affected
@@ -95,17 +96,12 @@ class CohortWebhook:
         except PayloadError:
             return None
 
-    async def _take(self, app: str, message: CohortMessage) -> MessageAnswer:
+    async def _apply(self, app: str, message: CohortMessage) -> MessageAnswer:
         number = self._segments.cohorts.number(app)
-        kept = self._segments.forgotten.without(number, list(message.user_ids))
-        wanted = message._replace(user_ids=tuple(kept))
-        at = self._clock.now_ms()
-        return await self._segments.database.write(
-            lambda raw: take_message(raw, number, wanted, self.guard, at)
-        )
+        return await self._segments.webhook.apply(number, message, self.guard, self._clock.now_ms())
 
-    async def refuse(self, app: str, body: bytes, error: PayloadError) -> None:
+    async def quarantine(self, app: str, body: bytes, error: PayloadError) -> None:
         """Put a body that is not understood into quarantine."""
-        intake = IngestBatch(self._numbers[app], self._clock.now_ms())
-        intake.quarantined.append(QuarantinedBody(HOOK, error.reason, error.detail, body))
-        await self._intakes.append(intake)
+        batch = IngestBatch(self._numbers[app], self._clock.now_ms())
+        batch.quarantined.append(QuarantinedBody(HOOK, error.reason, error.detail, body))
+        await self._writer.append(batch)

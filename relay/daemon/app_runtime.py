@@ -15,8 +15,6 @@ from anyio.abc import TaskGroup
 from relay.amplitude.cohorts_api import CohortsApi
 from relay.amplitude.events_api import EventsApi
 from relay.clock import Clock
-from relay.cohorts.download import Downloads
-from relay.cohorts.polled_app import PolledApp
 from relay.cohorts.poller import Poller
 from relay.daemon.policies import (
     cohorts_target,
@@ -39,7 +37,6 @@ from relay.http.auth import Tokens
 from relay.onesignal.export_api import ExportApi
 from relay.outbox.counters import AppState
 from relay.outbox.store import Outbox
-from relay.segments.download_log import DownloadLog
 from relay.segments.store import Segments
 from relay.settings import Settings
 
@@ -136,10 +133,10 @@ class AppRuntime:
         self.delivery.configure(
             delivery_setup(self._state, settings.delivery, self._events_api.overhead_bytes)
         )
-        self.poller.adjust(
+        self.poller.configure(
             poll_policy(self._name, settings), download_policy(settings, self._check_room)
         )
-        self.sync.adjust(sync_policy(self._name, settings))
+        self.sync.configure(sync_policy(self._name, settings))
 
     def _configure_access(self, settings: Settings) -> None:
         app = settings.apps[self._name]
@@ -161,21 +158,15 @@ class AppRuntime:
         return delivery
 
     def _build_poller(self, settings: Settings, shared: SharedParts) -> Poller:
-        segments, clock = shared.segments, shared.clock
-        number = segments.cohorts.number(self._name)
-        downloads_log = DownloadLog(segments.database)
-        api = CohortsApi(shared.exports, cohorts_target(settings.apps[self._name]), clock)
-        downloads = Downloads(
-            number,
-            api,
-            downloads_log,
-            segments.forgotten,
+        target = cohorts_target(settings.apps[self._name])
+        return Poller(
+            shared.segments.cohorts.number(self._name),
+            CohortsApi(shared.exports, target, shared.clock),
+            shared.segments,
+            poll_policy(self._name, settings),
             download_policy(settings, self._check_room),
-            clock,
+            shared.clock,
         )
-        app = PolledApp(number, api, downloads)
-        policy = poll_policy(self._name, settings)
-        return Poller(app, segments.cohorts, downloads_log, policy, clock)
 
     def _build_sync(self, settings: Settings, shared: SharedParts) -> DirectorySync:
         api = ExportApi(shared.exports, export_target(settings.apps[self._name]))

@@ -9,7 +9,7 @@ from relay import __version__
 from relay.amplitude.cohorts_api import CohortsTarget
 from relay.amplitude.events_api import UploadTarget
 from relay.cohorts.download import DownloadPolicy
-from relay.cohorts.polled_app import PollPolicy
+from relay.cohorts.poll_state import PollPolicy
 from relay.delivery.batching import BatchLimits
 from relay.delivery.circuit_breaker import BackoffPolicy
 from relay.delivery.policy import DeliveryPolicy

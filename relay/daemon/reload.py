@@ -1,4 +1,9 @@
-"""New settings for a running daemon: read again on request, applied whole or not at all."""
+"""New settings for a running daemon: read again on request, applied whole or not at all.
+
+Which settings can change is said on their own fields: `relay.settings.reload` keeps the old value
+of one that takes a restart. What each part does with a new value is here and in
+`AppRuntime.reconfigure`.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,6 +11,7 @@ from dataclasses import dataclass
 import structlog
 from anyio import to_thread
 
+from relay.daemon.policies import app_rules, guard_policy
 from relay.daemon.runtime import Runtime
 from relay.daemon.servers import Servers
 from relay.errors import ConfigError, StoreFull
@@ -64,7 +70,7 @@ class Reloader:
             change = merge(self._settings, wanted)
             # Whatever may fail comes first, so that a refused reload has changed nothing.
             certificates.check()
-            await self._runtime.follow_rules(change.settings)
+            await self._follow_rules(change.settings)
             certificates.renew()
         except (ConfigError, StoreFull) as error:
             mistakes = error.mistakes if isinstance(error, ConfigError) else [str(error)]
@@ -72,8 +78,29 @@ class Reloader:
             self._notifier.ready("new settings were refused, see the log; the old ones hold")
             return
         self._source.adopt(change.settings)
-        self._servers.reconfigure(change.settings)
-        self._runtime.reconfigure(change.settings)
+        self._reconfigure(change.settings)
         self._settings = change.settings
         log.info("settings.reloaded", taken=change.taken, waiting_for_restart=change.waiting)
         self._notifier.ready(f"settings reloaded, {len(change.waiting)} wait for a restart")
+
+    async def _follow_rules(self, settings: Settings) -> None:
+        """Recompute the segments by new rules; the rules stand in the segment table itself.
+
+        Raises:
+            StoreFull: If there is no room; nothing has changed.
+            StoreFailed: If the disk failed; the process must end.
+        """
+        rules = app_rules(settings)
+        if rules != app_rules(self._settings):
+            shared = self._runtime.shared
+            await shared.segments.cohorts.configure(rules, shared.clock.now_ms())
+
+    def _reconfigure(self, settings: Settings) -> None:
+        """Apply new settings to every part; nothing here can fail."""
+        runtime, limits = self._runtime, settings.outbox
+        self._servers.reconfigure(settings)
+        runtime.admission.max_events = runtime.shared.outbox.writer.max_events = limits.max_events
+        runtime.shared.ballast.min_free_bytes = limits.min_free_bytes
+        runtime.cohort_webhook.guard = guard_policy(settings)
+        for app in runtime.apps.values():
+            app.reconfigure(settings)

@@ -1,16 +1,16 @@
-"""Every part of a running daemon behind its two servers: built, started and reconfigured here."""
+"""Every part of a running daemon behind its two servers: built and started here."""
 
 from anyio.abc import TaskGroup
 
 from relay.cohorts.webhook import CohortWebhook
 from relay.daemon.app_runtime import AppRuntime, SharedParts
-from relay.daemon.policies import app_rules, guard_policy
+from relay.daemon.policies import guard_policy
 from relay.directory.observer import Observer
 from relay.heartbeat import SLACK_S, Heartbeat
 from relay.ingest.admission import AdmissionControl
 from relay.ingest.events import EventIngest
 from relay.ingest.uploads import UploadIngest
-from relay.maintenance import OutboxMaintenance, SegmentsMaintenance
+from relay.maintenance import OUTBOX, SEGMENTS, Maintenance
 from relay.observability.health import Health
 from relay.observability.status import Status
 from relay.outbox.counters import AppState
@@ -51,7 +51,6 @@ class Runtime:
         """
         self.shared = shared
         self._heartbeats = heartbeats
-        self._rules = app_rules(settings)
         self.apps = {
             name: AppRuntime(name, settings, shared, states[name]) for name in settings.apps
         }
@@ -74,7 +73,7 @@ class Runtime:
         in_segments = {name: segments.cohorts.number(name) for name in self.apps}
         self._observer = Observer(segments.directory, segments.forgotten, in_segments, clock)
         self.event_ingest = EventIngest(outbox.writer, outbox.message_cache, clock, self._observer)
-        self.upload_ingest = UploadIngest(outbox.writer, clock, self._observer)
+        self.upload_ingest = UploadIngest(self.event_ingest, clock)
         in_outbox = {name: outbox.counters.number(name) for name in self.apps}
         guard = guard_policy(settings)
         self.cohort_webhook = CohortWebhook(segments, outbox.writer, in_outbox, guard, clock)
@@ -84,10 +83,10 @@ class Runtime:
         shared = self.shared
         await group.start(self.admission.run, name="admission")
         heartbeat = self._heartbeat("housekeeping", FOLD_S)
-        outbox = OutboxMaintenance(shared.outbox.retention, shared.clock, heartbeat)
+        outbox = Maintenance(shared.outbox.retention, shared.clock, heartbeat, OUTBOX)
         await group.start(outbox.run, name="outbox maintenance")
         heartbeat = self._heartbeat("segments housekeeping")
-        segments = SegmentsMaintenance(shared.segments.retention, shared.clock, heartbeat)
+        segments = Maintenance(shared.segments.retention, shared.clock, heartbeat, SEGMENTS)
         await group.start(segments.run, name="segments maintenance")
         await group.start(self._observer.run, name="directory feed")
         for app in self.apps.values():
@@ -96,27 +95,6 @@ class Runtime:
     async def flush(self) -> None:
         """Write what passing events said of the directory, once no request is under way."""
         await self._observer.flush()
-
-    async def follow_rules(self, settings: Settings) -> None:
-        """Recompute the segments by the rules of new settings; the rules stand in their table.
-
-        Raises:
-            StoreFull: If there is no room; nothing has changed.
-            StoreFailed: If the disk failed; the process must end.
-        """
-        rules = app_rules(settings)
-        if rules != self._rules:
-            await self.shared.segments.cohorts.follow(rules, self.shared.clock.now_ms())
-            self._rules = rules
-
-    def reconfigure(self, settings: Settings) -> None:
-        """Apply new settings to every part; nothing here can fail."""
-        limits = settings.outbox
-        self.admission.max_events = self.shared.outbox.writer.max_events = limits.max_events
-        self.shared.ballast.min_free_bytes = limits.min_free_bytes
-        self.cohort_webhook.guard = guard_policy(settings)
-        for app in self.apps.values():
-            app.reconfigure(settings)
 
     def _heartbeat(self, name: str, slack_s: float = SLACK_S) -> Heartbeat:
         heartbeat = self._heartbeats[name] = Heartbeat(self.shared.clock, slack_s)

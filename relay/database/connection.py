@@ -1,8 +1,11 @@
-"""One SQLite connection on its own thread, opened the way relay needs it.
+"""One SQLite connection on a thread of its own, opened the way relay needs it.
 
-A transaction is a plain function over `sqlite3.Connection`, run whole on that thread:
-it holds no `await`, so nothing can interleave with it and no cancellation can cut it
-in half. The pragmas are asserted, because SQLite ignores what it does not understand.
+A transaction is a plain function over `sqlite3.Connection`, run as a whole on that thread: it
+contains no `await`, so nothing can interleave with it and no cancellation can cut it in half. The
+pragmas are asserted, because SQLite ignores what it does not understand.
+
+Of aiosqlite only the thread is used, through two private names (`_execute` and `_conn`). Its
+coroutine for each statement would let other tasks run between the statements of a transaction.
 """
 
 import sqlite3
@@ -17,23 +20,21 @@ import anyio
 Result = TypeVar("Result")
 
 BUSY_TIMEOUT_MS = 5_000
-"""How long a connection waits for another process (a command, a backup)."""
+"""How long a connection waits for another process: a command, a backup."""
 
 STATEMENT_CACHE = 256
+"""More than all named queries; Python's default of 128 would prepare some again and again."""
 
 CLOSE_S = 30.0
-"""The last connection to close writes the whole log back; without it the thread would
-outlive the event loop."""
+"""Bounds the shielded close: the last connection to close writes the whole log back, and without
+a close the thread would outlive the event loop."""
 
 
 class Connection(aiosqlite.Connection):
-    """An aiosqlite connection that can run a whole function on its thread."""
+    """Runs whole functions on the thread of an aiosqlite connection."""
 
     async def run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Run `work` with the raw connection on this connection's thread.
-
-        Cancelling the caller does not stop `work`; it runs to its end.
-        """
+        """Run `work` on this connection's thread; cancelling the caller does not stop it."""
         result: Result = await self._execute(  # type: ignore[no-untyped-call]  # aiosqlite has no types here
             work, self._conn
         )
@@ -69,7 +70,7 @@ async def open_connection(path: Path, *, writable: bool) -> AsyncIterator[Connec
 
 
 def _prepare_writer(raw: sqlite3.Connection) -> None:
-    """Make commits durable and space reclaimable."""
+    """Make commits durable, and free space reclaimable."""
     raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     raw.execute("PRAGMA auto_vacuum=INCREMENTAL")  # has effect only before the first table
     _expect(raw, "journal_mode", "wal", set_to="WAL")

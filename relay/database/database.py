@@ -1,8 +1,8 @@
-"""One database file: many changes share one commit and one sync, reads go beside it.
+"""One database file with group commit: many changes share one transaction and one sync.
 
-Every change waits in line for the writer. The writer takes the whole line, runs it in one
-transaction and answers all of it after the sync. So one slow sync is paid once for
-everybody, and a change waits for at most the group before its own.
+Changes queue for the writer. The writer takes the whole queue, runs it in one transaction and
+answers every change after the sync. So a slow sync is paid once for all of them, and a change
+waits for at most the group before its own. Reads have a connection of their own.
 """
 
 import sqlite3
@@ -28,15 +28,15 @@ Result = TypeVar("Result")
 Row = tuple[Any, ...]  # what a column holds is known by the query, not by Python
 
 IDLE_S = 5.0
-"""The writer gives a sign of life at least so often."""
+"""Longest time between two heartbeats of an idle writer."""
 
 CHECKPOINT_PAGES = 2_000
-"""Log pages after which the log is written back: 8 MB, so that the many versions of a
-table's last page are written once, and the pause stays in the milliseconds."""
+"""Log pages after which the log is written back: 8 MB. Fewer would write a table's last page, which
+changes with every commit, more often; more would make the pause longer than milliseconds."""
 
 PAGES_PER_COMMIT = 4
 ROWS_PER_PAGE = 4
-"""How a log of so many commits and rows is estimated; SQLite does not tell its length."""
+"""Estimates of the log's growth; SQLite does not tell its length."""
 
 
 class Executor(Protocol):
@@ -79,13 +79,14 @@ class Database:
 
         Raises:
             StoreFailed: If the file cannot be read. Damage ends the process, so that the next
-                start mends it.
+                start recovers the database.
         """
         try:
             return await self._reader.run(query)
         except sqlite3.Error as error:
             failure = translate(error)
             if isinstance(failure, StoreDamaged):
+                # The writer must stop as well: what it would commit may rest on damaged rows.
                 self._fail(failure)
                 self._wakeup.set()
             raise failure from error
@@ -93,12 +94,12 @@ class Database:
     def submit(
         self, change: Change[Result], *, on_commit: Callable[[Result], None] | None = None
     ) -> PendingWrite[Result]:
-        """Put `change` in line and return its pending write.
+        """Queue `change` and return its pending write.
 
         Args:
-            change: What to do, in one transaction, on the writer's thread.
-            on_commit: Called on the event loop right after the sync and before the next
-                group begins: where memory follows the disk.
+            change: Runs in a transaction, on the writer's thread.
+            on_commit: Called on the event loop after the sync and before the next group begins,
+                so that memory never runs ahead of the disk.
 
         Raises:
             StoreFailed: If the disk failed before; the process must end.
@@ -106,7 +107,7 @@ class Database:
         if self._failure:
             raise StoreFailed(str(self._failure)) from self._failure
         pending = PendingWrite(change, on_commit)
-        self._write_queue.append(pending)  # type: ignore[arg-type]  # the line mixes result types
+        self._write_queue.append(pending)  # type: ignore[arg-type]  # the queue mixes result types
         self._wakeup.set()
         return pending
 
@@ -128,15 +129,15 @@ class Database:
         return await self.read(lambda raw: raw.execute(sql, parameters).fetchall())
 
     async def flush(self) -> None:
-        """Return once everything that stood in line before is committed."""
+        """Return once everything queued before is committed."""
         await self.write(lambda _: None)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Commit whatever stands in line, group after group, until cancelled.
+        """Commit what is queued, group after group, until cancelled.
 
         Raises:
-            StoreFailed: If a write or a sync failed: after a failed sync the kernel may
-                have dropped the pages, so only a fresh start may trust the file again.
+            StoreFailed: If a write or a sync failed. The kernel may have dropped the pages of a
+                failed sync and report the next one as a success, so the process must end.
         """
         task_status.started()
         while True:
@@ -146,7 +147,7 @@ class Database:
             self._wakeup = anyio.Event()
             group, self._write_queue = self._write_queue, []
             for pending in group:
-                pending.is_started = True
+                pending.is_started = True  # before the first `await`: it may no longer grow
             if group:
                 await self._commit(group)
                 await self._write_log_back()
@@ -156,14 +157,16 @@ class Database:
     async def _commit(
         self, group: Sequence[PendingWrite[object]], *, is_retry: bool = False
     ) -> None:
-        """Commit `group` together; if that fails, each member alone."""
+        """Commit `group` together; if that fails, each change alone."""
         try:
             results = await self._writer.run(partial(_apply, group, self._sidecar, self._folder))
-        except Exception as error:  # noqa: BLE001  # answered to whoever submitted it
+        except Exception as error:  # noqa: BLE001  # raised by each pending write
             is_full = isinstance(error, StoreFull) and not isinstance(error, StoreLocked)
             if is_full and not is_retry:
                 self._make_room()
-                await self._checkpoint("RESTART")  # its space serves again
+                await self._checkpoint("RESTART")  # the log is then reused from its start
+            # One bad change must not fail the others of its group, so each is tried alone, except
+            # where that cannot help: after a failed sync, or while another process has the lock.
             is_final = isinstance(error, StoreFailed | StoreLocked) or is_retry
             if not is_final:
                 for pending in group:
@@ -181,7 +184,7 @@ class Database:
             pending.resolve(result)
 
     async def _write_log_back(self) -> None:
-        """Checkpoint when the log is long; after the group's answers, so that none waits.
+        """Checkpoint a long log, after the group's answers, so that none of them waits for it.
 
         SQLite's own automatic checkpoint would hide a failed sync.
         """
@@ -193,7 +196,7 @@ class Database:
         await self._checkpoint("PASSIVE")
 
     async def _checkpoint(self, mode: str) -> None:
-        """Write the log back to the database as far as there is room."""
+        """Write the log back to the database, as far as there is room."""
         try:
             await self._writer.run(
                 lambda raw: raw.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
@@ -237,11 +240,11 @@ def _apply(
 
 
 def _roll_back(raw: sqlite3.Connection, sidecar: CountersSidecar | None) -> None:
-    """Undo the open transaction, if SQLite has not done so itself."""
+    """Undo the open transaction, unless SQLite did so itself."""
     if sidecar:
         sidecar.on_rollback()
     if raw.in_transaction:
-        with suppress(sqlite3.Error):  # what failed before says more
+        with suppress(sqlite3.Error):  # the first error says more
             raw.execute("ROLLBACK")
 
 
@@ -258,9 +261,9 @@ async def open_database(
     Args:
         path: The file.
         migrations: Its schema.
-        heartbeat: The writer's sign of life.
+        heartbeat: The writer's.
         make_room: Called when the disk is full; may give up space.
-        sidecar: The second book, written after each commit.
+        sidecar: Written after each commit.
 
     Raises:
         SchemaTooNew: If a later relay wrote the file.
@@ -273,7 +276,7 @@ async def open_database(
             reader = await stack.enter_async_context(open_connection(path, writable=False))
         except sqlite3.Error as error:
             raise StoreFailed(f"{path.name} cannot be opened: {error}") from error
-        sync_folder(path.parent)
+        sync_folder(path.parent)  # a new file's name is not durable before
         if sidecar:
             stack.callback(sidecar.close)
         yield Database(writer, reader, heartbeat, make_room, sidecar, path.parent)

@@ -1,7 +1,7 @@
 """Forward-only migrations: `NNNN_verb_noun.sql` files, the version in `PRAGMA user_version`.
 
-A file is never edited once released; each runs in one transaction with its version, so
-that a crash leaves the database before or after it and never between.
+A released file is never edited. Each runs in one transaction with its version, so a crash leaves
+the database before or after it, never in between.
 """
 
 import sqlite3
@@ -26,18 +26,33 @@ def find_migrations(folder: Traversable) -> list[str]:
     return [file.read_text(encoding="utf-8") for file in files]
 
 
+def read_version(raw: sqlite3.Connection) -> int:
+    """Return how many migrations a database went through."""
+    version: int = raw.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def refuse_newer(version: int, newest: int) -> None:
+    """Make sure that a database is of no later schema than this relay's.
+
+    Raises:
+        SchemaTooNew: If a later relay wrote it.
+    """
+    if version > newest:
+        raise SchemaTooNew(
+            f"the database has schema {version}, this relay knows up to {newest}: "
+            "install the relay that wrote it, or a later one"
+        )
+
+
 def migrate(raw: sqlite3.Connection, scripts: Sequence[str]) -> int:
-    """Bring the database to the newest version and return how many scripts ran.
+    """Migrate the database to the newest version and return how many scripts ran.
 
     Raises:
         SchemaTooNew: If a later relay wrote this database; nothing is changed.
     """
-    version: int = raw.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(scripts):
-        raise SchemaTooNew(
-            f"the database has schema {version}, this relay knows up to {len(scripts)}: "
-            "install the relay that wrote it, or a later one"
-        )
+    version = read_version(raw)
+    refuse_newer(version, len(scripts))
     for number, script in enumerate(scripts[version:], start=version + 1):
         try:
             raw.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version={number};\nCOMMIT;")

@@ -1,4 +1,4 @@
-"""A change's place in the writer's line."""
+"""A change that waits for the writer, and its result."""
 
 import asyncio
 import sqlite3
@@ -12,10 +12,9 @@ Change = Callable[[sqlite3.Connection], Result]
 
 
 class PendingWrite(Generic[Result]):
-    """A place in the line: the answer to one change, after its sync.
+    """A queued change; many callers may wait for its result.
 
-    Many may wait for one pending; each waits on a future of its own, so that cancelling one
-    leaves the others waiting.
+    Each waits on a future of its own, so that cancelling one leaves the others waiting.
 
     Attributes:
         is_started: Whether the writer has begun with it; until then its change may grow.
@@ -29,7 +28,7 @@ class PendingWrite(Generic[Result]):
         self.is_started = False
         self._change = change
         self._on_commit = on_commit
-        self._waiters: list[asyncio.Future[None]] | None = []
+        self._waiters: list[asyncio.Future[None]] | None = []  # None once it is answered
         self._error: BaseException | None = None
         self._result: Result
 
@@ -46,12 +45,13 @@ class PendingWrite(Generic[Result]):
             await waiter
         if self._error is None:
             return self._result
-        if isinstance(self._error, StoreError):  # many wait for one error: give each its own
+        if isinstance(self._error, StoreError):
+            # A copy for each caller: raising one object in many tasks mixes their tracebacks.
             raise type(self._error)(str(self._error)) from self._error
         raise self._error
 
     def resolve(self, result: Result) -> None:
-        """Answer with a result."""
+        """Answer with a result, after calling `on_commit` with it."""
         self._result = result
         if self._on_commit:
             self._on_commit(result)
@@ -63,11 +63,11 @@ class PendingWrite(Generic[Result]):
         self._wake()
 
     def apply(self, raw: sqlite3.Connection) -> Result:
-        """Run the change (on the writer's thread, inside a transaction)."""
+        """Run the change, on the writer's thread, inside a transaction."""
         return self._change(raw)
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, None
         for waiter in waiters or ():
-            if not waiter.done():
+            if not waiter.done():  # a caller that was cancelled
                 waiter.set_result(None)

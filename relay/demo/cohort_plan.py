@@ -7,12 +7,12 @@ alone decides which users OneSignal knows.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 from relay.demo.expected import RESTRICTED_IDS
 from relay.sandbox.cohorts.project import StandInCohort
+from relay.sandbox.common.target import new_uuid
 from relay.sandbox.onesignal.export_files import ANDROID, EMAIL, Row
-from relay.sandbox.onesignal.users import new_uuid
 
 USERS: Final = 6_000
 _ANONYMOUS_DEVICES: Final = 300
@@ -33,8 +33,7 @@ _MOVES: Final[Mapping[str, tuple[slice, slice]]] = {
 """Places among OneSignal's users of those who enter and of those who leave, by step."""
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """Ids that are new in a cohort's next computation, and ids that are gone from it."""
 
     entering: tuple[str, ...]

@@ -94,8 +94,7 @@ async def _run_demo(folder: Path, plan: Plan, proof: list[bool], *, keep: bool) 
 
 async def _keep(env: Environment) -> None:
     await env.start_relay()
-    for line in invitation(env):
-        output().print(Text(line), soft_wrap=True)
+    output().print(Text(invitation(env)), soft_wrap=True)
     await anyio.sleep_forever()
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple
 
 import aiohttp
 import anyio
@@ -22,9 +22,6 @@ from relay.demo.relay_process import RelayProcess, StepTimeout
 from relay.demo.segment_recorder import SegmentRecorder
 from relay.demo.stand_ins import StandIns, make_stand_ins
 from relay.demo.traffic_plan import TrafficPlan
-from relay.http.admin.context import OutboxContext
-from relay.http.admin.operations import Operation
-from relay.http.admin.schemas import DeadLetterPage, Listing, QuarantinePage
 from relay.sandbox.common.listener import running
 from relay.segments.store import DATABASE_NAME
 from relay.settings import Address, process_environment
@@ -33,13 +30,9 @@ LOG_NAME: Final = "relay.log"
 DATA_NAME: Final = "data"
 _HOST: Final = "127.0.0.1"
 _ANSWER_S: Final = 5.0
-_PAGE_ITEMS: Final = 1_000
-
-Page = TypeVar("Page", DeadLetterPage, QuarantinePage)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What will happen, made in advance; the larger app comes first."""
 
     apps: tuple[App, App]
@@ -75,12 +68,6 @@ class Environment:
         await self.status.until(lambda: self.status.is_ready, "relay is ready")
         return self.clock.monotonic_s() - began_s
 
-    async def kill_relay(self) -> float:
-        """End relay with SIGKILL and return when, in monotonic seconds."""
-        killed_at_s = self.clock.monotonic_s()
-        await self.process.kill()
-        return killed_at_s
-
     async def restart_relay(self, killed_at_s: float) -> float:
         """Start relay after a SIGKILL and return the seconds since then.
 
@@ -113,15 +100,6 @@ class Environment:
                 tasks.cancel_scope.cancel()
         if timeout is not None:
             raise timeout
-
-    async def pages(self, listing: Operation[OutboxContext, Listing, Page]) -> list[Page]:
-        """Return all pages of one of the admin API's lists."""
-        pages: list[Page] = []
-        after: int | None = 0
-        while after is not None:
-            pages.append(await self.api.call(listing, Listing(after=after, limit=_PAGE_ITEMS)))
-            after = pages[-1].next
-        return pages
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from relay.demo.expected import Members
 from relay.demo.recorder import DeliveryRecorder
@@ -10,8 +11,7 @@ from relay.http.admin.schemas import AppStatusAnswer
 from relay.sandbox.amplitude.ledger import Account
 
 
-@dataclass(frozen=True, slots=True)
-class StandInCounts:
+class StandInCounts(NamedTuple):
     """What the stand-ins know of one app at an instant."""
 
     promised: int  # events answered 200 that must reach Amplitude
@@ -19,8 +19,7 @@ class StandInCounts:
     stored: int  # distinct events Amplitude holds
 
 
-@dataclass(frozen=True, slots=True)
-class StatusSample:
+class StatusSample(NamedTuple):
     """Relay's counts of one app, between what the stand-ins knew before and after."""
 
     app: str
@@ -53,8 +52,7 @@ class AppEvidence:
         return set(self.account.insert_ids)
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(NamedTuple):
     """The members of a segment at the end of a step, by both services' data and by the view."""
 
     step: str
@@ -63,8 +61,7 @@ class Comparison:
     seen: Members
 
 
-@dataclass(frozen=True, slots=True)
-class Explained:
+class Explained(NamedTuple):
     """The numbers of an explanation, by both services' data and by relay."""
 
     step: str

@@ -25,6 +25,7 @@ Source: OneSignal's staff in its Flutter SDK's issue 775 (2023); its page on use
 """
 
 Members: TypeAlias = frozenset[str]
+NO_MEMBERS: Final[Members] = frozenset()
 KnownUsers: TypeAlias = Mapping[str, list[bool]]
 """Users of OneSignal, each with the `subscribed` flags of all subscriptions."""
 

@@ -1,4 +1,4 @@
-"""Polls relay's status and wakes whoever waits for it to change.
+"""Polls relay's status, and waits for it to change.
 
 Each answer becomes a sample between two looks at the stand-ins: what was promised before relay
 was asked must be in its answer, and the answer may not claim what Amplitude does not hold.
@@ -28,7 +28,7 @@ class StatusPoller:
     Attributes:
         samples: Of all answers.
         latest: The last answer; None while relay does not answer.
-        start: Which start of relay is running, from 1; 0 before the first.
+        starts: How often relay was started.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class StatusPoller:
         self._polled = anyio.Event()
         self.samples: list[StatusSample] = []
         self.latest: StatusAnswer | None = None
-        self.start = 0
+        self.starts = 0
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Poll every `INTERVAL_S`."""
@@ -60,14 +60,14 @@ class StatusPoller:
             await anyio.sleep(INTERVAL_S)
 
     async def _poll(self) -> None:
-        before, start = self._count_stand_ins(), self.start
+        before, start = self._count_stand_ins(), self.starts
         try:
             answer = await self._api.call(SHOW_STATUS, NoInput())
         except CommandFailed:
             self.latest = None
             return
         # An answer of the process that was killed meanwhile says nothing about the new one.
-        if start != self.start:
+        if start != self.starts:
             return
         self.latest = answer
         after = self._count_stand_ins()
@@ -78,7 +78,7 @@ class StatusPoller:
 
     def expect_restart(self) -> None:
         """Forget the answers of the process that has ended."""
-        self.start += 1
+        self.starts += 1
         self.latest = None
 
     @property
@@ -114,22 +114,12 @@ class StatusPoller:
         raise StepTimeout(f"waited {within_s:g} s in vain for this: {what}")
 
     async def next_poll(self) -> None:
-        """Return after one whole poll that begins from now on.
-
-        Raises:
-            StepTimeout: If none comes.
-            DemoFailed: If relay ends by itself meanwhile.
-        """
+        """Return after one whole poll that begins from now on; fail as `until` does."""
         current = self._polls + 1  # the poll under way began before
         await self.until(lambda: self._polls > current, "a poll of relay's status")
 
     async def until_drained(self, what: str, *, within_s: float = WAIT_S) -> None:
-        """Return once no event is pending.
-
-        Raises:
-            StepTimeout: If that does not happen.
-            DemoFailed: If relay ends by itself meanwhile.
-        """
+        """Return once no event is pending; fail as `until` does."""
         await self.next_poll()
         await self.until(
             lambda: self.latest is not None and self.total("pending") == 0, what, within_s=within_s

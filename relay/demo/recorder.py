@@ -1,7 +1,7 @@
-"""What OneSignal's stand-in records of one app's deliveries, in the order of the events.
+"""Records one app's deliveries on OneSignal's side, in the order in which things happened.
 
-The order is kept in steps, not milliseconds: an event that was answered at an earlier step
-than another was first sent has certainly been accepted before it.
+The order is kept by a logical clock, not in milliseconds: an event that was answered at an
+earlier tick than another was first sent has certainly been accepted before it.
 """
 
 from collections import Counter
@@ -14,24 +14,15 @@ from relay.sandbox.onesignal.requests import StreamRequest
 
 @dataclass
 class DeliveryRecorder(Oracle):
-    """Deliveries of all streams of an app.
+    """Deliveries of all streams of an app."""
 
-    Attributes:
-        wanted: Ids of events whose kind relay sends.
-        first_sent: Event id to the step of its first attempt.
-        first_answered: Event id to the step of its first 2xx.
-        promised: Ids of events relay must bring to Amplitude: understood, wanted, answered.
-        unreadable_sent: Bodies that cannot be understood, with the number of attempts.
-        unreadable_answered: The same, with the number of 2xx answers.
-    """
-
-    wanted: AbstractSet[str] = frozenset()
-    first_sent: dict[str, int] = field(default_factory=dict)
-    first_answered: dict[str, int] = field(default_factory=dict)
-    promised: set[str] = field(default_factory=set)
-    unreadable_sent: Counter[bytes] = field(default_factory=Counter)
-    unreadable_answered: Counter[bytes] = field(default_factory=Counter)
-    _step: int = 0
+    wanted: AbstractSet[str] = frozenset()  # ids of events whose kind relay sends
+    first_sent: dict[str, int] = field(default_factory=dict)  # id to tick of the first attempt
+    first_answered: dict[str, int] = field(default_factory=dict)  # id to tick of the first 2xx
+    promised: set[str] = field(default_factory=set)  # understood, wanted and answered 2xx
+    unreadable_sent: Counter[bytes] = field(default_factory=Counter)  # bodies, by attempts
+    unreadable_answered: Counter[bytes] = field(default_factory=Counter)  # bodies, by 2xx
+    _tick: int = 0
 
     @property
     def sent(self) -> set[str]:
@@ -46,7 +37,7 @@ class DeliveryRecorder(Oracle):
     @property
     def requests(self) -> int:
         """The number of requests begun."""
-        return self._step - len(self.first_answered)
+        return self._tick - len(self.first_answered)
 
     @property
     def open_requests(self) -> int:
@@ -61,8 +52,8 @@ class DeliveryRecorder(Oracle):
     def attempt(self, request: StreamRequest) -> None:
         """Record that a request is about to be sent."""
         super().attempt(request)
-        self._step += 1
-        self.first_sent.setdefault(request.event_id, self._step)
+        self._tick += 1
+        self.first_sent.setdefault(request.event_id, self._tick)
         if not request.is_deliverable:
             self.unreadable_sent[request.body] += 1
 
@@ -73,7 +64,7 @@ class DeliveryRecorder(Oracle):
             self.unreadable_answered[request.body] += 1
             return
         if request.event_id not in self.first_answered:
-            self._step += 1
-            self.first_answered[request.event_id] = self._step
+            self._tick += 1
+            self.first_answered[request.event_id] = self._tick
         if request.event_id in self.wanted:
             self.promised.add(request.event_id)

@@ -15,7 +15,26 @@ from relay.demo.evidence import Evidence
 from relay.demo.scenario import steps_proving
 
 _FAILURES_SHOWN: Final = 10
-_ONE_EVENT: Final = '{"event":{"kind":"message.push.clicked","subscription_id":"a-phone"}}'
+_INVITATION: Final = """
+Everything runs on until Ctrl-C, which removes it all.
+Data: {data}   Log: {log}
+Relay:
+  curl {admin}/api/v1/status
+  curl {admin}/api/v1/dead-letters
+  curl {admin}/api/v1/segments
+  curl {admin}/metrics
+  curl -d '{{"event":{{"kind":"message.push.clicked","subscription_id":"a-phone"}}}}' {hook} \
+    -H 'Authorization: Bearer {token}'
+OneSignal:
+  curl -d '{{"events":1000,"rate_per_s":100}}' {sandbox}/onesignal/start
+  curl {sandbox}/onesignal
+Amplitude, and ways to break it:
+  curl {sandbox}/amplitude
+  curl -d '{{"name":"503","seconds":10}}' {sandbox}/amplitude/faults
+  curl -X DELETE {sandbox}/amplitude/faults
+A cohort, and one more user in it:
+  curl {sandbox}/cohorts/{cohort}
+  curl -d '{{"add":["{new_member}"]}}' {sandbox}/cohorts/{cohort}/members"""
 
 CHECKS: Final[Sequence[tuple[str, Check]]] = (
     ("", operation.scenario_completed),
@@ -87,32 +106,16 @@ def _measured(result: Result) -> str:
     return f"{result.figures}: {shown}" + (f"; and {more} more" if more > 0 else "")
 
 
-def invitation(env: Environment) -> list[str]:
+def invitation(env: Environment) -> str:
     """Return commands to try on the running environment, for copying."""
-    door, admin = env.addresses.sandbox, f"http://{env.addresses.admin}"
-    app, cohorts = env.plan.apps[0], env.plan.cohorts
-    (new_member,) = cohorts.moves["pushed"].entering
-    hook = env.addresses.hook(app)
-    faults, cohort = f"{door}/_sandbox/amplitude/faults", f"{door}/_sandbox/cohorts"
-    log = env.process.log_path
-    return [
-        "",
-        "Everything runs on until Ctrl-C, which removes it all.",
-        f"Data: {log.with_name(DATA_NAME)}   Log: {log}",
-        "Relay:",
-        f"  curl {admin}/api/v1/status",
-        f"  curl {admin}/api/v1/dead-letters",
-        f"  curl {admin}/api/v1/segments",
-        f"  curl {admin}/metrics",
-        f"  curl -d '{_ONE_EVENT}' {hook} -H 'Authorization: Bearer {app.token}'",
-        "OneSignal:",
-        f'  curl -d \'{{"events":1000,"rate_per_s":100}}\' {door}/_sandbox/onesignal/start',
-        f"  curl {door}/_sandbox/onesignal",
-        "Amplitude, and ways to break it:",
-        f"  curl {door}/_sandbox/amplitude",
-        f'  curl -d \'{{"name":"503","seconds":10}}\' {faults}',
-        f"  curl -X DELETE {faults}",
-        "A cohort, and one more user in it:",
-        f"  curl {cohort}/{cohorts.polled.id}",
-        f'  curl -d \'{{"add":["{new_member}"]}}\' {cohort}/{cohorts.polled.id}/members',
-    ]
+    (new_member,) = env.plan.cohorts.moves["pushed"].entering
+    return _INVITATION.format(
+        data=env.process.log_path.with_name(DATA_NAME),
+        log=env.process.log_path,
+        admin=f"http://{env.addresses.admin}",
+        hook=env.addresses.hook(env.plan.apps[0]),
+        token=env.plan.apps[0].token,
+        sandbox=f"{env.addresses.sandbox}/_sandbox",
+        cohort=env.plan.cohorts.polled.id,
+        new_member=new_member,
+    )

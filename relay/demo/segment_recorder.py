@@ -12,14 +12,13 @@ import anyio
 from anyio.abc import TaskStatus
 
 from relay.demo.evidence import SegmentHistory
-from relay.demo.expected import Members
+from relay.demo.expected import NO_MEMBERS, Members
 from relay.demo.relay_process import StepTimeout
 from relay.errors import StoreError
 from relay.segments.views import ChangeRow, SegmentRow, Views, read_views
 
 INTERVAL_S: Final = 0.02
 WAIT_S: Final = 10.0
-NOBODY: Final[Members] = frozenset()
 
 
 class SegmentRecorder:
@@ -77,7 +76,7 @@ class SegmentRecorder:
             together.setdefault(change.cohort_id, []).append(change)
         self.last_changes |= together
         for cohort_id in views.members.keys() | self._followed.keys():
-            seen = views.members.get(cohort_id, NOBODY)
+            seen = views.members.get(cohort_id, NO_MEMBERS)
             self._compare(cohort_id, seen, views.segments.get(cohort_id))
             history = self.history.seen.setdefault(cohort_id, [])
             if not history or history[-1] != seen:

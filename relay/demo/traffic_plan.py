@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 
 from relay.demo.config import App
 from relay.events.catalog import KINDS, SEED_KINDS
+from relay.sandbox.common.target import new_uuid
 from relay.sandbox.onesignal.event_stream import StreamOptions
 from relay.sandbox.onesignal.traffic import RawEvent, Traffic, TrafficOptions
-from relay.sandbox.onesignal.users import new_uuid
 
 MOST_EVENTS: Final = 20_000
 _USERS: Final = 30
@@ -64,8 +64,7 @@ _PHASES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedStream:
+class PlannedStream(NamedTuple):
     """One stream of one app in one step: what is sent, in this order, and how."""
 
     app: App
@@ -121,11 +120,6 @@ class TrafficPlan:
         """Ids of users and devices that no log may hold."""
         return frozenset().union(*(traffic.private_ids for traffic in self.apps.values()))
 
-    @property
-    def total_events(self) -> int:
-        """The number of all steps' events, duplicates not counted."""
-        return sum(map(self.event_count, _PHASES))
-
     def streams(self, step: str) -> list[PlannedStream]:
         """Return all streams of a step."""
         return [stream for traffic in self.apps.values() for stream in traffic.streams[step]]
@@ -163,7 +157,7 @@ def _plan_app(app: App, events: int, rng: Random, starts_at: int) -> AppTraffic:
     traffic = Traffic(TrafficOptions(app.onesignal_id, KINDS, _USERS, starts_at), rng)
     taken = {step: traffic.take(round(events * phase.share)) for step, phase in _PHASES.items()}
     late = list(_late_events(taken["traffic"], rng))
-    # An outage later, when relay can know the message from its own memory alone.
+    # Sent in a later step than the message, which relay must then know from its own memory.
     taken["outage"] += [event for event, _ in late]
     every = [event for own in taken.values() for event in own]
     return AppTraffic(

@@ -1,1 +1,1 @@
-"""The directory: whom OneSignal knows, and which of their subscriptions are subscribed."""
+"""Keeping the directory current: from passing events, from files, and on a schedule."""

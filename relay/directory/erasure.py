@@ -1,11 +1,11 @@
-"""Forgets a user everywhere: first nothing of the user is let in any more, then all is removed."""
+"""Forgets a user everywhere: first the user is kept out, then every row is removed."""
 
 from relay.clock import Clock
 from relay.outbox.store import Outbox
 from relay.segments.store import Segments
 
 MAX_SWEEPS = 3
-"""An event that was being read when the door closed may still have come in behind a sweep."""
+"""Sweeps of the outbox: an event that was being read meanwhile may have come in behind one."""
 
 
 class UserErasure:
@@ -19,7 +19,7 @@ class UserErasure:
     async def forget(self, app: str, external_id: str) -> None:
         """Remove a user from segments, directory, history, events and quarantine, for good.
 
-        What was begun and broken off is completed by asking once more.
+        If it fails half way, the next call completes it.
 
         Raises:
             StoreError: If a disk does not serve.

@@ -1,6 +1,6 @@
 """From a file of OneSignal's CSV export to the directory: read, sort, apply part by part.
 
-A file is read to its end and found whole before anything of it is applied.
+A file is read to its end and checked before any of it is applied.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -12,7 +12,7 @@ import structlog
 from relay.clock import Clock
 from relay.errors import Conflict, FileRejected
 from relay.onesignal.export_file import SubscriptionRow, SubscriptionsFile
-from relay.segments.directory import ExportTruth
+from relay.segments.directory import ExportScope
 from relay.segments.sorting import SortedRows, open_sorting, sorting_path
 from relay.segments.store import Segments
 
@@ -25,13 +25,13 @@ MAX_ID_CHARACTERS = 1_024
 
 
 class ImportReport(NamedTuple):
-    """What a file held.
+    """The contents of a file.
 
     Attributes:
         rows: Subscriptions in it.
         users: Users with an External ID.
         anonymous: Subscriptions without one.
-        broken_rows: Rows without a subscription's id.
+        broken_rows: Rows without a usable subscription id.
     """
 
     rows: int
@@ -41,7 +41,7 @@ class ImportReport(NamedTuple):
 
 
 class Importer:
-    """Reads export files into the directory, one at a time for each app."""
+    """Imports export files into the directory, one at a time per app."""
 
     def __init__(
         self,
@@ -50,9 +50,9 @@ class Importer:
         clock: Clock,
         check_room: Callable[[], None] = lambda: None,
     ) -> None:
-        """Make a reader of files that sorts in the folder `scratch`.
+        """Make an importer that sorts in the folder `scratch`.
 
-        `check_room` raises `StoreFull` while the disk is to be left to the events.
+        `check_room` raises `StoreFull` while free disk space is reserved for events.
         """
         self._check_room = check_room
         self._segments = segments
@@ -63,47 +63,52 @@ class Importer:
     async def run(
         self, app: str, chunks: AsyncIterator[bytes], *, replace: bool = False
     ) -> ImportReport:
-        """Take a file over: it adds and updates, or is the whole truth if it replaces.
+        """Import a file that adds and updates, or that replaces the directory.
 
         Raises:
             FileRejected: If it is no such file or not whole; nothing of it is applied.
-            Conflict: If another one is being read.
-            StoreError: If the disk does not serve; what was applied stays and does no harm.
+            Conflict: If another file of the app is being imported.
+            StoreError: If the disk does not serve; parts applied so far stay, and are consistent.
         """
-        truth = ExportTruth(self._clock.now_ms(), is_whole=replace, drops_users=replace)
-        return await self.apply(app, chunks, truth)
+        scope = ExportScope(self._clock.now_ms(), is_complete=replace, drops_users=replace)
+        return await self.apply(app, chunks, scope)
 
     async def apply(
-        self, app: str, chunks: AsyncIterator[bytes], truth: ExportTruth
+        self, app: str, chunks: AsyncIterator[bytes], scope: ExportScope
     ) -> ImportReport:
-        """Take a file over that says as much as `truth` tells; raises like `run`."""
+        """Import a file of a given scope; raises like `run`."""
         if app in self._busy:
             raise Conflict(f"another file of {app} is being read; try again when it is done")
         self._busy.add(app)
         try:
             async with open_sorting(sorting_path(self._scratch, f"app-{app}")) as scratch:
-                return await self._apply(app, chunks, truth, SortedRows(scratch))
+                return await self._apply(app, chunks, scope, SortedRows(scratch))
         finally:
             self._busy.discard(app)
 
     async def _apply(
-        self, app: str, chunks: AsyncIterator[bytes], truth: ExportTruth, rows: SortedRows
+        self, app: str, chunks: AsyncIterator[bytes], scope: ExportScope, rows: SortedRows
     ) -> ImportReport:
         number = self._segments.cohorts.number(app)
         file, anonymous = await self._read(number, chunks, rows)
-        if truth.is_whole and file.ends_mid_line:
+        # A plain file proves its end by a line break only; one cut there would drop users.
+        if scope.is_complete and file.ends_mid_line:
             detail = "The last line has no end, so it may be cut; add a line break if it is whole."
             raise FileRejected("truncated", detail)
         users = await rows.sort()
         report = ImportReport(file.rows, users, anonymous, file.broken_rows)
-        if truth.is_whole and not users and (await self._segments.directory.counts(number)).users:
+        if (
+            scope.is_complete
+            and not users
+            and (await self._segments.directory.counts(number)).users
+        ):
             raise FileRejected("no_users", "The file names no user, but some are known.")
         directory = self._segments.directory
         async for piece in rows.pieces(PART_ROWS):
             self._check_room()
-            await directory.apply_part(number, piece, truth, self._clock.now_ms())
-        await directory.finish_export(number, truth, self._clock.now_ms())
-        log.info("directory.imported", app=app, is_whole=truth.is_whole, **report._asdict())
+            await directory.apply_part(number, piece, scope, self._clock.now_ms())
+        await directory.finish_export(number, scope, self._clock.now_ms())
+        log.info("directory.imported", app=app, is_whole=scope.is_complete, **report._asdict())
         return report
 
     async def _read(
@@ -119,7 +124,7 @@ class Importer:
         return file, anonymous
 
     async def _add(self, number: int, some: Sequence[SubscriptionRow], rows: SortedRows) -> int:
-        """Take over the rows that name a user; return how many do not."""
+        """Add the rows that name a user to the sort; return how many name none."""
         forgotten = self._segments.forgotten
         named = [
             (row.external_id, row.id, row.type, int(row.is_subscribed))

@@ -1,4 +1,4 @@
-"""Keeps the directory current by OneSignal's CSV export, on a schedule, one export at a time."""
+"""Syncs the directory with OneSignal by its CSV export, on a schedule, one export at a time."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -22,7 +22,7 @@ from relay.errors import (
     UpstreamUnavailable,
 )
 from relay.heartbeat import Heartbeat
-from relay.segments.directory import Directory, ExportTruth
+from relay.segments.directory import Directory, ExportScope
 
 log = structlog.get_logger(__name__)
 
@@ -32,12 +32,12 @@ RETRY_S = 300.0
 
 
 class SyncStatus(NamedTuple):
-    """How the refreshing stands.
+    """The state of an app's sync.
 
     Attributes:
         is_running: Whether an export is under way.
         last_error: Why the last one failed, None if it did not.
-        next_at: When the next one begins, None if none is planned.
+        next_at: When the next one begins, UTC epoch milliseconds; None if none is planned.
     """
 
     is_running: bool
@@ -49,7 +49,7 @@ class ExportSource(Protocol):
     """Where exports come from (`relay.onesignal.export_api.ExportApi`)."""
 
     async def request_export(self) -> str:
-        """Ask for an export; return where its file will be."""
+        """Ask for an export; return the address of its file to come."""
 
     def open_file(self, url: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Open the file of an export; raises `ExportNotReady` until it is there."""
@@ -60,9 +60,9 @@ class SyncPolicy:
     """When exports are asked for.
 
     Attributes:
-        interval_s: Between two exports; 0 = only when a person asks.
-        poll_s: How often the file of a running export is asked for.
-        timeout_s: The longest an export may take.
+        interval_s: Between two exports; 0 = only on request.
+        poll_s: Between two looks for the file of a running export.
+        timeout_s: The longest an export may take, and then its file.
         off: Why nothing is exported, None if it can be.
     """
 
@@ -74,7 +74,7 @@ class SyncPolicy:
 
 @dataclass(frozen=True, slots=True)
 class SyncedApp:
-    """An app as its sync knows it: its name, its number, where its exports come from."""
+    """An app as its sync knows it: name, number, and where its exports come from."""
 
     name: str
     no: int
@@ -91,17 +91,17 @@ class DirectorySync:
     def __init__(
         self,
         app: SyncedApp,
-        imports: Importer,
+        importer: Importer,
         directory: Directory,
         policy: SyncPolicy,
         clock: Clock,
     ) -> None:
         self._app = app
-        self._imports = imports
+        self._importer = importer
         self._directory = directory
         self._policy = policy
         self._clock = clock
-        self._sober = SteadyClock(clock)  # an export of 2099 would outdo every later one
+        self._steady = SteadyClock(clock)  # an export of 2099 would outdo every later one
         self.heartbeat = Heartbeat(clock)
         self._wanted = anyio.Event()
         self._is_running = False
@@ -109,26 +109,27 @@ class DirectorySync:
         self._next_s: float | None = None
 
     def status(self) -> SyncStatus:
-        """Return how the refreshing stands."""
+        """Return the state of the sync."""
         next_at = None
         if self._next_s is not None:
             next_at = self._clock.now_ms() + round(self._left_s(self._next_s) * 1000)
         return SyncStatus(self._is_running, self._last_error, next_at)
 
-    def adjust(self, policy: SyncPolicy) -> None:
-        """Go on as another policy says."""
+    def configure(self, policy: SyncPolicy) -> None:
+        """Replace the policy; a shorter interval may bring the next export forward."""
         if policy.off or not policy.interval_s:
             self._next_s = None
         elif policy != self._policy:
+            # A reload may only bring the next export forward, or frequent reloads would put it off.
             due_s = self._clock.elapsed_s() + policy.interval_s
             self._next_s = due_s if self._next_s is None else min(self._next_s, due_s)
         self._policy = policy
 
     async def request_sync(self) -> bool:
-        """Have an export begun soon; False if one is under way.
+        """Begin an export soon; False if one is under way.
 
         Raises:
-            Conflict: If the app's directory cannot be refreshed from OneSignal.
+            Conflict: If the app's directory cannot be synced from OneSignal.
         """
         if self._policy.off:
             raise Conflict(self._policy.off)
@@ -138,7 +139,7 @@ class DirectorySync:
         return True
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Refresh the directory until cancelled."""
+        """Sync the directory until cancelled."""
         self._next_s = await self._first_s()
         task_status.started()
         while True:
@@ -152,12 +153,12 @@ class DirectorySync:
             self._is_running = False
 
     async def _first_s(self) -> float | None:
-        """Return when the first export is due: now, unless a former process just had one."""
+        """Return when the first export is due: now, unless an earlier process just made one."""
         if self._policy.off or not self._policy.interval_s:
             return None
         synced_at = (await self._directory.counts(self._app.no)).synced_at
         age_s = (self._clock.now_ms() - (synced_at or 0)) / 1000
-        is_known = age_s >= 0  # if not, it was synced by a clock that was set back since
+        is_known = age_s >= 0  # otherwise it was synced by a clock that was set back since
         left_s = self._policy.interval_s - age_s if is_known else 0.0
         return self._clock.elapsed_s() + max(0.0, left_s)
 
@@ -165,10 +166,10 @@ class DirectorySync:
         return max(0.0, until_s - self._clock.elapsed_s())
 
     async def _rest(self) -> None:
-        """Wait until the next export is due, or wanted."""
+        """Wait until the next export is due or requested."""
         while (left_s := BEAT_S if self._next_s is None else self._left_s(self._next_s)) > 0:
             self.heartbeat.beat(BEAT_S)
-            self._sober.now_ms()  # a leap counts from when it is noticed
+            self._steady.now_ms()  # a clock step counts from when it is noticed
             with anyio.move_on_after(min(left_s, BEAT_S)):
                 await self._wanted.wait()
                 return
@@ -187,8 +188,9 @@ class DirectorySync:
             self._last_error = f"the export was not there within {self._policy.timeout_s:g} s"
         except UpstreamRefused as error:
             self._last_error = str(error)
-            wait_s = max(wait_s, RETRY_S)
+            wait_s = max(wait_s, RETRY_S)  # asking again soon will not help
         except FileRejected as error:
+            # The next export will hardly differ: it waits for its turn.
             self._last_error = f"{error.reason}: {error.detail}"
         except UpstreamUnavailable as error:
             self._last_error = str(error)
@@ -202,16 +204,18 @@ class DirectorySync:
         self._next_s = self._clock.elapsed_s() + wait_s if has_schedule else None
 
     async def _refresh(self) -> None:
-        """Ask for an export, wait for its file, take it over."""
-        at = self._sober.now_ms()
+        """Ask for an export, wait for its file, import it."""
+        # The export describes the moment it is asked for: later events are newer than its rows.
+        at = self._steady.now_ms()
         with anyio.fail_after(self._policy.timeout_s) as deadline:
             url = await self._begin()
             while True:
                 try:
                     async with self._app.source.open_file(url) as chunks:
+                        # A large file may take as long again as the export itself.
                         deadline.deadline = anyio.current_time() + self._policy.timeout_s
-                        truth = ExportTruth(at, is_whole=True)
-                        await self._imports.apply(self._app.name, chunks, truth)
+                        scope = ExportScope(at, is_complete=True)
+                        await self._importer.apply(self._app.name, chunks, scope)
                         return
                 except ExportNotReady:
                     await anyio.sleep(self._policy.poll_s)

@@ -9,7 +9,7 @@ from relay.onesignal.export_file import type_of_label
 # Source: OneSignal's metrics glossary (2026): a push counts as unsubscribed when the push service
 # rejects its token at sending; what the template says of the flag beside it may be older.
 _ENDS: Final = frozenset({"message.push.unsubscribed", "message.email.unsubscribed"})
-# OneSignal sends to subscribed subscriptions only, so that what was sent proves them to be so.
+# OneSignal sends to subscribed subscriptions only, so that a sent message proves the flag.
 _REACHED: Final = frozenset(
     {
         "message.push.sent",
@@ -20,24 +20,24 @@ _REACHED: Final = frozenset(
         "message.sms.delivered",
     }
 )
-# In-app messages are shown by the app itself, also to who never allowed pushes.
+# In-app messages are shown by the app itself, also to users who never allowed pushes.
 _IN_APP: Final = "message.iam."
 
 _LABELS: Final[Mapping[str, str]] = {"email": "Email", "sms": "SMS"}
 
 
 class Observation(NamedTuple):
-    """What one event tells of a subscription.
+    """What one event says of a subscription.
 
     Attributes:
-        external_id: Its user; None if the event names none, so that it concerns only a
-            subscription that is known already.
+        external_id: Its user; None if the event names none, so that only a known subscription
+            can be concerned.
         subscription_id: OneSignal's id of it.
         type: OneSignal's name of its kind.
-        flag: Whether it is subscribed; None if nothing speaks against it.
-        is_proof_of_flag: Whether `flag` counts for a known subscription too; if not, only one
-            that was never seen takes it, and takes None as subscribed.
-        at: The instant the event tells of, UTC epoch milliseconds.
+        flag: Whether it is subscribed; None if the event does not say.
+        is_proof_of_flag: Whether `flag` counts for a known subscription too; if not, only for one
+            never seen, where None means subscribed.
+        at: When this was so, UTC epoch milliseconds.
     """
 
     external_id: str | None
@@ -49,10 +49,10 @@ class Observation(NamedTuple):
 
 
 def read_observation(record: Record, *, received_at: int) -> Observation | None:
-    """Return what an event tells the directory, or None if that is nothing.
+    """Return what an event says of its subscription, None if nothing.
 
-    The instant is the event's own, but never later than its arrival: a source whose clock runs
-    ahead must not outdo what truly comes later.
+    The instant is the event's own, but never later than its arrival: otherwise a source whose clock
+    runs ahead would outdo truly later events.
 
     Args:
         record: The event.
@@ -77,7 +77,7 @@ def read_observation(record: Record, *, received_at: int) -> Observation | None:
 
 
 def flag_of(record: Record) -> tuple[bool | None, bool]:
-    """Return what an event says of the flag, and whether it proves it."""
+    """Return the subscription flag an event implies, and whether that is proof."""
     if record.kind in _ENDS:
         return False, True
     if record.is_subscribed is not None:
@@ -88,47 +88,47 @@ def flag_of(record: Record) -> tuple[bool | None, bool]:
 
 
 def _usual_label(kind: str) -> str:
-    """Return the label of a subscription of which only its channel is known."""
     return _LABELS.get(kind.split(".")[1], "Push")
 
 
 class KnownSubscription(NamedTuple):
-    """What the directory holds of a subscription.
+    """A subscription as the directory has it.
 
     Attributes:
         external_id: Whose it is.
         type: OneSignal's name of its kind.
         is_subscribed: Its flag.
-        as_of: The instant this tells of.
-        is_told: Whether the app itself said so, whose word has no instant.
+        as_of: When this was so, UTC epoch milliseconds.
+        is_from_app: Whether the app itself stated it, which bears no instant of its own.
     """
 
     external_id: str
     type: str
     is_subscribed: int
     as_of: int
-    is_told: int
+    is_from_app: int
 
 
 def merge(
     observation: Observation, known: KnownSubscription | None, exported_at: int
 ) -> KnownSubscription | None:
-    """Return what is known of a subscription after some observation; None if that is nothing new.
+    """Return what is known of a subscription after an observation; None if nothing is new.
 
-    Of an event and an export the newer counts, and a whole export tells of every subscription,
-    also of those it lacks. The app's own word and events count as they come.
+    Of an event and an export the newer wins. A complete export is authoritative: a subscription
+    missing from it did not exist at its instant. Statements of the app and events count in order
+    of arrival.
 
     Args:
-        observation: What an event tells.
+        observation: Of one event.
         known: What is known so far, None for a subscription never seen.
-        exported_at: When the last whole export was asked for, 0 if never.
+        exported_at: When the last complete export was asked for, 0 if never.
     """
     if known is None:
         if observation.external_id is None or observation.at <= exported_at:
             return None
         flag = int(observation.flag is not False)
         return KnownSubscription(observation.external_id, observation.type, flag, observation.at, 0)
-    oldest = exported_at if known.is_told else max(exported_at, known.as_of)
+    oldest = exported_at if known.is_from_app else max(exported_at, known.as_of)
     if observation.at < oldest:
         return None
     flag = known.is_subscribed

@@ -1,11 +1,13 @@
-"""From the bytes of a hook to rows on disk: read, map, remember, append.
+"""From the bytes of an events hook to rows on disk.
 
-Nothing that comes in is lost: what cannot be understood goes into quarantine as it came, in
-the same transaction as the events beside it.
+The steps of every batch: read, complete from the message cache, map, drop forgotten users, append;
+once it is committed, the directory observes it. Nothing that comes in is lost: what cannot be
+understood goes into quarantine unchanged, in the same transaction as the events beside it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import anyio.lowlevel
@@ -13,25 +15,21 @@ import anyio.lowlevel
 from relay.clock import Clock
 from relay.directory.observer import Observer
 from relay.errors import PayloadError
-from relay.events.mapping import Filtered, MappedEvent, MappingPolicy, map_record
-from relay.events.payload import parse_body, read_record
-from relay.events.records import Record, fill_blank
-from relay.events.texts import json_of
-from relay.outbox.batch import DAY_MS, AppendResult, IngestBatch, QuarantinedBody
+from relay.events.batch import HOOK, IngestBatch, QuarantinedBody
+from relay.events.mapping import MappingPolicy
+from relay.events.records import Record
 from relay.outbox.message_cache import MessageCache
 from relay.outbox.quarantine import Quarantine, Quarantined
 from relay.outbox.selection import Selection
-from relay.outbox.writer import OutboxWriter
-
-HOOK = "events"
+from relay.outbox.writer import AppendResult, OutboxWriter
 
 TURN_EVENTS = 100
-"""Events of one body read before other requests get their turn."""
+"""Events of one body processed before other requests get their turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An app as its events hook sees it.
+    """An app, for its incoming events.
 
     Attributes:
         app: The app's name.
@@ -45,7 +43,7 @@ class Source:
 
 
 class Received(NamedTuple):
-    """What became of the events of one body; they add up to its number of events."""
+    """The events of one body by their fate; the sum is its number of events."""
 
     accepted: int
     duplicate: int
@@ -54,54 +52,51 @@ class Received(NamedTuple):
 
 
 class EventIngest:
-    """Takes the bodies of the events hook."""
+    """Stores the bodies of the events hook, and other batches of events."""
 
     def __init__(
         self,
-        intakes: OutboxWriter,
-        messages: MessageCache,
+        writer: OutboxWriter,
+        message_cache: MessageCache,
         clock: Clock,
-        feed: Observer | None = None,
+        observer: Observer | None = None,
     ) -> None:
-        """Make a reception; with a feed, the directory learns of what passes by."""
-        self._intakes = intakes
-        self._messages = messages
+        """Build it.
+
+        Args:
+            writer: Stores batches.
+            message_cache: Fills late events.
+            clock: The time.
+            observer: Knows forgotten users and teaches the directory; None where there is none.
+        """
+        self._writer = writer
+        self._message_cache = message_cache
         self._clock = clock
-        self._feed = feed
+        self._observer = observer
 
     async def receive(self, source: Source, raw: bytes) -> Received:
-        """Store what `raw` holds and return once it is on disk.
+        """Store the events of a body and return once they are on disk.
 
         Raises:
             StoreFull: If there is no room now; nothing of the body is kept.
             StoreFailed: If the disk failed; the process must end.
         """
-        intake = IngestBatch(source.no, self._clock.now_ms())
         try:
-            elements = parse_body(raw)
+            batch = IngestBatch.parse(source.no, self._clock.now_ms(), raw)
         except PayloadError as error:
-            return await self.refuse(source, raw, error)
-        is_whole_body = len(elements) == 1 and not isinstance(elements[0], list)
-        for place, element in enumerate(elements, start=1):
-            try:
-                await self._take(source, element, intake)
-            except PayloadError as error:
-                if self._feed and self._feed.speaks_of_forgotten(source.app, element):
-                    intake.filtered += 1
-                    continue
-                body = raw if is_whole_body else json_of(element)
-                intake.quarantined.append(_quarantined(error, body))
-            if place % TURN_EVENTS == 0:
-                await anyio.lowlevel.checkpoint()
-        return await self._append(source, intake)
+            return await self.quarantine(source, raw, error)
+        await self._process(source, batch)
+        result = await self.store(source, batch)
+        return Received(result.accepted, result.duplicate, batch.filtered, len(batch.quarantined))
 
-    async def refuse(self, source: Source, raw: bytes, error: PayloadError) -> Received:
+    async def quarantine(self, source: Source, raw: bytes, error: PayloadError) -> Received:
         """Put a whole body into quarantine."""
-        intake = IngestBatch(source.no, self._clock.now_ms())
-        intake.quarantined.append(_quarantined(error, raw))
-        return await self._append(source, intake)
+        batch = IngestBatch(source.no, self._clock.now_ms())
+        batch.quarantined.append(QuarantinedBody(HOOK, error.reason, error.detail, raw))
+        await self.store(source, batch)
+        return Received(0, 0, 0, 1)
 
-    async def read_again(
+    async def retry(
         self,
         quarantine: Quarantine,
         selection: Selection,
@@ -109,7 +104,7 @@ class EventIngest:
         *,
         dry_run: bool = False,
     ) -> int:
-        """Read quarantined bodies once more; those understood now are taken.
+        """Read quarantined bodies once more, and store those that are understood now.
 
         Returns:
             How many bodies left the quarantine, or would.
@@ -117,80 +112,64 @@ class EventIngest:
         affected = 0
         async for ids in quarantine.walk(selection):
             async for body in quarantine.named(ids):
-                intake = await self._read_again(sources.get(body.app), body)
-                if intake is None:
-                    continue
-                if not dry_run and (await self._append_again(sources[body.app], intake)).is_void:
-                    continue  # another reader was faster
-                affected += 1
+                source = sources.get(body.app)
+                if source is not None and body.hook == HOOK:
+                    affected += await self._retry(source, body, dry_run=dry_run)
         return affected
 
-    async def _append_again(self, source: Source, intake: IngestBatch) -> AppendResult:
-        self._leave_out_forgotten(source, intake)
-        return await self._intakes.append(intake)
-
-    async def _read_again(self, source: Source | None, body: Quarantined) -> IngestBatch | None:
-        """Return what a quarantined body holds, None if it is still not understood.
-
-        Its instant of receipt counts on, so that an event without a time or an id is the
-        same event as at the first reading.
-        """
-        if source is None or body.hook != HOOK:
-            return None
-        intake = IngestBatch(source.no, body.received_at, quarantine_id=body.id)
+    async def _retry(self, source: Source, body: Quarantined, *, dry_run: bool) -> bool:
         try:
-            for element in parse_body(body.body):
-                await self._take(source, element, intake)
+            # The first receipt stays the time of receipt: an event without a time or an id gets
+            # both from it, and must be the same event as at the first reading.
+            batch = IngestBatch.parse(source.no, body.received_at, body.body)
         except PayloadError:
-            return None
-        return intake
+            return False
+        await self._process(source, batch)
+        if batch.quarantined:
+            return False
+        batch.quarantine_id = body.id
+        return dry_run or not (await self.store(source, batch)).is_void
 
-    async def _take(self, source: Source, element: object, intake: IngestBatch) -> None:
-        record = await self._complete(source, read_record(element), intake)
-        if self._feed:
-            if self._feed.is_forgotten(source.app, record.external_id):
-                intake.filtered += 1
-                return
-            self._feed.offer(source.app, record, intake.received_at)
-        match map_record(record, source.policy, received_at_ms=intake.received_at):
-            case MappedEvent() as mapped:
-                intake.events.append(mapped)
-                intake.people.append(record.external_id)
-            case Filtered():
-                intake.filtered += 1
+    async def _process(self, source: Source, batch: IngestBatch) -> None:
+        """Read, complete and map every element of a batch."""
+        names_forgotten = partial(self._names_forgotten, source.app)
+        for part in batch.parts(TURN_EVENTS):
+            batch.read(part)
+            await self._message_cache.complete(batch, part)
+            batch.map(part, source.policy, names_forgotten)
+            if len(part) == TURN_EVENTS:
+                await anyio.lowlevel.checkpoint()
+        batch.elements = ()  # parsed JSON takes several times the memory of its body
 
-    async def _complete(self, source: Source, record: Record, intake: IngestBatch) -> Record:
-        """Remember what a message says, or fill in what was remembered."""
-        message = record.message
-        if message.id is None:
-            return record
-        if message.is_blank:
-            remembered = await self._messages.recall(source.no, message.id)
-            return fill_blank(record, remembered) if remembered else record
-        fields = self._messages.note(source.no, message, intake.received_at // DAY_MS)
-        if fields is not None:
-            intake.messages.append((message.id, fields))
-        return record
+    async def store(self, source: Source, batch: IngestBatch) -> AppendResult:
+        """Append a processed batch, without forgotten users, and return once it is on disk.
 
-    async def _append(self, source: Source, intake: IngestBatch) -> Received:
-        self._leave_out_forgotten(source, intake)
-        taken = await self._intakes.append(intake)
-        for message_id, _ in intake.messages:
-            self._messages.confirm(intake.app, message_id, intake.received_at // DAY_MS)
-        return Received(taken.accepted, taken.duplicate, intake.filtered, len(intake.quarantined))
+        Raises:
+            StoreFull: If there is no room now; nothing of the batch is kept.
+            StoreFailed: If the disk failed; the process must end.
+        """
+        await self._writer.check_room(batch)
+        # Nothing is awaited between this and the batch joining a transaction. A user who is
+        # forgotten later finds the events in the outbox; one forgotten while a large body was
+        # read, or while this waited for the disk, is noticed here.
+        if self._observer and self._observer.has_forgotten:
+            batch.drop_users(partial(self._observer.is_forgotten, source.app))
+        result = await self._writer.join(batch)
+        if not result.is_void:
+            self._follow(source, batch)
+        return result
 
-    def _leave_out_forgotten(self, source: Source, intake: IngestBatch) -> None:
-        """Ask once more, at the last moment: reading a large body gives others their turn."""
-        if not self._feed or not self._feed.knows_forgotten:
-            return
-        kept = [
-            event
-            for event, person in zip(intake.events, intake.people, strict=True)
-            if not self._feed.is_forgotten(source.app, person)
-        ]
-        intake.filtered += len(intake.events) - len(kept)
-        intake.events = kept
+    def _follow(self, source: Source, batch: IngestBatch) -> None:
+        """Update memory, now that the batch is on disk.
 
+        Not before: a batch that is refused comes again, and teaches the directory then.
+        """
+        if batch.messages:
+            self._message_cache.confirm(batch)
+        if self._observer:
+            for record in batch.records:
+                if isinstance(record, Record):
+                    self._observer.offer(source.app, record, batch.received_at)
 
-def _quarantined(error: PayloadError, body: bytes) -> QuarantinedBody:
-    return QuarantinedBody(HOOK, error.reason, error.detail, body)
+    def _names_forgotten(self, app: str, element: object) -> bool:
+        return self._observer is not None and self._observer.names_forgotten(app, element)

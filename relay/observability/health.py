@@ -1,4 +1,4 @@
-"""Whether the process is alive and takes events, for `/healthz`, `/readyz` and the watchdog."""
+"""Whether the process is alive and accepts events: `/healthz`, `/readyz` and the watchdog."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,26 +14,26 @@ class Report:
     """The answer to a health question.
 
     Attributes:
-        checks: A word for each thing looked at; `ok` where it is well.
+        checks: The state of each part; `ok` where nothing is wrong.
     """
 
     checks: Mapping[str, str]
 
     @property
     def is_ok(self) -> bool:
-        """Whether everything is well."""
+        """Whether every check is `ok`."""
         return all(word == OK for word in self.checks.values())
 
 
 class Health:
-    """Looks at every loop of the process."""
+    """Checks every loop of the process."""
 
     def __init__(self, heartbeats: Mapping[str, Heartbeat], admission: AdmissionControl) -> None:
         self._heartbeats = heartbeats
         self._admission = admission
 
     def live(self) -> Report:
-        """Report on each loop: `ok`, or `stuck` when it has been silent for too long."""
+        """Report each loop: `ok`, or `stuck` without a heartbeat in time."""
         checks = {
             name: OK if heartbeat.is_alive else "stuck"
             for name, heartbeat in self._heartbeats.items()
@@ -41,7 +41,7 @@ class Health:
         return Report(checks)
 
     def ready(self) -> Report:
-        """Report on whether new events are taken."""
+        """Report whether new events are accepted."""
         closed = self._admission.reject_reason
         loops = OK if self.live().is_ok else "stuck"
         return Report({"intake": closed or OK, "loops": loops})

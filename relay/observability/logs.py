@@ -1,9 +1,8 @@
-"""How log lines are made: one pipeline to one stream, for relay and its libraries alike.
+"""Log lines: one pipeline to one stream, for relay and its libraries alike.
 
-A line is an event named `noun.past_participle` with named fields. On its way out every line
-passes `Redactor`, which takes out what must never be written: secrets wherever they stand, and
-whatever a field's name says is personal or a payload. Exceptions are written without local
-variables, since those hold bodies and keys.
+A line is an event named `noun.past_participle` with named fields. `Redactor` removes what must
+never be written: secrets anywhere, and the values of fields whose names say that they are personal
+or a payload. Exceptions are written without local variables, which hold bodies and keys.
 """
 
 import logging
@@ -19,7 +18,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 REDACTED: Final = "[redacted]"
 
-# What the name of a field ends with that nobody may read.
+# Endings of the names of fields that nobody may read.
 _PRIVATE_NAME: Final = re.compile(
     r"(?:^|_)(?:token|key|secret|password|authorization|cookie|credential|body|bodie|payload"
     r"|external_id|user_id|device_id|subscription_id|onesignal_id|email|phone)s?$"
@@ -33,7 +32,7 @@ _TOO_TALKATIVE: Final = ("aiohttp.access",)
 
 
 class Redactor:
-    """Takes secrets and private fields out of an event, as a structlog processor.
+    """Removes secrets and private fields from an event, as a structlog processor.
 
     Args:
         secrets: Texts that must not appear, in any field, at any depth.
@@ -44,7 +43,7 @@ class Redactor:
         self._secrets = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:  # noqa: ARG002  structlog's signature
-        """Return the event as it may be written."""
+        """Return the event without anything private."""
         return {self._clean_text(name): self._clean(name, value) for name, value in event.items()}
 
     def _clean(self, name: str, value: object) -> object:
@@ -52,7 +51,7 @@ class Redactor:
             return REDACTED
         match value:
             case float() if not math.isfinite(value):
-                return str(value)  # JSON has no word for it
+                return str(value)  # JSON cannot express it
             case None | bool() | int() | float():
                 return value
             case str():
@@ -65,7 +64,7 @@ class Redactor:
                 return self._clean_text(repr(value))
 
     def _clean_text(self, text: str) -> str:
-        """Replace secrets, and what UTF-8 cannot hold: a line must never fail to be written."""
+        """Replace secrets, and what UTF-8 cannot encode: writing a line must never fail."""
         sound = text.encode("utf-8", "backslashreplace").decode()
         return self._secrets.sub(REDACTED, sound)
 
@@ -81,8 +80,8 @@ def configure_logging(
 
     Args:
         level: The least important lines of relay; libraries never go below info.
-        log_format: `auto` writes for people on a terminal, JSON elsewhere.
-        stream: Where to write, if not to standard output.
+        log_format: `auto` is console on a terminal, JSON elsewhere.
+        stream: Standard output by default.
         secrets: Texts that must never appear.
     """
     out = stream or sys.stdout
@@ -111,7 +110,7 @@ def configure_logging(
 
 
 def _set_levels(handler: logging.Handler, number: int) -> None:
-    """Send everything to `handler`, libraries' chatter excepted."""
+    """Send everything to `handler` but what libraries say too much of."""
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(number, _LIBRARY_FLOOR))
@@ -130,7 +129,7 @@ def _name_the_error_alone(record: logging.LogRecord) -> bool:
 
 
 def _first_steps() -> list[Processor]:
-    """Return what every line gets, whoever wrote it."""
+    """Return the processors of every line, relay's and its libraries'."""
     return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

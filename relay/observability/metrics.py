@@ -1,7 +1,7 @@
-"""What `/metrics` shows. Labels name an app, a route or a word; never a user.
+"""`/metrics`. Labels name an app, a route, a state or an outcome, never a user.
 
-Counts of events are read from the outbox at each scrape, so they are true after a crash;
-what the process itself observes (durations, outcomes) starts at zero with it.
+Counts of events are read from the outbox at each scrape, so they are correct after a crash;
+what the process itself observes (durations, outcomes) starts at zero.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,13 +19,13 @@ _UPLOAD_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _REQUEST_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 
 _EVENT_COUNTS = {
-    "relay_events_accepted": ("accepted", "Distinct events taken and stored."),
+    "relay_events_accepted": ("accepted", "Distinct events accepted and stored."),
     "relay_events_delivered": ("delivered", "Events Amplitude confirmed."),
-    "relay_events_dead": ("dead", "Events standing in the dead letters; a retry takes them out."),
-    "relay_events_discarded": ("discarded", "Events a person threw away, and lost ones."),
-    "relay_events_lost": ("lost", "Events that damage to the disk took; part of the discarded."),
+    "relay_events_dead": ("dead", "Events in the dead letters; a retry removes them."),
+    "relay_events_discarded": ("discarded", "Events discarded by the operator, and lost ones."),
+    "relay_events_lost": ("lost", "Events lost to disk damage; part of the discarded."),
     "relay_events_duplicate": ("duplicate", "Repeated deliveries recognised."),
-    "relay_events_filtered": ("filtered", "Events the configuration leaves out."),
+    "relay_events_filtered": ("filtered", "Events excluded by the configuration."),
     "relay_bodies_quarantined": ("quarantined", "Bodies ever put into quarantine."),
 }
 
@@ -80,9 +80,11 @@ class _Figures(Collector):
             for app, figures in self.apps.items():
                 counter.add_metric([app], getattr(figures.counts, count))
             yield counter
-        pending = GaugeMetricFamily("relay_outbox_pending", "Events that wait.", labels=["app"])
+        pending = GaugeMetricFamily(
+            "relay_outbox_pending", "Events waiting for delivery.", labels=["app"]
+        )
         oldest = GaugeMetricFamily(
-            "relay_outbox_oldest_seconds", "Age of the oldest event that waits.", labels=["app"]
+            "relay_outbox_oldest_seconds", "Age of the oldest waiting event.", labels=["app"]
         )
         halted = GaugeMetricFamily(
             "relay_app_halted", "1 while Amplitude refuses the app's uploads.", labels=["app"]
@@ -142,20 +144,20 @@ class Metrics:
         self._requests: dict[tuple[str, int], Histogram] = {}
 
     def request_answered(self, route: str, status: int, duration_s: float) -> None:
-        """Note one answered request; `route` is the pattern, never the path."""
+        """Count one answered request; `route` is the pattern, never the path."""
         place = (route, status)
         if place not in self._requests:
             self._requests[place] = self._request_s.labels(route, str(status))
         self._requests[place].observe(duration_s)
 
     def meter(self, app: str) -> "UploadMeter":
-        """Return who counts the uploads of an app."""
+        """Return the counter of an app's uploads."""
         return UploadMeter(app, self._uploads, self._upload_s)
 
     def render(
         self, apps: Mapping[str, AppFigures], segments: Mapping[str, SegmentFigures]
     ) -> bytes:
-        """Return all metrics as text."""
+        """Return all metrics in Prometheus' text format."""
         self._figures.apps = apps
         self._figures.segments = segments
         return generate_latest(self._registry)
@@ -170,6 +172,6 @@ class UploadMeter:
         self._duration = durations.labels(app)
 
     def uploaded(self, outcome: str, duration_s: float) -> None:
-        """Note one upload, its outcome in a word, and how long it took."""
+        """Count one upload with its outcome (a `verdicts.name_outcome` word) and duration."""
         self._uploads.labels(self._app, outcome).inc()
         self._duration.observe(duration_s)

@@ -1,11 +1,11 @@
-"""How everything stands, read in one go for `/status`, `/metrics` and the commands."""
+"""The status of every app, for `/status`, `/metrics` and the commands."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from relay.clock import Clock
-from relay.cohorts.polled_app import PollStatus
+from relay.cohorts.poll_state import PollStatus
 from relay.cohorts.poller import Poller
 from relay.delivery.circuit_breaker import BreakerState
 from relay.delivery.pool import SenderPool
@@ -17,14 +17,14 @@ from relay.segments.store import Segments
 
 @dataclass(frozen=True, slots=True)
 class AppStatus:
-    """How one app stands.
+    """The delivery of one app.
 
     Attributes:
         counts: From the outbox.
-        in_flight: Pending events in senders' hands.
+        in_flight: Pending events that senders have claimed.
         oldest_age_s: Since the oldest pending event was accepted, None without any.
-        delivery: Whether uploads go.
-        last_error: Why they do not, None while they do.
+        delivery: State of its circuit breaker.
+        last_error: Why uploads stand still, None while they do not.
     """
 
     counts: Counts
@@ -42,11 +42,11 @@ class AppStatus:
 
 @dataclass(frozen=True, slots=True)
 class SegmentsStatus:
-    """How an app's segments stand.
+    """The segments of one app.
 
     Attributes:
-        overview: The segments themselves.
-        downloads: Of their cohorts.
+        overview: Their states.
+        downloads: Of their cohorts' lists.
     """
 
     overview: Overview
@@ -73,7 +73,7 @@ class ObservedApp(Protocol):
 
 
 class Status:
-    """Reads how every app stands."""
+    """Reads the status of every app."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Status:
         return self._clock.monotonic_s() - self._started_s
 
     async def apps(self) -> dict[str, AppStatus]:
-        """Return every configured app's status."""
+        """Return the delivery status of every configured app."""
         states = await self._ledger.states()
         return {
             name: await self._status(app.delivery, states[name].counts)
@@ -102,7 +102,7 @@ class Status:
         }
 
     async def segments(self) -> dict[str, SegmentsStatus]:
-        """Return how every configured app's segments stand."""
+        """Return the segments' status of every configured app."""
         catalog, reading = self._segments.cohorts, self._segments.read_model
         return {
             name: SegmentsStatus(

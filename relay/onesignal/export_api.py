@@ -1,6 +1,6 @@
-"""OneSignal's CSV export of subscriptions on the wire: asked for once, fetched when it is made.
+"""OneSignal's CSV export of subscriptions on the wire: asked for, then fetched.
 
-The address of the file is a secret: nobody is asked for a key there. It never reaches a text.
+The address of the file is a secret, as it needs no key. It never appears in a text.
 
 Source: OneSignal, "CSV export" and "Keys & IDs" (2026), and clients in public code for what these
 pages leave out.
@@ -48,13 +48,13 @@ _NO_KEY: Final = "case-sensitive header"
 
 @dataclass(frozen=True, slots=True)
 class ExportTarget:
-    """Where and of which app subscriptions are exported.
+    """The app whose subscriptions are exported, and how to reach it.
 
     Attributes:
         url: Scheme, host and port.
         app_id: OneSignal's id of the app.
         api_key: The app's key; a secret.
-        timeout_s: For one request, whole; of a file, the longest time in which nothing comes.
+        timeout_s: For a whole request; of a file, between two pieces.
     """
 
     url: str
@@ -68,7 +68,7 @@ class ExportTarget:
 
 
 class ExportApi:
-    """Has the subscriptions of one app exported."""
+    """Exports the subscriptions of one app."""
 
     def __init__(self, session: aiohttp.ClientSession, target: ExportTarget) -> None:
         self._session = session
@@ -78,7 +78,7 @@ class ExportApi:
         self._headers = {"Authorization": f"{scheme} {target.api_key}"}
 
     async def request_export(self) -> str:
-        """Have a file of all subscriptions made; return its address, which is a secret.
+        """Ask for a file of all subscriptions; return its address, which is a secret.
 
         Raises:
             ExportBusy: Another export is under way.
@@ -124,7 +124,7 @@ class ExportApi:
                 allow_redirects=False,
             ) as response:
                 value, date = (response.headers.get(name) for name in ("Retry-After", "Date"))
-                # Documented in seconds; an instant is worth nothing without the server's own date.
+                # Documented in seconds; a date is used only against the answer's own `Date`.
                 wait_s = parse_retry_after(value, date, now_s=inf)
                 body = await read_body(response, MAX_ANSWER_BYTES)
                 return Answer(response.status, body, wait_s)
@@ -132,7 +132,7 @@ class ExportApi:
     async def _enter_file(
         self, stack: AsyncExitStack, url: str, problem: str
     ) -> aiohttp.ClientResponse:
-        """Open the file at an address, or where that leads; the stack closes it."""
+        """Open the file at an address, or where that redirects; the stack closes it."""
         link = parse_link(url, base=self._url)
         for _ in range(2):
             if link is None:
@@ -150,7 +150,7 @@ class ExportApi:
         raise UpstreamUnavailable(f"{problem}: it leads to no address that may be followed.")
 
     def _error(self, problem: str, answer: Answer) -> UpstreamError:
-        """Return what an answer that is no success means."""
+        """Return the error that an answer without success means."""
         status = answer.status
         said = log_safe(_error_texts(answer.fields()), (self._target.api_key,))
         heard = f"{status}, {said}" if said else f"{status}"
@@ -173,7 +173,7 @@ class ExportApi:
 
 
 def _error_texts(fields: dict[str, object]) -> list[object]:
-    """Return the words of an error.
+    """Return the texts of an error.
 
     Source: OneSignal's Python SDK (2026) warns of `errors` as a list of texts, a list of objects
     with a `title`, a text, and an object.

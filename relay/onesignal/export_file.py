@@ -1,7 +1,6 @@
-"""OneSignal's export of subscriptions: who has which, and which are subscribed.
+"""The file of OneSignal's CSV export: bytes to subscriptions.
 
-The column `identifier` holds push tokens, e-mail addresses and phone numbers; it is never taken
-out of a row.
+The column `identifier` holds push tokens, e-mail addresses and phone numbers; it is never read.
 """
 
 from collections.abc import Iterator, Mapping
@@ -56,10 +55,10 @@ class SubscriptionRow(NamedTuple):
     """A subscription of the export.
 
     Attributes:
-        external_id: Its user, None if it is anonymous.
+        external_id: Its user, None for an anonymous one.
         id: OneSignal's id of it.
         type: The API's name of its kind.
-        is_subscribed: Whether it can be sent to.
+        is_subscribed: Whether messages can be sent to it.
     """
 
     external_id: str | None
@@ -69,13 +68,13 @@ class SubscriptionRow(NamedTuple):
 
 
 class SubscriptionsFile:
-    """Takes an export as it arrives and gives the subscriptions in it.
+    """Reads the subscriptions of an export as it arrives.
 
     Attributes:
         rows: Rows so far, broken ones included.
         broken_rows: Rows so far without a subscription's id, or with an id that cannot be kept.
         ends_mid_line: Whether a plain file ended without a line end, known after `finish`: it may
-            have been cut there. A packed file has its own proof that it is whole.
+            have been cut there. A compressed file proves by itself that it is whole.
 
     Source: OneSignal, CSV export (2026): columns are to be found by name, `external_user_id` is
     there if asked for and empty for anonymous subscriptions.
@@ -89,10 +88,10 @@ class SubscriptionsFile:
         self.ends_mid_line = False
 
     def feed(self, chunk: bytes) -> Iterator[list[SubscriptionRow]]:
-        """Yield the subscriptions that the file's next bytes hold, some hundred at a time.
+        """Yield the subscriptions in the file's next bytes, some hundred at a time.
 
         Args:
-            chunk: Raw bytes, packed or not.
+            chunk: Raw bytes, compressed or not.
 
         Raises:
             FileRejected: If it is not such a file.

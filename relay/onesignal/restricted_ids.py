@@ -1,4 +1,4 @@
-"""Ids that OneSignal takes from nobody, so that a cohort member with one can never be reached."""
+"""Ids that OneSignal refuses as External IDs, so that no user can have one."""
 
 from typing import Final
 

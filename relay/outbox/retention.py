@@ -1,104 +1,115 @@
-"""What the outbox forgets, and when: always in bulk, always in short transactions.
+"""What the outbox removes, and when: always in bulk, always in short transactions.
 
-Keys move from memory into `seen` in sorted runs (`fold`): a run touches neighbouring pages
-of the day's part of the table, where single inserts would each touch a page of their own.
-Rows of delivered events go once their keys are folded (`prune`). Old days of keys and old
-messages expire whole.
+A step is small and shares its sync with other writes, so accepting events never waits long for it.
 """
 
 import sqlite3
-from collections import defaultdict
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 
-import anyio.lowlevel
+import structlog
 
+from relay.clock import DAY_MS, Clock
 from relay.database.database import Database
 from relay.database.disk import vacuum
-from relay.outbox.batch import DedupIndex
+from relay.outbox.dedup import DedupIndex
 from relay.outbox.sql import SQL
 from relay.outbox.steady_time import SteadyTime
 
+log = structlog.get_logger(__name__)
+
 SEEN_DAYS = 31
-"""Days a key is remembered: 30 whole ones after the day of acceptance."""
+"""Days a dedup key is remembered: 30 whole ones after the day of acceptance."""
 
 MESSAGE_DAYS = 90
-
-FOLD_CHUNK = 2_000
-FOLD_RANGES = 16
-"""Ranges of keys that are sorted and written one after the other: sorting all at once would
-hold everybody up."""
-
-BYTE_VALUES = 256
 
 PRUNE_CHUNK = 125
 EXPIRE_CHUNK = 2_000
 
 
-class Retention:
-    """Keeps the outbox from growing without bound."""
+@dataclass(frozen=True, slots=True)
+class FlushPolicy:
+    """When the dedup keys in memory go to disk.
 
-    def __init__(self, database: Database, keys: DedupIndex, timeline: SteadyTime) -> None:
+    Attributes:
+        keys: At this number; more make a flush cheaper per key, fewer keep memory small and
+            release delivered rows sooner.
+        after_s: Longest time any key waits.
+    """
+
+    keys: int = 20_000
+    after_s: float = 60.0
+
+
+class Retention:
+    """Keeps the outbox from growing without bound.
+
+    Attributes:
+        flush_policy: When dedup keys go to disk; it may be replaced at any time.
+    """
+
+    def __init__(
+        self, database: Database, dedup: DedupIndex, steady_time: SteadyTime, clock: Clock
+    ) -> None:
         self._database = database
-        self._keys = keys
-        self._timeline = timeline
+        self._dedup = dedup
+        self._steady_time = steady_time
+        self._clock = clock
+        self._flushed_at_s = float("-inf")  # a daemon that restarts often must flush too
+        self.flush_policy = FlushPolicy()
 
     @property
-    def unfolded(self) -> int:
-        """Keys in memory that wait for the next fold."""
-        return len(self._keys)
+    def unflushed(self) -> int:
+        """Dedup keys in memory that wait for the next flush."""
+        return len(self._dedup)
 
-    async def fold(self) -> int:
-        """Move the keys in memory to disk; return how many.
+    async def step(self, now_ms: int) -> bool:
+        """Do a piece of what is due; False when nothing was left.
 
-        A crash in between repeats the fold: the mark moves last, and writing a key twice
-        does no harm. A key leaves memory once the disk has it.
+        Args:
+            now_ms: The wall time if it is trusted, else 0, by which nothing expires.
+
+        Raises:
+            StoreFull: If there is no room; the next step tries again.
         """
-        folded, last_seq = 0, self._keys.last_seq
-        for (day, _), members in sorted((await self._parts()).items()):
-            keys = iter(sorted(members))
-            while chunk := list(islice(keys, FOLD_CHUNK)):
-                await self._database.write(partial(_fold_chunk, day, chunk))
-                for key in chunk:
-                    del self._keys.days[key]
-                folded += len(chunk)
-        await self._database.execute(SQL["mark_folded"], {"seq": last_seq})
-        return folded
+        # First of all: the rows of delivered events can go only once their keys are flushed.
+        if self._is_flush_due():
+            await self.flush()
+            self._flushed_at_s = self._clock.monotonic_s()
+        if await self.prune():
+            return True
+        if stepped_s := await self._steady_time.save():
+            log.warning("clock.leapt", seconds=round(stepped_s))
+        return await self.expire(now_ms // DAY_MS)
 
-    async def _parts(self) -> dict[tuple[int, int], list[bytes]]:
-        """Return the keys in memory by day and range, some at a time for the loop's sake."""
-        parts: defaultdict[tuple[int, int], list[bytes]] = defaultdict(list)
-        for place, (key, day) in enumerate(list(self._keys.days.items()), start=1):
-            parts[day, key[0] * FOLD_RANGES // BYTE_VALUES].append(key)
-            if place % FOLD_CHUNK == 0:
-                await anyio.lowlevel.checkpoint()
-        return parts
+    def _is_flush_due(self) -> bool:
+        waited_s = self._clock.monotonic_s() - self._flushed_at_s
+        return self.unflushed >= self.flush_policy.keys or (
+            self.unflushed > 0 and waited_s >= self.flush_policy.after_s
+        )
+
+    async def flush(self) -> int:
+        """Move the dedup keys in memory to disk; return how many."""
+        return await self._dedup.flush_to_disk(self._database)
 
     async def prune(self) -> bool:
-        """Remove rows of some delivered events; False when nothing is left to remove."""
+        """Remove rows of some delivered events; False when nothing is left to remove.
+
+        A row stays until its key is flushed, as a crash would otherwise lose the key.
+        """
         return await self._database.write(_prune)
 
     async def expire(self, today: int) -> bool:
-        """Forget some of what is past its days; False when nothing is left to forget.
+        """Remove some old dedup keys and messages; False when nothing is left to remove.
 
         Args:
             today: UTC days since 1970.
         """
         return await self._database.write(partial(_expire, today))
 
-    async def note_clock(self) -> float:
-        """Write down how far the wall clock leapt since the last call; return the seconds."""
-        return await self._timeline.keep()
-
     async def vacuum(self, pages: int) -> None:
         """Give up to `pages` free pages back to the file system."""
         await self._database.write(lambda raw: vacuum(raw, pages))
-
-
-def _fold_chunk(day: int, keys: Sequence[bytes], raw: sqlite3.Connection) -> None:
-    raw.execute(SQL["open_day"], {"day": day})
-    raw.execute(SQL["fold"], {"day": day, "count": len(keys), "keys": b"".join(keys)})
 
 
 def _prune(raw: sqlite3.Connection) -> bool:
@@ -107,6 +118,7 @@ def _prune(raw: sqlite3.Connection) -> bool:
         return False
     number, spans = receipt
     dropped = raw.execute(SQL["drop_events"], {"spans": spans, "limit": PRUNE_CHUNK}).rowcount
+    # The receipt goes with the last of its rows: until then it tells that they are delivered.
     if dropped < PRUNE_CHUNK:
         raw.execute(SQL["drop_tries"], {"spans": spans})
         raw.execute(SQL["drop_receipt"], {"id": number})
@@ -116,6 +128,7 @@ def _prune(raw: sqlite3.Connection) -> bool:
 def _expire(today: int, raw: sqlite3.Connection) -> bool:
     stale = {"day": today - MESSAGE_DAYS, "limit": EXPIRE_CHUNK}
     forgotten = raw.execute(SQL["forget_messages"], stale).rowcount
+    # Whole days, oldest first: `append` looks keys up day by day, so empty days must go.
     (oldest,) = raw.execute(SQL["oldest_seen_day"]).fetchone()
     if oldest is not None and oldest < today - SEEN_DAYS:
         raw.execute(SQL["forget_seen"], {"day": oldest, "count": EXPIRE_CHUNK})

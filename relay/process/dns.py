@@ -1,7 +1,7 @@
-"""Finds the addresses of hosts, on threads that nobody waits for at the end.
+"""Host name look-ups on daemon threads, which the end of the process does not wait for.
 
-A name server that says nothing holds its asker for up to a minute, and that cannot be called off.
-The event loop's own lookups would hold up the end of the process as long.
+A silent name server blocks a look-up for up to a minute, and it cannot be cancelled. The event
+loop's own look-ups would delay the process's exit by as much.
 """
 
 import socket
@@ -17,7 +17,7 @@ _NUMERIC: Final = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
 class ThreadedResolver(AbstractResolver):
-    """The system's own way to find a host; aiohttp asks once at a time for each."""
+    """`getaddrinfo`, on a thread per look-up; aiohttp asks once at a time for each host."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -25,16 +25,16 @@ class ThreadedResolver(AbstractResolver):
         """Return the addresses of a host.
 
         Raises:
-            OSError: If they are not found.
+            OSError: If there are none.
         """
         loop = get_running_loop()
         found: Future[list[ResolveResult]] = loop.create_future()
         look = partial(_look_up, loop, found, (host, port, family))
-        threading.Thread(target=look, name="lookup of a host", daemon=True).start()
+        threading.Thread(target=look, name="host look-up", daemon=True).start()
         return await found
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to close: a resolver holds no resources."""
 
 
 def _look_up(
@@ -42,7 +42,7 @@ def _look_up(
     found: "Future[list[ResolveResult]]",
     sought: tuple[str, int, socket.AddressFamily],
 ) -> None:
-    """Look a host up, and tell the loop, if it still runs."""
+    """Look a host up and hand the result to the loop, if that still runs."""
     try:
         tell = partial(_tell, found, _addresses(*sought), None)
     except OSError as error:

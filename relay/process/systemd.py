@@ -1,8 +1,8 @@
-"""What relay tells the service manager: ready, stopping, still alive.
+"""Notifications to systemd: ready, reloading, stopping, alive.
 
-The packages that offer this have not been released for years, and the protocol is one
-datagram of `NAME=value` lines, so it is spoken here. Nothing here reads the environment: the
-composition root hands it in.
+The packages for this have had no release for years, and the protocol is one datagram of
+`NAME=value` lines, so it is implemented here. Nothing here reads the environment: the caller
+passes it in.
 
 Source: systemd's sd_notify(3) and sd_watchdog_enabled(3), version 252.
 """
@@ -25,8 +25,8 @@ log = structlog.get_logger(__name__)
 class Notifier:
     """Sends states to the service manager, or nothing where there is none.
 
-    A state that cannot be sent is logged and dropped: if it matters, the manager's own
-    timeouts notice. Every method returns whether the manager has it.
+    A state that cannot be sent is logged and dropped: if it matters, the manager's own timeouts
+    notice. Every method returns whether it was sent.
 
     Attributes:
         watchdog_s: How often the manager wants `watchdog`, None if it does not.
@@ -37,19 +37,19 @@ class Notifier:
         self.watchdog_s = watchdog_interval_s(environ)
 
     def ready(self, status: str = "") -> bool:
-        """Say that the service runs, and how, in words."""
+        """Report that the service is up; `status` is shown by `systemctl status`."""
         return self._send("READY=1", status)
 
     def reloading(self) -> bool:
-        """Say that the settings are read again; `ready` says that it is over."""
+        """Report that a reload has started; `ready` ends it."""
         return self._send("RELOADING=1")
 
     def stopping(self, status: str = "") -> bool:
-        """Say that the service ends."""
+        """Report that the service is stopping."""
         return self._send("STOPPING=1", status)
 
     def watchdog(self) -> bool:
-        """Say that the service makes progress."""
+        """Reset the manager's watchdog."""
         return self._send("WATCHDOG=1")
 
     def status(self, text: str) -> bool:
@@ -61,7 +61,9 @@ class Notifier:
             return False
         lines = [state] if state else []
         if status:
-            lines.append(f"STATUS={' '.join(status.split())}")  # a line break would begin a state
+            lines.append(
+                f"STATUS={' '.join(status.split())}"
+            )  # a line break would start another state
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
                 manager.settimeout(SEND_TIMEOUT_S)
@@ -80,7 +82,7 @@ def watchdog_interval_s(environ: Mapping[str, str], *, pid: int | None = None) -
         pid: The process that would send; this one if left out.
 
     Returns:
-        Seconds, or `None` if nobody waits for this process's sign of life.
+        Seconds, or `None` if the manager expects no heartbeat of this process.
     """
     expected_pid = environ.get("WATCHDOG_PID", "")
     if expected_pid and expected_pid != str(os.getpid() if pid is None else pid):

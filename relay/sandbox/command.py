@@ -40,13 +40,11 @@ ApiKeys = Annotated[
     list[str] | None, typer.Option(help=f"Known Amplitude key; else {DEFAULT_API_KEY}.")
 ]
 EventCount = Annotated[
-    int | None, typer.Option(min=1, help="Send so many events at once to --target.")
+    int | None, typer.Option(min=1, help="Number of events to send at once to --target.")
 ]
 SecretKey = Annotated[str, typer.Option(help="Secret key of the projects, for their cohorts.")]
 OneSignalKey = Annotated[str, typer.Option(help="REST API key of the app, for its export.")]
-People = Annotated[
-    int, typer.Option(min=0, help="So many users are in the cohorts and the export.")
-]
+People = Annotated[int, typer.Option(min=0, help="Number of users in the cohorts and the export.")]
 
 
 def sandbox(  # noqa: PLR0913 - a parameter is an option

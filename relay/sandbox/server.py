@@ -74,6 +74,7 @@ class Sandbox:
         self.exports.control().mount(app)
         app.router.add_route("GET", "/_sandbox", self._show)
         app.router.add_route("*", "/_sandbox/{tail:.*}", _refuse)
+        # Last: Amplitude refuses every path that no other stand-in serves.
         self.amplitude.mount_rest(app)
         return app
 
@@ -130,7 +131,7 @@ async def serve_sandbox(
 
     Args:
         options: How it starts.
-        say: Prints a line for whoever started it.
+        say: Prints a line.
         task_status: Notified when connections are accepted.
 
     Raises:

@@ -1,26 +1,25 @@
-"""A cohort as a transaction needs it, and the figures of its segment."""
+"""A cohort as a transaction sees it, and the figures of its segment."""
 
 import sqlite3
 from typing import NamedTuple
 
-from relay.segments.guard import Shrink
 from relay.segments.sql import SQL
 
 
 class Comparison(NamedTuple):
-    """What a staged list was compared with.
+    """The state of a cohort that a staged list was compared with.
 
     Attributes:
-        version: Of the list in force when the comparison began.
-        words: Of the webhook until then; whom it spoke of since is compared anew.
+        version: Version of the list in force when the comparison began.
+        webhook_seq: Webhook messages applied by then; ids of later ones are compared again.
     """
 
     version: int
-    words: int
+    webhook_seq: int
 
 
 class CohortRow(NamedTuple):
-    """A cohort and the list in force.
+    """A cohort and its list in force.
 
     Attributes:
         no: Its number.
@@ -28,13 +27,13 @@ class CohortRow(NamedTuple):
         cohort_id: Amplitude's id.
         takes_all: Whether members need not be known to OneSignal.
         segment_limit: Segments its app may have, None for any number.
-        list: The list in force, 0 if there is none.
-        list_at: Since when.
+        list: The run that staged the list in force, 0 if there is no list.
+        list_at: When that list came into force, UTC epoch milliseconds.
         version: Rises whenever another list, or another state of it, comes into force.
-        words: Words of the webhook so far.
+        webhook_seq: Webhook messages applied so far.
         is_segment: Whether its segment exists.
         matched_users: Members of the segment.
-        applied_computed_at: Amplitude's time of the downloaded list, None if never downloaded.
+        applied_computed_at: Amplitude's time of the downloaded list, None before the first.
     """
 
     no: int
@@ -45,24 +44,24 @@ class CohortRow(NamedTuple):
     list: int
     list_at: int
     version: int
-    words: int
+    webhook_seq: int
     is_segment: int
     matched_users: int
     applied_computed_at: int | None
 
     @property
-    def compared(self) -> "Comparison":
-        """What a list that is compared now is compared with."""
-        return Comparison(self.version, self.words)
+    def comparison(self) -> Comparison:
+        """The state that a comparison beginning now is of."""
+        return Comparison(self.version, self.webhook_seq)
 
     @property
-    def scope(self) -> dict[str, int]:
-        """What decides who of a list is a member."""
+    def membership(self) -> dict[str, int]:
+        """Query parameters that decide which ids of a list are members."""
         return {"app": self.app, "takes_all": self.takes_all}
 
 
 class Figures(NamedTuple):
-    """How many ids there are, and what they are to the segment."""
+    """Counts over some ids: how many there are, and what they mean for the segment."""
 
     ids: int = 0
     restricted_ids: int = 0
@@ -71,8 +70,8 @@ class Figures(NamedTuple):
     only_unsubscribed: int = 0
     subscribed_count: int = 0
 
-    def less(self, other: "Figures") -> "Figures":
-        """Return the difference."""
+    def minus(self, other: "Figures") -> "Figures":
+        """Return the difference, count by count."""
         return Figures(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))
 
     @property
@@ -81,51 +80,31 @@ class Figures(NamedTuple):
         return self.ids - self.restricted_ids - self.matched_users
 
 
+class DeltaFigures(NamedTuple):
+    """The figures of the ids that enter a list, and of those that leave it."""
+
+    entering: Figures
+    leaving: Figures
+
+
 def load_cohort(raw: sqlite3.Connection, cohort: int) -> CohortRow:
     """Return a cohort by its number."""
     return CohortRow(*raw.execute(SQL["cohort"], {"cohort": cohort}).fetchone())
 
 
 def read_figures(row: tuple[int | None, ...] | None) -> Figures:
-    """Return the figures of a query's row; nothing counted is zero."""
+    """Return the figures in a query's row; SQL's NULL sum of no rows is zero."""
     return Figures(*(number or 0 for number in row)) if row else Figures()
 
 
-def weigh_changes(
-    raw: sqlite3.Connection, cohort: CohortRow, delta: int
-) -> tuple[Figures, Figures]:
-    """Return the figures of who enters the list and of who leaves it.
+def measure_delta(raw: sqlite3.Connection, cohort: CohortRow, delta: int) -> DeltaFigures:
+    """Return the figures of a delta, by the directory as it is now.
 
     Args:
         raw: In a transaction.
-        cohort: Whose list changes.
-        delta: The run whose changes of the list are weighed.
+        cohort: The list's cohort.
+        delta: The run whose delta is measured.
     """
-    rows = raw.execute(SQL["figures_of_changes"], {"delta": delta, **cohort.scope})
+    rows = raw.execute(SQL["figures_of_delta"], {"delta": delta, **cohort.membership})
     figures = {change: read_figures(tuple(row)) for change, *row in rows}
-    return figures.get(1, Figures()), figures.get(0, Figures())
-
-
-def weigh_shrink(
-    raw: sqlite3.Connection, cohort: CohortRow, leaving: Figures, earlier: int | None = None
-) -> Shrink:
-    """Return what a computation takes from the segment, by the directory as it is now.
-
-    A poll brings its computation whole, the webhook in any number of messages. Both are judged by
-    this one definition: the members without the computation, and which of them it removes.
-
-    Args:
-        raw: In a transaction.
-        cohort: The cohort before the poll or the message in hand changes its list.
-        leaving: Figures of those who leave the list by it.
-        earlier: The run with what earlier messages of the computation changed, if there were any;
-            the message in hand is then in `run_changes` as run 0.
-    """
-    if earlier is None:
-        return Shrink(cohort.matched_users, leaving.matched_users)
-    scope = {"run": earlier, "list": cohort.list, **cohort.scope}
-    came, gone, passing = raw.execute(SQL["moved_by_messages"], scope).fetchone()
-    return Shrink(
-        members=cohort.matched_users - came + gone,
-        removed=leaving.matched_users - passing + gone,
-    )
+    return DeltaFigures(figures.get(1, Figures()), figures.get(0, Figures()))

@@ -1,4 +1,4 @@
-"""Which cohorts there are: what Amplitude lists, and what of it is applied."""
+"""The apps and their cohorts: what Amplitude lists, and what of it is applied."""
 
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
@@ -13,13 +13,13 @@ from relay.segments.cohort_row import Figures, load_cohort, read_figures
 from relay.segments.runs import Outcome, RunSource, RunState, begin_run, finish_run
 from relay.segments.segment_update import create_segment, may_become_segment
 from relay.segments.sql import SQL
-from relay.segments.watermark import Watermark
+from relay.segments.watermark import Watermark, needs_refresh
 
 MONTH_MS = 30 * 86_400_000
 
 
 class AppRules(NamedTuple):
-    """What an app's settings say of its segments.
+    """An app's settings for its segments.
 
     Attributes:
         takes_all: Whether members need not be known to OneSignal.
@@ -31,7 +31,7 @@ class AppRules(NamedTuple):
 
 
 class ListedCohort(NamedTuple):
-    """A cohort of Amplitude's list, and what of it is applied.
+    """A cohort that Amplitude lists or listed, and what of it is applied.
 
     Attributes:
         no: Its number.
@@ -39,12 +39,13 @@ class ListedCohort(NamedTuple):
         name: Amplitude's name.
         standing: `active`, `stale` or `archived`.
         listed: The computation Amplitude lists.
-        stale_since: Since when that differs from what is applied, None if it does not.
+        stale_since: Since when that differs from what is applied, None if it does not; UTC epoch
+            milliseconds.
         applied: The computation that is applied.
-        rejected: The last computation a person rejected.
-        held: The computation that is held for a person's decision.
+        rejected: The last computation that was rejected.
+        held: The computation that waits for a decision.
         changes: How often its listing changed in the last 30 days.
-        last_requested_at: When its last export was asked for.
+        last_requested_at: When its last export was asked for, UTC epoch milliseconds.
     """
 
     no: int
@@ -59,6 +60,13 @@ class ListedCohort(NamedTuple):
     changes: int
     last_requested_at: int | None
 
+    @property
+    def has_changed(self) -> bool:
+        """Whether Amplitude lists a computation that is neither applied, rejected nor held."""
+        return needs_refresh(
+            self.listed, applied=self.applied, rejected=self.rejected, held=self.held
+        )
+
 
 class Cohorts:
     """The apps and their cohorts."""
@@ -69,13 +77,13 @@ class Cohorts:
 
     @classmethod
     async def load(cls, database: Database, apps: Mapping[str, AppRules], now_ms: int) -> "Cohorts":
-        """Give each app a number, if it has none, and let its segments follow its settings."""
-        catalog = cls(database, {})
-        await catalog.follow(apps, now_ms)
-        return catalog
+        """Number the apps that are new, and apply the settings of all."""
+        cohorts = cls(database, {})
+        await cohorts.configure(apps, now_ms)
+        return cohorts
 
-    async def follow(self, apps: Mapping[str, AppRules], now_ms: int) -> None:
-        """Let the segments of these apps follow their settings, from now on.
+    async def configure(self, apps: Mapping[str, AppRules], now_ms: int) -> None:
+        """Apply changed settings of these apps to their segments.
 
         Raises:
             StoreFull: If there is no room for it now.
@@ -97,9 +105,9 @@ class Cohorts:
         """
         return self._numbers[app]
 
-    async def note_listing(self, app: int, cohorts: Sequence[Cohort], now_ms: int) -> None:
-        """Take over Amplitude's list: names, computations, who is archived, who is missing."""
-        await self._database.write(partial(_note_listing, app, cohorts, now_ms))
+    async def set_listing(self, app: int, cohorts: Sequence[Cohort], now_ms: int) -> None:
+        """Store Amplitude's list: names and computations; cohorts archived, or missing now."""
+        await self._database.write(partial(_set_listing, app, cohorts, now_ms))
 
     async def listed(self, app: int, now_ms: int) -> list[ListedCohort]:
         """Return the cohorts that Amplitude's list has or had."""
@@ -114,32 +122,32 @@ def _set_app(app: str, rules: AppRules, now_ms: int, raw: sqlite3.Connection) ->
     if bool(takes_all) != rules.takes_all:
         for (cohort,) in raw.execute(SQL["cohorts_of_app"], {"app": no}).fetchall():
             _recount(raw, cohort, now_ms)
-    for (cohort,) in raw.execute(SQL["unmade_segments"], {"app": no}).fetchall():
-        _make_segment(raw, cohort, now_ms)
+    for (cohort,) in raw.execute(SQL["missing_segments"], {"app": no}).fetchall():
+        _create_allowed_segment(raw, cohort, now_ms)
     return int(no)
 
 
 def _recount(raw: sqlite3.Connection, no: int, at: int) -> None:
-    """Let a segment follow the other rule of membership."""
+    """Count a segment again under the other rule of membership, and log the difference."""
     cohort = load_cohort(raw, no)
     if not cohort.list:
         return
     before = Figures(*raw.execute(SQL["figures"], {"cohort": no}).fetchone())
-    scope = {"list": cohort.list, **cohort.scope}
+    scope = {"list": cohort.list, **cohort.membership}
     now = read_figures(raw.execute(SQL["figures_of_list"], scope).fetchone()[1:])
-    raw.execute(SQL["move_figures"], {"cohort": no, **now.less(before)._asdict()})
+    raw.execute(SQL["move_figures"], {"cohort": no, **now.minus(before)._asdict()})
     if not cohort.is_segment or now.matched_users == before.matched_users:
         return
     run = begin_run(raw, no, RunSource.DIRECTORY, at, state=RunState.APPLIED)
-    told = {"cohort": no, "run": run, "at": at, "change": cohort.takes_all, **scope}
-    raw.execute(SQL["log_unknown"], told)
+    logged = {"cohort": no, "run": run, "at": at, "change": cohort.takes_all, **scope}
+    raw.execute(SQL["log_unknown"], logged)
     raw.execute(SQL["next_revision"], {"cohort": no, "at": at})
     step = now.matched_users - before.matched_users
     finish_run(raw, run, Outcome(RunState.APPLIED, max(step, 0), max(-step, 0)), at)
 
 
-def _make_segment(raw: sqlite3.Connection, no: int, at: int) -> None:
-    """Make a segment that the limit did not allow before, if it does now."""
+def _create_allowed_segment(raw: sqlite3.Connection, no: int, at: int) -> None:
+    """Create a segment that the limit did not allow before, if it does now."""
     cohort = load_cohort(raw, no)
     if may_become_segment(raw, cohort, cohort.matched_users):
         run = begin_run(raw, no, RunSource.DIRECTORY, at, state=RunState.APPLIED)
@@ -147,18 +155,16 @@ def _make_segment(raw: sqlite3.Connection, no: int, at: int) -> None:
         finish_run(raw, run, Outcome(RunState.APPLIED, *effect), at)
 
 
-def _note_listing(
-    app: int, cohorts: Sequence[Cohort], now_ms: int, raw: sqlite3.Connection
-) -> None:
+def _set_listing(app: int, cohorts: Sequence[Cohort], now_ms: int, raw: sqlite3.Connection) -> None:
     for cohort in cohorts:
         named = {"app": app, "cohort_id": cohort.id, "name": cohort.name}
         raw.execute(SQL["add_cohort"], named)
         (no,) = raw.execute(SQL["cohort_no"], named).fetchone()
-        sighted = (cohort.last_computed_at, cohort.last_mod_at, cohort.size)
-        if raw.execute(SQL["listing"], {"cohort": no}).fetchone() != sighted:
-            raw.execute(SQL["note_sighting"], {"cohort": no, "at": now_ms})
+        listing = (cohort.last_computed_at, cohort.last_mod_at, cohort.size)
+        if raw.execute(SQL["listing"], {"cohort": no}).fetchone() != listing:
+            raw.execute(SQL["add_sighting"], {"cohort": no, "at": now_ms})
         raw.execute(
-            SQL["sight_cohort"],
+            SQL["set_listing"],
             {
                 "cohort": no,
                 "name": cohort.name,
@@ -170,7 +176,7 @@ def _note_listing(
             },
         )
     listed = orjson.dumps([cohort.id for cohort in cohorts]).decode()
-    raw.execute(SQL["miss_cohorts"], {"app": app, "listed": listed})
+    raw.execute(SQL["set_missing"], {"app": app, "listed": listed})
 
 
 def _listed(app: int, now_ms: int, raw: sqlite3.Connection) -> list[ListedCohort]:
@@ -181,14 +187,14 @@ def _listed(app: int, now_ms: int, raw: sqlite3.Connection) -> list[ListedCohort
             cohort_id,
             name,
             standing,
-            Watermark(*marks[0:3]),
-            marks[3],
-            _watermark(marks[4:7]),
-            _watermark(marks[7:10]),
+            Watermark(*rest[0:3]),
+            rest[3],
+            _watermark(rest[4:7]),
+            _watermark(rest[7:10]),
             _watermark(raw.execute(SQL["held_watermark"], {"cohort": no}).fetchone()),
-            *marks[10:],
+            *rest[10:],
         )
-        for no, cohort_id, name, standing, *marks in rows.fetchall()
+        for no, cohort_id, name, standing, *rest in rows.fetchall()
     ]
 
 

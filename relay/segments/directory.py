@@ -1,8 +1,8 @@
-"""The directory: whom OneSignal knows, and which of their subscriptions are subscribed.
+"""The directory: the users OneSignal knows, and which of their subscriptions are subscribed.
 
-Every change of it moves the segments of its app in the same transaction: somebody who becomes
-known enters those whose list names him, and figures follow every flag. E-mail addresses, phone
-numbers and push tokens never come here.
+Every change of it updates the segments of its app in the same transaction: a user who becomes
+known enters each segment whose list has the id, and figures follow every flag. E-mail addresses,
+phone numbers and push tokens are never stored.
 """
 
 import sqlite3
@@ -16,48 +16,47 @@ from relay.database.database import Database
 from relay.events.observation import KnownSubscription, Observation, merge
 from relay.onesignal.export_file import SubscriptionRow
 from relay.segments.cohort_row import Figures, load_cohort, read_figures
-from relay.segments.erasure import Forgotten
+from relay.segments.erasure import ForgottenUsers
 from relay.segments.runs import Outcome, RunSource, RunState, begin_run, finish_run
 from relay.segments.segment_update import (
     MembershipChange,
     create_segment,
     may_become_segment,
     move_figures,
-    shift_segment,
+    update_segment,
 )
 from relay.segments.sorting import Piece
 from relay.segments.sql import SQL
 
 GATHER_MS = 60_000
-"""What the directory does to a segment within a minute is one run."""
-
+"""Changes that the directory makes to one segment within a minute share one run."""
 
 RANGE_USERS = 20_000
-"""Known users that one transaction goes through, however few of them a file names."""
+"""Known users that one transaction covers, however few of them a file names."""
 
 
-class ExportTruth(NamedTuple):
-    """How much an export says.
+class ExportScope(NamedTuple):
+    """What may be concluded from an export.
 
     Attributes:
-        at: The instant it tells of.
-        is_whole: Whether a subscription it lacks is gone.
-        drops_users: Whether a user it lacks is gone too.
+        at: The instant it describes, UTC epoch milliseconds.
+        is_complete: Whether a subscription missing from it no longer exists.
+        drops_users: Whether a user missing from it is no longer known either.
     """
 
     at: int
-    is_whole: bool
+    is_complete: bool
     drops_users: bool = False
 
 
 class DirectoryCounts(NamedTuple):
-    """How large an app's directory is, and how old.
+    """The size and age of an app's directory.
 
     Attributes:
         users: Known users.
         subscriptions: Their subscriptions.
         subscribed: Of those, the subscribed ones.
-        exported_at: When the last whole export was asked for, 0 if never.
+        exported_at: When the last complete export was asked for, 0 if never.
         synced_at: When it was applied, None if never.
     """
 
@@ -71,92 +70,99 @@ class DirectoryCounts(NamedTuple):
 class Directory:
     """Changes and reads the directory, by app number.
 
-    It takes nothing of a forgotten user; that is asked at the last moment, when the change
-    gets in line behind whatever forgets.
+    Forgotten users are left out right before a change is queued, behind any erasure.
 
     Attributes:
         version: Rises with every change that does not come from events.
     """
 
-    def __init__(self, database: Database, forgotten: Forgotten) -> None:
+    def __init__(self, database: Database, forgotten: ForgottenUsers) -> None:
         self._database = database
         self._forgotten = forgotten
         self.version = 0
 
-    async def apply_part(self, app: int, part: Piece, truth: ExportTruth, now_ms: int) -> None:
-        """Apply a range of an export's users, sorted by `SortedRows`; what is newer stays."""
+    async def apply_part(self, app: int, part: Piece, scope: ExportScope, now_ms: int) -> None:
+        """Apply a range of an export's users, sorted by `SortedRows`; newer rows stay."""
         after: str | None = part.after
         while after is not None:
+            # A small file may span a directory of millions: the range is cut by known users too.
             end = {"app": app, "after": after, "upto": part.upto, "count": RANGE_USERS}
             ends = await self._database.fetch(SQL["end_of_users"], end)
             upto = ends[0][0] if ends else part.upto
             rows = self._forgotten.without_rows(app, part.rows)
             piece = Piece(rows, after, upto)
             self.version += 1
-            await self._database.write(partial(_apply_part, app, piece, truth, now_ms))
+            await self._database.write(partial(_apply_part, app, piece, scope, now_ms))
             after = upto if ends else None
 
-    async def finish_export(self, app: int, truth: ExportTruth, now_ms: int) -> None:
-        """Remember that a whole export was applied: it confirms what it did not change."""
-        if truth.is_whole:
-            done = {"app": app, "at": truth.at, "now": now_ms, "drops_users": truth.drops_users}
+    async def finish_export(self, app: int, scope: ExportScope, now_ms: int) -> None:
+        """Store that a complete export was applied: it confirms the rows it did not change."""
+        if scope.is_complete:
+            done = {"app": app, "at": scope.at, "now": now_ms, "drops_users": scope.drops_users}
             await self._database.execute(SQL["mark_exported"], done)
 
     async def put_user(
         self, app: int, external_id: str, subscriptions: Sequence[SubscriptionRow], now_ms: int
     ) -> None:
-        """Take an app's own word for a user: known, with just these subscriptions."""
+        """Store a user as the app states it: known, with exactly these subscriptions."""
         if (app, external_id) not in self._forgotten:
             self.version += 1
             await self._database.write(partial(_put_user, app, external_id, subscriptions, now_ms))
 
-    async def heed(self, app: int, evidence: Sequence[Observation], now_ms: int) -> set[int]:
-        """Learn from events; what says nothing new costs no write.
+    async def apply_observations(
+        self, app: int, observations: Sequence[Observation], now_ms: int
+    ) -> set[int]:
+        """Merge observations of events, oldest first; what is known already costs no write.
 
         Returns:
-            The places of what said something new.
+            The positions of the observations that were new.
         """
-        told = [
+        seen = [
             (item.external_id, item.subscription_id, item.flag if item.is_proof_of_flag else None)
-            for item in evidence
+            for item in observations
         ]
-        rows = await self._database.fetch(SQL["news"], {"app": app, "evidence": _json(told)})
+        rows = await self._database.fetch(SQL["find_news"], {"app": app, "observed": _json(seen)})
         places = {place for (place,) in rows}
-        moved = {evidence[place].subscription_id for place in places}
+        moved = {observations[place].subscription_id for place in places}
+        # All observations of a subscription that moves, in order: an older one that looked known
+        # may be new after the one before it.
         wanted = [
             item
-            for item in evidence
-            if item.subscription_id in moved  # with all that is told of it, in order
+            for item in observations
+            if item.subscription_id in moved
             and (app, item.external_id or "") not in self._forgotten
         ]
         if wanted:
-            await self._database.write(partial(_heed, app, wanted, now_ms))
+            await self._database.write(partial(_apply_observations, app, wanted, now_ms))
         return places
 
     async def counts(self, app: int) -> DirectoryCounts:
-        """Return how large an app's directory is, and how old."""
+        """Return the size and age of an app's directory."""
         return await self._database.read(partial(_count, app))
 
 
 def _apply_part(
-    app: int, part: Piece, truth: ExportTruth, now_ms: int, raw: sqlite3.Connection
+    app: int, part: Piece, scope: ExportScope, now_ms: int, raw: sqlite3.Connection
 ) -> None:
-    scope = {"app": app, "at": truth.at, "after": part.after, "upto": part.upto}
+    bounds = {"app": app, "at": scope.at, "after": part.after, "upto": part.upto}
     _clear(raw)
-    raw.execute(SQL["tell"], {"rows": part.rows, "after": part.after, "upto": part.upto})
-    if truth.drops_users:
-        raw.execute(SQL["touch_absent_users"], scope)
-    if truth.is_whole:
-        raw.execute(SQL["touch_gone"], scope)
-        raw.execute(SQL["drop_gone"], scope)
-    raw.execute(SQL["touch_users_told"], scope)
-    named = raw.execute(SQL["named_users"]).fetchone()[0] if truth.drops_users else "[]"
-    raw.execute(SQL["drop_old_news"], {**scope, "skips_known": truth.is_whole})
-    _store(raw, app, truth.at, is_told=False)
+    raw.execute(SQL["add_incoming"], {"rows": part.rows, "after": part.after, "upto": part.upto})
+    # Every user is put into `touched` before a row of theirs changes: figures are moved by the
+    # difference between then and now.
+    if scope.drops_users:
+        raw.execute(SQL["touch_absent_users"], bounds)
+    if scope.is_complete:
+        raw.execute(SQL["touch_gone"], bounds)
+        raw.execute(SQL["drop_gone"], bounds)
+    raw.execute(SQL["touch_new_users"], bounds)
+    # Named users stay even if every row of theirs is dropped from `incoming` as nothing new.
+    named = raw.execute(SQL["named_users"]).fetchone()[0] if scope.drops_users else "[]"
+    raw.execute(SQL["drop_old_incoming"], {**bounds, "skips_known": scope.is_complete})
+    _store(raw, app, scope.at, is_from_app=False)
     raw.execute(SQL["refresh_users"], {"app": app, "now": now_ms})
-    if truth.drops_users:
-        raw.execute(SQL["drop_absent_users"], {**scope, "named": named})
-    move_segments(raw, app, now_ms)
+    if scope.drops_users:
+        raw.execute(SQL["drop_absent_users"], {**bounds, "named": named})
+    update_segments(raw, app, now_ms)
 
 
 def _put_user(
@@ -168,59 +174,64 @@ def _put_user(
 ) -> None:
     _clear(raw)
     rows = [(external_id, row.id, row.type, int(row.is_subscribed)) for row in subscriptions]
-    raw.execute(SQL["tell"], {"rows": _json(rows), "after": "", "upto": None})
+    raw.execute(SQL["add_incoming"], {"rows": _json(rows), "after": "", "upto": None})
     raw.execute(SQL["touch"], {"app": app, "ids": _json([external_id])})
     raw.execute(SQL["drop_other_subscriptions"], {"app": app, "external_id": external_id})
-    _store(raw, app, now_ms, is_told=True)
+    _store(raw, app, now_ms, is_from_app=True)
     raw.execute(SQL["refresh_users"], {"app": app, "now": now_ms})
-    move_segments(raw, app, now_ms)
+    update_segments(raw, app, now_ms)
 
 
-def _heed(app: int, evidence: Sequence[Observation], now_ms: int, raw: sqlite3.Connection) -> None:
+def _apply_observations(
+    app: int, observations: Sequence[Observation], now_ms: int, raw: sqlite3.Connection
+) -> None:
     exported_at, replaced_at = raw.execute(SQL["exported_at"], {"app": app}).fetchone()
     _clear(raw)
-    users = sorted({e.external_id for e in evidence if e.external_id and e.at >= replaced_at})
+    # An event proves its user, unless a file that replaced the directory is newer and lacks it.
+    users = sorted({e.external_id for e in observations if e.external_id and e.at >= replaced_at})
     raw.execute(SQL["touch"], {"app": app, "ids": _json(users)})
-    for item in evidence:
+    for item in observations:
         named = {"app": app, "id": item.subscription_id}
         row = raw.execute(SQL["subscription"], named).fetchone()
         known = KnownSubscription(*row) if row else None
-        now_known = merge(item, known, exported_at)
-        if now_known is None:
+        merged = merge(item, known, exported_at)
+        if merged is None:
             continue
-        owners = {now_known.external_id} | ({known.external_id} if known else set())
+        owners = {merged.external_id} | ({known.external_id} if known else set())
         raw.execute(SQL["touch"], {"app": app, "ids": _json(sorted(owners))})
-        raw.execute(SQL["store_subscription"], {**named, **now_known._asdict()})
+        raw.execute(SQL["store_subscription"], {**named, **merged._asdict()})
     raw.execute(SQL["refresh_users"], {"app": app, "now": now_ms})
-    move_segments(raw, app, now_ms)
+    update_segments(raw, app, now_ms)
 
 
-def _store(raw: sqlite3.Connection, app: int, at: int, *, is_told: bool) -> None:
-    raw.execute(SQL["touch_told"], {"app": app})
+def _store(raw: sqlite3.Connection, app: int, at: int, *, is_from_app: bool) -> None:
+    raw.execute(SQL["touch_incoming_users"], {"app": app})
     raw.execute(SQL["touch_former_owners"], {"app": app})
-    raw.execute(SQL["store_told"], {"app": app, "at": at, "is_told": is_told})
+    raw.execute(SQL["store_incoming"], {"app": app, "at": at, "is_from_app": is_from_app})
 
 
-def move_segments(raw: sqlite3.Connection, app: int, at: int) -> None:
-    """Let every segment of an app follow the users in `touched`, as they are by now."""
+def update_segments(raw: sqlite3.Connection, app: int, at: int) -> None:
+    """Update every segment of an app for the users in `touched`, as they are by now."""
     scope = {"app": app, "takes_all": _takes_all(raw, app)}
     for no, *moved, entered, departed in raw.execute(SQL["figures_of_touched"], scope).fetchall():
         figures = read_figures((0, *moved))
-        if not any((*figures, entered, departed)):
-            continue
-        _move_segment(raw, no, figures, (entered or 0, departed or 0), at)
+        if any((*figures, entered, departed)):
+            _update_segment(raw, no, figures, (entered or 0, departed or 0), at)
 
 
-def _move_segment(
+def _update_segment(
     raw: sqlite3.Connection, no: int, figures: Figures, members: tuple[int, int], at: int
 ) -> None:
     cohort = load_cohort(raw, no)
     if cohort.is_segment and any(members):
         run = _gathering_run(raw, no, at)
-        told = {"cohort": no, "list": cohort.list, "run": run, "at": at, **cohort.scope}
-        shift = MembershipChange(figures, *members, lambda: raw.execute(SQL["log_touched"], told))
-        effect = shift_segment(raw, cohort, run, shift, at)
+        logged = {"cohort": no, "list": cohort.list, "run": run, "at": at, **cohort.membership}
+        change = MembershipChange(
+            figures, *members, lambda: raw.execute(SQL["log_touched"], logged)
+        )
+        effect = update_segment(raw, cohort, run, change, at)
     else:
+        # Only figures move: no run, unless the cohort becomes a segment by it.
         matched_users = move_figures(raw, no, figures)
         if cohort.is_segment or not may_become_segment(raw, cohort, matched_users):
             return
@@ -243,7 +254,7 @@ def _takes_all(raw: sqlite3.Connection, app: int) -> int:
 
 def _clear(raw: sqlite3.Connection) -> None:
     raw.execute(SQL["clear_touched"])
-    raw.execute(SQL["clear_told"])
+    raw.execute(SQL["clear_incoming"])
 
 
 def _count(app: int, raw: sqlite3.Connection) -> DirectoryCounts:

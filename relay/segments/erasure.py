@@ -1,7 +1,7 @@
-"""People who are not to be known again.
+"""Forgotten users: removed from the segment table, and kept out of it.
 
 Of a forgotten id only a salted hash is kept, to recognise it when it comes again: in an event,
-a cohort, an export. Nobody can read ids out of the hashes without guessing them.
+a cohort, an export. Ids cannot be read out of the hashes, only guessed.
 """
 
 import sqlite3
@@ -22,23 +22,23 @@ HASH_BYTES = 16
 SALT_BYTES = 16
 
 
-class Forgotten:
-    """Who is forgotten; in memory, so that every event and every id can be asked about."""
+class ForgottenUsers:
+    """The forgotten users, in memory, so that every event and every id can be checked."""
 
     def __init__(self, salt: bytes, hashes: Iterable[tuple[int, bytes]]) -> None:
         self._salt = salt
         self._hashes = set(hashes)
 
     @classmethod
-    async def load(cls, database: Database) -> "Forgotten":
-        """Read who is forgotten, making the salt at the first start."""
+    async def load(cls, database: Database) -> "ForgottenUsers":
+        """Load them, making the salt at the first start."""
         salt = await database.write(_read_salt)
         rows = await database.fetch(SQL["forgotten"], {})
         return cls(salt, ((app, digest) for app, digest in rows))
 
-    def __contains__(self, person: tuple[int, str]) -> bool:
-        """Tell whether an app's user, given as number and id, is forgotten."""
-        app, external_id = person
+    def __contains__(self, user: tuple[int, str]) -> bool:
+        """Return whether a user, given as app number and id, is forgotten."""
+        app, external_id = user
         return bool(self._hashes) and (app, self.digest(external_id)) in self._hashes
 
     def without(self, app: int, external_ids: list[str]) -> list[str]:
@@ -61,27 +61,27 @@ class Forgotten:
         return orjson.dumps(kept).decode()
 
     def __bool__(self) -> bool:
-        """Tell whether anybody is forgotten."""
+        """Return whether there are any."""
         return bool(self._hashes)
 
     def digest(self, external_id: str) -> bytes:
-        """Return the salted hash that stands for an id."""
+        """Return the salted hash of an id."""
         return blake2b(external_id.encode(), digest_size=HASH_BYTES, key=self._salt).digest()
 
     def add(self, app: int, external_id: str) -> None:
-        """Know from now on that a user is forgotten."""
+        """Add a user; the caller has stored it."""
         self._hashes.add((app, self.digest(external_id)))
 
 
 class Erasure:
-    """Takes a user out of the segment table for good."""
+    """Removes users from the segment table for good."""
 
-    def __init__(self, database: Database, forgotten: Forgotten) -> None:
+    def __init__(self, database: Database, forgotten: ForgottenUsers) -> None:
         self._database = database
         self._forgotten = forgotten
 
     async def refuse(self, app: int, external_id: str, now_ms: int) -> None:
-        """Let nothing of a user in from now on; comes before anything is removed."""
+        """Keep a user out from now on; called before `remove`, or rows could slip in behind it."""
         row = {"app": app, "hash": self._forgotten.digest(external_id), "at": now_ms}
         await self._database.execute(SQL["add_forgotten"], row)
         self._forgotten.add(app, external_id)
@@ -89,11 +89,14 @@ class Erasure:
     async def remove(self, app: int, external_id: str, now_ms: int) -> None:
         """Remove a user from directory, lists, runs and history.
 
-        Followers of the user's segments are told once more that the user left.
+        One last change, `left`, is logged in each of the user's segments, so that followers can
+        drop the user too; retention removes it after some days.
         """
-        person = {"app": app, "external_id": external_id}
-        told = await self._database.fetch(SQL["changes_of_user"], {**person, "after": 0})
-        await self._database.write(partial(_remove, app, external_id, told, now_ms))
+        user = {"app": app, "external_id": external_id}
+        # This scan takes long; on the reader it blocks no write. The few changes logged meanwhile
+        # are found in the transaction.
+        logged = await self._database.fetch(SQL["changes_of_user"], {**user, "after": 0})
+        await self._database.write(partial(_remove, app, external_id, logged, now_ms))
 
 
 def _read_salt(raw: sqlite3.Connection) -> bytes:
@@ -106,31 +109,31 @@ def _read_salt(raw: sqlite3.Connection) -> bytes:
 
 
 def _remove(
-    app: int, external_id: str, told: Sequence[Row], now_ms: int, raw: sqlite3.Connection
+    app: int, external_id: str, logged: Sequence[Row], now_ms: int, raw: sqlite3.Connection
 ) -> None:
-    person = {"app": app, "external_id": external_id}
-    newest = max((seq for seq, _ in told), default=0)  # what was told since they were looked up
-    told = [*told, *raw.execute(SQL["changes_of_user"], {**person, "after": newest})]
-    seqs = orjson.dumps([seq for seq, _ in told]).decode()
-    raw.execute(SQL["forget_changes"], {"seqs": seqs})
-    segments = {cohort for _, cohort in told}
-    for no, *known in raw.execute(SQL["lists_of_user"], person).fetchall():
+    user = {"app": app, "external_id": external_id}
+    newest = max((seq for seq, _ in logged), default=0)
+    logged = [*logged, *raw.execute(SQL["changes_of_user"], {**user, "after": newest})]
+    seqs = orjson.dumps([seq for seq, _ in logged]).decode()
+    raw.execute(SQL["erase_changes"], {"seqs": seqs})
+    segments = {cohort for _, cohort in logged}
+    for no, *known in raw.execute(SQL["lists_of_user"], user).fetchall():
         if _leave(raw, no, known):
             segments.add(no)
     for no in sorted(segments):
-        _tell_departure(raw, no, external_id, now_ms)
+        _log_departure(raw, no, external_id, now_ms)
     for query in (
-        "forget_listed",
-        "forget_marks",
-        "forget_run_changes",
+        "erase_listed",
+        "erase_overrides",
+        "erase_deltas",
         "drop_subscriptions",
         "drop_user",
     ):
-        raw.execute(SQL[query], person)
+        raw.execute(SQL[query], user)
 
 
 def _leave(raw: sqlite3.Connection, no: int, known: Sequence[int]) -> bool:
-    """Take a user who is about to be removed out of a segment's figures.
+    """Subtract a user who is about to be removed from a segment's figures.
 
     Returns:
         Whether the user was a member.
@@ -150,8 +153,7 @@ def _leave(raw: sqlite3.Connection, no: int, known: Sequence[int]) -> bool:
     return is_member and bool(cohort.is_segment)
 
 
-def _tell_departure(raw: sqlite3.Connection, no: int, external_id: str, now_ms: int) -> None:
-    """Tell the followers of a segment that a user left, for the last time."""
+def _log_departure(raw: sqlite3.Connection, no: int, external_id: str, now_ms: int) -> None:
     run = begin_run(raw, no, RunSource.DIRECTORY, now_ms, state=RunState.APPLIED)
     last = {"cohort": no, "external_id": external_id, "run": run, "at": now_ms}
     seq = raw.execute(SQL["log_departure"], last).lastrowid

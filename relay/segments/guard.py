@@ -1,20 +1,28 @@
-"""Whether a computation may shrink a segment, or is held until somebody has looked at it."""
+"""Whether a download or a removal is plausible.
 
+A file of an implausible size fails its run. A computation that removes too large a share of a
+segment is held until an operator approves or rejects it.
+"""
+
+import sqlite3
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from relay.errors import FileRejected
+from relay.segments.cohort_row import CohortRow, Figures
+from relay.segments.sql import SQL
 
 _SLACK_ROWS: Final = 10
-_SLACK_SHARE: Final = 5
-"""One in so many."""
+_SLACK_DIVISOR: Final = 5
+"""A file may be off by a fifth."""
 
 
 class GuardPolicy(NamedTuple):
-    """When a removal is too large to be believed.
+    """Which removals are held.
 
     Attributes:
         removed_ratio: The largest share of the members that may leave unseen; 1 allows any.
-        min_members: Segments with fewer members are not watched.
+        min_members: Segments with fewer members are not guarded.
     """
 
     removed_ratio: float
@@ -25,18 +33,75 @@ class Shrink(NamedTuple):
     """What a computation takes from a segment.
 
     Attributes:
-        members: Members that the segment would have now without the computation. Members who
-            entered by other ways meanwhile are among them, those whom the computation itself
-            brought are not: they must not hide the leavers.
-        removed: How many of those members it removes, so never more than `members`.
+        members: The members it is judged by.
+        removed: How many of them it removes, so never more than `members`.
     """
 
     members: int
     removed: int
 
 
+class EarlierMessages(NamedTuple):
+    """What the earlier messages of a webhook computation did.
+
+    Attributes:
+        run: The run that gathers them, whose delta is theirs.
+        removed: Members that they removed, each time counted.
+    """
+
+    run: int
+    removed: int
+
+
+def reason_to_hold(
+    raw: sqlite3.Connection,
+    policy: GuardPolicy,
+    cohort: CohortRow,
+    leaving: Figures,
+    earlier: EarlierMessages | None = None,
+) -> str | None:
+    """Return why a computation is to be held, None if it may be applied.
+
+    Args:
+        raw: In a transaction.
+        policy: Which removals are held.
+        cohort: The cohort before the file or the message at hand changes its list.
+        leaving: Figures of the ids that leave the list by it.
+        earlier: What the computation's earlier webhook messages did, if there were any; the delta
+            of the message at hand is then run 0.
+    """
+    # Without a segment there are no members to lose: a first download is never held.
+    if not cohort.is_segment or not leaving.matched_users:
+        return None
+    for shrink in _measure(raw, cohort, leaving, earlier):
+        if is_implausible(policy, shrink):
+            return explain_hold(policy, shrink)
+    return None
+
+
+def _measure(
+    raw: sqlite3.Connection, cohort: CohortRow, leaving: Figures, earlier: EarlierMessages | None
+) -> Iterator[Shrink]:
+    """Yield what a computation takes from the segment, by each measure that may hold it.
+
+    A poll brings its computation in one file, the webhook in any number of messages, between which
+    the directory and other runs go on to change the segment. Both are judged alike: by the members
+    that the computation found, among them those who entered by other ways meanwhile. Messages can
+    also take back what earlier ones brought, so they are judged by all members there were as well.
+    """
+    if earlier is None:
+        yield Shrink(cohort.matched_users, leaving.matched_users)
+        return
+    scope = {"run": earlier.run, "list": cohort.list, **cohort.membership}
+    came, gone, passing = raw.execute(SQL["moved_by_messages"], scope).fetchone()
+    # Members it brought are left out, or they would hide the leavers. Both numbers are by the
+    # directory of now, or a user who became known meanwhile would leave without having been there.
+    yield Shrink(cohort.matched_users - came + gone, leaving.matched_users - passing + gone)
+    yield Shrink(cohort.matched_users + earlier.removed, leaving.matched_users + earlier.removed)
+
+
 def is_implausible(policy: GuardPolicy, shrink: Shrink) -> bool:
-    """Return whether a run has to be held for an operator to decide."""
+    """Return whether a shrink is too large to be applied unseen."""
     if not shrink.members or shrink.members < policy.min_members:
         return False
     # A quotient, not a product: rounding never puts 3 of 10 above a share of 0.3.
@@ -51,13 +116,13 @@ def explain_hold(policy: GuardPolicy, shrink: Shrink) -> str:
 
 
 def check_size(*, rows: int, listed: int) -> None:
-    """Accept a file about as long as Amplitude says the cohort is large.
+    """Accept a file of about the size that Amplitude lists for the cohort.
 
-    A cut or mixed-up file must not empty a segment, but an honest one need not fit exactly:
-    Amplitude recomputes a dynamic cohort between the listing and the export, and people come and
-    go meanwhile. A fifth is far more than they move in minutes, and ten rows keep a small cohort
-    from failing for two or three; a file cut in half is always found. Too many rows are as
-    suspect as too few: they are another cohort's.
+    A cut or mixed-up file must not empty a segment, but a good one need not fit exactly: Amplitude
+    recomputes a dynamic cohort between the listing and the export. A fifth is far more than a
+    cohort changes in minutes, and ten rows keep a small one from failing over two or three users;
+    a file cut in half is always found. Too many rows are as suspect as too few: they may be
+    another cohort's.
 
     Args:
         rows: Distinct ids in the file and rows without one.
@@ -70,6 +135,6 @@ def check_size(*, rows: int, listed: int) -> None:
     if rows == 0 and listed > 0:
         detail = f"The file has no members, but Amplitude lists {listed}."
         raise FileRejected("no_members", detail)
-    if abs(rows - listed) > max(_SLACK_ROWS, listed // _SLACK_SHARE):
+    if abs(rows - listed) > max(_SLACK_ROWS, listed // _SLACK_DIVISOR):
         detail = f"The file has {rows} members, but Amplitude lists {listed}; that is too far off."
         raise FileRejected("size_mismatch", detail)

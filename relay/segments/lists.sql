@@ -1,4 +1,6 @@
--- Lists, and what a change of them does to the segment.
+-- Lists, and what a change of them means for the segment.
+-- A list is named by the run that staged it; run_changes holds a run's delta. The table marks holds
+-- the overrides (the newest webhook message about each user), its column word their sequence.
 
 -- name: cohort
 SELECT c.no, c.app, c.cohort_id, a.takes_all, a.segment_limit, c.list, c.list_at, c.version,
@@ -7,15 +9,15 @@ FROM cohorts AS c JOIN apps AS a ON a.no = c.app
 WHERE c.no = :cohort;
 
 -- name: stage
--- Adds sorted ids (a JSON array) to a list that is not in force; who stays keeps the entry's instant.
+-- Adds sorted ids (a JSON array) to a staged list; ids that stay keep their instant of entry.
 INSERT INTO listed (list, external_id, entered_at)
 SELECT :list, i.value,
     CASE WHEN o.external_id IS NULL THEN NULL ELSE coalesce(o.entered_at, :list_at) END
 FROM json_each(:ids) AS i
 LEFT JOIN listed AS o ON o.list = :old AND o.external_id = i.value;
 
--- name: diff_entered
--- Who of a range of ids is on the new list and not on the old one.
+-- name: add_delta_entered
+-- The ids of a range that are on the new list and not on the old one.
 INSERT INTO run_changes (run, external_id, change, entered_at)
 SELECT :list, n.external_id, 1, NULL
 FROM listed AS n
@@ -24,7 +26,7 @@ WHERE n.list = :list AND n.external_id > :after AND (:upto IS NULL OR n.external
         SELECT 1 FROM listed AS o WHERE o.list = :old AND o.external_id = n.external_id
     );
 
--- name: diff_left
+-- name: add_delta_left
 INSERT INTO run_changes (run, external_id, change, entered_at)
 SELECT :list, o.external_id, 0, coalesce(o.entered_at, :list_at)
 FROM listed AS o
@@ -34,65 +36,65 @@ WHERE o.list = :old AND o.external_id > :after AND (:upto IS NULL OR o.external_
     );
 
 -- name: range_end
--- Where a range of so many ids of a list ends; nothing if fewer are left.
+-- The last id of a range of :count ids of a list; no row if fewer are left.
 SELECT external_id FROM listed
 WHERE list = :list AND external_id > :after
 ORDER BY external_id LIMIT 1 OFFSET :count;
 
--- name: drop_changes
+-- name: drop_delta
 DELETE FROM run_changes WHERE run = :run;
 
--- name: next_word
+-- name: next_webhook_seq
 UPDATE cohorts SET words = words + 1 WHERE no = :cohort RETURNING words;
 
--- name: overlay_entering
--- What the webhook said of a later computation counts more than a downloaded list.
+-- name: overrides_enter
+-- Overrides of a later computation win over a downloaded list.
 INSERT OR IGNORE INTO listed (list, external_id, entered_at)
 SELECT :list, m.external_id, o.entered_at
 FROM marks AS m LEFT JOIN listed AS o ON o.list = :old AND o.external_id = m.external_id
 WHERE m.cohort = :cohort AND m.computed_at > :computed_at AND m.is_member = 1;
 
--- name: overlay_leaving
+-- name: overrides_leave
 DELETE FROM listed
 WHERE list = :list AND external_id IN (
     SELECT m.external_id FROM marks AS m
     WHERE m.cohort = :cohort AND m.computed_at > :computed_at AND m.is_member = 0
 );
 
--- name: drop_marked_changes
--- Whom the webhook spoke of since the diff began, or of a later computation, is compared anew.
+-- name: drop_overridden_delta
+-- Users with an override since the comparison began, or of a later computation, are compared again.
 DELETE FROM run_changes
 WHERE run = :list AND external_id IN (
     SELECT m.external_id FROM marks AS m
-    WHERE m.cohort = :cohort AND (m.computed_at > :computed_at OR m.word > :words)
+    WHERE m.cohort = :cohort AND (m.computed_at > :computed_at OR m.word > :webhook_seq)
 );
 
--- name: diff_marked_entered
+-- name: redo_delta_entered
 INSERT INTO run_changes (run, external_id, change, entered_at)
 SELECT :list, m.external_id, 1, NULL
 FROM marks AS m
-WHERE m.cohort = :cohort AND (m.computed_at > :computed_at OR m.word > :words)
+WHERE m.cohort = :cohort AND (m.computed_at > :computed_at OR m.word > :webhook_seq)
     AND EXISTS (SELECT 1 FROM listed AS n WHERE n.list = :list AND n.external_id = m.external_id)
     AND NOT EXISTS (
         SELECT 1 FROM listed AS o WHERE o.list = :old AND o.external_id = m.external_id
     );
 
--- name: diff_marked_left
+-- name: redo_delta_left
 INSERT INTO run_changes (run, external_id, change, entered_at)
 SELECT :list, o.external_id, 0, coalesce(o.entered_at, :list_at)
 FROM marks AS m JOIN listed AS o ON o.list = :old AND o.external_id = m.external_id
-WHERE m.cohort = :cohort AND (m.computed_at > :computed_at OR m.word > :words)
+WHERE m.cohort = :cohort AND (m.computed_at > :computed_at OR m.word > :webhook_seq)
     AND NOT EXISTS (
         SELECT 1 FROM listed AS n WHERE n.list = :list AND n.external_id = m.external_id
     );
 
--- name: drop_marks
--- A list that is as new as a mark needs it no more.
+-- name: drop_overrides
+-- An override is spent once a list as new as it is in force.
 DELETE FROM marks WHERE cohort = :cohort AND computed_at <= :computed_at;
 
 -- name: enter
--- Puts entering users on the list in force. :delta names rows of run_changes: a run's own, or 0
--- for one message of the webhook.
+-- Puts entering users on the list in force. :delta is the run whose delta it is, 0 for one webhook
+-- message.
 INSERT OR IGNORE INTO listed (list, external_id, entered_at)
 SELECT :list, external_id, coalesce(entered_at, :at) FROM run_changes WHERE run = :delta AND change = 1;
 
@@ -102,8 +104,8 @@ WHERE list = :list AND external_id IN (
     SELECT external_id FROM run_changes WHERE run = :delta AND change = 0
 );
 
--- name: figures_of_changes
--- What a run's changes mean for the segment: a row of figures for 1 (enters) and for 0 (leaves).
+-- name: figures_of_delta
+-- What a delta means for the segment: a row of figures for 1 (enters) and for 0 (leaves).
 SELECT h.change, count(*) AS ids,
     sum(u.external_id IS NULL AND x.external_id IS NOT NULL) AS restricted_ids,
     sum(u.external_id IS NOT NULL OR (:takes_all AND x.external_id IS NULL)) AS matched_users,
@@ -150,8 +152,8 @@ SELECT ids, restricted_ids, matched_users, without_subscription, only_unsubscrib
     subscribed_count
 FROM cohorts WHERE no = :cohort;
 
--- name: log_changes
--- Tells the followers of a segment which members a run brings and takes.
+-- name: log_delta
+-- Logs the members that a delta brings and takes.
 INSERT INTO changes (cohort, external_id, change, run, at)
 SELECT :cohort, h.external_id, h.change, :run, :at
 FROM run_changes AS h
@@ -163,7 +165,7 @@ WHERE h.run = :delta
     );
 
 -- name: log_members
--- Tells the followers of a new segment its first members.
+-- Logs the first members of a new segment.
 INSERT INTO changes (cohort, external_id, change, run, at)
 SELECT :cohort, l.external_id, 1, :run, :at
 FROM listed AS l
@@ -187,7 +189,7 @@ UPDATE cohorts SET is_segment = 1 WHERE no = :cohort;
 UPDATE cohorts SET revision = revision + 1, applied_at = :at WHERE no = :cohort;
 
 -- name: bring_into_force
--- Another list, and the computation it is of, from now on.
+-- Puts another list in force, and with it the computation it is of.
 UPDATE cohorts SET
     list = :list, list_at = :at, version = version + 1, empty_ids = :empty_ids,
     applied_computed_at = :computed_at, applied_mod_at = :mod_at, applied_size = :listed_size,
@@ -203,11 +205,11 @@ INSERT OR IGNORE INTO discarded_lists (list) SELECT :list WHERE :list <> 0;
 UPDATE cohorts SET list = :run, list_at = :at, version = version + 1 WHERE no = :cohort AND list = 0;
 
 -- name: change_list
--- The list in force is another one than a diff may have seen.
+-- The list in force is no longer the one that a comparison may have seen.
 UPDATE cohorts SET version = version + 1, applied_at = :at WHERE no = :cohort;
 
 -- name: log_unknown
--- Tells the followers of a segment that users not known to OneSignal count now, or no more.
+-- Logs users unknown to OneSignal as they begin to count as members, or cease to.
 INSERT INTO changes (cohort, external_id, change, run, at)
 SELECT :cohort, l.external_id, :change, :run, :at
 FROM listed AS l

@@ -1,7 +1,9 @@
 """A staged list comes into force: one short transaction from one whole revision to the next.
 
-The list itself only changes hands. What is written is what the change means: the segment's
-figures, what its followers are told, and the run's end.
+    overrides of newer webhook messages -> delta -> guard -> hold, or bring into force
+
+The list itself only changes hands: the cohort points to another one. What is written is what
+that means, all in one transaction: the segment's figures, its changes, the run's end.
 """
 
 import sqlite3
@@ -9,12 +11,12 @@ import sqlite3
 from relay.segments.cohort_row import (
     CohortRow,
     Comparison,
+    DeltaFigures,
     Figures,
     load_cohort,
-    weigh_changes,
-    weigh_shrink,
+    measure_delta,
 )
-from relay.segments.guard import GuardPolicy, explain_hold, is_implausible
+from relay.segments.guard import GuardPolicy, reason_to_hold
 from relay.segments.runs import (
     Outcome,
     RunRow,
@@ -23,7 +25,7 @@ from relay.segments.runs import (
     load_run,
     supersede_held,
 )
-from relay.segments.segment_update import shift_by_changes
+from relay.segments.segment_update import update_by_delta
 from relay.segments.sql import SQL
 
 
@@ -34,65 +36,70 @@ def publish(
     guard: GuardPolicy | None,
     at: int,
 ) -> Outcome | None:
-    """Bring a run's list into force, or hold it; None if it must be compared anew.
+    """Bring a run's list into force, or hold it; None if it must be compared again.
 
     Args:
         raw: In a transaction.
         run_id: The run, running or held.
-        compared: What its list was compared with.
-        guard: What is implausible; None applies the run whatever it removes.
-        at: When.
+        compared: The state its list was compared with.
+        guard: Which removals are held; None applies the run whatever it removes.
+        at: When, UTC epoch milliseconds.
     """
     run = load_run(raw, run_id)
     if run is None or run.state not in {RunState.RUNNING, RunState.HELD}:
         return Outcome(RunState.FAILED, reason="the run has ended already")
     cohort = load_cohort(raw, run.cohort)
     if cohort.version != compared.version:
+        # Another list came into force since: the delta is against one that is gone.
         return None
-    _heed_webhook(raw, cohort, run, compared.words)
-    entering, leaving = weigh_changes(raw, cohort, run_id)
-    shrink = weigh_shrink(raw, cohort, leaving)
-    if guard and cohort.is_segment and is_implausible(guard, shrink):
-        return _hold(raw, cohort, run, explain_hold(guard, shrink), at)
-    return _apply(raw, cohort, run, entering, leaving, at)
+    _apply_overrides(raw, cohort, run, compared.webhook_seq)
+    delta = measure_delta(raw, cohort, run_id)
+    if guard and (reason := reason_to_hold(raw, guard, cohort, delta.leaving)):
+        return _hold(raw, run, reason, at)
+    return _apply(raw, cohort, run, delta, at)
 
 
-def _heed_webhook(raw: sqlite3.Connection, cohort: CohortRow, run: RunRow, words: int) -> None:
-    """Let the newer words of the webhook stand, and compare anew whom it spoke of meanwhile."""
+def _apply_overrides(
+    raw: sqlite3.Connection, cohort: CohortRow, run: RunRow, webhook_seq: int
+) -> None:
+    """Let webhook messages of later computations stand, and repair the delta for their users.
+
+    Staging compared the list without a lock, range by range, while messages went on to change
+    the list in force. So the users that a message named since the comparison began are compared
+    again here, by index: a few users, not the list.
+    """
     scope = {
         "cohort": cohort.no,
         "list": run.run_id,
         "old": cohort.list,
         "list_at": cohort.list_at,
         "computed_at": run.computed_at or 0,
-        "words": words,
+        "webhook_seq": webhook_seq,
     }
     for query in (
-        "overlay_entering",
-        "overlay_leaving",
-        "drop_marked_changes",
-        "diff_marked_entered",
-        "diff_marked_left",
+        "overrides_enter",
+        "overrides_leave",
+        "drop_overridden_delta",
+        "redo_delta_entered",
+        "redo_delta_left",
     ):
         raw.execute(SQL[query], scope)
 
 
-def _hold(raw: sqlite3.Connection, cohort: CohortRow, run: RunRow, reason: str, at: int) -> Outcome:
+def _hold(raw: sqlite3.Connection, run: RunRow, reason: str, at: int) -> Outcome:
     outcome = Outcome(RunState.HELD, reason=reason)
     finish_run(raw, run.run_id, outcome, at)
-    supersede_held(raw, cohort.no, run.run_id, at, up_to=run.computed_at or 0)
+    # One decision at a time: an older held computation is out of date by now.
+    supersede_held(raw, run, at)
     return outcome
 
 
-def _apply(  # a change of a list, whole
-    raw: sqlite3.Connection,
-    cohort: CohortRow,
-    run: RunRow,
-    entering: Figures,
-    leaving: Figures,
-    at: int,
+def _apply(
+    raw: sqlite3.Connection, cohort: CohortRow, run: RunRow, delta: DeltaFigures, at: int
 ) -> Outcome:
-    is_changed = entering.ids > 0 or leaving.ids > 0 or not cohort.list
+    # If nothing changed, the old list stays in force and the copy is dropped; the computation
+    # counts as applied all the same, or it would be downloaded again.
+    is_changed = delta.entering.ids > 0 or delta.leaving.ids > 0 or not cohort.list
     in_force = run.run_id if is_changed else cohort.list
     raw.execute(
         SQL["bring_into_force"],
@@ -108,11 +115,11 @@ def _apply(  # a change of a list, whole
         },
     )
     raw.execute(SQL["discard_list"], {"list": cohort.list if is_changed else run.run_id})
-    raw.execute(SQL["drop_marks"], {"cohort": cohort.no, "computed_at": run.computed_at or 0})
-    effect = shift_by_changes(raw, cohort, run.run_id, entering, leaving, at=at)
+    raw.execute(SQL["drop_overrides"], {"cohort": cohort.no, "computed_at": run.computed_at or 0})
+    effect = update_by_delta(raw, cohort, run.run_id, delta, at)
     figures = Figures(*raw.execute(SQL["figures"], {"cohort": cohort.no}).fetchone())
     state = RunState.APPLIED if is_changed else RunState.UNCHANGED
     outcome = Outcome(state, effect.added, effect.removed, figures.unknown_users)
     finish_run(raw, run.run_id, outcome, at)
-    supersede_held(raw, cohort.no, run.run_id, at, up_to=run.computed_at or 0)
+    supersede_held(raw, run, at)
     return outcome

@@ -1,4 +1,4 @@
-"""What is read of segments: pages for lists, whole consistent streams for everything long."""
+"""Everything that is read of the segment table: pages of lists, streams of anything long."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -50,7 +50,7 @@ class Segment(NamedTuple):
 
 
 class KnownCohort(NamedTuple):
-    """A cohort by its number: its name, the list in force (0 if none), whether it has a segment."""
+    """A cohort: its number, name, list in force (0 if none), and whether it has a segment."""
 
     no: int
     name: str
@@ -131,7 +131,7 @@ class Undoable(NamedTuple):
 
 
 class CohortOfUser(NamedTuple):
-    """What one cohort says of one user."""
+    """One user in one cohort."""
 
     cohort_id: str
     name: str
@@ -149,7 +149,7 @@ class CohortOfUser(NamedTuple):
 
     @property
     def reason(self) -> str | None:
-        """Why the user is no member, None if nothing is in the way."""
+        """Why the user is no member, None if the user is one, or would be."""
         if not self.is_listed:
             return "Amplitude does not list the user in this cohort"
         if self.is_known:
@@ -165,9 +165,9 @@ class KnownUser(NamedTuple):
     """A user of the directory.
 
     Attributes:
-        known_at: Since when, None if OneSignal does not know the user.
+        known_at: Since when, UTC epoch milliseconds; None if OneSignal does not know the user.
         subscriptions: `(id, type, is_subscribed)` each.
-        cohorts: What every cohort with a list says of the user.
+        cohorts: The user in every cohort that has a list.
     """
 
     known_at: int | None
@@ -184,7 +184,7 @@ class Overview(NamedTuple):
 
 
 class ReadModel:
-    """Reads the segment table."""
+    """Answers every question about the segment table."""
 
     def __init__(self, database: Database, streams: RowStreams) -> None:
         self._database = database
@@ -204,7 +204,7 @@ class ReadModel:
         return Segment(*rows[0]) if rows else None
 
     async def cohort(self, app: str, cohort_id: str) -> KnownCohort | None:
-        """Return one cohort, None if it was never heard of."""
+        """Return one cohort, None if there is none."""
         named = {"app": app, "cohort_id": cohort_id}
         rows = await self._database.fetch(SQL["cohort_of"], named)
         return KnownCohort(*rows[0]) if rows else None
@@ -242,7 +242,7 @@ class ReadModel:
         return await self._database.read(partial(_read_user, app, external_id))
 
     async def overview(self, app: str, number: int) -> Overview:
-        """Return how an app's segments stand."""
+        """Return the state of an app's segments in figures."""
         states = await self._database.fetch(SQL["overview"], {"app": app})
         runs = await self._database.fetch(SQL["last_run_of_app"], {"app": number})
         return Overview(

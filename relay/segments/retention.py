@@ -1,4 +1,4 @@
-"""What the segment table forgets, and when: in short transactions, some rows at a time."""
+"""What the segment table removes, and when: in short transactions, some rows at a time."""
 
 import sqlite3
 from functools import partial
@@ -11,19 +11,16 @@ from relay.segments.sql import SQL
 DAY_MS = 86_400_000
 
 CHANGES_MS = 90 * DAY_MS
-"""How long followers can read a change."""
+"""How long followers of a segment can read a change."""
 
 RUNS_MS = 90 * DAY_MS
-"""At least a month, as runs also count the month's downloads."""
+"""At least a month: runs also count the month's downloads."""
 
 MESSAGES_MS = 30 * DAY_MS
 SIGHTINGS_MS = 30 * DAY_MS
 
 DEPARTURES_MS = 7 * DAY_MS
 """How long followers can read that a forgotten user left."""
-
-COMPUTATION_MS = DAY_MS
-"""How long after its last message the guard still counts a webhook computation together."""
 
 CHUNK_ROWS = 5_000
 
@@ -35,11 +32,11 @@ class Retention:
         self._database = database
 
     async def step(self, now_ms: int) -> bool:
-        """Remove some of what is not needed any more; False when nothing was left."""
+        """Remove some rows that are no longer needed; False if there were none."""
         return await self._database.write(partial(_step, now_ms))
 
     async def vacuum(self, pages: int) -> None:
-        """Give up to `pages` free pages back to the file system."""
+        """Return up to `pages` free pages to the file system."""
         await self._database.write(lambda raw: vacuum(raw, pages))
 
 
@@ -48,7 +45,7 @@ def _step(now_ms: int, raw: sqlite3.Connection) -> bool:
     departed = {"before": now_ms - DEPARTURES_MS}
     raw.execute(SQL["drop_departures"], departed)
     raw.execute(SQL["close_departures"], departed)
-    return _drop_list(raw) or _drop_history(raw, now_ms) or _drop_old(raw, now_ms)
+    return _drop_list(raw) or _drop_history(raw) or _drop_old(raw, now_ms)
 
 
 def _drop_list(raw: sqlite3.Connection) -> bool:
@@ -61,12 +58,11 @@ def _drop_list(raw: sqlite3.Connection) -> bool:
     return True
 
 
-def _drop_history(raw: sqlite3.Connection, now_ms: int) -> bool:
-    spent = {"keep": UNDOABLE_RUNS, "before": now_ms - COMPUTATION_MS}
-    row = raw.execute(SQL["spent_run_changes"], spent).fetchone()
+def _drop_history(raw: sqlite3.Connection) -> bool:
+    row = raw.execute(SQL["spent_delta"], {"keep": UNDOABLE_RUNS}).fetchone()
     if row is None:
         return False
-    raw.execute(SQL["drop_run_changes"], {"run": row[0], "limit": CHUNK_ROWS})
+    raw.execute(SQL["drop_spent_delta"], {"run": row[0], "limit": CHUNK_ROWS})
     return True
 
 

@@ -1,7 +1,6 @@
-"""Runs: what was tried to bring a segment up to date, and what became of it."""
+"""Runs: attempts to bring a segment up to date, and how they ended."""
 
 import sqlite3
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from relay.segments.watermark import Watermark
 
 
 class RunSource(StrEnum):
-    """What began a run."""
+    """Where a run came from."""
 
     POLL = "poll"
     WEBHOOK = "webhook"
@@ -30,12 +29,12 @@ class RunState(StrEnum):
 
 
 class Export(NamedTuple):
-    """An export of Amplitude's, as far as a run knows it.
+    """Amplitude's export, as far as a run knows it.
 
     Attributes:
-        request_id: Amplitude's name of it, None until it is known.
+        request_id: Amplitude's id of it, None until it is known.
         requested_at: When this run asked for it, None if an earlier run did.
-        is_complete: Whether its file can be had.
+        is_complete: Whether its file is available.
     """
 
     request_id: str | None = None
@@ -44,22 +43,16 @@ class Export(NamedTuple):
 
 
 class RunRow(NamedTuple):
-    """A run as a transaction needs it; columns of the table of the same names."""
+    """A run as a transaction sees it; columns of the table of the same names."""
 
     run_id: int
     cohort: int
     source: str
     state: str
-    started_at: int
-    members: int
     empty_ids: int
     computed_at: int | None
     mod_at: int | None
     listed_size: int | None
-    request_id: str | None
-    is_complete: int
-    added: int
-    removed: int
 
 
 class Outcome(NamedTuple):
@@ -72,7 +65,7 @@ class Outcome(NamedTuple):
     reason: str | None = None
 
 
-def begin_run(  # noqa: PLR0913  # a run, whole
+def begin_run(  # noqa: PLR0913  # a row of the table
     raw: sqlite3.Connection,
     cohort: int,
     source: RunSource,
@@ -83,7 +76,7 @@ def begin_run(  # noqa: PLR0913  # a run, whole
     listing: Watermark | None = None,
     export: Export = Export(),  # noqa: B008  # a tuple
 ) -> int:
-    """Write down a run and return its id."""
+    """Store a new run and return its id."""
     row = {
         "cohort": cohort,
         "source": source,
@@ -105,30 +98,18 @@ def load_run(raw: sqlite3.Connection, run_id: int) -> RunRow | None:
 
 
 def finish_run(raw: sqlite3.Connection, run_id: int, outcome: Outcome, at: int) -> None:
-    """Write down how a run ended; what an applied one added before counts on."""
+    """Store how a run ended; the counts of an applied one that goes on add up."""
     raw.execute(SQL["finish_run"], {"run": run_id, "at": at, **outcome._asdict()})
     if outcome.state is RunState.APPLIED:
-        raw.execute(SQL["note_revision"], {"run": run_id})
+        raw.execute(SQL["set_revision"], {"run": run_id})
 
 
-def supersede_held(
-    raw: sqlite3.Connection, cohort: int, by: int, at: int, *, up_to: int | None = None
-) -> Sequence[int]:
-    """Reject the held runs of a cohort that a newer one overtakes; return their ids.
-
-    Args:
-        raw: In a transaction.
-        cohort: Whose.
-        by: The run that overtakes them.
-        at: When.
-        up_to: Only those of a computation not later than this.
-    """
-    overtaken = []
-    for run_id, _, computed_at in raw.execute(SQL["held_runs"], {"cohort": cohort}).fetchall():
-        if run_id == by or (up_to is not None and (computed_at or 0) > up_to):
+def supersede_held(raw: sqlite3.Connection, run: RunRow, at: int) -> None:
+    """Reject the other held runs of a run's cohort, except those of a later computation."""
+    held = raw.execute(SQL["held_runs"], {"cohort": run.cohort}).fetchall()
+    for run_id, computed_at in held:
+        if run_id == run.run_id or (computed_at or 0) > (run.computed_at or 0):
             continue
-        reason = f"overtaken by run {by}"
+        reason = f"overtaken by run {run.run_id}"
         raw.execute(SQL["reject_run"], {"run": run_id, "at": at, "reason": reason})
         raw.execute(SQL["discard_list"], {"list": run_id})
-        overtaken.append(run_id)
-    return overtaken

@@ -1,4 +1,4 @@
--- Runs: attempts to bring a segment up to date, and what became of them.
+-- Runs: attempts to bring a segment up to date, and how they ended.
 
 -- name: begin_run
 INSERT INTO runs (
@@ -11,8 +11,7 @@ INSERT INTO runs (
 RETURNING run_id;
 
 -- name: run
-SELECT run_id, cohort, source, state, started_at, members, empty_ids, computed_at, mod_at,
-    listed_size, request_id, is_complete, added, removed
+SELECT run_id, cohort, source, state, empty_ids, computed_at, mod_at, listed_size
 FROM runs WHERE run_id = :run;
 
 -- name: finish_run
@@ -21,11 +20,11 @@ UPDATE runs SET
     added = added + :added, removed = removed + :removed, reason = :reason
 WHERE run_id = :run AND state IN ('running', 'held', 'applied');
 
--- name: note_revision
+-- name: set_revision
 UPDATE runs SET revision = (SELECT c.revision FROM cohorts AS c WHERE c.no = cohort)
 WHERE run_id = :run;
 
--- name: note_members
+-- name: set_members
 UPDATE runs SET members = :members, empty_ids = :empty_ids WHERE run_id = :run;
 
 -- name: approve_run
@@ -35,10 +34,10 @@ UPDATE runs SET is_approved = 1 WHERE run_id = :run AND state = 'held';
 UPDATE runs SET members = members + :members, empty_ids = empty_ids + :empty_ids
 WHERE run_id = :run;
 
--- name: note_export
+-- name: set_export
 UPDATE runs SET request_id = :request_id WHERE run_id = :run AND state = 'running';
 
--- name: note_complete
+-- name: set_complete
 UPDATE runs SET is_complete = 1 WHERE run_id = :run AND state = 'running';
 
 -- name: fail_run
@@ -49,7 +48,7 @@ WHERE run_id = :run AND state = 'running';
 UPDATE runs SET state = 'rejected', finished_at = :at, reason = :reason
 WHERE run_id = :run AND state = 'held';
 
--- name: note_rejected
+-- name: set_rejected
 -- A rejected computation is neither downloaded nor held again.
 UPDATE cohorts SET
     rejected_computed_at = r.computed_at, rejected_mod_at = r.mod_at, rejected_size = r.listed_size
@@ -57,16 +56,12 @@ FROM runs AS r
 WHERE r.run_id = :run AND r.source = 'poll' AND cohorts.no = r.cohort;
 
 -- name: held_runs
-SELECT run_id, source, computed_at FROM runs
+SELECT run_id, computed_at FROM runs
 WHERE cohort = :cohort AND state = 'held' ORDER BY run_id;
 
--- name: held_message_run
-SELECT run_id FROM runs
-WHERE cohort = :cohort AND state = 'held' AND source = 'webhook' AND computed_at = :computed_at;
-
 -- name: message_runs
--- What became of a computation of the webhook: its runs by state.
-SELECT state, run_id, is_approved FROM runs
+-- The runs of a webhook computation.
+SELECT state, run_id, is_approved, removed FROM runs
 WHERE cohort = :cohort AND source = 'webhook' AND computed_at = :computed_at
 ORDER BY run_id;
 
@@ -77,7 +72,7 @@ WHERE cohort = :cohort AND run_id = (SELECT max(r.run_id) FROM runs AS r WHERE r
     AND source = 'directory' AND state = 'applied' AND started_at > :since;
 
 -- name: open_runs
--- Runs under way: after a start, those a former process left.
+-- Running downloads: after a start, those an earlier process left.
 SELECT r.run_id, r.cohort, r.request_id, r.is_complete, r.started_at
 FROM runs AS r JOIN cohorts AS c ON c.no = r.cohort
 WHERE r.state = 'running' AND c.app = :app ORDER BY r.run_id;
@@ -85,8 +80,8 @@ WHERE r.state = 'running' AND c.app = :app ORDER BY r.run_id;
 -- name: uncount
 UPDATE runs SET requested_at = NULL WHERE run_id = :run AND state = 'running';
 
--- name: last_run
--- The newest run of a cohort that was about a download, and when its export was asked for.
+-- name: last_download
+-- The newest download of a cohort, and when its export was asked for.
 SELECT r.run_id, r.state, r.computed_at, r.mod_at, r.request_id, r.is_complete, (
     SELECT max(e.requested_at) FROM runs AS e
     WHERE e.cohort = r.cohort AND e.request_id = r.request_id
@@ -115,7 +110,8 @@ WHERE r.cohort = :cohort AND r.state = 'applied' AND r.source <> 'directory'
 ORDER BY r.run_id DESC LIMIT :count;
 
 -- name: revision_before
--- What the last run before some kept ones made that changed members: further back nothing leads.
+-- The revision made by the last run before some kept ones that changed members: no rollback
+-- reaches further back.
 SELECT max(revision) FROM runs
 WHERE cohort = :cohort AND run_id < :run AND state = 'applied' AND source <> 'directory'
     AND added + removed > 0;
@@ -153,72 +149,6 @@ WHERE r.run_id < :before
     AND (:cohort_id IS NULL OR c.cohort_id = :cohort_id)
     AND (:state IS NULL OR r.state = :state)
 ORDER BY r.run_id DESC LIMIT :limit;
-
--- name: drop_run_changes
--- Takes apart the history that no rollback needs any more, some rows at a time.
-DELETE FROM run_changes WHERE (run, external_id) IN (
-    SELECT h.run, h.external_id FROM run_changes AS h WHERE h.run = :run LIMIT :limit
-);
-
--- name: spent_run_changes
--- Runs whose changes are kept without need: not among a cohort's last applied ones, nor open, nor a
--- computation of the webhook whose last message is recent: the guard counts its leavers by them.
-WITH RECURSIVE kept (run) AS (  -- the distinct runs, one look into the index each
-    SELECT min(h.run) FROM run_changes AS h
-    UNION ALL
-    SELECT (SELECT min(h.run) FROM run_changes AS h WHERE h.run > kept.run) FROM kept
-    WHERE kept.run IS NOT NULL
-)
-SELECT r.run_id FROM kept CROSS JOIN runs AS r ON r.run_id = kept.run
-WHERE r.state NOT IN ('running', 'held')
-    AND (r.source <> 'webhook' OR r.finished_at < :before)
-    AND r.run_id NOT IN (
-        SELECT k.run_id FROM runs AS k
-        WHERE k.cohort = r.cohort AND k.state = 'applied' AND k.source <> 'directory'
-            AND EXISTS (SELECT 1 FROM run_changes AS h WHERE h.run = k.run_id)
-        ORDER BY k.run_id DESC LIMIT :keep
-    )
-LIMIT 1;
-
--- name: drop_old_runs
-DELETE FROM runs WHERE run_id IN (
-    SELECT r.run_id FROM (SELECT o.run_id FROM runs AS o ORDER BY o.run_id LIMIT :limit) AS old
-    CROSS JOIN runs AS r ON r.run_id = old.run_id
-    WHERE r.finished_at < :before AND r.state NOT IN ('running', 'held')
-        AND NOT EXISTS (SELECT 1 FROM run_changes AS h WHERE h.run = r.run_id)
-        AND NOT EXISTS (SELECT 1 FROM cohorts AS c WHERE c.list = r.run_id)
-);
-
--- name: drop_listed
-DELETE FROM listed WHERE (list, external_id) IN (
-    SELECT l.list, l.external_id FROM listed AS l WHERE l.list = :list LIMIT :limit
-);
-
--- name: discarded_list
-SELECT list FROM discarded_lists LIMIT 1;
-
--- name: drop_discarded_list
-DELETE FROM discarded_lists WHERE list = :list;
-
--- name: drop_old_messages
-DELETE FROM messages WHERE (app, message_id) IN (
-    SELECT app, message_id FROM messages WHERE at < :before LIMIT :limit
-);
-
--- name: drop_old_changes
-DELETE FROM changes WHERE seq IN (
-    SELECT old.seq FROM (SELECT h.seq, h.at FROM changes AS h ORDER BY h.seq LIMIT :limit) AS old
-    WHERE old.at < :before
-);
-
--- name: drop_old_sightings
-DELETE FROM sightings WHERE at < :before;
-
--- name: drop_departures
-DELETE FROM changes WHERE seq IN (SELECT d.seq FROM departures AS d WHERE d.at < :before);
-
--- name: close_departures
-DELETE FROM departures WHERE at < :before;
 
 -- name: drop_list
 DELETE FROM listed WHERE list = :list;

@@ -1,32 +1,32 @@
-"""What a changed list or directory does to a segment: figures, changes told, a new revision.
+"""What a changed list or directory means for a segment: figures, changes, a new revision.
 
-Called in the transaction that changes the list or the directory, so that a reader sees all of
-it or nothing.
+Runs in the transaction that changes the list or the directory, so that a reader sees all of it
+or nothing.
 """
 
 import sqlite3
 from collections.abc import Callable
 from typing import NamedTuple
 
-from relay.segments.cohort_row import CohortRow, Figures
+from relay.segments.cohort_row import CohortRow, DeltaFigures, Figures
 from relay.segments.sql import SQL
 
 
 class Effect(NamedTuple):
-    """What became of a segment: members who entered it, and who left it."""
+    """Members who entered and left a segment."""
 
     added: int
     removed: int
 
 
 class MembershipChange(NamedTuple):
-    """How a segment is to change.
+    """A change of a segment, about to be made.
 
     Attributes:
         figures: The difference of its figures.
         added: Members who enter.
         removed: Members who leave.
-        log: Tells the followers of them, given the run.
+        log: Writes them to the change log that followers read.
     """
 
     figures: Figures
@@ -35,28 +35,28 @@ class MembershipChange(NamedTuple):
     log: Callable[[], object]
 
 
-def shift_segment(
-    raw: sqlite3.Connection, cohort: CohortRow, run: int, shift: MembershipChange, at: int
+def update_segment(
+    raw: sqlite3.Connection, cohort: CohortRow, run: int, change: MembershipChange, at: int
 ) -> Effect:
-    """Move a segment's figures, tell its followers, and count its revision.
+    """Change a segment's figures, log its changes, and count its revision.
 
     A cohort gets its segment with the first matched user, unless its app has reached its limit.
     """
-    matched_users = move_figures(raw, cohort.no, shift.figures)
+    matched_users = move_figures(raw, cohort.no, change.figures)
     if cohort.is_segment:
-        if not shift.added and not shift.removed:
-            return Effect(0, 0)
-        shift.log()
+        if not change.added and not change.removed:
+            return Effect(0, 0)  # figures moved, members did not: the revision stays
+        change.log()
         _count_revision(raw, cohort, at)
-        return Effect(shift.added, shift.removed)
+        return Effect(change.added, change.removed)
     if not may_become_segment(raw, cohort, matched_users):
         return Effect(0, 0)
     return create_segment(raw, cohort, run, at)
 
 
-def move_figures(raw: sqlite3.Connection, cohort: int, step: Figures) -> int:
-    """Change the figures of a cohort; return how many users match now."""
-    moved = raw.execute(SQL["move_figures"], {"cohort": cohort, **step._asdict()})
+def move_figures(raw: sqlite3.Connection, cohort: int, difference: Figures) -> int:
+    """Add a difference to the figures of a cohort; return its matched users now."""
+    moved = raw.execute(SQL["move_figures"], {"cohort": cohort, **difference._asdict()})
     return int(moved.fetchone()[0])
 
 
@@ -71,23 +71,23 @@ def may_become_segment(raw: sqlite3.Connection, cohort: CohortRow, matched_users
 
 
 def create_segment(raw: sqlite3.Connection, cohort: CohortRow, run: int, at: int) -> Effect:
-    """Make the segment of a cohort; everybody on the list in force who matches enters it."""
+    """Create the segment of a cohort; every matched user of the list in force enters it."""
+    # Read again: the caller's row may be of before the list changed hands.
     (list_in_force,) = raw.execute(SQL["list_in_force"], {"cohort": cohort.no}).fetchone()
     raw.execute(SQL["create_segment"], {"cohort": cohort.no})
-    logged = {"cohort": cohort.no, "list": list_in_force, "run": run, "at": at, **cohort.scope}
-    added = raw.execute(SQL["log_members"], logged).rowcount
+    logged = {"cohort": cohort.no, "list": list_in_force, "run": run, "at": at}
+    added = raw.execute(SQL["log_members"], {**logged, **cohort.membership}).rowcount
     _count_revision(raw, cohort, at)
     return Effect(added, 0)
 
 
-def shift_by_changes(  # noqa: PLR0913  # a change of a list, whole
+def update_by_delta(
     raw: sqlite3.Connection,
     cohort: CohortRow,
     run: int,
-    entering: Figures,
-    leaving: Figures,
-    *,
+    figures: DeltaFigures,
     at: int,
+    *,
     delta: int | None = None,
 ) -> Effect:
     """Change a segment as its list changed.
@@ -95,21 +95,20 @@ def shift_by_changes(  # noqa: PLR0913  # a change of a list, whole
     Args:
         raw: In the transaction that changed the list.
         cohort: The cohort as it was before.
-        run: Under which the followers are told.
-        entering: Figures of who enters the list.
-        leaving: Figures of who leaves it.
-        at: When.
-        delta: The run whose changes of the list they are, if it is not `run` itself.
+        run: The run that the changes are logged under.
+        figures: Those of the delta.
+        at: When, UTC epoch milliseconds.
+        delta: The run whose delta it is, if it is not `run` itself.
     """
-    told = {"cohort": cohort.no, "run": run, "at": at, **cohort.scope}
-    told["delta"] = run if delta is None else delta
-    shift = MembershipChange(
-        entering.less(leaving),
-        entering.matched_users,
-        leaving.matched_users,
-        lambda: raw.execute(SQL["log_changes"], told),
+    logged = {"cohort": cohort.no, "run": run, "at": at, **cohort.membership}
+    logged["delta"] = run if delta is None else delta
+    change = MembershipChange(
+        figures.entering.minus(figures.leaving),
+        figures.entering.matched_users,
+        figures.leaving.matched_users,
+        lambda: raw.execute(SQL["log_delta"], logged),
     )
-    return shift_segment(raw, cohort, run, shift, at)
+    return update_segment(raw, cohort, run, change, at)
 
 
 def _count_revision(raw: sqlite3.Connection, cohort: CohortRow, at: int) -> None:

@@ -1,4 +1,4 @@
-"""Sorts what a file brings, on disk: pieces of it then touch neighbouring pages of the tables."""
+"""Sorts the rows of a file on disk, so that each piece touches neighbouring pages of the tables."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
@@ -19,12 +19,12 @@ PREFIX = "sorting-"
 
 
 class Piece(NamedTuple):
-    """Some of the sorted rows.
+    """A range of the sorted rows.
 
     Attributes:
         rows: A JSON array.
         after: The last user of the piece before, empty for the first.
-        upto: The last user of this one; None says that no piece follows.
+        upto: The last user of this one, None for the last piece.
     """
 
     rows: str
@@ -39,7 +39,7 @@ class SortedIds:
         self._scratch = scratch
 
     async def add(self, ids: Sequence[str]) -> None:
-        """Take ids as they come, repeated or not."""
+        """Add ids, in any order, repeated or not."""
         taken = {"ids": orjson.dumps(ids).decode()}
         await self._scratch.run(lambda raw: raw.execute(_SQL["take_ids"], taken).rowcount)
 
@@ -48,7 +48,7 @@ class SortedIds:
         return await self._scratch.run(lambda raw: raw.execute(_SQL["sort_ids"]).rowcount)
 
     async def pieces(self, limit: int) -> AsyncIterator[Piece]:
-        """Yield the ids in pieces of so many; at least one piece."""
+        """Yield the ids in pieces of `limit`; at least one piece."""
         after: str | None = ""
         while after is not None:
             piece = await self._scratch.run(partial(_ids_after, after, limit))
@@ -63,7 +63,7 @@ class SortedRows:
         self._scratch = scratch
 
     async def add(self, rows: Sequence[tuple[str, str, str, int]]) -> None:
-        """Take `(external_id, id, type, is_subscribed)` as they come."""
+        """Add `(external_id, id, type, is_subscribed)`, in any order."""
         taken = {"rows": orjson.dumps(rows).decode()}
         await self._scratch.run(lambda raw: raw.execute(_SQL["take_rows"], taken).rowcount)
 
@@ -77,7 +77,7 @@ class SortedRows:
         return await self._scratch.run(work)
 
     async def pieces(self, limit: int) -> AsyncIterator[Piece]:
-        """Yield the rows in pieces of about so many; at least one piece."""
+        """Yield the rows in pieces of about `limit`; at least one piece."""
         after: str | None = ""
         while after is not None:
             piece = await self._scratch.run(partial(_rows_after, after, limit))
@@ -86,12 +86,12 @@ class SortedRows:
 
 
 def sorting_path(folder: Path, name: str) -> Path:
-    """Return where the rows of something of that name are sorted."""
+    """Return the path of the throw-away database of that name."""
     return folder / f"{PREFIX}{name}.db"
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process was sorting: it holds ids of users."""
+    """Remove the files that a killed process was sorting in: they hold ids of users."""
     for path in folder.glob(f"{PREFIX}*"):
         path.unlink(missing_ok=True)
 

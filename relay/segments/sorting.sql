@@ -1,4 +1,4 @@
--- What a throw-away database does: takes rows as they come, gives them back sorted and distinct.
+-- A throw-away database: rows in any order in, sorted and distinct rows out.
 
 -- name: schema
 CREATE TABLE raw_ids (external_id TEXT NOT NULL) STRICT;
@@ -30,12 +30,12 @@ INSERT INTO raw_rows (external_id, id, type, is_subscribed)
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(:rows);
 
 -- name: sort_rows
--- Of a repeated id the last row counts.
+-- Of a repeated id the last row wins.
 INSERT OR REPLACE INTO rows (external_id, id, type, is_subscribed)
 SELECT external_id, id, type, is_subscribed FROM raw_rows ORDER BY external_id, id, rowid;
 
 -- name: end_of_piece
--- The last user of a piece of about so many rows; all rows of a user are in one piece.
+-- The last user of a piece of about :limit rows; all rows of a user are in one piece.
 SELECT external_id FROM rows
 WHERE external_id > :after ORDER BY external_id LIMIT 1 OFFSET :limit;
 

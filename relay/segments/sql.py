@@ -5,7 +5,17 @@ from importlib.resources import files
 from relay.database.migrations import find_migrations
 from relay.database.queries import load_queries
 
-FILES = ("catalog", "lists", "runs", "messages", "directory", "reading", "views")
+FILES = (
+    "cohorts",
+    "directory",
+    "erasure",
+    "lists",
+    "read_model",
+    "retention",
+    "runs",
+    "views",
+    "webhook",
+)
 
 SQL = {
     name: query

@@ -1,4 +1,4 @@
-"""The segment table as a whole: opened once, handed in parts to those who need a part."""
+"""The segment table as a whole: opened once, handed on in parts."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -10,18 +10,21 @@ import anyio
 
 from relay.database.counters_sidecar import CountersSidecar, sidecar_path
 from relay.database.database import Database, open_database
-from relay.database.recovery.check import mark_unclean_on_error, recover
+from relay.database.recovery.recover import mark_unclean_on_error, recover
 from relay.database.stream import RowStreams
 from relay.heartbeat import Heartbeat
 from relay.segments.cohorts import AppRules, Cohorts
 from relay.segments.directory import Directory
-from relay.segments.erasure import Erasure, Forgotten
+from relay.segments.download_log import DownloadLog
+from relay.segments.erasure import Erasure, ForgottenUsers
 from relay.segments.read_model import ReadModel
 from relay.segments.recovery import RECOVERY_SPEC, SidecarReader
 from relay.segments.retention import Retention
 from relay.segments.review import Review
 from relay.segments.sorting import remove_leftovers
 from relay.segments.sql import MIGRATIONS, SQL
+from relay.segments.staging import StagedList
+from relay.segments.webhook import WebhookMessages
 
 DATABASE_NAME = "segments.db"
 
@@ -33,22 +36,30 @@ class Segments:
     Attributes:
         database: The engine; its `run` commits what the parts write.
         cohorts: Apps and cohorts.
-        directory: Whom OneSignal knows.
-        review: What a person decides.
-        forgotten: Who is not to be known again.
-        erasure: How somebody becomes so.
-        read_model: What is read.
-        retention: What is removed in time.
+        directory: Users that OneSignal knows.
+        downloads: Which exports were asked for.
+        webhook: Applies Amplitude's cohort messages.
+        review: Decisions about held runs, and rollbacks.
+        forgotten: Users that are kept out.
+        erasure: Makes a user one of those.
+        read_model: Pages and streams of everything above.
+        retention: Removes in time what is no longer needed.
     """
 
     database: Database
     cohorts: Cohorts
     directory: Directory
+    downloads: DownloadLog
+    webhook: WebhookMessages
     review: Review
-    forgotten: Forgotten
+    forgotten: ForgottenUsers
     erasure: Erasure
     read_model: ReadModel
     retention: Retention
+
+    def stage(self, cohort: int, run: int) -> StagedList:
+        """Return the list of a run, to be filled and published."""
+        return StagedList(self.database, cohort, run)
 
 
 @asynccontextmanager
@@ -92,13 +103,15 @@ async def open_segments(
 async def _assemble(
     database: Database, path: Path, apps: Mapping[str, AppRules], now_ms: int
 ) -> Segments:
-    for table in ("make_touched", "make_told"):
+    for table in ("make_touched", "make_incoming"):
         await database.execute(SQL[table], {})
-    forgotten = await Forgotten.load(database)
+    forgotten = await ForgottenUsers.load(database)
     return Segments(
         database=database,
         cohorts=await Cohorts.load(database, apps, now_ms),
         directory=Directory(database, forgotten),
+        downloads=DownloadLog(database),
+        webhook=WebhookMessages(database, forgotten),
         review=Review(database),
         forgotten=forgotten,
         erasure=Erasure(database, forgotten),

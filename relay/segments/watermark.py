@@ -1,15 +1,18 @@
-"""Whether a cohort is worth a download: listing costs nothing, every export is counted."""
+"""Which computation of a cohort this is, and whether another one is worth a download.
+
+Listing costs nothing, every export is counted.
+"""
 
 from typing import NamedTuple
 
 
 class Watermark(NamedTuple):
-    """Which state of a cohort this is, by all that Amplitude's list tells of it.
+    """A state of a cohort, identified by everything Amplitude's list says of it.
 
     Attributes:
-        last_computed_at: When Amplitude computed the members.
-        last_mod_at: When a person changed the definition.
-        size: How many members that gave.
+        last_computed_at: When Amplitude computed the members, UTC epoch milliseconds.
+        last_mod_at: When the definition was changed, likewise.
+        size: Members it found.
     """
 
     last_computed_at: int
@@ -26,14 +29,14 @@ def needs_refresh(
 ) -> bool:
     """Return whether the listed state is neither applied nor already judged.
 
-    Differing is enough, in whatever direction: a restored cohort may go back in time. What a person
-    judges, or is to judge, is a computation: another definition alone does not bring it back.
+    Any difference counts, also an older one: a restored cohort may go back in time. An operator
+    judges a computation: a changed definition alone does not bring a judged one back.
 
     Args:
         listed: The state in Amplitude's list.
         applied: The state the segment has, None before the first download.
-        rejected: The last state a person rejected.
-        held: The state that waits for a person.
+        rejected: The last state that was rejected.
+        held: The state that waits for a decision.
 
     Source: Amplitude, Behavioral Cohorts API (2026): `lastComputed` moves with every computation,
     `lastMod` with the definition; a static cohort keeps both.

@@ -1,7 +1,7 @@
-"""The configuration: read once at the start, whole, or refused with every mistake.
+"""The configuration: read as a whole, or refused with every mistake.
 
-This package is the only part of relay that reads the environment, and only the composition
-root and the commands import it; everything below is handed plain values.
+This package alone reads the environment, and only the daemon, the commands and what stands above
+them import it; everything below gets plain values.
 """
 
 from relay.settings.app import Anonymous, AppSettings, Membership, Region, ingest_origin

@@ -73,7 +73,7 @@ class AppSettings(Section):
         Hint("one or more secrets, comma-separated", is_secret=True),
     ] = Field(
         min_length=1,
-        description="Secrets that OneSignal and Amplitude present at the hooks; "
+        description="Secrets that OneSignal and Amplitude present at the webhooks; "
         "several, so that they can be rotated.",
     )
     amplitude_api_key: Annotated[SecretStr, *SECRET, RESTART] = Field(
@@ -110,14 +110,16 @@ class AppSettings(Section):
         Hint("all, none, or cohort ids, comma-separated", default="all"),
     ] = Field(
         ALL_COHORTS,
-        description="Cohorts to poll and keep as segments; the webhook is always heard.",
+        description="Cohorts to poll and keep as segments; the webhook brings any cohort.",
     )
     membership: Annotated[Membership, LOWER_CASE] = Field(
         "known",
         description="known: only users in the directory become members; "
         "all: every cohort member with a user id.",
     )
-    segment_limit: int | None = Field(None, ge=0, description="No new segment is made past it.")
+    segment_limit: int | None = Field(
+        None, ge=0, description="Most segments of the app; further cohorts get none."
+    )
     onesignal_api_key: Annotated[SecretStr | None, *SECRET, RESTART] = Field(
         None, description="OneSignal's App API key, for the directory sync and the write-back."
     )

@@ -1,6 +1,6 @@
-"""What there is to set: the list that help, checks and tables are made from.
+"""Every setting in words: what help, checks and tables are generated from.
 
-It is read off `relay.settings.model`, so that it cannot disagree with it.
+Derived from `relay.settings.model`, so that it cannot contradict it.
 """
 
 import difflib
@@ -32,11 +32,11 @@ class SettingDescription:
 
     Attributes:
         variable: Its full name; `<APP>` stands for an app's name.
-        default: The default as one would write it, `none`, or `required`.
+        default: The default as text, `none`, or `required`.
         meaning: A sentence.
         wanted: What a value must be.
-        is_required: Whether relay does not start without it.
-        is_secret: Whether it may stand in a credential, and never in any output.
+        is_required: Whether relay refuses to start without it.
+        is_secret: Whether it may come from a credential, and must not appear in any output.
         takes_restart: Whether a running daemon keeps its old value when it reloads.
     """
 
@@ -61,22 +61,22 @@ def _by_variable() -> MappingProxyType[str, SettingDescription]:
 
 
 def find_setting(variable: str) -> SettingDescription | None:
-    """Return what an upper-case variable name stands for, or `None` if nothing.
+    """Return the setting of an upper-case variable name, or `None` if it is unknown.
 
-    The name of the app may be any; `app_of` and `is_app_name` judge it.
+    Any app name will do; `is_app_name` checks it.
     """
     parts = _APP_VARIABLE.fullmatch(variable)
     return _by_variable().get(f"{APP_PREFIX}{_ANY_APP}__{parts['field']}" if parts else variable)
 
 
 def is_required(variable: str) -> bool:
-    """Tell whether relay does not start without a variable."""
+    """Return whether relay refuses to start without a variable."""
     setting = find_setting(variable)
     return setting is not None and setting.is_required
 
 
 def is_secret(variable: str) -> bool:
-    """Tell whether a variable's value must not be shown: an unknown one's must not either."""
+    """Return whether a variable's value must not be shown; an unknown one's must not either."""
     setting = find_setting(variable)
     return setting is None or setting.is_secret
 
@@ -88,12 +88,12 @@ def app_of(variable: str) -> str | None:
 
 
 def is_app_name(name: str) -> bool:
-    """Tell whether an upper-case name is made of letters, digits and single `_`."""
+    """Return whether an upper-case name consists of letters, digits and single `_`."""
     return _APP_NAME.fullmatch(name) is not None
 
 
 def nearest_variable(variable: str) -> str:
-    """Return the known name that looks most like an unknown one, app included."""
+    """Return the known name most similar to an unknown one, with the same app."""
     app = app_of(variable) or _ANY_APP
     known = [setting.variable.replace(_ANY_APP, app) for setting in describe_settings()]
     return difflib.get_close_matches(variable, known, n=1, cutoff=0.0)[0]
@@ -124,7 +124,7 @@ def _describe(variable: str, field: FieldInfo) -> SettingDescription:
 
 
 def takes_restart(field: FieldInfo) -> bool:
-    """Return whether a setting is read at the start alone; its field says so."""
+    """Return whether a setting is read only at the start, as its field says."""
     return RESTART in field.metadata
 
 

@@ -1,8 +1,8 @@
 """From the environment to `Settings`, or to every mistake at once.
 
 The environment wins over the file, the file over credentials. An empty value is a mistake where
-one is required; elsewhere it means the default, and hides what a weaker place says. White space
-around a value never counts.
+one is required; elsewhere it means the default, and overrides a weaker source. White space around
+a value is ignored.
 """
 
 import os
@@ -33,8 +33,8 @@ def load_settings(
     """Read and check the whole configuration.
 
     Args:
-        environ: The environment; this process's own if left out.
-        env_file: A file of `NAME=value` lines, if one was named.
+        environ: The environment; this process's own by default.
+        env_file: A file of `NAME=value` lines.
 
     Raises:
         ConfigError: If anything is wrong, with one sentence per mistake.
@@ -58,12 +58,16 @@ def load_settings(
 
 
 def process_environment() -> Mapping[str, str]:
-    """Return this process's environment, for what is no setting: the service manager's words."""
+    """Return this process's environment, for what is not a setting: systemd's variables."""
     return os.environ  # noqa: TID251  the one place that reads the environment
 
 
 class _VariablesSource(EnvSettingsSource):
-    """Sorts variables that are already read into sections and apps."""
+    """Sorts variables into sections and apps by pydantic-settings' own rules.
+
+    `_load_env_vars` is a private hook of pydantic-settings; without the override it would read the
+    process's environment instead of the merged layers.
+    """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = {name.lower(): text for name, text in variables.items()}
@@ -74,7 +78,7 @@ class _VariablesSource(EnvSettingsSource):
 
 
 def _read_layers(environ: Mapping[str, str], env_file: Path | None) -> tuple[Layer, ...]:
-    """Read every place, the weakest first."""
+    """Read every source, the weakest first."""
     credentials = environ.get("CREDENTIALS_DIRECTORY")
     return (
         read_credentials(Path(credentials)) if credentials else Layer(),
@@ -84,7 +88,7 @@ def _read_layers(environ: Mapping[str, str], env_file: Path | None) -> tuple[Lay
 
 
 def _with_defaults(values: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Leave out what is empty and need not be given; find a place for the data."""
+    """Drop empty values of optional settings; choose the data directory."""
     given = {name: text for name, text in values.items() if text or is_required(name)}
     state = environ.get("STATE_DIRECTORY", "").split(":")[0]
     folder = given.pop("RELAY_DATA_DIR", "") or state or "~/.local/state/relay"
@@ -94,7 +98,7 @@ def _with_defaults(values: Mapping[str, str], environ: Mapping[str, str]) -> dic
 
 
 def _expand_home(folder: str, environ: Mapping[str, str]) -> str:
-    """Put the home folder for `~`; a user without one gets nothing, and must name a folder."""
+    """Expand `~`; for a user without a home folder the setting becomes required."""
     try:
         return f"{environ.get('HOME') or Path.home()}{folder[1:]}"
     except RuntimeError:
@@ -102,7 +106,7 @@ def _expand_home(folder: str, environ: Mapping[str, str]) -> str:
 
 
 def _secret_texts(values: Mapping[str, str]) -> frozenset[str]:
-    """Return what must not be shown, wherever it stands, even where it does not belong."""
+    """Return all secrets given, so that none is shown even in a variable it does not belong to."""
     texts = [text for name, text in values.items() if is_secret(name)]
     return frozenset(part.strip() for text in texts for part in text.split(",")) - {""}
 
@@ -122,7 +126,7 @@ def _describe_mistake(detail: ErrorDetails, secrets: frozenset[str]) -> str:
 
 
 def _show(variable: str, value: object, secrets: frozenset[str]) -> str:
-    """Say what was given, if it may be seen: a URL's user and any secret may not."""
+    """Quote what was given, unless it is secret or may be: a URL with a user, too."""
     if value is None:
         return "not set"
     if value == "":

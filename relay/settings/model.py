@@ -25,10 +25,10 @@ LogFormat = Literal["auto", "console", "json"]
 
 
 class Settings(BaseSettings):
-    """Everything relay is told from outside, whole and checked.
+    """The whole configuration, validated.
 
     Made by `relay.settings.load_settings`; built directly only in tests. It never reads the
-    environment by itself.
+    environment itself.
     """
 
     model_config = SettingsConfigDict(
@@ -44,7 +44,7 @@ class Settings(BaseSettings):
         Path, Hint("a folder", default="$STATE_DIRECTORY, else ~/.local/state/relay"), RESTART
     ] = Field(description="The folder that holds outbox.db and segments.db.")
     listen: Annotated[Address, *ADDRESS, RESTART] = Field(
-        Address("127.0.0.1", 8080), description="The public door: hooks and health."
+        Address("127.0.0.1", 8080), description="The public door: webhooks, uploads and health."
     )
     admin_listen: Annotated[Address, *ADDRESS, RESTART] = Field(
         Address("127.0.0.1", 8081),
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     )
     log_format: Annotated[LogFormat, LOWER_CASE] = Field(
         "auto",
-        description="How lines are written to stdout: auto = console on a terminal, else json.",
+        description="Format of log lines on stdout: auto = console on a terminal, else json.",
     )
     outbox: OutboxSettings = OutboxSettings()
     delivery: DeliverySettings = DeliverySettings()
@@ -89,11 +89,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values only from the caller: `load_settings` has read and named them all."""
+        """Accept values from the caller only: `load_settings` has read and checked them all."""
         return (init_settings,)
 
     def secret_values(self) -> frozenset[str]:
-        """Return every secret in plain text, for what must keep them out of the logs."""
+        """Return every secret in plain text, for the redaction of logs."""
         found: set[SecretStr | None] = {self.admin_token}
         for app in self.apps.values():
             found |= {app.amplitude_api_key, app.amplitude_secret_key, app.onesignal_api_key}

@@ -22,7 +22,7 @@ class OutboxSettings(Section):
     """When the outbox stops taking events."""
 
     max_events: int = Field(
-        10_000_000, ge=1, description="Past so many stored events, new ones get 503."
+        10_000_000, ge=1, description="Above this number of stored events, new ones get 503."
     )
     min_free_bytes: int = Field(
         268_435_456,
@@ -48,11 +48,10 @@ class DeliverySettings(Section):
         0.5,
         ge=0,
         le=3_600,
-        description="The longest a lone event waits for company, from its acceptance; 0 = none.",
+        description="The longest an event waits for others to share its upload, "
+        "from its acceptance; 0 = not at all.",
     )
-    request_timeout_s: Seconds = Field(
-        30.0, gt=0, le=3_600, description="Time for one upload, as a whole."
-    )
+    request_timeout_s: Seconds = Field(30.0, gt=0, le=3_600, description="Timeout of one upload.")
     gzip: bool = Field(True, description="Compress uploads of 2 KiB and more.")  # noqa: FBT003
     backoff_base_s: Seconds = Field(
         1.0,
@@ -61,7 +60,7 @@ class DeliverySettings(Section):
         description="First wait after a failure; doubled each time, full jitter.",
     )
     backoff_cap_s: Seconds = Field(
-        300.0, gt=0, le=DAY_S, description="The longest wait between two tries."
+        300.0, gt=0, le=DAY_S, description="The longest wait between two attempts."
     )
     throttle_hold_s: Seconds = Field(
         30.0, ge=0, le=DAY_S, description="Pause of one device or user after a 429."
@@ -99,16 +98,16 @@ class CohortSettings(Section):
         5.0,
         gt=0,
         le=3_600,
-        description="How often a running export (Amplitude's or OneSignal's) is asked for.",
+        description="How often a running export (Amplitude's or OneSignal's) is polled.",
     )
     export_timeout_s: Seconds = Field(
-        1_800.0, gt=0, le=DAY_S, description="After it a run that still waits for its export fails."
+        1_800.0, gt=0, le=DAY_S, description="A run whose export takes longer fails."
     )
     monthly_downloads: int = Field(
         450,
         ge=0,
-        description="Downloads relay allows itself per app and calendar month (UTC), "
-        "spread evenly; a cohort's first need not wait for that.",
+        description="Most downloads per app and calendar month (UTC), spread evenly; "
+        "the first one of a cohort does not wait.",
     )
     guard_removed_ratio: Ratio = Field(
         0.2,
@@ -117,7 +116,7 @@ class CohortSettings(Section):
         description="A run that would remove a larger share of a segment is held.",
     )
     guard_min_members: int = Field(
-        100, ge=0, description="The guard watches segments with at least so many members."
+        100, ge=0, description="The guard applies to segments with at least this many members."
     )
 
 

@@ -1,7 +1,7 @@
-"""The three places a variable can stand: the environment, a file, a credential.
+"""The three sources of variables: the environment, a file, credentials.
 
-Each reader gives a `Layer`: values under their upper-case names, and the mistakes met on the
-way. Names are judged here, values are not. No mistake quotes a value, nor a line of a file.
+Each reader returns a `Layer`: values by upper-case name, and mistakes. Names are checked here,
+values are not. No mistake quotes a value, nor a line of a file.
 """
 
 import io
@@ -23,13 +23,13 @@ from relay.settings.describe import (
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What one place gave.
+    """What one source gave.
 
     Attributes:
         values: Text by upper-case variable name, without surrounding white space.
         mistakes: One sentence each.
-        is_read: Whether the place could be read at all; if not, what is missing elsewhere
-            says nothing.
+        is_read: Whether the source could be read; if not, a variable that is missing may be
+            in it.
     """
 
     values: Mapping[str, str] = field(default_factory=dict)
@@ -38,15 +38,15 @@ class Layer:
 
 
 def read_environment(environ: Mapping[str, str]) -> Layer:
-    """Take relay's variables from the environment."""
+    """Return relay's variables of an environment."""
     return _collect(environ.items())
 
 
 def read_env_file(path: Path) -> Layer:
-    """Take relay's variables from a file of `NAME=value` lines.
+    """Return relay's variables of a file of `NAME=value` lines.
 
-    Quotes, `export`, comments (`#` and, as systemd has them, `;`) and CRLF are understood;
-    `$` means itself.
+    Quotes, `export`, comments (`#` and, as in systemd, `;`) and CRLF are understood; `$` has no
+    special meaning.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -66,9 +66,9 @@ def read_env_file(path: Path) -> Layer:
 
 
 def read_credentials(folder: Path) -> Layer:
-    """Take secrets from systemd's credentials, files named like the variables in lower case.
+    """Return the secrets in systemd's credentials: files named like the variables in lower case.
 
-    Credentials whose names do not begin with `relay_` belong to others.
+    Credentials whose names do not begin with `relay_` are ignored.
 
     Source: systemd.exec(5), version 252, "Credentials".
     """

@@ -1,8 +1,7 @@
 """The kinds of value a setting can have, read from text, and what marks a setting's field.
 
-Every parser takes what stands in the environment and gives a small immutable value, or
-raises `ValueError` whose text says what is wanted. No text here ever quotes what was given:
-it may be a secret.
+Every parser takes text and returns a small immutable value, or raises `ValueError` whose text says
+what is wanted. No such text quotes what was given: it may be a secret.
 """
 
 import re
@@ -198,11 +197,11 @@ DAY_S: Final = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """What the type of a setting cannot say for itself.
+    """What the type of a setting does not express.
 
     Attributes:
-        wanted: What a value must be, to follow "wanted"; empty where the type says it.
-        default: How the default is written, where its value does not say it.
+        wanted: What a value must be, as the end of "wanted …"; empty if the type says it.
+        default: The default in words, if its value does not say it.
         is_secret: Whether a value must never be shown.
     """
 
@@ -223,7 +222,7 @@ RESTART: Final = Restart()
 
 
 def from_text(parse: Callable[[str], object]) -> BeforeValidator:
-    """Parse text; let through what is already a value."""
+    """Parse text; pass on what is already a value."""
     return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
@@ -236,6 +235,6 @@ Ratio = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """Settings that belong together."""
+    """A group of settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

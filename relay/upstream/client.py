@@ -1,8 +1,8 @@
-"""Another service over HTTP, as far as all of them are alike.
+"""Any other service over HTTP.
 
-Failures of the transport become `UpstreamUnavailable`, answers are read up to a limit, files come
-raw and in pieces. Redirects are never followed by themselves: a link is an address that somebody
-else chose, and no credentials go there.
+Transport failures become `UpstreamUnavailable`, answers are read up to a limit, files come raw and
+in pieces. Redirects are never followed automatically: the address is chosen by someone else, and
+no credentials go there.
 """
 
 import email.utils
@@ -26,21 +26,21 @@ REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _TEMPORARY: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
 MAX_QUOTED: Final = 200
-"""Characters quoted of what a service says."""
+"""Characters quoted of a service's error text."""
 
 REDACTED: Final = "[key]"
 
 MAX_RETRY_AFTER_S: Final = 86_400.0
-"""A day: a longer request is taken for a mistake, and events must not grow too old."""
+"""A day: anything longer is taken for a mistake, and events must not grow too old."""
 
 
 class Answer(NamedTuple):
-    """What an API answered.
+    """The answer of an API.
 
     Attributes:
         status: HTTP status.
         body: Decompressed.
-        retry_after_s: How long it asks to wait, None if it does not say.
+        retry_after_s: The wait it asks for, None if it does not say.
     """
 
     status: int
@@ -49,17 +49,17 @@ class Answer(NamedTuple):
 
     @property
     def is_success(self) -> bool:
-        """Whether the status says that it was done."""
+        """Whether the status is a 2xx."""
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
     @property
     def is_client_error(self) -> bool:
-        """Whether the status says that the same request will never be done."""
+        """Whether the same request would never succeed: a 4xx that is not temporary."""
         is_4xx = HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR
         return is_4xx and self.status not in _TEMPORARY
 
     def fields(self) -> dict[str, object]:
-        """Return the fields of the JSON object that the body is, none if it is not one."""
+        """Return the fields of the body's JSON object, none if it is not one."""
         try:
             document = orjson.loads(self.body)
         except orjson.JSONDecodeError:
@@ -73,7 +73,7 @@ def transport_failures(problem: str, timeout_s: float) -> Iterator[None]:
 
     Args:
         problem: What the service did not do, as the beginning of a sentence.
-        timeout_s: How long it had.
+        timeout_s: The time it had.
 
     Raises:
         UpstreamUnavailable: For each of them.
@@ -114,13 +114,13 @@ async def start_download(
         session: Carries the request; it must not have credentials of its own.
         url: Where the file is.
         problem: What the service did not do if this fails, as the beginning of a sentence.
-        idle_s: How long the head may take, and how long nothing may come of the body.
-        headers: Sent along.
+        idle_s: The longest time for the head, and between two pieces of the body.
+        headers: Added to the request.
 
     Raises:
         UpstreamUnavailable: If no answer comes.
     """
-    # The time between two bytes is no measure: a head that drips would never be late.
+    # `sock_read` counts from the last byte: a head that arrives byte by byte would never be late.
     with transport_failures(problem, idle_s), anyio.fail_after(idle_s):
         return await session.get(
             url,
@@ -149,10 +149,10 @@ async def read_file(
 
 
 def parse_link(text: str | None, *, base: URL) -> URL | None:
-    """Return a link for which it is safe to be followed, else None.
+    """Return a link that is safe to follow, else None.
 
-    It leads to a web address, and not from an encrypted place to one that is not. Its escapes
-    stay as they are, since signatures of links count every character.
+    It leads to a web address, and not from HTTPS to HTTP. Its escapes stay as they are, since the
+    signature of a pre-signed link covers every character.
 
     Args:
         text: The link, absolute or relative; None if there is none.
@@ -169,7 +169,7 @@ def parse_link(text: str | None, *, base: URL) -> URL | None:
 
 
 def log_safe(texts: Iterable[object], secrets: Iterable[str]) -> str:
-    """Return what a service says as one line that is fit for a log: short, and without secrets."""
+    """Return a service's texts as one line that is safe to log: short, and without secrets."""
     said = " ".join(text for text in texts if isinstance(text, str))
     if not said.isprintable():
         said = "".join(sign if sign.isprintable() else " " for sign in said)
@@ -201,15 +201,15 @@ def describe_failure(error: BaseException) -> str:
 
 
 def parse_retry_after(value: str | None, date: str | None, *, now_s: float) -> float | None:
-    """Return the seconds a `Retry-After` header asks for, None if it says nothing.
+    """Return the seconds a `Retry-After` header asks for, None if it cannot be read.
 
-    An instant is read against the answer's own `Date` where there is one, so that a wrong
-    clock of ours does not matter.
+    A date is read against the answer's own `Date` where there is one, so that our clock may be
+    wrong.
 
     Args:
         value: The header.
         date: The answer's `Date`.
-        now_s: Our wall time, UTC epoch seconds.
+        now_s: Our wall time, UTC epoch seconds, if there is no `Date`.
 
     Source: RFC 9110, section 10.2.3.
     """

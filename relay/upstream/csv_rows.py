@@ -1,8 +1,7 @@
-"""CSV to rows of the columns that are wanted, piece by piece.
+"""CSV to rows of the wanted columns, piece by piece.
 
-Whole rows are handed to the `csv` module; what is left of a piece waits for the next one.
-
-A byte order mark is taken off, and one TAB before each name and value.
+Whole rows go to the `csv` module; the rest of a piece waits for the next one. A byte order mark is
+removed, and one TAB before each name and value.
 
 Source: RFC 4180 for quoting; for the TABs Amplitude's own reader of such files (the cohort client
 of its evaluation proxy, 2023).
@@ -17,19 +16,19 @@ from typing import Final, TypeAlias
 from relay.errors import FileRejected
 
 Row: TypeAlias = tuple[str, ...]
-"""The wanted columns in the order they were named; an optional one that is not there is empty."""
+"""The wanted columns in the order they were named; a missing optional one is empty."""
 
 MAX_ROW_CHARACTERS: Final = 1_048_576
-"""A longer row is an attack or not a table; a field may have `csv.field_size_limit()`."""
+"""A longer row is an attack or no table; `csv.field_size_limit()` bounds a field."""
 
 _ILL_FORMED: Final = "is not well-formed, or has a huge field"
 _OTHER_FORMATS: Final = {"<": "a web page or XML", "{": "JSON", "[": "JSON"}
 
 
 class CsvReader:
-    """Takes a CSV file as it arrives and gives its rows.
+    """Reads the rows of a CSV file as it arrives.
 
-    Columns are found by their names, in whatever order they stand. Blank lines are no rows.
+    Columns are found by their names, in any order. Blank lines are skipped.
 
     Attributes:
         ends_mid_line: Whether no line end follows the last line; known after `finish`.
@@ -38,12 +37,12 @@ class CsvReader:
     def __init__(
         self, *, required: Sequence[str], optional: Sequence[str] = (), advice: str = ""
     ) -> None:
-        """Remember what is wanted.
+        """Make a reader of these columns.
 
         Args:
             required: Names of columns without which the file is rejected.
             optional: Names of columns that may be missing.
-            advice: Ends the error about missing columns: what file it should have been.
+            advice: Ends the error about missing columns: which file is expected.
         """
         self._required = required
         self._optional = optional
@@ -58,13 +57,13 @@ class CsvReader:
     def feed(self, piece: bytes) -> list[Row]:
         """Return the rows that end in the next bytes of the file.
 
-        Pieces should be of 64 KiB at most, as one call takes as long as its piece is large.
+        Pieces should be of 64 KiB at most: one call blocks in proportion to its piece.
 
         Raises:
             FileRejected: `not_utf8`, `not_csv`, `wrong_columns` or `broken_row`.
         """
         text = self._rest + self._decode(piece)
-        # Without a further line end no further row is whole, however long the rest has grown.
+        # Only a line end among the new bytes can complete a row; the rest is not searched again.
         end = text.rfind("\n", len(self._rest)) + 1
         if self._places is None:
             self._look_at_beginning(text.lstrip()[:1])
@@ -86,7 +85,7 @@ class CsvReader:
         if left and left.count('"') % 2 == 0:
             raise _broken_row(_ILL_FORMED)
         is_short = self._places is not None and any(len(row) < self._width for row in rows)
-        # In a file with quotes around everything, nothing after a comma is a field that is gone.
+        # In a file with quotes around every field, nothing after a comma means a lost field.
         if left or is_short or (self._is_quoted and text.endswith(",")):
             raise FileRejected("truncated", "The file ends in the middle of a row.")
         selected = self._select(rows, has_tabs="\t" in text)
@@ -95,7 +94,7 @@ class CsvReader:
         return selected
 
     def _look_at_beginning(self, first: str) -> None:
-        """Take from the first character what kind of file it is."""
+        """Reject files of other formats by their first character."""
         self._is_quoted = first == '"'
         if found := _OTHER_FORMATS.get(first):
             raise FileRejected("not_csv", f"The file is {found}, not CSV.")
@@ -149,7 +148,7 @@ def _parse(text: str) -> tuple[list[list[str]], str]:
 
 
 def _parse_whole_rows(text: str) -> tuple[list[list[str]], str]:
-    """Do the same for a text whose last row is not whole, or one of whose rows is broken."""
+    """Do the same for a text with a last row that is not whole, or with a broken row."""
     source = _lines(text)
     reader = csv.reader(source, strict=True)
     rows: list[list[str]] = []
@@ -160,7 +159,7 @@ def _parse_whole_rows(text: str) -> tuple[list[list[str]], str]:
             if row:
                 rows.append(row)
     except csv.Error as error:
-        # An open quote, which more text may close, is found at the end of the text only.
+        # An open quote, which more text may close, fails at the end of the text only.
         if source.readline():
             raise _broken_row(_ILL_FORMED) from error
     return rows, "".join(list(_lines(text))[lines_read:])

@@ -1,6 +1,6 @@
-"""Gzip or plain bytes to plain bytes, in pieces; the first bytes tell which it is.
+"""Gzip or plain bytes to plain bytes, in pieces; the first bytes decide.
 
-Headers are not asked: storage and proxies label compressed files as they please.
+Headers are ignored: storage and proxies label compressed files inconsistently.
 """
 
 import zlib
@@ -10,7 +10,7 @@ from typing import Final
 from relay.errors import FileRejected
 
 PIECE_BYTES: Final = 65_536
-"""The largest piece that comes out, however well a file was packed."""
+"""The largest piece that comes out, however well a file was compressed."""
 
 _MAGIC: Final = b"\x1f\x8b"
 """Source: RFC 1952, section 2.3.1."""
@@ -20,7 +20,7 @@ _GZIP_WINDOW: Final = zlib.MAX_WBITS | 16
 
 
 class Gunzip:
-    """Takes a file as it arrives and gives its plain content.
+    """Decompresses a file as it arrives.
 
     Source: RFC 1952, section 2.2, for files of several members; gzip(1) for zeros after the last.
     """
@@ -33,13 +33,13 @@ class Gunzip:
 
     @property
     def is_gzip(self) -> bool:
-        """Whether the file is packed; no as long as too little of it is there to tell."""
+        """Whether the file is compressed; False until its first two bytes are there."""
         return bool(self._is_gzip)
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield what the file's next bytes hold, in pieces of at most `PIECE_BYTES`.
+        """Yield the content of the file's next bytes, in pieces of at most `PIECE_BYTES`.
 
-        Take all of them before the next call.
+        All of them must be consumed before the next call.
 
         Raises:
             FileRejected: `broken_gzip`.
@@ -85,7 +85,7 @@ class Gunzip:
                 yield piece
 
     def _begin_member(self, packed: bytes) -> bytes:
-        """Begin a member of the file if enough of it is there; return what belongs to it."""
+        """Begin a member if its magic number is there; return the bytes that belong to it."""
         packed = (self._held + packed).lstrip(b"\0")
         self._held = b""
         if packed in (b"", _MAGIC[:1]):

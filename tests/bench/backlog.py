@@ -14,9 +14,9 @@ import anyio
 import psutil
 
 from relay.clock import SystemClock
+from relay.events.batch import IngestBatch
 from relay.events.mapping import MappedEvent
 from relay.heartbeat import Heartbeat
-from relay.outbox.batch import IngestBatch
 from relay.outbox.store import lock_folder, open_outbox
 from tests.bench.acknowledgements import free_port, process, relay_environment
 

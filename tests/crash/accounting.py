@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
 
-from tests.support.daemons import Standing
+from tests.support.daemons import AppCounts
 
 GROWING = ("accepted", "delivered", "dead", "discarded", "duplicate", "filtered", "quarantined")
 
 
 @dataclass(frozen=True)
-class Books:
+class Accounts:
     """What is known of every event at the end.
 
     Attributes:
@@ -30,34 +30,34 @@ class Books:
     dead: Sequence[str]
 
 
-def imbalances(books: Books) -> list[str]:
+def imbalances(accounts: Accounts) -> list[str]:
     """Return what does not add up between the answers and what became of the events."""
     return [
-        *_named("lost", set(books.acknowledged) - set(books.held) - set(books.dead)),
-        *_named("counted more than once", _repeated(books.held)),
-        *_named("dead more than once", _repeated(books.dead)),
-        *_named("out of nowhere", {*books.held, *books.dead} - set(books.attempted)),
+        *_named("lost", set(accounts.acknowledged) - set(accounts.held) - set(accounts.dead)),
+        *_named("counted more than once", _repeated(accounts.held)),
+        *_named("dead more than once", _repeated(accounts.dead)),
+        *_named("out of nowhere", {*accounts.held, *accounts.dead} - set(accounts.attempted)),
     ]
 
 
-def untruths(standing: Standing, books: Books) -> list[str]:
+def wrong_counts(counts: AppCounts, accounts: Accounts) -> list[str]:
     """Return what the daemon's counts say wrongly of drained books."""
-    said = (standing.accepted, standing.delivered, standing.dead, standing.pending)
-    true = (len(books.held) + len(books.dead), len(books.held), len(books.dead), 0)
+    said = (counts.accepted, counts.delivered, counts.dead, counts.pending)
+    true = (len(accounts.held) + len(accounts.dead), len(accounts.held), len(accounts.dead), 0)
     named = zip(("accepted", "delivered", "dead", "pending"), said, true, strict=True)
     return [f"{name} is {count}, not {right}" for name, count, right in named if count != right]
 
 
-def breaks(standing: Standing) -> list[str]:
+def contradictions(counts: AppCounts) -> list[str]:
     """Return how one reading of the counts contradicts itself."""
-    parts = standing.pending + standing.delivered + standing.dead + standing.discarded
-    sentences = [] if standing.accepted == parts else [f"the parts make {parts}: {standing}"]
-    if standing.in_flight > standing.pending:
-        sentences.append(f"more is in flight than pending: {standing}")
+    parts = counts.pending + counts.delivered + counts.dead + counts.discarded
+    sentences = [] if counts.accepted == parts else [f"the parts make {parts}: {counts}"]
+    if counts.in_flight > counts.pending:
+        sentences.append(f"more is in flight than pending: {counts}")
     return sentences
 
 
-def regressions(before: Standing, after: Standing) -> list[str]:
+def regressions(before: AppCounts, after: AppCounts) -> list[str]:
     """Return which counts were forgotten between two readings."""
     return [
         f"{name} fell from {getattr(before, name)} to {getattr(after, name)}"
@@ -66,11 +66,11 @@ def regressions(before: Standing, after: Standing) -> list[str]:
     ]
 
 
-def changes(before: Standing, after: Standing) -> list[str]:
+def changes(before: AppCounts, after: AppCounts) -> list[str]:
     """Return which counts differ between two readings, what is in flight apart."""
     return [
         f"{field.name} was {getattr(before, field.name)}, is {getattr(after, field.name)}"
-        for field in fields(Standing)
+        for field in fields(AppCounts)
         if field.name != "in_flight" and getattr(before, field.name) != getattr(after, field.name)
     ]
 

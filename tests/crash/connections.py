@@ -8,7 +8,7 @@ import anyio
 from anyio.abc import SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from tests.support.daemons import BEARER, HOOK
+from tests.support.daemons import BEARER, EVENTS_PATH
 
 ANSWER_S = 20.0
 HEAD_BYTES = 16_384
@@ -21,7 +21,7 @@ class Connection:
         self._stream = stream
         self._answers = BufferedByteReceiveStream(stream)
 
-    async def begin(self, body: bytes, *, sent: int, path: str = HOOK) -> None:
+    async def begin(self, body: bytes, *, sent: int, path: str = EVENTS_PATH) -> None:
         """Send the head of a POST and the first `sent` bytes of its body."""
         head = [
             f"POST {path} HTTP/1.1",

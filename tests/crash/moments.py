@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 import anyio
 
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
-from tests.support.daemons import Life
+from tests.support.daemons import DaemonProcess
 
 LONGEST_WAIT_S = 30.0
 OTHERS_S = 1.0
@@ -28,7 +28,7 @@ class Scene:
         acknowledge: Sends one event and returns at the first byte of its 200.
     """
 
-    life: Life
+    daemon: DaemonProcess
     amplitude: AmplitudeStandIn
     rng: Random
     acknowledge: Callable[[], Awaitable[None]]
@@ -44,25 +44,25 @@ async def at_boot(scene: Scene) -> None:
 
 async def at_ready(scene: Scene) -> None:
     """Come as soon as the daemon says it is ready: events of its former life go out."""
-    await scene.life.until("relay.ready")
+    await scene.daemon.until("relay.ready")
 
 
 async def at_any_time(scene: Scene) -> None:
     """Come when nobody knows."""
-    await scene.life.until("relay.ready")
+    await scene.daemon.until("relay.ready")
     await _some_time(scene, 1.0)
 
 
 async def after_answer(scene: Scene) -> None:
     """Come with a 200: the event is known to be safe, and nothing more has happened."""
-    await scene.life.until("relay.ready")
+    await scene.daemon.until("relay.ready")
     await scene.acknowledge()
 
 
 async def after_upload(scene: Scene) -> None:
     """Come between an upload's answer and its record: the line is written first."""
-    await scene.life.until("relay.ready")
-    await scene.life.until("batch.uploaded", scene.rng.randint(1, 6))
+    await scene.daemon.until("relay.ready")
+    await scene.daemon.until("batch.uploaded", scene.rng.randint(1, 6))
 
 
 async def while_held(scene: Scene) -> None:
@@ -88,9 +88,9 @@ async def after_reset(scene: Scene) -> None:
 
 async def in_shutdown(scene: Scene) -> None:
     """Come while the daemon ends as asked."""
-    await scene.life.until("relay.ready")
-    scene.life.terminate()
-    await scene.life.until("relay.stopping")
+    await scene.daemon.until("relay.ready")
+    scene.daemon.terminate()
+    await scene.daemon.until("relay.stopping")
     await _some_time(scene, 0.1)
 
 
@@ -119,13 +119,13 @@ async def _some_time(scene: Scene, at_most_s: float) -> None:
 
 async def _met(scene: Scene, fault: str, times: int) -> None:
     """Return when so many uploads have met a fault, or fewer: after failures fewer go at once."""
-    await scene.life.until("relay.ready")
+    await scene.daemon.until("relay.ready")
     ledger = scene.amplitude.ledger
     before = sum(line.fault == fault for line in ledger.requests)
 
     async def come_to(number: int) -> None:
         await ledger.wait_until(
-            lambda book: sum(line.fault == fault for line in book.requests) >= before + number
+            lambda account: sum(line.fault == fault for line in account.requests) >= before + number
         )
 
     scene.amplitude.faults.add(fault, count=times)

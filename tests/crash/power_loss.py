@@ -35,7 +35,7 @@ class Naming(NamedTuple):
 
     file: int
     given: str | None
-    taken: str | None = None
+    removed: str | None = None
 
 
 Change: TypeAlias = Write | Resize
@@ -191,8 +191,8 @@ class Disk:
 
 
 def _rename(names: dict[str, int], naming: Naming) -> None:
-    if naming.taken is not None and names.get(naming.taken) == naming.file:
-        del names[naming.taken]
+    if naming.removed is not None and names.get(naming.removed) == naming.file:
+        del names[naming.removed]
     if naming.given is not None:
         names[naming.given] = naming.file
 

@@ -40,7 +40,7 @@ class Answer:
         ids: Of the events, or the users, that the request brought.
     """
 
-    hook: str
+    webhook: str
     ids: frozenset[str]
 
 
@@ -148,10 +148,10 @@ class Recording:
 
     def _answer(self, socket: str) -> Iterator[Answer]:
         asked = bytes(self._asked.pop(socket, b""))
-        hook = _REQUEST.match(asked)
-        if hook:
+        webhook = _REQUEST.match(asked)
+        if webhook:
             ids = frozenset(name.decode() for name in _ID.findall(asked))
-            yield Answer(hook[1].decode(), ids)
+            yield Answer(webhook[1].decode(), ids)
 
     def _path(self, call: Call) -> str:
         path = _PATH.match(call.file)

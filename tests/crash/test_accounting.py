@@ -4,13 +4,20 @@ from dataclasses import replace
 
 import pytest
 
-from tests.crash.accounting import Books, breaks, changes, imbalances, regressions, untruths
-from tests.support.daemons import Standing
+from tests.crash.accounting import (
+    Accounts,
+    changes,
+    contradictions,
+    imbalances,
+    regressions,
+    wrong_counts,
+)
+from tests.support.daemons import AppCounts
 
-BOOKS = Books(
+ACCOUNTS = Accounts(
     attempted={"a", "b", "c", "d"}, acknowledged={"a", "b", "c"}, held=["a", "b", "d"], dead=["c"]
 )
-STANDING = Standing(
+STANDING = AppCounts(
     accepted=4,
     pending=0,
     in_flight=0,
@@ -23,43 +30,43 @@ STANDING = Standing(
 )
 
 
-def test_books_that_balance_are_left_in_peace() -> None:
+def test_accounts_that_balance_pass() -> None:
     """An event that was stored but whose answer was lost may well be delivered."""
-    assert imbalances(BOOKS) == []
-    assert untruths(STANDING, BOOKS) == []
-    assert breaks(STANDING) == []
+    assert imbalances(ACCOUNTS) == []
+    assert wrong_counts(STANDING, ACCOUNTS) == []
+    assert contradictions(STANDING) == []
     assert regressions(STANDING, STANDING) == []
     assert changes(STANDING, STANDING) == []
 
 
 @pytest.mark.parametrize(
-    ("books", "sentence"),
+    ("accounts", "sentence"),
     [
-        (replace(BOOKS, held=["a", "d"]), "b is lost"),
-        (replace(BOOKS, dead=[]), "c is lost"),
-        (replace(BOOKS, held=["a", "b", "d", "b"]), "b is counted more than once"),
-        (replace(BOOKS, dead=["c", "c"]), "c is dead more than once"),
-        (replace(BOOKS, held=["a", "b", "d", "e"]), "e is out of nowhere"),
+        (replace(ACCOUNTS, held=["a", "d"]), "b is lost"),
+        (replace(ACCOUNTS, dead=[]), "c is lost"),
+        (replace(ACCOUNTS, held=["a", "b", "d", "b"]), "b is counted more than once"),
+        (replace(ACCOUNTS, dead=["c", "c"]), "c is dead more than once"),
+        (replace(ACCOUNTS, held=["a", "b", "d", "e"]), "e is out of nowhere"),
     ],
 )
-def test_a_wrong_book_is_found(books: Books, sentence: str) -> None:
+def test_a_wrong_account_is_found(accounts: Accounts, sentence: str) -> None:
     """One event is enough."""
-    assert imbalances(books) == [sentence]
+    assert imbalances(accounts) == [sentence]
 
 
 def test_every_missing_event_is_named() -> None:
     """Take away each of those that are held: the accounting names exactly that one."""
     for gone in ("a", "b"):
-        books = replace(BOOKS, held=[name for name in BOOKS.held if name != gone])
-        assert imbalances(books) == [f"{gone} is lost"]
+        accounts = replace(ACCOUNTS, held=[name for name in ACCOUNTS.held if name != gone])
+        assert imbalances(accounts) == [f"{gone} is lost"]
 
 
 @pytest.mark.parametrize("name", ["accepted", "delivered", "dead", "pending"])
 def test_a_wrong_count_is_found(name: str) -> None:
     """The counts are held against the books, and against each other."""
-    standing = replace(STANDING, **{name: getattr(STANDING, name) + 1})
-    assert untruths(standing, BOOKS)
-    assert breaks(standing)
+    counts = replace(STANDING, **{name: getattr(STANDING, name) + 1})
+    assert wrong_counts(counts, ACCOUNTS)
+    assert contradictions(counts)
 
 
 def test_a_count_that_falls_is_found() -> None:

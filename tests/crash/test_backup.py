@@ -9,15 +9,15 @@ from time import monotonic
 import anyio
 import pytest
 
-from relay.cli.backup import Room
+from relay.cli.backup import FreeSpace
 from relay.cli.exit_codes import CommandFailed
 from relay.database.snapshot import open_snapshot
 from relay.errors import StoreFull
 from relay.settings import load_settings
-from tests.crash.accounting import Books, breaks, imbalances
-from tests.crash.trial import AGAIN_EVENTS, SETTLE_S, Trial, prepared
+from tests.crash.accounting import Accounts, contradictions, imbalances
+from tests.crash.crash_run import AGAIN_EVENTS, SETTLE_S, CrashRun, prepared
 from tests.support.command_line import API_KEY, CommandLine
-from tests.support.daemons import POLL_S, Life, living, open_doors
+from tests.support.daemons import POLL_S, DaemonProcess, open_doors, running_daemon
 from tests.support.disks import fill, small_disk
 from tests.support.options import option
 
@@ -31,7 +31,7 @@ KEPT_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
-class Taken:
+class Backup:
     """A backup, and what was known of it from outside.
 
     Attributes:
@@ -51,55 +51,55 @@ class Taken:
 class Keeper:
     """Makes a backup in each life of a daemon, and kills the daemon as soon as it is made."""
 
-    trial: Trial
+    crashes: CrashRun
     root: Path
-    taken: list[Taken] = field(default_factory=list)
+    backups: list[Backup] = field(default_factory=list)
 
-    async def make_one(self, life: Life) -> None:
+    async def make_one(self, daemon: DaemonProcess) -> None:
         """Make a backup while some events wait and others leave."""
-        await self.trial.inspect(life)
-        self.trial.amplitude.faults.add("503", count=2)
-        known = len(self.trial.acknowledged)
+        await self.crashes.inspect(daemon)
+        self.crashes.amplitude.faults.add("503", count=2)
+        known = len(self.crashes.acknowledged)
         with anyio.fail_after(SETTLE_S):
-            while len(self.trial.acknowledged) < known + BEFORE:
+            while len(self.crashes.acknowledged) < known + BEFORE:
                 await anyio.sleep(POLL_S)
-        before, began_s = frozenset(self.trial.acknowledged), monotonic()
-        folder = self.root / f"backup-{len(self.taken)}"
-        done = await self.trial.relay.run("backup", str(folder))
+        before, began_s = frozenset(self.crashes.acknowledged), monotonic()
+        folder = self.root / f"backup-{len(self.backups)}"
+        done = await self.crashes.relay.run("backup", str(folder))
         assert (done.code, done.err) == (0, "")
-        meanwhile = len(self.trial.acknowledged) - len(before)
-        self.taken.append(Taken(folder, before, meanwhile, monotonic() - began_s))
-        life.kill()
-        await life.ended()
+        meanwhile = len(self.crashes.acknowledged) - len(before)
+        self.backups.append(Backup(folder, before, meanwhile, monotonic() - began_s))
+        daemon.kill()
+        await daemon.ended()
 
 
-async def restored(trial: Trial, taken: Taken) -> list[str]:
+async def restored(crashes: CrashRun, backup: Backup) -> list[str]:
     """Start a daemon on a backup and let it drain; return what does not add up."""
-    relay = CommandLine(taken.folder.with_name(f"{taken.folder.name}-restored"))
+    relay = CommandLine(backup.folder.with_name(f"{backup.folder.name}-restored"))
     place = {"RELAY_DATA_DIR", "RELAY_LISTEN", "RELAY_ADMIN_LISTEN"}
-    relay.env |= {name: text for name, text in trial.relay.env.items() if name not in place}
+    relay.env |= {name: text for name, text in crashes.relay.env.items() if name not in place}
     relay.folder.mkdir(mode=0o700, parents=True)
     for name in NAMES:
-        shutil.copy(taken.folder / name, relay.folder / name)
-    names = sorted(taken.acknowledged)
+        shutil.copy(backup.folder / name, relay.folder / name)
+    names = sorted(backup.acknowledged)
     known = 0
-    async with open_doors(relay) as doors, living(relay) as life:
-        await life.until("relay.ready")
-        standing = await doors.drained()
+    async with open_doors(relay) as doors, running_daemon(relay) as daemon:
+        await daemon.until("relay.ready")
+        counts = await doors.drained()
         dead = await doors.dead_letters()
         for first in range(0, len(names), AGAIN_EVENTS):
-            bodies = [trial.campaign.bodies[name] for name in names[first : first + AGAIN_EVENTS]]
-            status, counts = await doors.post(b"[%b]" % b",".join(bodies))
+            bodies = [crashes.traffic.bodies[name] for name in names[first : first + AGAIN_EVENTS]]
+            status, answer = await doors.post(b"[%b]" % b",".join(bodies))
             assert status == 200
-            known += counts["duplicate"]
-    books = Books(
-        attempted=trial.stream.oracle.attempted,
-        acknowledged=taken.acknowledged,
-        held=trial.amplitude.ledger.account(API_KEY).insert_ids,
+            known += answer["duplicate"]
+    accounts = Accounts(
+        attempted=crashes.stream.oracle.attempted,
+        acknowledged=backup.acknowledged,
+        held=crashes.amplitude.ledger.account(API_KEY).insert_ids,
         dead=dead,
     )
     unknown = [] if known == len(names) else [f"{len(names) - known} are not recognised"]
-    return breaks(standing) + imbalances(books) + unknown
+    return contradictions(counts) + imbalances(accounts) + unknown
 
 
 async def test_what_was_answered_before_a_backup_is_in_it(
@@ -107,20 +107,20 @@ async def test_what_was_answered_before_a_backup_is_in_it(
 ) -> None:
     """Under traffic that is answered meanwhile, and with a crash right after it."""
     times = option("BACKUPS", 3)
-    async with prepared(tmp_path, option("CRASH_SEED", 20261124)) as trial:
-        keeper = Keeper(trial, tmp_path)
-        outcome = await trial.run([keeper.make_one] * times)
-        assert trial.wrong + imbalances(outcome.books) == []
-        for taken in keeper.taken:
-            assert await restored(trial, taken) == []
-        assert trial.amplitude.ledger.violation_counts == {}
-        assert "503" not in trial.stream.oracle.answers
-    meanwhile = [taken.meanwhile for taken in keeper.taken]
+    async with prepared(tmp_path, option("CRASH_SEED", 20261124)) as crashes:
+        keeper = Keeper(crashes, tmp_path)
+        outcome = await crashes.run([keeper.make_one] * times)
+        assert crashes.wrong + imbalances(outcome.accounts) == []
+        for backup in keeper.backups:
+            assert await restored(crashes, backup) == []
+        assert crashes.amplitude.ledger.violation_counts == {}
+        assert "503" not in crashes.stream.oracle.answers
+    meanwhile = [backup.meanwhile for backup in keeper.backups]
     with capsys.disabled():
         sys.stdout.write(
-            f"\n{times} backups of up to {len(keeper.taken[-1].acknowledged)} events, each restored"
+            f"\n{times} backups of up to {len(keeper.backups[-1].acknowledged)} events, restored"
             f" and drained; {min(meanwhile)} to {max(meanwhile)} events answered while one was "
-            f"made, which took {max(taken.took_s for taken in keeper.taken):.1f} s at most\n"
+            f"made, which took {max(backup.took_s for backup in keeper.backups):.1f} s at most\n"
         )
     assert min(meanwhile) > 0
 
@@ -171,7 +171,7 @@ def test_a_backup_gives_way_when_the_daemons_disk_becomes_short(tmp_path: Path) 
                 f"{prefix}AMPLITUDE_API_KEY": "b",
             }
         )
-        room = Room(tmp_path, settings)
+        room = FreeSpace(tmp_path, settings)
         room.watch()
         filler = fill(disk)
         with pytest.raises(CommandFailed, match="log grows while a backup is made"):

@@ -12,7 +12,7 @@ from relay.sandbox.cohorts.stand_in import CohortsStandIn
 from relay.sandbox.common.listener import running
 from relay.segments.store import DATABASE_NAME
 from tests.support.command_line import API_KEY
-from tests.support.daemons import BOOT_S, POLL_S, hasty, living
+from tests.support.daemons import BOOT_S, POLL_S, fast_relay, running_daemon
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +76,7 @@ async def test_a_kill_leaves_one_whole_list_and_costs_no_download(
     cohorts = CohortsStandIn({API_KEY: SECRET_KEY})
     cohorts.put(StandInCohort(id="large", user_ids=ONE))
     async with running(cohorts.app()) as url:
-        relay = hasty(
+        relay = fast_relay(
             tmp_path,
             "http://127.0.0.1:9",
             COHORTS__POLL_INTERVAL_S="0.2",
@@ -88,12 +88,12 @@ async def test_a_kill_leaves_one_whole_list_and_costs_no_download(
             APPS__SHOP__AMPLITUDE_COHORTS_URL=str(url).rstrip("/"),
         )
         folder = relay.folder
-        async with living(relay):
+        async with running_daemon(relay):
             await until(folder, "SELECT count(*) FROM segments WHERE matched_users > 0")
             cohorts.put(StandInCohort(id="large", user_ids=OTHER))
             await until(folder, moment)
         check(folder)
-        async with living(relay):
+        async with running_daemon(relay):
             await until(folder, "SELECT count(*) FROM cohort_runs WHERE run_id > 1 AND added > 0")
             with anyio.fail_after(BOOT_S):
                 while list(folder.glob("sorting-*")):

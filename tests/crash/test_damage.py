@@ -20,7 +20,7 @@ from relay.database.counters_sidecar import sidecar_path
 from relay.database.recovery import check
 from relay.database.recovery.archive import find_archived
 from relay.errors import SchemaTooNew, StoreDamaged
-from relay.outbox.batch import IngestBatch, QuarantinedBody
+from relay.events.batch import IngestBatch, QuarantinedBody
 from relay.outbox.claims import DeadLettered, Settlement
 from relay.outbox.counters import Counts
 from relay.outbox.selection import Selection
@@ -131,7 +131,7 @@ async def _closed(folder: Path) -> Stock:
     """Make an outbox that was closed in order."""
     async with running_outbox(folder) as outbox:
         await _live(outbox, 0, EVENTS)
-        await outbox.retention.fold()
+        await outbox.retention.flush()
         while await outbox.retention.prune():
             pass
         await _live(outbox, EVENTS, LATER_EVENTS)
@@ -225,7 +225,7 @@ async def _read_all(outbox: Outbox) -> None:
     await outbox.dead_letters.page(Selection(), after=0, limit=1000)
     await outbox.quarantine.page(Selection(), after=0, limit=1000)
     await append(outbox, "one more")
-    await outbox.retention.fold()
+    await outbox.retention.flush()
     while await outbox.retention.prune():
         pass
 
@@ -252,7 +252,7 @@ async def test_damage_that_is_met_later_costs_one_start(
         await anyio.to_thread.run_sync(shutil.rmtree, folder)
 
 
-async def test_without_the_second_book_a_lost_log_would_be_hidden(tmp_path: Path) -> None:
+async def test_without_the_sidecar_a_lost_log_would_be_hidden(tmp_path: Path) -> None:
     """The control: the counts alone add up whatever is missing behind them."""
     (tmp_path / "stock").mkdir()
     stock = await _crashed(tmp_path / "stock")

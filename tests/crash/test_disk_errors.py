@@ -16,9 +16,17 @@ from relay.outbox.store import DATABASE_NAME
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from relay.sandbox.common.listener import running
 from relay.segments.store import DATABASE_NAME as SEGMENTS_NAME
-from tests.crash.trial import Campaign
+from tests.crash.crash_run import EndlessTraffic
 from tests.support.command_line import API_KEY, CommandLine
-from tests.support.daemons import APP, BEARER, Doors, Life, hasty, living, open_doors
+from tests.support.daemons import (
+    APP,
+    BEARER,
+    DaemonProcess,
+    Doors,
+    fast_relay,
+    open_doors,
+    running_daemon,
+)
 from tests.support.options import option
 from tests.support.relays import COHORT, cohort_message
 from tests.support.segment_tables import SegmentFile
@@ -113,7 +121,7 @@ class Scene:
         self.acknowledged: set[str] = set()
         self.users: set[str] = set()
         self._http = http
-        self._campaign = Campaign(4)
+        self._campaign = EndlessTraffic(4)
 
     async def send(self, events: int) -> bool:
         """Send a body of so many events; tell whether it was taken."""
@@ -138,44 +146,46 @@ class Scene:
 @asynccontextmanager
 async def _scene(folder: Path, amplitude: AmplitudeStandIn) -> AsyncIterator[Scene]:
     async with running(amplitude.app()) as url:
-        relay = hasty(folder, url, APPS__SHOP__MEMBERSHIP="all", DELIVERY__MAX_BATCH_EVENTS="500")
+        relay = fast_relay(
+            folder, url, APPS__SHOP__MEMBERSHIP="all", DELIVERY__MAX_BATCH_EVENTS="500"
+        )
         async with open_doors(relay) as doors, ClientSession() as http:
             yield Scene(relay, doors, http)
 
 
 async def _live_before(scene: Scene) -> None:
-    async with living(scene.relay) as life:
-        await life.until("relay.ready")
+    async with running_daemon(scene.relay) as daemon:
+        await daemon.until("relay.ready")
         for _ in range(BEFORE):
             assert await scene.send(1)
             assert await scene.push()
-        life.kill()
-        await life.ended()
+        daemon.kill()
+        await daemon.ended()
 
 
-async def _expect_bad_end(life: Life) -> None:
+async def _expect_bad_end(daemon: DaemonProcess) -> None:
     """See that it ends by itself, with one line that says why."""
-    assert await life.ended() == 1
-    said = life.errors.decode().splitlines()
+    assert await daemon.ended() == 1
+    said = daemon.errors.decode().splitlines()
     assert [line for line in said if line.startswith("relay: ")], said
     assert not any("Traceback" in line for line in said)
 
 
 async def _expect_all_there(scene: Scene, amplitude: AmplitudeStandIn) -> None:
     """See that the next start goes on with all that was answered."""
-    async with living(scene.relay) as life:
-        await life.until("relay.ready")
-        standing = await scene.doors.drained()
+    async with running_daemon(scene.relay) as daemon:
+        await daemon.until("relay.ready")
+        counts = await scene.doors.drained()
         assert await scene.send(1)
         assert await scene.push()
         assert scene.users <= set(SegmentFile(scene.relay.folder).members(COHORT))
         await scene.doors.drained()
-        life.terminate()
-        assert await life.ended() == 0
+        daemon.terminate()
+        assert await daemon.ended() == 0
     held = amplitude.ledger.account(API_KEY).insert_ids
     assert scene.acknowledged <= set(held)
     assert len(held) == len(set(held))
-    assert standing.accepted == standing.delivered + standing.dead
+    assert counts.accepted == counts.delivered + counts.dead
     assert not list(scene.relay.folder.glob("*.damaged-*"))
 
 
@@ -188,9 +198,9 @@ async def test_a_start_that_meets_an_error_says_so_and_harms_nothing(
     async with _scene(tmp_path, amplitude) as scene:
         if not fault.is_first:
             await _live_before(scene)
-        async with living(scene.relay, under=fault.tracer(scene.relay.folder)) as life:
-            await _expect_bad_end(life)
-            assert life.logged("relay.ready") == []
+        async with running_daemon(scene.relay, under=fault.tracer(scene.relay.folder)) as daemon:
+            await _expect_bad_end(daemon)
+            assert daemon.logged("relay.ready") == []
         await _expect_all_there(scene, amplitude)
 
 
@@ -200,11 +210,11 @@ async def test_an_error_while_events_come_in_ends_the_daemon(tmp_path: Path, fau
     amplitude = AmplitudeStandIn([API_KEY])
     async with _scene(tmp_path, amplitude) as scene:
         await _live_before(scene)
-        async with living(scene.relay, under=fault.tracer(scene.relay.folder)) as life:
-            await life.until("relay.ready")
+        async with running_daemon(scene.relay, under=fault.tracer(scene.relay.folder)) as daemon:
+            await daemon.until("relay.ready")
             size = BULK_EVENTS if fault.file == DATABASE_NAME else 1
             await _send_until_refused(scene, [size] * (BULKS if size > 1 else MOST))
-            await _expect_bad_end(life)
+            await _expect_bad_end(daemon)
         await _expect_all_there(scene, amplitude)
 
 
@@ -215,22 +225,22 @@ async def test_whatever_call_fails_nothing_is_lost(tmp_path: Path, seed: int) ->
     async with _scene(tmp_path, amplitude) as scene:
         if not fault.is_first:
             await _live_before(scene)
-        async with living(scene.relay, under=fault.tracer(scene.relay.folder)) as life:
+        async with running_daemon(scene.relay, under=fault.tracer(scene.relay.folder)) as daemon:
             with suppress(AssertionError):  # it may end before
-                await life.until("relay.ready")
+                await daemon.until("relay.ready")
                 await _send_and_push(scene, 60)
-            if (code := await _ended_soon(life)) is None:
-                life.terminate()
-                code = await life.ended()
-            said = life.errors.decode()
+            if (code := await _ended_soon(daemon)) is None:
+                daemon.terminate()
+                code = await daemon.ended()
+            said = daemon.errors.decode()
             assert code == 0 or (code == 1 and "relay: " in said), (fault, said)
             assert "Traceback" not in said
         await _expect_all_there(scene, amplitude)
 
 
-async def _ended_soon(life: Life) -> int | None:
+async def _ended_soon(daemon: DaemonProcess) -> int | None:
     with anyio.move_on_after(1):
-        return await life.process.wait()
+        return await daemon.process.wait()
     return None
 
 
@@ -250,14 +260,14 @@ async def test_a_failed_sync_of_the_segments_ends_the_daemon(tmp_path: Path) -> 
     async with _scene(tmp_path, amplitude) as scene:
         await _live_before(scene)
         before = len(scene.users)
-        async with living(scene.relay, under=fault.tracer(scene.relay.folder)) as life:
-            await life.until("relay.ready")
+        async with running_daemon(scene.relay, under=fault.tracer(scene.relay.folder)) as daemon:
+            await daemon.until("relay.ready")
             try:
                 while await scene.push():
                     pass
             except ClientError:
                 pass
-            await _expect_bad_end(life)
+            await _expect_bad_end(daemon)
         assert len(scene.users) > before
         await _expect_all_there(scene, amplitude)
 

@@ -8,10 +8,10 @@ from aiohttp import ClientError
 
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from relay.sandbox.common.listener import running
+from tests.crash.crash_run import EndlessTraffic
 from tests.crash.syscalls import CALLS, LOG_NAME, judge_trace
-from tests.crash.trial import Campaign
 from tests.support.command_line import API_KEY
-from tests.support.daemons import Doors, hasty, living, open_doors
+from tests.support.daemons import Doors, fast_relay, open_doors, running_daemon
 from tests.support.options import option
 
 pytestmark = pytest.mark.slow
@@ -31,20 +31,20 @@ async def test_no_200_leaves_before_its_event_is_synced(tmp_path: Path) -> None:
     """Also not those that share a sync, and not those to a repetition."""
     amplitude = AmplitudeStandIn([API_KEY])
     async with running(amplitude.app()) as url:
-        relay = hasty(tmp_path, url)
-        async with open_doors(relay) as doors, living(relay, under=TRACER) as life:
-            await life.until("relay.ready")
-            campaign = Campaign(3)
+        relay = fast_relay(tmp_path, url)
+        async with open_doors(relay) as doors, running_daemon(relay, under=TRACER) as daemon:
+            await daemon.until("relay.ready")
+            traffic = EndlessTraffic(3)
             async with anyio.create_task_group() as senders:
                 for _ in range(SENDERS):
-                    senders.start_soon(_send, doors, campaign)
-            standing = await doors.drained()
-            life.kill()
-            await life.ended()
-    trace = life.errors.decode().splitlines()
+                    senders.start_soon(_send, doors, traffic)
+            counts = await doors.drained()
+            daemon.kill()
+            await daemon.ended()
+    trace = daemon.errors.decode().splitlines()
     verdict = judge_trace(trace)
-    assert standing.accepted == SENDERS * EVENTS
-    assert verdict.answers == standing.accepted + standing.duplicate
+    assert counts.accepted == SENDERS * EVENTS
+    assert verdict.answers == counts.accepted + counts.duplicate
     assert verdict.early == []
     blind = judge_trace(line for line in trace if f"{LOG_NAME}>) = 0" not in line)
     assert blind.early  # without the syncs the same trace would not have passed
@@ -58,26 +58,26 @@ async def test_a_sync_that_fails_ends_the_daemon_and_nothing_more(
     amplitude = AmplitudeStandIn([API_KEY])
     tracer = [*FAILING, "-e", f"inject=fdatasync:error=EIO:when={first}+"]
     async with running(amplitude.app()) as url:
-        relay = hasty(tmp_path, url)
-        campaign = Campaign(4)
-        async with open_doors(relay) as doors, living(relay, under=tracer) as life:
-            await life.until("relay.ready")
-            acknowledged = await _send_until_refused(doors, campaign)
-            assert await life.ended() == 1
-        async with open_doors(relay) as doors, living(relay) as life:
-            await life.until("relay.ready")
-            standing = await doors.drained()
+        relay = fast_relay(tmp_path, url)
+        traffic = EndlessTraffic(4)
+        async with open_doors(relay) as doors, running_daemon(relay, under=tracer) as daemon:
+            await daemon.until("relay.ready")
+            acknowledged = await _send_until_refused(doors, traffic)
+            assert await daemon.ended() == 1
+        async with open_doors(relay) as doors, running_daemon(relay) as daemon:
+            await daemon.until("relay.ready")
+            counts = await doors.drained()
         held = amplitude.ledger.account(API_KEY).insert_ids
     assert acknowledged
     assert set(acknowledged) <= set(held)
-    assert standing.accepted == standing.delivered == len(held)
+    assert counts.accepted == counts.delivered == len(held)
 
 
-async def _send_until_refused(doors: Doors, campaign: Campaign) -> list[str]:
+async def _send_until_refused(doors: Doors, traffic: EndlessTraffic) -> list[str]:
     """Send one event after the other; return the ids of those answered with 200."""
     acknowledged: list[str] = []
     while True:
-        name, body = campaign.one()
+        name, body = traffic.one()
         try:
             status, _ = await doors.post(body)
         except ClientError:
@@ -87,9 +87,9 @@ async def _send_until_refused(doors: Doors, campaign: Campaign) -> list[str]:
         acknowledged.append(name)
 
 
-async def _send(doors: Doors, campaign: Campaign) -> None:
+async def _send(doors: Doors, traffic: EndlessTraffic) -> None:
     for number in range(EVENTS):
-        _, body = campaign.one()
+        _, body = traffic.one()
         async with anyio.create_task_group() as twins:
             twins.start_soon(_expect_200, doors, body)
             if number % 5 == 0:

@@ -9,7 +9,7 @@ import pytest
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from relay.sandbox.common.listener import running
 from tests.support.command_line import CommandLine
-from tests.support.daemons import living, open_doors
+from tests.support.daemons import open_doors, running_daemon
 from tests.support.disks import DISKS, Disk, fill, small_disk
 from tests.support.relays import (
     API_KEY,
@@ -78,20 +78,20 @@ async def test_a_relay_killed_on_a_full_disk_starts_there_and_drains(
             )
             amplitude.faults.add("503")
             async with open_doors(command) as doors:
-                async with living(command) as life:
-                    await life.until("relay.ready")
+                async with running_daemon(command) as daemon:
+                    await daemon.until("relay.ready")
                     for first in range(0, 10_000, 1_000):
                         body = orjson.dumps([event(n) for n in range(first, first + 1_000)])
                         assert (await doors.post(body))[0] == 200
                     fill(disk)
-                    life.kill()
-                    await life.ended()
+                    daemon.kill()
+                    await daemon.ended()
                 fill(disk)
                 amplitude.faults.clear()
-                async with living(command) as life:
-                    await life.until("relay.ready")
+                async with running_daemon(command) as daemon:
+                    await daemon.until("relay.ready")
                     assert (await doors.readiness())[0] == 503
-                    standing = await doors.drained()
-                    assert standing.delivered == standing.accepted == 10_000
-                    life.terminate()
-                    assert await life.ended() == 0
+                    counts = await doors.drained()
+                    assert counts.delivered == counts.accepted == 10_000
+                    daemon.terminate()
+                    assert await daemon.ended() == 0

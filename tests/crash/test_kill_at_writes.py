@@ -15,10 +15,10 @@ from relay.outbox.sql import MIGRATIONS as OUTBOX_MIGRATIONS
 from relay.outbox.store import DATABASE_NAME as OUTBOX
 from relay.segments.sql import MIGRATIONS as SEGMENTS_MIGRATIONS
 from relay.segments.store import DATABASE_NAME as SEGMENTS
-from tests.crash.accounting import imbalances, untruths
-from tests.crash.trial import Trial, prepared
+from tests.crash.accounting import imbalances, wrong_counts
+from tests.crash.crash_run import CrashRun, prepared
 from tests.support.command_line import CommandLine
-from tests.support.daemons import Life, hasty, living, open_doors
+from tests.support.daemons import DaemonProcess, fast_relay, open_doors, running_daemon
 from tests.support.options import option
 
 pytestmark = pytest.mark.slow
@@ -58,33 +58,35 @@ async def test_a_kill_at_any_write_loses_nothing(
     """Between any two calls a power button may be pressed; all counts are true afterwards."""
     rng = Random(option("CRASH_SEED", 20261125))
     lives = option("CRASH_WRITES", 21)
-    async with prepared(tmp_path, rng.randrange(1 << 30)) as trial:
+    async with prepared(tmp_path, rng.randrange(1 << 30)) as crashes:
         places = [PLACES[number % len(PLACES)] for number in range(lives)]
         tracers = [
-            killing(call, rng.randint(1, last), trial.relay.folder / file)
+            killing(call, rng.randint(1, last), crashes.relay.folder / file)
             for _, call, file, last in places
         ]
         met: list[str] = []
-        ends = [partial(_until_killed, trial, name, met) for name, *_ in places]
-        outcome = await trial.run(ends, tracers=tracers)
+        ends = [partial(_until_killed, crashes, name, met) for name, *_ in places]
+        outcome = await crashes.run(ends, tracers=tracers)
     with capsys.disabled():
         told = ", ".join(f"{name} {met.count(name)}" for name, *_ in PLACES)
         sys.stdout.write(f"\n{lives} lives ended at: {told}\n")
-    assert imbalances(outcome.books) == []
-    assert untruths(outcome.standing, outcome.books) == []
-    assert trial.wrong == []
-    assert outcome.again["duplicate"] == len(outcome.books.acknowledged)
+    assert imbalances(outcome.accounts) == []
+    assert wrong_counts(outcome.counts, outcome.accounts) == []
+    assert crashes.wrong == []
+    assert outcome.again["duplicate"] == len(outcome.accounts.acknowledged)
     assert len(met) >= lives / 2
 
 
-async def _until_killed(trial: Trial, name: str, met: list[str], life: Life) -> None:
+async def _until_killed(
+    crashes: CrashRun, name: str, met: list[str], daemon: DaemonProcess
+) -> None:
     """Live under traffic until killed at the chosen call, or for a while."""
-    trial.amplitude.faults.clear()
+    crashes.amplitude.faults.clear()
     with anyio.move_on_after(LONGEST_LIFE_S):
-        await life.ended()
+        await daemon.ended()
         met.append(name)
-    life.kill()
-    await life.ended()
+    daemon.kill()
+    await daemon.ended()
 
 
 def _old(folder: Path) -> None:
@@ -102,24 +104,24 @@ async def test_a_kill_while_the_databases_are_made_is_made_good(
 ) -> None:
     """However far a first start or a migration came, the next one ends it."""
     for number in range(1, FIRST_CALLS, option("CRASH_FIRST_CALLS_STEP", 20)):
-        relay = hasty(tmp_path / str(number), "http://127.0.0.1:9")
+        relay = fast_relay(tmp_path / str(number), "http://127.0.0.1:9")
         relay.folder.mkdir(parents=True, mode=0o700)
         if beginning == "first schema":
             _old(relay.folder)
-        async with living(relay, under=killing(WRITES, number)) as life:
-            reached_the_end = await life.comes_to("relay.ready")
+        async with running_daemon(relay, under=killing(WRITES, number)) as daemon:
+            reached_the_end = await daemon.reaches("relay.ready")
         await _starts_well(relay)
     assert reached_the_end  # so that every call before was among those tried
 
 
 async def _starts_well(relay: CommandLine) -> None:
     """Assert that a daemon starts on what is there, empty and whole."""
-    async with living(relay) as life, open_doors(relay) as doors:
-        await life.until("relay.ready")
-        standing = await doors.standing()
-        life.terminate()
-        assert await life.ended() == 0
-    assert standing.accepted == 0
+    async with running_daemon(relay) as daemon, open_doors(relay) as doors:
+        await daemon.until("relay.ready")
+        counts = await doors.counts()
+        daemon.terminate()
+        assert await daemon.ended() == 0
+    assert counts.accepted == 0
     for name in (OUTBOX, SEGMENTS):
         with closing(sqlite3.connect(relay.folder / name)) as raw:
             assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -19,7 +19,7 @@ from aiohttp import ClientSession
 
 from relay.database.ballast import BallastFile
 from relay.heartbeat import Heartbeat
-from relay.outbox.batch import dedup_key
+from relay.outbox.dedup import dedup_key
 from relay.outbox.store import DATABASE_NAME, lock_folder, open_outbox
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from relay.sandbox.cohorts.project import StandInCohort
@@ -29,12 +29,21 @@ from relay.sandbox.common.listener import running as running_cohorts
 from relay.segments.cohorts import AppRules
 from relay.segments.store import DATABASE_NAME as SEGMENTS_NAME
 from relay.segments.store import open_segments
+from tests.crash.crash_run import EndlessTraffic
 from tests.crash.power_loss import Disk, Luck, fates
 from tests.crash.recording import CALLS, Answer, Recording, Synced
-from tests.crash.trial import Campaign
 from tests.support.clocks import START_MS, FakeClock
 from tests.support.command_line import API_KEY, CommandLine
-from tests.support.daemons import APP, BEARER, BOOT_S, POLL_S, Doors, hasty, living, open_doors
+from tests.support.daemons import (
+    APP,
+    BEARER,
+    BOOT_S,
+    POLL_S,
+    Doors,
+    fast_relay,
+    open_doors,
+    running_daemon,
+)
 from tests.support.disks import small_disk
 from tests.support.options import option
 from tests.support.outboxes import census
@@ -103,7 +112,7 @@ class Promised:
 
     def heed(self, answer: Answer, story: Story) -> None:
         """Take an answer in."""
-        if answer.hook == "events":
+        if answer.webhook == "events":
             self.events |= answer.ids & set(story.events)
         else:
             self.users |= answer.ids
@@ -117,25 +126,25 @@ async def story(tmp_path: Path) -> Story:
     traces = [tmp_path / f"life-{number}" for number in range(LIVES)]
     async with running_amplitude(amplitude.app()) as ingest, running_cohorts(cohorts.app()) as url:
         relay = _relay(tmp_path, str(ingest), str(url).rstrip("/"))
-        campaign = Campaign(9)
+        traffic = EndlessTraffic(9)
         async with open_doors(relay) as doors:
             async with _traced(relay, traces[0]):
-                await _come_in(relay, doors, campaign)
+                await _come_in(relay, doors, traffic)
                 await _until(relay.folder / SEGMENTS_NAME, "SELECT count(*) FROM segments")
             async with _traced(relay, traces[1], is_killed=True):
                 cohorts.put(StandInCohort(id=POLLED, user_ids=OTHER))
-                await _come_in_bulks(doors, campaign)
-                await _come_in(relay, doors, campaign)
+                await _come_in_bulks(doors, traffic)
+                await _come_in(relay, doors, traffic)
                 await _until(
                     relay.folder / SEGMENTS_NAME,
                     f"SELECT revision > 1 FROM segments WHERE cohort_id = '{POLLED}'",
                 )
                 await doors.drained()
             async with _traced(relay, traces[2]):
-                await _come_in(relay, doors, campaign)
+                await _come_in(relay, doors, traffic)
                 await _until(relay.folder / DATABASE_NAME, TIDIED)
     held = amplitude.ledger.account(API_KEY).insert_ids
-    return Story(relay.folder, traces, set(campaign.bodies), set(held))
+    return Story(relay.folder, traces, set(traffic.bodies), set(held))
 
 
 TIDIED = (
@@ -145,7 +154,7 @@ TIDIED = (
 
 
 def _relay(folder: Path, ingest: str, cohorts: str) -> CommandLine:
-    return hasty(
+    return fast_relay(
         folder,
         ingest,
         DELIVERY__MAX_BATCH_EVENTS="500",
@@ -165,26 +174,26 @@ async def _traced(
 ) -> AsyncIterator[None]:
     """Run a traced life of the daemon, then end it one way or the other."""
     tracer = ["strace", "-D", "-f", "-q", "-y", "-s", str(LONGEST_TEXT), "-o", str(trace)]
-    async with living(relay, under=[*tracer, "-e", f"trace={CALLS}"]) as life:
-        await life.until("relay.ready")
+    async with running_daemon(relay, under=[*tracer, "-e", f"trace={CALLS}"]) as daemon:
+        await daemon.until("relay.ready")
         yield
         if is_killed:
-            life.kill()
+            daemon.kill()
         else:
-            life.terminate()
-        await life.ended()
+            daemon.terminate()
+        await daemon.ended()
 
 
-async def _come_in(relay: CommandLine, doors: Doors, campaign: Campaign) -> None:
+async def _come_in(relay: CommandLine, doors: Doors, traffic: EndlessTraffic) -> None:
     """Send events at once, one to a request, and a message of the cohorts hook with each."""
     async with anyio.create_task_group() as senders:
         for _ in range(SENDERS):
-            senders.start_soon(_send, relay, doors, campaign)
+            senders.start_soon(_send, relay, doors, traffic)
 
 
-async def _send(relay: CommandLine, doors: Doors, campaign: Campaign) -> None:
+async def _send(relay: CommandLine, doors: Doors, traffic: EndlessTraffic) -> None:
     for _ in range(SINGLES):
-        name, body = campaign.one()
+        name, body = traffic.one()
         assert (await doors.post(body))[0] == 200
         number = UUID(name).int
         await _push(relay, orjson.dumps(cohort_message(number, name)))
@@ -196,9 +205,9 @@ async def _push(relay: CommandLine, message: bytes) -> None:
         assert answer.status == 200
 
 
-async def _come_in_bulks(doors: Doors, campaign: Campaign) -> None:
+async def _come_in_bulks(doors: Doors, traffic: EndlessTraffic) -> None:
     for _ in range(BULKS):
-        bodies = [campaign.one()[1] for _ in range(BULK_EVENTS)]
+        bodies = [traffic.one()[1] for _ in range(BULK_EVENTS)]
         assert (await doors.post(b"[%b]" % b",".join(bodies)))[0] == 200
 
 
@@ -312,7 +321,7 @@ class Cuts:
 
 
 @dataclass
-class Course:
+class Timeline:
     """Where in a story something happens, by the number of the moment.
 
     Attributes:
@@ -329,8 +338,8 @@ class Course:
         return sorted(rng.randint(*between) for between in ends)
 
 
-def _course(story: Story, recording: Recording) -> Course:
-    course = Course()
+def _course(story: Story, recording: Recording) -> Timeline:
+    course = Timeline()
     for place, moment in enumerate(story.moments(recording), start=1):
         match moment:
             case Synced():
@@ -340,7 +349,7 @@ def _course(story: Story, recording: Recording) -> Course:
     return course
 
 
-async def _cut(story: Story, cuts: Cuts, recording: Recording, places: Sequence[int]) -> None:
+async def _cut_power(story: Story, cuts: Cuts, recording: Recording, places: Sequence[int]) -> None:
     """Play a story and cut the power at some places, each time in another way."""
     promised, due = Promised(), Counter(places)
     for place, moment in enumerate(story.moments(recording), start=1):
@@ -365,10 +374,10 @@ async def test_no_power_cut_loses_what_was_answered(
     _assert_true_to_life(recording.disk, story)
     with small_disk(tmp_path / "memory") as memory:
         cuts = Cuts(story, memory / "data", rng)
-        await _cut(story, cuts, Recording(story.folder), course.places(rng, number))
+        await _cut_power(story, cuts, Recording(story.folder), course.places(rng, number))
         for log in (f"{DATABASE_NAME}-wal", f"{SEGMENTS_NAME}-wal"):
             blind, recording = Cuts(story, memory / "data", rng), Recording(story.folder, log)
-            await _cut(story, blind, recording, [course.answers[CONTROL]] * 2)
+            await _cut_power(story, blind, recording, [course.answers[CONTROL]] * 2)
             assert any("are lost" in wrong for wrong in blind.wrongs)
     with capsys.disabled():
         sys.stdout.write(f"\n{number} power cuts: {dict(cuts.kinds)}\n")

@@ -11,13 +11,13 @@ import pytest
 
 from relay.heartbeat import Heartbeat
 from relay.outbox.store import DATABASE_NAME, lock_folder, open_outbox
+from tests.crash.crash_run import EndlessTraffic
 from tests.crash.power_loss import fates
 from tests.crash.recording import CALLS, Recording
 from tests.crash.test_power_loss import LONGEST_TEXT, restore
-from tests.crash.trial import Campaign
 from tests.support.clocks import FakeClock
 from tests.support.command_line import CommandLine
-from tests.support.daemons import APP, hasty, living, open_doors
+from tests.support.daemons import APP, fast_relay, open_doors, running_daemon
 from tests.support.disks import small_disk
 from tests.support.options import option
 from tests.support.outboxes import census
@@ -31,18 +31,18 @@ HEADER_BYTES = 16
 
 async def test_a_power_cut_in_a_rescue_loses_nothing_more(tmp_path: Path) -> None:
     """Whatever stands half moved is moved on, or begun anew."""
-    relay = hasty(tmp_path, "http://127.0.0.1:9")
+    relay = fast_relay(tmp_path, "http://127.0.0.1:9")
     sent = await _take_events(relay)
     with (relay.folder / DATABASE_NAME).open("r+b") as file:
         file.write(bytes(HEADER_BYTES))
     before = copytree(relay.folder, tmp_path / "before")
     trace = tmp_path / "trace"
     tracer = ["strace", "-D", "-f", "-q", "-y", "-s", str(LONGEST_TEXT), "-o", str(trace)]
-    async with living(relay, under=[*tracer, "-e", f"trace={CALLS}"]) as life:
-        await life.until("database.rescued")
-        await life.until("relay.ready")
-        life.kill()
-        await life.ended()
+    async with running_daemon(relay, under=[*tracer, "-e", f"trace={CALLS}"]) as daemon:
+        await daemon.until("database.rescued")
+        await daemon.until("relay.ready")
+        daemon.kill()
+        await daemon.ended()
     lines = trace.read_text(encoding="latin-1").splitlines()
     rng, wrongs = Random(option("POWER_SEED", 20261124)), list[str]()
     number = sum(1 for _ in _replay(before, relay.folder).play(lines))
@@ -60,13 +60,13 @@ async def test_a_power_cut_in_a_rescue_loses_nothing_more(tmp_path: Path) -> Non
 
 async def _take_events(relay: CommandLine) -> Collection[str]:
     """Let a relay take events that it cannot deliver; return their ids."""
-    campaign = Campaign(13)
-    sent = dict(campaign.one() for _ in range(EVENTS))
-    async with open_doors(relay) as doors, living(relay) as life:
-        await life.until("relay.ready")
+    traffic = EndlessTraffic(13)
+    sent = dict(traffic.one() for _ in range(EVENTS))
+    async with open_doors(relay) as doors, running_daemon(relay) as daemon:
+        await daemon.until("relay.ready")
         assert (await doors.post(b"[%b]" % b",".join(sent.values())))[0] == 200
-        life.terminate()
-        await life.ended()
+        daemon.terminate()
+        await daemon.ended()
     return sent.keys()
 
 

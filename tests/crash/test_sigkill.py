@@ -13,11 +13,11 @@ import anyio
 import pytest
 
 from relay.outbox.store import DATABASE_NAME
-from tests.crash.accounting import breaks, changes, imbalances, untruths
+from tests.crash.accounting import changes, contradictions, imbalances, wrong_counts
+from tests.crash.crash_run import prepared
 from tests.crash.moments import MOMENTS
-from tests.crash.trial import prepared
 from tests.support.command_line import API_KEY
-from tests.support.daemons import BOOT_S, POLL_S, Doors, living
+from tests.support.daemons import BOOT_S, POLL_S, Doors, running_daemon
 from tests.support.options import option
 
 pytestmark = pytest.mark.slow
@@ -45,21 +45,21 @@ async def test_every_200_survives_kill_after_kill(
 ) -> None:
     """Nothing acknowledged is lost, counted twice or changed, and no count is forgotten."""
     times = option("CRASH_KILLS", 25)
-    async with prepared(tmp_path, option("CRASH_SEED", 20261124)) as trial:
+    async with prepared(tmp_path, option("CRASH_SEED", 20261124)) as crashes:
         moments = islice(cycle(MOMENTS), times)
-        outcome = await trial.run(partial(trial.killed, moment=moment) for moment in moments)
-        violations = dict(trial.amplitude.ledger.violation_counts)
-    start_s = median(trial.starts_s)
-    acknowledged = len(outcome.books.acknowledged)
+        outcome = await crashes.run(partial(crashes.killed, moment=moment) for moment in moments)
+        violations = dict(crashes.amplitude.ledger.violation_counts)
+    start_s = median(crashes.starts_s)
+    acknowledged = len(outcome.accounts.acknowledged)
     with capsys.disabled():
         sys.stdout.write(
-            f"\n{times} kills, {acknowledged} events answered 200, {len(outcome.books.held)} at "
-            f"Amplitude, {len(outcome.books.dead)} dead; start to ready: {start_s:.2f} s median, "
-            f"{max(trial.starts_s):.2f} s at most\n"
+            f"\n{times} kills, {acknowledged} events answered 200, {len(outcome.accounts.held)} at "
+            f"Amplitude, {len(outcome.accounts.dead)} dead; start to ready: {start_s:.2f} s median"
+            f", {max(crashes.starts_s):.2f} s at most\n"
         )
-    assert imbalances(outcome.books) == []
-    assert untruths(outcome.standing, outcome.books) == []
-    assert trial.wrong == []
+    assert imbalances(outcome.accounts) == []
+    assert wrong_counts(outcome.counts, outcome.accounts) == []
+    assert crashes.wrong == []
     assert violations == {}
     assert outcome.again == {
         "accepted": 0,
@@ -72,46 +72,46 @@ async def test_every_200_survives_kill_after_kill(
 
 async def test_a_restart_changes_no_count(tmp_path: Path) -> None:
     """While nothing moves, the counts after a kill are those before it, to the last one."""
-    async with prepared(tmp_path, seed=5) as trial:
-        trial.amplitude.faults.add("hang")
-        good = [trial.campaign.one()[1] for _ in range(50)]
+    async with prepared(tmp_path, seed=5) as crashes:
+        crashes.amplitude.faults.add("hang")
+        good = [crashes.traffic.one()[1] for _ in range(50)]
         strange = [b'{"event": {"kind": "message.pigeon.released"}}', b"17"]
-        async with living(trial.relay) as life:
-            await life.until("relay.ready")
-            await trial.doors.post(b"[%b]" % b",".join([*good, *good[:7], *strange]))
-            await trial.amplitude.ledger.wait_until(lambda book: book.total_requests > 0)
-            before = await trial.doors.standing()
-            life.kill()
-            await life.ended()
-        async with living(trial.relay) as life:
-            await life.until("relay.ready")
-            after = await trial.doors.standing()
+        async with running_daemon(crashes.relay) as daemon:
+            await daemon.until("relay.ready")
+            await crashes.doors.post(b"[%b]" % b",".join([*good, *good[:7], *strange]))
+            await crashes.amplitude.ledger.wait_until(lambda account: account.total_requests > 0)
+            before = await crashes.doors.counts()
+            daemon.kill()
+            await daemon.ended()
+        async with running_daemon(crashes.relay) as daemon:
+            await daemon.until("relay.ready")
+            after = await crashes.doors.counts()
     assert (before.accepted, before.duplicate, before.quarantined) == (50, 7, 2)
-    assert breaks(before) == breaks(after) == []
+    assert contradictions(before) == contradictions(after) == []
     assert changes(before, after) == []
 
 
 async def test_killed_while_it_tidies_up_it_forgets_nothing(tmp_path: Path) -> None:
     """Keys move and rows are pruned in many small steps; it is killed between them."""
-    async with prepared(tmp_path, seed=6) as trial:
-        events = dict(trial.campaign.one() for _ in range(MANY))
+    async with prepared(tmp_path, seed=6) as crashes:
+        events = dict(crashes.traffic.one() for _ in range(MANY))
         bodies = list(events.values())
         for step in TIDYING:
-            async with living(trial.relay) as life:
-                await life.until("relay.ready")
+            async with running_daemon(crashes.relay) as daemon:
+                await daemon.until("relay.ready")
                 if step == TIDYING[0]:
-                    await _post_all(trial.doors, bodies, expected="accepted")
-                await _until(trial.relay.folder, step)
-                life.kill()
-                await life.ended()
-        async with living(trial.relay) as life:
-            await life.until("relay.ready")
-            standing = await trial.doors.drained()
-            await _post_all(trial.doors, bodies, expected="duplicate")
-        held = trial.amplitude.ledger.account(API_KEY).insert_ids
-    assert breaks(standing) == []
-    assert standing.accepted == standing.delivered + standing.dead == len(events)
-    assert len(held) == len(set(held)) == standing.delivered
+                    await _post_all(crashes.doors, bodies, expected="accepted")
+                await _until(crashes.relay.folder, step)
+                daemon.kill()
+                await daemon.ended()
+        async with running_daemon(crashes.relay) as daemon:
+            await daemon.until("relay.ready")
+            counts = await crashes.doors.drained()
+            await _post_all(crashes.doors, bodies, expected="duplicate")
+        held = crashes.amplitude.ledger.account(API_KEY).insert_ids
+    assert contradictions(counts) == []
+    assert counts.accepted == counts.delivered + counts.dead == len(events)
+    assert len(held) == len(set(held)) == counts.delivered
 
 
 async def _post_all(doors: Doors, bodies: Sequence[bytes], *, expected: str) -> None:

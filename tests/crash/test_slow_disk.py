@@ -9,9 +9,9 @@ from aiohttp import ClientSession
 
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from relay.sandbox.common.listener import running
-from tests.crash.trial import Campaign
+from tests.crash.crash_run import EndlessTraffic
 from tests.support.command_line import API_KEY
-from tests.support.daemons import POLL_S, Doors, hasty, living, open_doors
+from tests.support.daemons import POLL_S, Doors, fast_relay, open_doors, running_daemon
 from tests.support.options import option
 
 pytestmark = pytest.mark.slow
@@ -29,34 +29,34 @@ async def test_a_slow_disk_makes_answers_slow_and_nothing_else(tmp_path: Path) -
     sync_s = option("SLOW_SYNC_MS", 300) / 1000
     tracer = ["strace", "-D", "-f", "-q", "-e", "trace=fdatasync"]
     delay = f"inject=fdatasync:delay_exit={round(sync_s * 1e6)}"
-    amplitude, campaign = AmplitudeStandIn([API_KEY]), Campaign(8)
+    amplitude, traffic = AmplitudeStandIn([API_KEY]), EndlessTraffic(8)
     waits_s: list[float] = []
     async with running(amplitude.app()) as url:
-        relay = hasty(tmp_path, url)
+        relay = fast_relay(tmp_path, url)
         async with open_doors(relay) as doors:
-            async with living(relay, under=[*tracer, "-e", delay]) as life:
-                await life.until("relay.ready")
+            async with running_daemon(relay, under=[*tracer, "-e", delay]) as daemon:
+                await daemon.until("relay.ready")
                 async with anyio.create_task_group() as watching:
                     watching.start_soon(_expect_alive, relay.public)
                     async with anyio.create_task_group() as senders:
                         for _ in range(SENDERS):
-                            senders.start_soon(_send, doors, campaign, waits_s)
+                            senders.start_soon(_send, doors, traffic, waits_s)
                     watching.cancel_scope.cancel()
-                life.kill()
-                await life.ended()
-            async with living(relay) as life:
-                await life.until("relay.ready")
-                standing = await doors.drained()
+                daemon.kill()
+                await daemon.ended()
+            async with running_daemon(relay) as daemon:
+                await daemon.until("relay.ready")
+                counts = await doors.drained()
     held = amplitude.ledger.account(API_KEY).insert_ids
-    assert standing.accepted == len(waits_s) == SENDERS * EVENTS
-    assert len(held) == len(set(held)) == standing.accepted
+    assert counts.accepted == len(waits_s) == SENDERS * EVENTS
+    assert len(held) == len(set(held)) == counts.accepted
     assert min(waits_s) >= sync_s
     assert max(waits_s) <= SYNCS * sync_s + WORK_S
 
 
-async def _send(doors: Doors, campaign: Campaign, waits_s: list[float]) -> None:
+async def _send(doors: Doors, traffic: EndlessTraffic, waits_s: list[float]) -> None:
     for _ in range(EVENTS):
-        _, body = campaign.one()
+        _, body = traffic.one()
         began_s = monotonic()
         status, _ = await doors.post(body)
         waits_s.append(monotonic() - began_s)

@@ -11,16 +11,16 @@ import pytest
 
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from relay.sandbox.common.listener import running
-from tests.crash.accounting import breaks
+from tests.crash.accounting import contradictions
 from tests.support.command_line import API_KEY
-from tests.support.daemons import POLL_S, hasty, living, open_doors
+from tests.support.daemons import POLL_S, fast_relay, open_doors, running_daemon
 from tests.support.options import option
 
 pytestmark = pytest.mark.slow
 
 SENDERS = 6
 EVENTS = 7
-MOST_TAKEN = 40
+MAX_ACKNOWLEDGED = 40
 SETTLE_S = 60.0
 FIRST_MS = 1_767_261_906_412
 
@@ -39,7 +39,7 @@ class Sender:
         self._path = ("/2/httpapi", "/batch")[number % 2]
         self._url = url
         self._http = http
-        self.taken = 0
+        self.acknowledged = 0
         self.is_last = False
         self.ended = anyio.Event()
 
@@ -47,12 +47,12 @@ class Sender:
         """Send until told to end, and until the last request is taken."""
         while not self.is_last:
             body = self._request()
-            while not await self._is_taken(body):
+            while not await self._is_acknowledged(body):
                 await anyio.sleep(POLL_S)
-            self.taken += 1
+            self.acknowledged += 1
         self.ended.set()
 
-    async def _is_taken(self, body: bytes) -> bool:
+    async def _is_acknowledged(self, body: bytes) -> bool:
         try:
             async with self._http.post(f"{self._url}{self._path}", data=body) as answer:
                 content = await answer.read()
@@ -67,9 +67,9 @@ class Sender:
             {
                 "device_id": f"device-{self._number}",
                 "event_type": "Opened",
-                "time": FIRST_MS + self.taken,
-                "event_properties": {"request": self.taken, "place": place},
-                "insert_id": f"insert-{self.taken}-{place}" if place % 2 else None,
+                "time": FIRST_MS + self.acknowledged,
+                "event_properties": {"request": self.acknowledged, "place": place},
+                "insert_id": f"insert-{self.acknowledged}-{place}" if place % 2 else None,
             }
             for place in range(EVENTS)
         ]
@@ -81,27 +81,29 @@ async def test_every_upload_survives_kill_after_kill(tmp_path: Path) -> None:
     rng = Random(option("CRASH_SEED", 20261124))
     amplitude = AmplitudeStandIn([API_KEY])
     async with running(amplitude.app()) as ingest, aiohttp.ClientSession() as http:
-        relay = hasty(tmp_path, str(ingest).rstrip("/"))
+        relay = fast_relay(tmp_path, str(ingest).rstrip("/"))
         senders = [Sender(number, relay.public, http) for number in range(SENDERS)]
         async with anyio.create_task_group() as tasks:
             for sender in senders:
                 tasks.start_soon(sender.run)
             for _ in range(option("CRASH_UPLOAD_KILLS", 4)):
-                async with living(relay) as life:
-                    await life.until("relay.ready")
-                    await _until_taken(senders, _taken(senders) + rng.randint(1, MOST_TAKEN))
-                    life.kill()
-                    await life.ended()
-            async with living(relay) as life, open_doors(relay) as doors:
-                await life.until("relay.ready")
+                async with running_daemon(relay) as daemon:
+                    await daemon.until("relay.ready")
+                    await _until_acknowledged(
+                        senders, _acknowledged(senders) + rng.randint(1, MAX_ACKNOWLEDGED)
+                    )
+                    daemon.kill()
+                    await daemon.ended()
+            async with running_daemon(relay) as daemon, open_doors(relay) as doors:
+                await daemon.until("relay.ready")
                 for sender in senders:
                     sender.is_last = True
                 with anyio.fail_after(SETTLE_S):
                     for sender in senders:
                         await sender.ended.wait()
-                standing = await doors.drained()
-    assert breaks(standing) == []
-    assert standing.accepted == standing.delivered == _taken(senders) * EVENTS
+                counts = await doors.drained()
+    assert contradictions(counts) == []
+    assert counts.accepted == counts.delivered == _acknowledged(senders) * EVENTS
     account = amplitude.ledger.account(API_KEY)
     for number, sender in enumerate(senders):
         assert [
@@ -110,16 +112,16 @@ async def test_every_upload_survives_kill_after_kill(tmp_path: Path) -> None:
             if event["device_id"] == f"device-{number}"
         ] == [
             {"request": request, "place": place}
-            for request in range(sender.taken)
+            for request in range(sender.acknowledged)
             for place in range(EVENTS)
         ]
 
 
-def _taken(senders: Iterable[Sender]) -> int:
-    return sum(sender.taken for sender in senders)
+def _acknowledged(senders: Iterable[Sender]) -> int:
+    return sum(sender.acknowledged for sender in senders)
 
 
-async def _until_taken(senders: Sequence[Sender], enough: int) -> None:
+async def _until_acknowledged(senders: Sequence[Sender], enough: int) -> None:
     with anyio.fail_after(SETTLE_S):
-        while _taken(senders) < enough:
+        while _acknowledged(senders) < enough:
             await anyio.sleep(POLL_S)

@@ -31,8 +31,8 @@ async def test_with_a_token_only_its_bearer_gets_data(tmp_path: Path) -> None:
         bearer = {"Authorization": f"Bearer {ADMIN}"}
         for path in ("/api/v1/status", "/metrics", "/api/v1/openapi.json"):
             assert (await relay.ask("GET", relay.admin + path, headers=bearer)).status == 200
-        hook = {"Authorization": f"Bearer {TOKEN}"}
-        refused = await relay.ask("GET", f"{relay.admin}/api/v1/status", headers=hook)
+        webhook = {"Authorization": f"Bearer {TOKEN}"}
+        refused = await relay.ask("GET", f"{relay.admin}/api/v1/status", headers=webhook)
         assert refused.status == 401
         for path in ("/healthz", "/readyz"):
             assert (await relay.ask("GET", relay.admin + path)).status == 200

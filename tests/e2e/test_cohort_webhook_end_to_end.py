@@ -106,7 +106,7 @@ async def test_a_mass_exit_in_small_messages_waits_for_a_person(
         assert (answer.status, answer.json) == (200, {"affected": 1})
         assert SegmentFile(tmp_path).members() == left
         late = cohort_message(9, FORTY[39], entering=False, computed_at=1_700_003_600)
-        answer = await relay.post(late | {"cohort_id": "c1"}, hook="cohorts")
+        answer = await relay.post(late | {"cohort_id": "c1"}, webhook="cohorts")
         assert (answer.json["held"], answer.json["removed"]) == (False, decision == "approve")
         assert SegmentFile(tmp_path).segment()["state"] == "active"
         SegmentFile(tmp_path).check_figures()
@@ -116,11 +116,11 @@ async def test_a_message_repeated_over_a_restart_is_known(tmp_path: Path) -> Non
     """Amplitude repeats for hours."""
     async with running_relay(tmp_path, _offline()) as relay:
         await relay.know("anna")
-        await relay.post(cohort_message(1, "anna"), hook="cohorts")
+        await relay.post(cohort_message(1, "anna"), webhook="cohorts")
         leaving = cohort_message(2, "anna", entering=False, computed_at=1_700_000_000)
-        await relay.post(leaving, hook="cohorts")
+        await relay.post(leaving, webhook="cohorts")
     async with running_relay(tmp_path, _offline()) as relay:
-        answer = await relay.post(cohort_message(1, "anna"), hook="cohorts")
+        answer = await relay.post(cohort_message(1, "anna"), webhook="cohorts")
         assert answer.json["duplicate"] is True
         assert SegmentFile(tmp_path).members(COHORT) == []
 
@@ -161,7 +161,7 @@ async def test_a_pushed_cohort_the_list_never_shows_stays_active(tmp_path: Path)
     """Polling beside it neither marks it missing nor downloads it."""
     async with world(tmp_path) as it:
         await it.know(a=[True])
-        await it.relay.post(cohort_message(1, "a"), hook="cohorts")
+        await it.relay.post(cohort_message(1, "a"), webhook="cohorts")
         it.cohorts.put(StandInCohort(id="c1", user_ids=["a"]))
         await it.until("SELECT count(*) FROM segments", lambda rows: rows == [(2,)])
         it.cohorts.remove("c1")
@@ -179,6 +179,6 @@ async def test_the_webhook_is_heard_whatever_is_polled(tmp_path: Path, polled: s
     """COHORTS says what is polled; who is pushed was chosen in Amplitude."""
     async with running_relay(tmp_path, _offline({"RELAY_APPS__SHOP__COHORTS": polled})) as relay:
         await relay.know("anna")
-        answer = await relay.post(cohort_message(1, "anna"), hook="cohorts")
+        answer = await relay.post(cohort_message(1, "anna"), webhook="cohorts")
         assert (answer.status, answer.json["added"]) == (200, 1)
         assert SegmentFile(tmp_path).members(COHORT) == ["anna"]

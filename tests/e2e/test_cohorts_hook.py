@@ -45,10 +45,10 @@ async def test_an_answered_message_is_in_the_views(tmp_path: Path) -> None:
     async with running_relay(tmp_path, offline()) as relay:
         await relay.know("anna", "ben")
         body = cohort_message(1, "anna", "ben", "stranger")
-        answer = await relay.post(body, hook="cohorts")
+        answer = await relay.post(body, webhook="cohorts")
         assert (answer.status, answer.json) == (200, taken(added=2))
         assert members(tmp_path) == ["anna", "ben"]
-        left = await relay.post(cohort_message(2, "anna", entering=False), hook="cohorts")
+        left = await relay.post(cohort_message(2, "anna", entering=False), webhook="cohorts")
         assert left.json == taken(removed=1)
         assert members(tmp_path) == ["ben"]
 
@@ -57,10 +57,10 @@ async def test_a_repeated_message_is_answered_without_effect(tmp_path: Path) -> 
     """Amplitude repeats what it did not see answered in time."""
     async with running_relay(tmp_path, offline()) as relay:
         await relay.know("anna")
-        await relay.post(cohort_message(1, "anna"), hook="cohorts")
+        await relay.post(cohort_message(1, "anna"), webhook="cohorts")
         later = cohort_message(2, "anna", entering=False, computed_at=1_692_300_000)
-        await relay.post(later, hook="cohorts")
-        again = await relay.post(cohort_message(1, "anna"), hook="cohorts")
+        await relay.post(later, webhook="cohorts")
+        again = await relay.post(cohort_message(1, "anna"), webhook="cohorts")
         assert (again.status, again.json) == (200, taken(duplicate=True))
         assert members(tmp_path) == []
 
@@ -71,9 +71,9 @@ async def test_leavers_past_the_guard_are_held_and_said_to_be(tmp_path: Path) ->
     changes = {"RELAY_COHORTS__GUARD_MIN_MEMBERS": "10"}
     async with running_relay(tmp_path, offline(**changes)) as relay:
         await relay.know(*everybody)
-        await relay.post(cohort_message(1, *everybody), hook="cohorts")
+        await relay.post(cohort_message(1, *everybody), webhook="cohorts")
         leaving = cohort_message(2, *everybody[:5], entering=False)
-        answer = await relay.post(leaving, hook="cohorts")
+        answer = await relay.post(leaving, webhook="cohorts")
         assert (answer.status, answer.json) == (200, taken(held=True))
         assert members(tmp_path) == everybody
 
@@ -94,7 +94,7 @@ async def test_what_is_not_understood_is_422_and_kept(
 ) -> None:
     """Whoever reshaped the payload reads why; the body waits in quarantine as it came."""
     async with running_relay(tmp_path, offline()) as relay:
-        answer = await relay.post(body, hook="cohorts", **headers)
+        answer = await relay.post(body, webhook="cohorts", **headers)
         assert answer.status == 422
         (item,) = (await relay.api("GET", "/quarantine")).json["items"]
         assert (item["hook"], item["reason"], item["app"]) == ("cohorts", reason, "shop")
@@ -111,9 +111,9 @@ async def test_gzip_is_read_and_other_encodings_are_not(tmp_path: Path) -> None:
     async with running_relay(tmp_path, offline()) as relay:
         await relay.know("anna")
         packed = gzip.compress(orjson.dumps(cohort_message(1, "anna")))
-        answer = await relay.post(packed, hook="cohorts", Content_Encoding="gzip")
+        answer = await relay.post(packed, webhook="cohorts", Content_Encoding="gzip")
         assert answer.json == taken(added=1)
-        other = await relay.post(zlib.compress(b"{}"), hook="cohorts", Content_Encoding="br")
+        other = await relay.post(zlib.compress(b"{}"), webhook="cohorts", Content_Encoding="br")
         assert (other.status, "gzip" in other.json["error"]) == (415, True)
 
 
@@ -123,9 +123,11 @@ async def test_a_body_past_the_limit_is_413(tmp_path: Path, *, compressed: bool)
     async with running_relay(tmp_path, offline()) as relay:
         body = b" " * (LIMIT + 1)
         if compressed:
-            answer = await relay.post(gzip.compress(body), hook="cohorts", Content_Encoding="gzip")
+            answer = await relay.post(
+                gzip.compress(body), webhook="cohorts", Content_Encoding="gzip"
+            )
         else:
-            answer = await relay.post(body, hook="cohorts")
+            answer = await relay.post(body, webhook="cohorts")
         assert answer.status == 413
         assert (await relay.status())["quarantined"] == 0
 
@@ -138,7 +140,7 @@ async def test_a_wrong_token_and_an_unknown_app_look_the_same(
 ) -> None:
     """401 as at the events hook, and nothing is kept."""
     async with running_relay(tmp_path, offline()) as relay:
-        answer = await relay.post(cohort_message(1), app=app, token=token, hook="cohorts")
+        answer = await relay.post(cohort_message(1), app=app, token=token, webhook="cohorts")
         assert (answer.status, answer.json) == (401, {"error": "wrong or missing token"})
         assert (await relay.status())["quarantined"] == 0
 
@@ -173,15 +175,15 @@ async def test_a_full_disk_answers_503(tmp_path: Path) -> None:
     """Amplitude comes again later."""
     changes = offline(RELAY_OUTBOX__MIN_FREE_BYTES=str(1 << 60))
     async with running_relay(tmp_path, changes) as relay:
-        answer = await relay.post(cohort_message(1, "anna"), hook="cohorts")
+        answer = await relay.post(cohort_message(1, "anna"), webhook="cohorts")
         assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
 
 
 async def test_answers_are_counted_under_the_hook_s_own_name(tmp_path: Path) -> None:
     """A dashboard tells the two hooks apart; the path itself is never a label."""
     async with running_relay(tmp_path, offline()) as relay:
-        await relay.post(cohort_message(1), hook="cohorts")
-        await relay.post(cohort_message(1), hook="cohorts", app="nobody")
+        await relay.post(cohort_message(1), webhook="cohorts")
+        await relay.post(cohort_message(1), webhook="cohorts", app="nobody")
         text = (await relay.ask("GET", f"{relay.admin}/metrics")).body.decode()
         for status in (200, 401):
             label = f'route="/v1/apps/{{app}}/cohorts",status="{status}"'

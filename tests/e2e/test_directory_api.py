@@ -48,9 +48,9 @@ async def test_a_user_is_shown_with_subscriptions_and_segments(tmp_path: Path) -
             ]
         }
         assert (await relay.api("PUT", "/directory/shop/anna", told)).status == 204
-        await relay.post(cohort_message(1, "anna"), hook="cohorts")
+        await relay.post(cohort_message(1, "anna"), webhook="cohorts")
         other = cohort_message(2, "stranger") | {"cohort_id": "other"}
-        await relay.post(other, hook="cohorts")
+        await relay.post(other, webhook="cohorts")
         user = (await relay.api("GET", "/users/shop/anna")).json
         assert user["subscriptions"] == told["subscriptions"]
         assert [(item["cohort_id"], item["name"]) for item in user["segments"]] == [
@@ -81,7 +81,7 @@ async def test_a_word_about_a_user_replaces_the_one_before(tmp_path: Path) -> No
     """The app tells all subscriptions at once; segments follow in the same step."""
     async with running_relay(tmp_path, offline()) as relay:
         await relay.know("anna")
-        await relay.post(cohort_message(1, "anna"), hook="cohorts")
+        await relay.post(cohort_message(1, "anna"), webhook="cohorts")
         await relay.api("PUT", "/directory/shop/anna", {"subscriptions": []})
         assert (await relay.api("GET", "/users/shop/anna")).json["subscriptions"] == []
         segment = (await relay.api("GET", f"/segments/shop/{COHORT}")).json
@@ -125,12 +125,12 @@ async def test_a_forgotten_user_stays_forgotten(tmp_path: Path) -> None:
     """Whatever comes later, by whatever way, the user is not known again."""
     async with running_relay(tmp_path, offline()) as relay:
         await relay.know("anna", "ben")
-        await relay.post(cohort_message(1, "anna", "ben"), hook="cohorts")
+        await relay.post(cohort_message(1, "anna", "ben"), webhook="cohorts")
         await relay.post(event(1, external_id="anna"))
         assert (await relay.api("DELETE", "/users/shop/anna")).status == 204
         assert (await relay.api("DELETE", "/users/shop/nobody")).status == 204
         await relay.know("anna")
-        await relay.post(cohort_message(2, "anna"), hook="cohorts")
+        await relay.post(cohort_message(2, "anna"), webhook="cohorts")
         assert (await send(relay, export(["anna", "ben"]))).status == 200
         assert (await relay.api("GET", "/users/shop/anna")).status == 404
         status = await relay.status()

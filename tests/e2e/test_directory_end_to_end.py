@@ -65,7 +65,7 @@ async def _sync(it: World) -> None:
 async def test_a_first_export_is_taken_over_at_the_start(tmp_path: Path) -> None:
     """Users enter the segments that list them; anonymous subscriptions are nobody's."""
     async with world(tmp_path, SCHEDULED, exports=_exports()) as it:
-        await it.relay.post(cohort_message(1, "anna", "ben", "x"), hook="cohorts")
+        await it.relay.post(cohort_message(1, "anna", "ben", "x"), webhook="cohorts")
         await it.until(COUNT, lambda rows: rows == [(2,)])
         found = await _directory(it)
         assert (found["users"], found["subscriptions"], found["subscribed"]) == (2, 3, 2)
@@ -90,7 +90,7 @@ async def test_the_next_export_is_the_whole_truth_about_subscriptions(tmp_path: 
     """Gone, moved and new ones; users stay known."""
     async with world(tmp_path, exports=_exports()) as it:
         await _sync(it)
-        await it.relay.post(cohort_message(1, "anna", "ben", "carl"), hook="cohorts")
+        await it.relay.post(cohort_message(1, "anna", "ben", "carl"), webhook="cohorts")
         assert it.look(COUNT) == [(2,)]
         it.exports.put([("carl", "s-3", 1, True), ("anna", "s-2", EMAIL, True)])
         await _sync(it)
@@ -109,7 +109,7 @@ async def test_who_unsubscribes_is_counted_no_more(
     """Also where the event names no user; the member stays a member."""
     async with world(tmp_path) as it:
         await it.know(anna=[True])
-        await it.relay.post(cohort_message(1, "anna"), hook="cohorts")
+        await it.relay.post(cohort_message(1, "anna"), webhook="cohorts")
         assert it.look(COUNT) == [(1,)]
         await it.relay.post(_happened(kind, "anna/0", user))
         await it.until(COUNT, lambda rows: rows == [(0,)])
@@ -121,7 +121,7 @@ async def test_who_unsubscribes_during_an_export_stays_unsubscribed(tmp_path: Pa
     """The export was asked for before; the next one counts again."""
     async with world(tmp_path, exports=_exports()) as it:
         await _sync(it)
-        await it.relay.post(cohort_message(1, "anna", "ben"), hook="cohorts")
+        await it.relay.post(cohort_message(1, "anna", "ben"), webhook="cohorts")
         it.exports.faults.add("404", operation="csv")
         synced_at = (await _directory(it))["synced_at"]
         await it.relay.api("POST", "/directory/shop/sync")
@@ -143,7 +143,7 @@ async def test_who_unsubscribes_during_an_export_stays_unsubscribed(tmp_path: Pa
 async def test_a_new_user_of_an_event_enters_the_segments(tmp_path: Path) -> None:
     """An event proves its user; no export and no download is waited for."""
     async with world(tmp_path) as it:
-        await it.relay.post(cohort_message(1, "anna", "ben"), hook="cohorts")
+        await it.relay.post(cohort_message(1, "anna", "ben"), webhook="cohorts")
         await it.relay.post(_happened("message.push.clicked", "s-1", "anna"))
         await it.until("SELECT external_id FROM segment_members", lambda rows: rows == [("anna",)])
         assert it.look(COUNT) == [(1,)]
@@ -181,7 +181,7 @@ async def test_an_app_s_own_word_counts_until_a_newer_export(tmp_path: Path) -> 
     """Apps that forward their SDK's listeners are ahead of any export."""
     async with world(tmp_path, exports=_exports()) as it:
         await _sync(it)
-        await it.relay.post(cohort_message(1, "anna", "ben"), hook="cohorts")
+        await it.relay.post(cohort_message(1, "anna", "ben"), webhook="cohorts")
         await it.know(anna=[False], carl=[True])
         assert it.look(COUNT) == [(1,)]
         user = (await it.relay.api("GET", "/users/shop/anna")).json

@@ -36,7 +36,7 @@ async def with_segment(tmp_path: Path, *users: str, **changes: str) -> AsyncIter
 
 async def tell(relay: Relay, message: dict[str, object]) -> dict[str, Any]:
     """Post a message of the cohort webhook."""
-    answer = await relay.post(message, hook="cohorts")
+    answer = await relay.post(message, webhook="cohorts")
     assert answer.status == 200
     told: dict[str, Any] = answer.json
     return told

@@ -7,7 +7,7 @@ import pytest
 
 from relay.sandbox.amplitude.conditions import Conditions, Poison
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
-from tests.support.clocks import LeapingClock
+from tests.support.clocks import AdjustableClock
 from tests.support.relays import (
     API_KEY,
     DEADLINE_S,
@@ -147,17 +147,17 @@ async def test_a_throttled_device_rests_while_all_others_go_on(tmp_path: Path) -
 
 async def test_a_daily_quota_holds_for_an_hour(tmp_path: Path) -> None:
     """An id over its daily quota is held long, and not dead."""
-    clock = LeapingClock()
+    clock = AdjustableClock()
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
         amplitude.conditions = Conditions.model_validate({"quota_users": ["user-2"]})
         await post_all(relay, 3)
         await relay.until(lambda status: status["delivered"] == 2)
         amplitude.conditions = Conditions()
-        clock.leap(600)
+        clock.advance(600)
         await post_all(relay, 1, first=10)
         status = await relay.until(lambda status: status["delivered"] == 3)
         assert status["pending"] == 1
-        clock.leap(3600)
+        clock.advance(3600)
         await post_all(relay, 1, first=11)
         assert (await relay.settled())["delivered"] == 5
 
@@ -242,12 +242,12 @@ async def test_retry_after_counts_beyond_the_cap(tmp_path: Path) -> None:
 
 async def test_an_event_first_tried_too_long_ago_expires(tmp_path: Path) -> None:
     """Past the age at which Amplitude forgets insert ids, an event is not sent again."""
-    clock = LeapingClock()
+    clock = AdjustableClock()
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
         amplitude.faults.add("503")
         await post_all(relay, 1)
         await relay.until(lambda status: status["delivery"] == "backing_off")
-        clock.leap(7 * 86_400)
+        clock.advance(7 * 86_400)
         status = await relay.settled()
         assert (status["delivered"], status["dead"]) == (0, 1)
         (letter,) = await relay.dead_letters()
@@ -258,11 +258,11 @@ async def test_an_event_first_tried_too_long_ago_expires(tmp_path: Path) -> None
 
 async def test_an_untried_event_never_expires(tmp_path: Path) -> None:
     """A pause of weeks costs nothing: the age counts from the first upload."""
-    clock = LeapingClock()
+    clock = AdjustableClock()
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, _):
         await relay.api("POST", "/apps/shop/pause")
         await post_all(relay, 2)
-        clock.leap(30 * 86_400)
+        clock.advance(30 * 86_400)
         assert (await relay.status())["delivery"] == "paused"
         await relay.api("POST", "/apps/shop/resume")
         assert (await relay.settled())["delivered"] == 2
@@ -335,13 +335,13 @@ async def test_a_door_that_shuts_in_the_middle_kills_nobody(tmp_path: Path) -> N
 
 async def test_a_clock_set_back_holds_nobody_up(tmp_path: Path) -> None:
     """The linger never grows with the clock's correction."""
-    clock = LeapingClock()
-    clock.leap(86_400)
+    clock = AdjustableClock()
+    clock.advance(86_400)
     changes = {"RELAY_DELIVERY__LINGER_S": "0.3"}
     async with relay_and_amplitude(tmp_path, changes, clock=clock) as (relay, _):
         await relay.api("POST", "/apps/shop/pause")
         await post_all(relay, 1)
-        clock.leap(-86_400)
+        clock.advance(-86_400)
         await relay.api("POST", "/apps/shop/resume")
         with anyio.fail_after(5):
             await relay.settled()

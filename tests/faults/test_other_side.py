@@ -31,9 +31,9 @@ from relay.sandbox.cohorts.project import StandInCohort
 from relay.sandbox.cohorts.stand_in import CohortsStandIn
 from relay.sandbox.common.listener import running
 from relay.sandbox.onesignal.csv_export import CsvExportStandIn, ExportConditions
-from tests.faults.troubles import CONTENTS, TROUBLES
+from tests.faults.connection_faults import CONTENTS, FAULTS
 from tests.support.chaos import Certificates, Chaos, chaos, refusing, unanswered
-from tests.support.daemons import hasty, living, open_doors
+from tests.support.daemons import fast_relay, open_doors, running_daemon
 from tests.support.relays import event
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -51,7 +51,7 @@ SLACK_S = 5.0
 FLAT_BYTES = 80 << 20
 """Room for the longest list of cohorts, while it is read; the endless answers bring far more."""
 
-EACH_TROUBLE = pytest.mark.parametrize("name", TROUBLES)
+EACH_FAULT = pytest.mark.parametrize("name", FAULTS)
 
 
 def _peak_bytes() -> int:
@@ -98,7 +98,7 @@ def _waits(reply: UploadReply) -> str:
     return verdict.reason
 
 
-@EACH_TROUBLE
+@EACH_FAULT
 async def test_an_upload_goes_again_when_the_other_side(name: str) -> None:
     """No event is lost or dies of it, and no sender waits longer than a request may take."""
     amplitude = AmplitudeStandIn([KEY])
@@ -108,7 +108,7 @@ async def test_an_upload_goes_again_when_the_other_side(name: str) -> None:
         open_session() as session,
     ):
         api = _events_api(session, proxy.url)
-        proxy.set(TROUBLES[name])
+        proxy.set(FAULTS[name])
         async with _bounded():
             _waits(await api.upload(EVENTS))
         assert proxy.connections == 1  # aiohttp made one request of it, and followed nowhere
@@ -153,15 +153,15 @@ async def test_a_name_server_that_says_nothing_holds_up_nobody(tmp_path: Path) -
         own = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
         under = ("unshare", "--mount", "sh", "-c", own, str(config))
         url = "http://api.amplitude.example"
-        relay = hasty(tmp_path, url, DELIVERY__REQUEST_TIMEOUT_S="1")
-        async with living(relay, under=under) as life, open_doors(relay) as doors:
-            await life.until("relay.ready")
+        relay = fast_relay(tmp_path, url, DELIVERY__REQUEST_TIMEOUT_S="1")
+        async with running_daemon(relay, under=under) as daemon, open_doors(relay) as doors:
+            await daemon.until("relay.ready")
             await doors.post(orjson.dumps([event(1), event(2)]))
-            line = await life.until("batch.uploaded", 2)
+            line = await daemon.until("batch.uploaded", 2)
             assert line["failure"] == "no answer within 1 s"
             assert (await doors.post(orjson.dumps(event(3))))[0] == 200
-            life.terminate()
-            assert await life.ended(within_s=9) == 0
+            daemon.terminate()
+            assert await daemon.ended(within_s=9) == 0
 
 
 def _trusted(certificates: Certificates) -> aiohttp.ClientSession:
@@ -250,14 +250,14 @@ async def _cohorts() -> AsyncIterator[tuple[CohortsApi, Chaos]]:
 
 
 @pytest.mark.slow
-@EACH_TROUBLE
+@EACH_FAULT
 @pytest.mark.parametrize("ask", [_list, _request, _look, _usage])
 async def test_a_question_about_cohorts_fails_in_words_when_the_other_side(
     ask: Ask, name: str
 ) -> None:
     """A list is never empty, an export never ready, because an answer was strange."""
     async with _cohorts() as (api, proxy):
-        proxy.set(TROUBLES[name])
+        proxy.set(FAULTS[name])
         async with _bounded():
             with pytest.raises(UpstreamError) as caught:
                 await ask(api)
@@ -279,7 +279,7 @@ async def _read(api: CohortsApi, request_id: str, at_most_bytes: int = 1 << 20) 
 
 
 @pytest.mark.slow
-@EACH_TROUBLE
+@EACH_FAULT
 async def test_a_cohort_s_file_is_whole_or_an_error_when_the_other_side(name: str) -> None:
     """What comes of a file is bounded by what its reader takes; the idle time is a request's."""
     async with _cohorts() as (api, proxy):
@@ -288,7 +288,7 @@ async def test_a_cohort_s_file_is_whole_or_an_error_when_the_other_side(name: st
             while not await api.is_export_ready(request_id):
                 await anyio.sleep(0.02)
         whole_bytes = await _read(api, request_id)
-        proxy.set(TROUBLES[name])
+        proxy.set(FAULTS[name])
         async with _bounded(within_s=3 * TIMEOUT_S):
             with anyio.move_on_after(2 * TIMEOUT_S) as scope:
                 try:
@@ -305,7 +305,7 @@ async def test_a_cohort_s_file_is_whole_or_an_error_when_the_other_side(name: st
 
 
 @pytest.mark.slow
-@EACH_TROUBLE
+@EACH_FAULT
 async def test_an_export_fails_in_words_when_the_other_side(name: str) -> None:
     """Asked for, or fetched: an outcome in time, without the key and the file's address."""
     exports = CsvExportStandIn({APP_ID: SECRET})
@@ -318,7 +318,7 @@ async def test_an_export_fails_in_words_when_the_other_side(name: str) -> None:
     ):
         target = ExportTarget(str(proxy.url).rstrip("/"), APP_ID, SECRET, TIMEOUT_S)
         api = ExportApi(session, target)
-        proxy.set(TROUBLES[name])
+        proxy.set(FAULTS[name])
         async with _bounded():
             with pytest.raises(UpstreamUnavailable) as caught:
                 await api.request_export()
@@ -327,7 +327,7 @@ async def test_an_export_fails_in_words_when_the_other_side(name: str) -> None:
         with anyio.fail_after(SLACK_S):
             link = await _begun(api)
         async with _bounded(within_s=3 * TIMEOUT_S):
-            proxy.set(TROUBLES[name])
+            proxy.set(FAULTS[name])
             with anyio.move_on_after(2 * TIMEOUT_S) as scope:
                 try:
                     async with api.open_file(link) as pieces:

@@ -11,16 +11,16 @@ import anyio
 import orjson
 import pytest
 
-from relay.clock import CLOCK_TRUST_S, ClockStepDetector, SteadyClock, SystemClock
+from relay.clock import CLOCK_TRUST_S, SteadyClock, SystemClock
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from relay.sandbox.cohorts.project import StandInCohort
 from relay.sandbox.cohorts.stand_in import CohortsStandIn
 from relay.sandbox.common.listener import running
 from relay.sandbox.onesignal.csv_export import CsvExportStandIn
-from tests.support.clocks import START_MS, FakeClock, LeapingClock
+from tests.support.clocks import START_MS, AdjustableClock, FakeClock
 from tests.support.cohort_relays import ONESIGNAL_KEY, SECRET_KEY, World, world
 from tests.support.command_line import API_KEY as CHILD_KEY
-from tests.support.daemons import hasty, living, open_doors
+from tests.support.daemons import fast_relay, open_doors, running_daemon
 from tests.support.relays import API_KEY, APP_ID, DEADLINE_S, Relay, event, relay_and_amplitude
 
 DAY_S = 86_400.0
@@ -64,15 +64,15 @@ async def test_a_clock_that_is_wrong_for_a_while_expires_nothing(
     tmp_path: Path, wrong_s: float
 ) -> None:
     """Neither the leap nor the way back ends what Amplitude would still recognise."""
-    clock = LeapingClock()
+    clock = AdjustableClock()
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
         amplitude.faults.add("503")
         await _post(relay, 1, 2)
         await _tried(relay)
-        clock.go_wrong(wrong_s)
+        clock.step_wall_clock(wrong_s)
         await _post(relay, 3)
         await _tried(relay, 3)
-        clock.go_wrong(0)
+        clock.step_wall_clock(0)
         await _tried(relay, 3)
         amplitude.faults.clear()
         status = await relay.settled()
@@ -87,13 +87,13 @@ async def test_what_a_wrong_clock_tried_expires_at_no_later_start(
     tmp_path: Path, wrong_s: float
 ) -> None:
     """A server without a battery starts in 1970; its tries are not 50 years old ever after."""
-    clock = LeapingClock()
-    clock.go_wrong(wrong_s)
+    clock = AdjustableClock()
+    clock.step_wall_clock(wrong_s)
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
         amplitude.faults.add("503")
         await _post(relay, 1)
         await _tried(relay)
-        clock.go_wrong(0)
+        clock.step_wall_clock(0)
         await anyio.sleep(1.2)  # housekeeping notes a leap within a second
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, _):
         status = await relay.settled()
@@ -105,20 +105,20 @@ async def test_a_clock_put_right_while_relay_is_down_expires_nothing_but_the_old
     tmp_path: Path, wrong_s: float
 ) -> None:
     """Nobody saw the leap; what was tried in the future counts as tried just now."""
-    clock = LeapingClock()
-    clock.go_wrong(wrong_s)
+    clock = AdjustableClock()
+    clock.step_wall_clock(wrong_s)
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
         amplitude.faults.add("503")
         await _post(relay, 1)
         await _tried(relay)
-    clock.go_wrong(0)
+    clock.step_wall_clock(0)
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
         amplitude.faults.add("503")
         await _tried(relay)
-        clock.leap(5 * DAY_S)
+        clock.advance(5 * DAY_S)
         await _tried(relay, 3)
         assert (await relay.status())["dead"] == 0
-        clock.leap(2 * DAY_S)
+        clock.advance(2 * DAY_S)
         assert (await relay.settled())["dead"] == 1
         amplitude.faults.clear()
 
@@ -128,13 +128,13 @@ async def test_a_leap_of_former_days_expires_nothing_of_today(
     tmp_path: Path, wrong_s: float
 ) -> None:
     """What was noted of a leap ends with the last event that was tried in its time."""
-    clock = LeapingClock()
+    clock = AdjustableClock()
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
-        clock.go_wrong(wrong_s)
+        clock.step_wall_clock(wrong_s)
         await anyio.sleep(1.2)  # housekeeping notes it
         await _post(relay, 1)
         await relay.settled()
-    clock.go_wrong(0)
+    clock.step_wall_clock(0)
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
         amplitude.faults.add("503")
         await _post(relay, 2)
@@ -148,19 +148,19 @@ async def test_what_is_too_old_expires_though_the_clock_was_wrong(
     tmp_path: Path, wrong_s: float
 ) -> None:
     """A wrong clock gives no event eternal life either, and the letter's dates are right."""
-    clock = LeapingClock()
-    clock.go_wrong(wrong_s)
+    clock = AdjustableClock()
+    clock.step_wall_clock(wrong_s)
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
         amplitude.faults.add("503")
         tried_at = clock.now_ms() - wrong_s * 1000
         await _post(relay, 1)
         await _tried(relay)
-        clock.go_wrong(0)
+        clock.step_wall_clock(0)
         await _tried(relay, 2)
-        clock.leap(6 * DAY_S)
+        clock.advance(6 * DAY_S)
         await _tried(relay, 3)
         assert (await relay.status())["dead"] == 0
-        clock.leap(DAY_S)
+        clock.advance(DAY_S)
         await relay.settled()
         (letter,) = await relay.dead_letters()
         assert letter["reason"] == "expired"
@@ -170,7 +170,7 @@ async def test_what_is_too_old_expires_though_the_clock_was_wrong(
 
 async def test_a_suspension_counts_as_time(tmp_path: Path) -> None:
     """Amplitude forgets while the machine sleeps: a night does no harm, a week does."""
-    clock = LeapingClock()
+    clock = AdjustableClock()
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
         amplitude.faults.add("503")
         await _post(relay, 1)
@@ -186,7 +186,7 @@ async def test_a_suspension_counts_as_time(tmp_path: Path) -> None:
 @WRONG
 async def test_a_leap_moves_no_wait_of_delivery(tmp_path: Path, wrong_s: float) -> None:
     """A hold ends when its time is over: not with the leap, not days later; a backoff too."""
-    clock = LeapingClock()
+    clock = AdjustableClock()
     changes = {"RELAY_DELIVERY__THROTTLE_HOLD_S": "1"}
     async with relay_and_amplitude(tmp_path, changes, clock=clock) as (relay, amplitude):
         device = event(1)["event"]["subscription_id"]
@@ -194,14 +194,14 @@ async def test_a_leap_moves_no_wait_of_delivery(tmp_path: Path, wrong_s: float) 
         await _post(relay, 1)
         await amplitude.ledger.wait_until(lambda ledger: len(ledger.requests) == 1)
         amplitude.conditions.throttled_devices = {}
-        clock.go_wrong(wrong_s)
+        clock.step_wall_clock(wrong_s)
         with anyio.fail_after(DEADLINE_S):
             assert (await relay.settled())["delivered"] == 1
         first, second = list(amplitude.ledger.requests)
         assert 900 <= second.at - first.at < 10_000
         amplitude.faults.add("503", count=3)
         await _post(relay, 2)
-        clock.go_wrong(0)
+        clock.step_wall_clock(0)
         assert (await relay.settled())["delivered"] == 2
         assert len(amplitude.ledger.requests) == 6
 
@@ -213,28 +213,28 @@ async def test_a_leap_moves_no_wait_of_delivery(tmp_path: Path, wrong_s: float) 
 @pytest.mark.parametrize("wrong_s", [-DAY_S, 73 * YEAR_S], ids=["a day back", "in 2099"])
 async def test_a_leap_forgets_no_key(tmp_path: Path, wrong_s: float) -> None:
     """An id stays known: a clock of 2099 would else forget all of them at once."""
-    clock = LeapingClock()
+    clock = AdjustableClock()
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, _):
         await _post(relay, 1)
         await relay.settled()
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, _):  # it folds at once
-        clock.go_wrong(wrong_s)
+        clock.step_wall_clock(wrong_s)
         await _post(relay, 2)
         await relay.settled()
         await anyio.sleep(2.5)  # housekeeping looks every second
-        clock.go_wrong(0)
+        clock.step_wall_clock(0)
         await anyio.sleep(1.2)
         assert (await _post(relay, 1, 2))["duplicate"] == 2
-    clock.go_wrong(wrong_s)  # and a start with a wrong clock
+    clock.step_wall_clock(wrong_s)  # and a start with a wrong clock
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, _):
         await anyio.sleep(1.2)
         assert (await _post(relay, 1, 2))["duplicate"] == 2
 
 
-def test_a_clock_is_believed_once_it_has_gone_on() -> None:
+def test_a_clock_is_trusted_once_it_has_gone_on() -> None:
     """What leapt, or has just been started, has to prove itself; suspensions are no leaps."""
     clock = FakeClock()
-    watch = ClockStepDetector(clock)
+    watch = SteadyClock(clock)
     assert not watch.is_trusted()
     clock.advance(CLOCK_TRUST_S / 2)
     assert not watch.is_trusted()
@@ -248,33 +248,33 @@ def test_a_clock_is_believed_once_it_has_gone_on() -> None:
     assert watch.is_trusted()
 
 
-def test_a_sober_clock_follows_back_at_once_and_ahead_when_it_is_believed() -> None:
+def test_a_steady_clock_follows_back_at_once_and_ahead_when_it_is_trusted() -> None:
     """It shows what passed since, as long as the leap has not lasted."""
     clock = FakeClock()
-    sober = SteadyClock(clock)
+    steady = SteadyClock(clock)
     clock.set_wall(START_MS + round(73 * YEAR_S * 1000))
-    assert (sober.now_ms(), sober.is_behind()) == (START_MS, True)
+    assert (steady.now_ms(), steady.is_behind()) == (START_MS, True)
     clock.advance(3600)
-    assert sober.now_ms() == START_MS + 3_600_000
+    assert steady.now_ms() == START_MS + 3_600_000
     clock.set_wall(START_MS + 3_600_000)
-    assert (sober.now_ms(), sober.is_behind()) == (START_MS + 3_600_000, False)
+    assert (steady.now_ms(), steady.is_behind()) == (START_MS + 3_600_000, False)
     clock.set_wall(START_MS)
-    assert sober.now_ms() == START_MS
+    assert steady.now_ms() == START_MS
     clock.suspend(DAY_S)
-    assert (sober.now_ms(), sober.is_behind()) == (clock.now_ms(), False)
+    assert (steady.now_ms(), steady.is_behind()) == (clock.now_ms(), False)
     clock.set_wall(clock.now_ms() + 3_600_000)
-    assert sober.now_ms() == clock.now_ms() - 3_600_000
+    assert steady.now_ms() == clock.now_ms() - 3_600_000
     clock.advance(CLOCK_TRUST_S)
-    assert (sober.now_ms(), sober.is_behind()) == (clock.now_ms(), False)
+    assert (steady.now_ms(), steady.is_behind()) == (clock.now_ms(), False)
 
 
-def test_a_sober_clock_that_woke_up_in_1970_is_put_right_at_once() -> None:
+def test_a_steady_clock_that_woke_up_in_1970_is_put_right_at_once() -> None:
     """Which is how every server without a battery begins its day."""
     clock = FakeClock(0)
-    sober = SteadyClock(clock)
-    assert sober.now_ms() == 0
+    steady = SteadyClock(clock)
+    assert steady.now_ms() == 0
     clock.set_wall(START_MS)
-    assert (sober.now_ms(), sober.is_behind()) == (START_MS, False)
+    assert (steady.now_ms(), steady.is_behind()) == (START_MS, False)
 
 
 # Cohorts and the directory.
@@ -305,7 +305,7 @@ async def _members(it: World, *wanted: str) -> None:
 @WRONG
 async def test_a_leap_asks_for_nothing_twice(tmp_path: Path, wrong_s: float) -> None:
     """No list, no export of a cohort, no export of the directory because of it."""
-    clock = LeapingClock()
+    clock = AdjustableClock()
     changes = RARELY | {"RELAY_DIRECTORY__SYNC_INTERVAL_S": "3600"}
     cohorts = CohortsStandIn({API_KEY: SECRET_KEY})
     cohorts.put(StandInCohort(id="buyers", user_ids=["u1"]))
@@ -317,7 +317,7 @@ async def test_a_leap_asks_for_nothing_twice(tmp_path: Path, wrong_s: float) -> 
                 await anyio.sleep(0.01)
         before = (_asked(it, "list"), _asked(it, "request"), _exports(it))
         for seconds in (wrong_s, 0.0):
-            clock.go_wrong(seconds)
+            clock.step_wall_clock(seconds)
             await it.relay.api("POST", "/segments/shop/nobody/sync")
             await anyio.sleep(0.6)
         assert (_asked(it, "list"), _asked(it, "request"), _exports(it)) == before
@@ -327,7 +327,7 @@ async def test_a_leap_asks_for_nothing_twice(tmp_path: Path, wrong_s: float) -> 
 @pytest.mark.parametrize("wrong_s", [-DAY_S, 73 * YEAR_S], ids=["a day back", "in 2099"])
 async def test_a_leap_does_not_keep_the_directory_waiting(tmp_path: Path, wrong_s: float) -> None:
     """The next export comes when its time has passed; after a night's suspension at once."""
-    clock = LeapingClock()
+    clock = AdjustableClock()
     changes = RARELY | {"RELAY_DIRECTORY__SYNC_INTERVAL_S": "3600"}
     exports = CsvExportStandIn({APP_ID: ONESIGNAL_KEY})
     exports.put([("anna", "s-1", 1, True)])
@@ -335,17 +335,17 @@ async def test_a_leap_does_not_keep_the_directory_waiting(tmp_path: Path, wrong_
         with anyio.fail_after(DEADLINE_S):
             while not (await it.relay.api("GET", "/directory/shop")).json["synced_at"]:
                 await anyio.sleep(0.01)
-        clock.go_wrong(wrong_s)
+        clock.step_wall_clock(wrong_s)
         await _sync(it)  # made by a wrong clock
         with anyio.fail_after(DEADLINE_S):
             while (await it.relay.api("GET", "/directory/shop")).json["sync"]["is_running"]:
                 await anyio.sleep(0.01)
-        clock.go_wrong(0)
+        clock.step_wall_clock(0)
         clock.suspend(10 * 3600)
         with anyio.fail_after(DEADLINE_S):
             while _exports(it) < 3:
                 await anyio.sleep(0.01)
-    clock.go_wrong(-3 * DAY_S)
+    clock.step_wall_clock(-3 * DAY_S)
     async with world(tmp_path, changes, exports=exports, clock=clock) as it:
         with anyio.fail_after(DEADLINE_S):  # though it was last synced in the future
             while _exports(it) < 4:
@@ -354,18 +354,18 @@ async def test_a_leap_does_not_keep_the_directory_waiting(tmp_path: Path, wrong_
 
 async def test_an_export_made_by_a_clock_ahead_does_not_outdo_later_ones(tmp_path: Path) -> None:
     """Of two exports the later one counts, whatever the clock said in between."""
-    clock = LeapingClock()
+    clock = AdjustableClock()
     async with world(tmp_path, clock=clock) as it:
         it.cohorts.put(StandInCohort(id="buyers", user_ids=["anna", "ben"]))
         it.exports.put([("anna", "s-1", 1, True), ("ben", "s-2", 1, True)])
         await _sync(it)
         count = "SELECT subscribed_count FROM segments"
         await it.until(count, lambda rows: rows == [(2,)])
-        clock.go_wrong(73 * YEAR_S)
+        clock.step_wall_clock(73 * YEAR_S)
         it.exports.put([("anna", "s-1", 1, False), ("ben", "s-2", 1, True)])
         await _sync(it)
         await it.until(count, lambda rows: rows == [(1,)])
-        clock.go_wrong(0)
+        clock.step_wall_clock(0)
         it.exports.put([("anna", "s-1", 1, True), ("ben", "s-2", 1, True)])
         await _sync(it)
         await it.until(count, lambda rows: rows == [(2,)])
@@ -373,28 +373,28 @@ async def test_an_export_made_by_a_clock_ahead_does_not_outdo_later_ones(tmp_pat
 
 async def test_a_leap_brings_no_new_month_of_downloads(tmp_path: Path) -> None:
     """What the month allows is not allowed again because the clock says so; until it is so."""
-    clock = LeapingClock()
+    clock = AdjustableClock()
     changes = {"RELAY_COHORTS__MONTHLY_DOWNLOADS": "1"}
     own = StandInCohort(id="buyers", user_ids=["u1"])
     async with world(tmp_path, changes, clock=clock) as it:
         it.cohorts.put(own)
         await it.relay.know("u1", "u2")
         await _members(it, "u1")
-        clock.go_wrong(40 * DAY_S)
+        clock.step_wall_clock(40 * DAY_S)
         it.cohorts.change("buyers", add=["u2"])
         lists = _asked(it, "list")
         with anyio.fail_after(DEADLINE_S):
             while _asked(it, "list") < lists + 5:
                 await anyio.sleep(0.01)
         assert (_asked(it, "request"), (await it.segments())["downloads_left"]) == (1, 0)
-        clock.leap(CLOCK_TRUST_S)
+        clock.advance(CLOCK_TRUST_S)
         await _members(it, "u1", "u2")
 
 
 @WRONG
 async def test_a_pause_amplitude_asked_for_ends_in_time(tmp_path: Path, wrong_s: float) -> None:
     """A leap back does not stop downloads for a day, one ahead does not cut the pause."""
-    clock = LeapingClock()
+    clock = AdjustableClock()
     async with world(tmp_path, clock=clock) as it:
         it.cohorts.faults.add("429", operation="request", count=1, retry_after=1)
         it.cohorts.put(StandInCohort(id="buyers", user_ids=["u1"]))
@@ -403,7 +403,7 @@ async def test_a_pause_amplitude_asked_for_ends_in_time(tmp_path: Path, wrong_s:
             while not _asked(it, "request"):
                 await anyio.sleep(0.01)
         await it.run("failed")
-        clock.go_wrong(wrong_s)
+        clock.step_wall_clock(wrong_s)
         await _members(it, "u1")
         first, second = [c.at for c in it.cohorts.requests if c.operation == "request"]
         assert 900 <= second - first < 10_000
@@ -432,7 +432,9 @@ async def test_the_daemon_outlives_the_end_of_summer_and_every_leap(tmp_path: Pa
         setting.write_text(f"{at_s - SystemClock().now_ms() / 1000:+f}\n")
 
     async with running(amplitude.app()) as url:
-        relay = hasty(tmp_path, url, DELIVERY__BACKOFF_BASE_S="0.2", DELIVERY__BACKOFF_CAP_S="0.5")
+        relay = fast_relay(
+            tmp_path, url, DELIVERY__BACKOFF_BASE_S="0.2", DELIVERY__BACKOFF_CAP_S="0.5"
+        )
         relay.env |= {
             "TZ": "Europe/Berlin",
             "LD_PRELOAD": str(_faketime()),
@@ -443,24 +445,24 @@ async def test_the_daemon_outlives_the_end_of_summer_and_every_leap(tmp_path: Pa
         moments_s = [-1.0, DAY_S, -DAY_S, 73 * YEAR_S, 1 - SUMMER_ENDS_S, 60.0]
         show(SUMMER_ENDS_S + moments_s[0])
         began_s = monotonic()
-        async with living(relay) as life, open_doors(relay) as doors:
-            await life.until("relay.ready")
+        async with running_daemon(relay) as daemon, open_doors(relay) as doors:
+            await daemon.until("relay.ready")
             for number, moment_s in enumerate(moments_s):
                 show(SUMMER_ENDS_S + moment_s)
                 if number:
-                    await life.until("clock.leapt", number)
+                    await daemon.until("clock.leapt", number)
                 else:
                     await anyio.sleep(2)  # summer ends
-                status, counts = await doors.post(orjson.dumps(event(number)))
-                assert (status, counts["accepted"]) == (200, 1)
+                status, answer = await doors.post(orjson.dumps(event(number)))
+                assert (status, answer["accepted"]) == (200, 1)
                 assert (await doors.readiness())[0] == 200
-            standing = await doors.standing()
-            assert (standing.pending, standing.dead) == (len(moments_s), 0)
+            counts = await doors.counts()
+            assert (counts.pending, counts.dead) == (len(moments_s), 0)
             tries = len(amplitude.ledger.requests)
             assert tries < (monotonic() - began_s) / 0.05
             amplitude.faults.clear()
             assert (await doors.drained()).delivered == len(moments_s)
             again = orjson.dumps([event(number) for number in range(len(moments_s))])
             assert (await doors.post(again))[1]["duplicate"] == len(moments_s)
-            life.terminate()
-            assert await life.ended() == 0
+            daemon.terminate()
+            assert await daemon.ended() == 0

@@ -13,11 +13,11 @@ from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from relay.sandbox.cohorts.project import StandInCohort
 from relay.sandbox.cohorts.stand_in import CohortsStandIn
 from relay.sandbox.common.listener import running
-from tests.faults.troubles import TROUBLES
+from tests.faults.connection_faults import FAULTS
 from tests.support.chaos import chaos
 from tests.support.cohort_relays import SECRET_KEY, World, world
 from tests.support.command_line import API_KEY as KEY_OF_CHILD
-from tests.support.daemons import Doors, Life, hasty, living, open_doors
+from tests.support.daemons import DaemonProcess, Doors, fast_relay, open_doors, running_daemon
 from tests.support.relays import (
     API_KEY,
     DEADLINE_S,
@@ -50,8 +50,8 @@ async def test_a_relay_lives_through_every_trouble_in_turn(tmp_path: Path) -> No
     async with running(amplitude.app()) as url, chaos(url) as proxy:
         environment = app_environment("shop", str(proxy.url).rstrip("/"))
         async with running_relay(tmp_path, environment) as relay:
-            for place, (name, trouble) in enumerate(TROUBLES.items()):
-                proxy.set(trouble)
+            for place, (name, fault) in enumerate(FAULTS.items()):
+                proxy.set(fault)
                 began_s = monotonic()
                 numbers = range(place * EVENTS, (place + 1) * EVENTS)
                 assert (await relay.post([event(number) for number in numbers])).status == 200
@@ -64,7 +64,7 @@ async def test_a_relay_lives_through_every_trouble_in_turn(tmp_path: Path) -> No
                 status = await relay.settled()
                 assert (status["delivered"], status["dead"]) == ((place + 1) * EVENTS, 0), name
     ids = amplitude.ledger.account(API_KEY).insert_ids
-    assert set(ids) == {insert_id(number) for number in range(len(TROUBLES) * EVENTS)}
+    assert set(ids) == {insert_id(number) for number in range(len(FAULTS) * EVENTS)}
 
 
 async def _pile_up(doors: Doors, devices: int) -> None:
@@ -86,14 +86,14 @@ async def test_a_storm_of_429_costs_next_to_nothing(
     amplitude = AmplitudeStandIn([KEY_OF_CHILD])
     async with running(amplitude.app()) as url:
         slow = {"DELIVERY__BACKOFF_BASE_S": "0.5", "DELIVERY__BACKOFF_CAP_S": "5"}
-        relay = hasty(tmp_path, url, DELIVERY__MAX_BATCH_EVENTS="1000", **slow)
-        async with living(relay) as life, open_doors(relay) as doors:
-            await life.until("relay.ready")
+        relay = fast_relay(tmp_path, url, DELIVERY__MAX_BATCH_EVENTS="1000", **slow)
+        async with running_daemon(relay) as daemon, open_doors(relay) as doors:
+            await daemon.until("relay.ready")
             amplitude.faults.add("429", retry_after=retry_after)
             await _pile_up(doors, WAITING)
-            await life.until("batch.uploaded", 1)
+            await daemon.until("batch.uploaded", 1)
             requests = len(amplitude.ledger.requests)
-            cpu, grown_bytes = await _watch(life, STORM_S)
+            cpu, grown_bytes = await _watch(daemon, STORM_S)
             assert len(amplitude.ledger.requests) - requests < STORM_REQUESTS
             assert cpu < STORM_CPU
             assert grown_bytes < FLAT_BYTES
@@ -108,29 +108,29 @@ async def test_throttled_devices_hold_up_nobody_else_and_cost_little(tmp_path: P
     throttled = {f"device-{number}": 31 for number in range(0, 500, 5)}
     amplitude.conditions.throttled_devices = throttled
     async with running(amplitude.app()) as url:
-        relay = hasty(
+        relay = fast_relay(
             tmp_path, url, DELIVERY__MAX_BATCH_EVENTS="1000", DELIVERY__THROTTLE_HOLD_S="2"
         )
-        async with living(relay) as life, open_doors(relay) as doors:
-            await life.until("relay.ready")
+        async with running_daemon(relay) as daemon, open_doors(relay) as doors:
+            await daemon.until("relay.ready")
             await _pile_up(doors, 500)
             with anyio.fail_after(60):
-                while (await doors.standing()).delivered < WAITING * 4 // 5:
+                while (await doors.counts()).delivered < WAITING * 4 // 5:
                     await anyio.sleep(0.05)
             requests = len(amplitude.ledger.requests)
-            cpu, grown_bytes = await _watch(life, STORM_S)
+            cpu, grown_bytes = await _watch(daemon, STORM_S)
             assert len(amplitude.ledger.requests) - requests < STORM_REQUESTS
             assert cpu < STORM_CPU
             assert grown_bytes < FLAT_BYTES
-            standing = await doors.standing()
-            assert (standing.pending, standing.dead) == (WAITING // 5, 0)
+            counts = await doors.counts()
+            assert (counts.pending, counts.dead) == (WAITING // 5, 0)
             amplitude.conditions.throttled_devices = {}
             assert (await doors.drained()).delivered == WAITING
 
 
-async def _watch(life: Life, seconds: float) -> tuple[float, int]:
+async def _watch(daemon: DaemonProcess, seconds: float) -> tuple[float, int]:
     """Return a daemon's share of a processor for some time, and the bytes it grew by."""
-    seen = psutil.Process(life.process.pid)
+    seen = psutil.Process(daemon.process.pid)
     before, before_bytes = seen.cpu_times(), seen.memory_info().rss
     await anyio.sleep(seconds)
     after = seen.cpu_times()
@@ -152,11 +152,11 @@ async def test_a_segment_lives_through_every_quick_trouble_in_turn(tmp_path: Pat
     async with running(cohorts.app()) as url, chaos(url) as proxy:
         changes = {"RELAY_APPS__SHOP__AMPLITUDE_COHORTS_URL": str(proxy.url).rstrip("/")}
         async with world(tmp_path, changes, cohorts=cohorts) as it:
-            await it.know(**{f"u{place}": [True] for place in range(len(TROUBLES) + 1)})
+            await it.know(**{f"u{place}": [True] for place in range(len(FAULTS) + 1)})
             wanted = ["u0"]
             await _members(it, wanted)
-            for name in (name for name in TROUBLES if name not in LATE):
-                proxy.set(TROUBLES[name])
+            for name in (name for name in FAULTS if name not in LATE):
+                proxy.set(FAULTS[name])
                 wanted.append(f"u{len(wanted)}")
                 cohorts.change("buyers", add=wanted[-1:])
                 with anyio.fail_after(DEADLINE_S):

@@ -36,8 +36,8 @@ async def stocked_relay(folder: Path) -> AsyncIterator[Relay]:
             await relay.post(spoilt)
         await relay.know(*USERS)
         users = (*USERS, "stranger", "NA", "")
-        await relay.post(cohort_message(1, *users), hook="cohorts")
+        await relay.post(cohort_message(1, *users), webhook="cohorts")
         leaving = cohort_message(2, *USERS[:3], entering=False, computed_at=1_692_207_000)
-        assert (await relay.post(leaving, hook="cohorts")).json["held"]
+        assert (await relay.post(leaving, webhook="cohorts")).json["held"]
         await relay.settled()
         yield relay

@@ -97,13 +97,16 @@ class Knocker:
     def __init__(self, url: str) -> None:
         self._door = URL(url)
 
-    def post(self, hook: str, body: bytes, **headers: str) -> Reply:
+    def post(self, webhook: str, body: bytes, **headers: str) -> Reply:
         """Return how a request is answered."""
         door = HTTPConnection(str(self._door.host), self._door.port, timeout=TIMEOUT_S)
         named = {name.replace("_", "-"): text for name, text in headers.items()}
         try:
             door.request(
-                "POST", f"/v1/apps/shop/{hook}", body, {"Authorization": f"Bearer {TOKEN}", **named}
+                "POST",
+                f"/v1/apps/shop/{webhook}",
+                body,
+                {"Authorization": f"Bearer {TOKEN}", **named},
             )
             answer = door.getresponse()
             return answer.status, answer.read()

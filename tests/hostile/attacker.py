@@ -15,8 +15,8 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
-from tests.support.command_line import HOOK_TOKEN
-from tests.support.daemons import HOOK
+from tests.support.command_line import WEBHOOK_TOKEN
+from tests.support.daemons import EVENTS_PATH
 
 UNDER_WAY = b"under way\n"
 
@@ -34,7 +34,7 @@ BODY_BYTES = 4 * 1024 * 1024
 
 def _post(token: str, length: int, fields: str = "") -> bytes:
     return (
-        f"POST {HOOK} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+        f"POST {EVENTS_PATH} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
         f"Content-Length: {length}\r\n{fields}\r\n"
     ).encode()
 
@@ -45,8 +45,8 @@ def _bombs() -> list[bytes]:
     plain = (b"[" * BODY_BYTES, b"9" * BODY_BYTES)
     packed = gzip.compress(b" " * BODY_BYTES * 20)
     return [
-        *(_post(HOOK_TOKEN, len(body)) + body for body in plain),
-        _post(HOOK_TOKEN, len(packed), "Content-Encoding: gzip\r\n") + packed,
+        *(_post(WEBHOOK_TOKEN, len(body)) + body for body in plain),
+        _post(WEBHOOK_TOKEN, len(packed), "Content-Encoding: gzip\r\n") + packed,
     ]
 
 
@@ -68,7 +68,7 @@ async def _slow_head(stream: anyio.abc.SocketStream) -> None:
 
 async def _slow_body(stream: anyio.abc.SocketStream) -> None:
     """Send a body of somebody who may send, byte by byte."""
-    await stream.send(_post(HOOK_TOKEN, 100_000))
+    await stream.send(_post(WEBHOOK_TOKEN, 100_000))
     while True:
         await anyio.sleep(DRIP_S)
         await stream.send(b" ")

@@ -12,7 +12,7 @@ import orjson
 from aiohttp import ClientSession, TCPConnector
 
 from tests.support.command_line import CommandLine
-from tests.support.daemons import BEARER, HOOK, Life, hasty
+from tests.support.daemons import BEARER, EVENTS_PATH, DaemonProcess, fast_relay
 from tests.support.relays import event
 
 PAUSE_S = 0.01
@@ -43,7 +43,7 @@ class Experience:
 
 @asynccontextmanager
 async def bystander(
-    door: str, *, tls: SSLContext | None = None, path: str = HOOK
+    door: str, *, tls: SSLContext | None = None, path: str = EVENTS_PATH
 ) -> AsyncIterator[Experience]:
     """Send events while the block runs, over an old connection and a new one in turn.
 
@@ -70,7 +70,7 @@ async def _send(
     number = 0
     while True:
         number += 1
-        is_hook = url.endswith(HOOK)
+        is_hook = url.endswith(EVENTS_PATH)
         method, body = ("POST", orjson.dumps(event(number))) if is_hook else ("GET", None)
         began_s = monotonic()
         with anyio.fail_after(ANSWER_S):
@@ -85,21 +85,21 @@ async def _send(
 def quiet(folder: Path, **changes: str) -> CommandLine:
     """Return a relay that does not try to deliver all the time."""
     calm = {"DELIVERY__BACKOFF_BASE_S": "30", "DELIVERY__BACKOFF_CAP_S": "30"}
-    return hasty(folder, "http://127.0.0.1:9", **calm, **changes)
+    return fast_relay(folder, "http://127.0.0.1:9", **calm, **changes)
 
 
-def complaints(life: Life) -> list[object]:
+def complaints(daemon: DaemonProcess) -> list[object]:
     """Return what is logged as an error, or said beside the log."""
     kinds = ("request.failed", "connection.failed", "relay.crashed")
-    lines = [line for kind in kinds for line in life.logged(kind) if line["level"] == "error"]
-    return [*lines, *life.errors.decode().splitlines()]
+    lines = [line for kind in kinds for line in daemon.logged(kind) if line["level"] == "error"]
+    return [*lines, *daemon.errors.decode().splitlines()]
 
 
-def most_resident_bytes(life: Life) -> int:
+def most_resident_bytes(daemon: DaemonProcess) -> int:
     """Return the most memory that the process has had.
 
     Source: proc(5), `VmHWM`.
     """
-    status = Path(f"/proc/{life.process.pid}/status").read_text()
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024

@@ -13,7 +13,7 @@ LIMIT = 4 * 1024 * 1024
 
 EVENT = orjson.dumps(event(1))
 
-TAKEN, KEPT = (200, "accepted"), (200, "quarantined")
+ACCEPTED, KEPT = (200, "accepted"), (200, "quarantined")
 REFUSED, UNKNOWN = (413, ""), (415, "")
 
 PLAIN: dict[str, tuple[bytes, tuple[int, str]]] = {
@@ -27,11 +27,11 @@ PLAIN: dict[str, tuple[bytes, tuple[int, str]]] = {
         b"{%b}" % b",".join(b'"%d":1' % number for number in range(100_000)),
         KEPT,
     ),
-    "a name twice": (b'{"event":{"kind":"none"},' + EVENT[1:], TAKEN),
-    "half a surrogate pair": (EVENT.replace(b"user-1", b"\\ud800"), TAKEN),
-    "U+0000": (EVENT.replace(b"user-1", b"a\\u0000b"), TAKEN),
+    "a name twice": (b'{"event":{"kind":"none"},' + EVENT[1:], ACCEPTED),
+    "half a surrogate pair": (EVENT.replace(b"user-1", b"\\ud800"), ACCEPTED),
+    "U+0000": (EVENT.replace(b"user-1", b"a\\u0000b"), ACCEPTED),
     "a bare NUL": (EVENT.replace(b"user-1", b"a\0b"), KEPT),
-    "a byte order mark": (b"\xef\xbb\xbf" + EVENT, TAKEN),
+    "a byte order mark": (b"\xef\xbb\xbf" + EVENT, ACCEPTED),
     "UTF-16": (EVENT.decode().encode("utf-16"), KEPT),
     "Latin-1": (EVENT.replace(b"user-1", b"\xfc"), KEPT),
     "one byte too many": (b" " * (LIMIT + 1), REFUSED),
@@ -44,7 +44,7 @@ GZIP: dict[str, tuple[bytes, tuple[int, str]]] = {
     "gzip in gzip": (gzip.compress(gzip.compress(b" " * LIMIT * 20)), KEPT),
     "no gzip": (os.urandom(100_000), KEPT),
     "cut": (gzip.compress(EVENT)[:-9], KEPT),
-    "whole": (gzip.compress(EVENT), TAKEN),
+    "whole": (gzip.compress(EVENT), ACCEPTED),
 }
 
 

@@ -13,7 +13,7 @@ from tests.hostile.attacker import ATTACKS, UNDER_WAY
 from tests.hostile.bystander import bystander, complaints, most_resident_bytes, quiet
 from tests.hostile.talking import port_of
 from tests.support.certificates import AUTHORITY, write_pair
-from tests.support.daemons import living
+from tests.support.daemons import running_daemon
 from tests.support.options import option
 
 pytestmark = pytest.mark.slow
@@ -57,14 +57,14 @@ async def attacked(door: str, name: str) -> AsyncIterator[None]:
 async def test_a_crowd_does_not_keep_others_from_being_served(tmp_path: Path, name: str) -> None:
     """Whatever it does, short of taking the whole line or the whole processor."""
     relay = quiet(tmp_path)
-    async with living(relay) as life:
-        await life.until("relay.ready")
-        before_bytes = most_resident_bytes(life)
+    async with running_daemon(relay) as daemon:
+        await daemon.until("relay.ready")
+        before_bytes = most_resident_bytes(daemon)
         async with attacked(relay.public, name), bystander(relay.public) as experience:
             await anyio.sleep(MEASURED_S)
-            grown_bytes = most_resident_bytes(life) - before_bytes
-        told = life.logged("guessing.begun")
-        assert complaints(life) == []
+            grown_bytes = most_resident_bytes(daemon) - before_bytes
+        told = daemon.logged("guessing.begun")
+        assert complaints(daemon) == []
     print(f"{name}: {experience}; {grown_bytes >> 20} MiB more")  # noqa: T201  # -s shows it
     assert set(experience.statuses) == {200}
     assert experience.wait_s(0.99) < WAIT_S
@@ -76,8 +76,8 @@ async def test_with_few_descriptors_it_sheds_and_recovers(tmp_path: Path) -> Non
     """At `ulimit -n 64`: newcomers take the places of those who want nothing, and nothing ends."""
     relay = quiet(tmp_path)
     limited = ["prlimit", f"--nofile={FEW_DESCRIPTORS}:{FEW_DESCRIPTORS}"]
-    async with living(relay, under=limited) as life:
-        await life.until("relay.ready")
+    async with running_daemon(relay, under=limited) as daemon:
+        await daemon.until("relay.ready")
         for name in ("idle few", "coming and going"):
             async with attacked(relay.public, name), bystander(relay.public) as experience:
                 await anyio.sleep(MEASURED_S)
@@ -85,9 +85,9 @@ async def test_with_few_descriptors_it_sheds_and_recovers(tmp_path: Path) -> Non
         async with bystander(relay.public) as experience:
             await anyio.sleep(0.5)
         assert experience.wait_s(0.99) < WAIT_S
-        assert complaints(life) == []
-        life.terminate()
-        assert await life.ended() == 0
+        assert complaints(daemon) == []
+        daemon.terminate()
+        assert await daemon.ended() == 0
 
 
 async def test_those_who_never_shake_hands_do_not_keep_others_out(tmp_path: Path) -> None:
@@ -100,8 +100,8 @@ async def test_those_who_never_shake_hands_do_not_keep_others_out(tmp_path: Path
     AUTHORITY.configure_trust(client)
     public, admin = (door.replace("http:", "https:") for door in (relay.public, relay.admin))
     limited = ["prlimit", f"--nofile={USUAL_DESCRIPTORS}:{USUAL_DESCRIPTORS}"]
-    async with living(relay, under=limited) as life:
-        await life.until("relay.ready")
+    async with running_daemon(relay, under=limited) as daemon:
+        await daemon.until("relay.ready")
         async with (
             attacked(relay.public, "idle some"),
             attacked(relay.admin, "idle some"),
@@ -113,6 +113,6 @@ async def test_those_who_never_shake_hands_do_not_keep_others_out(tmp_path: Path
         for experience in (sender, watcher):
             assert set(experience.statuses) == {200}
             assert experience.wait_s(0.99) < WAIT_S
-        assert complaints(life) == []
-        life.terminate()
-        assert await life.ended() == 0
+        assert complaints(daemon) == []
+        daemon.terminate()
+        assert await daemon.ended() == 0

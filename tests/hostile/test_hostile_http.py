@@ -19,7 +19,7 @@ SECOND = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Mark: " + MARK + b"\r\n
 
 CHUNKS = b"2\r\n[]\r\n0\r\n\r\n"
 
-HOOK, ACTION = "/v1/apps/shop/events", "/api/v1/quarantine/discard"
+EVENTS_PATH, ACTION = "/v1/apps/shop/events", "/api/v1/quarantine/discard"
 
 
 def post(path: str, fields: bytes, body: bytes = b"", version: bytes = b"1.1") -> bytes:
@@ -116,7 +116,7 @@ def log() -> io.StringIO:
 async def test_what_could_be_read_in_two_ways_is_refused(tmp_path: Path, log: io.StringIO) -> None:
     """One answer, 400, and the end: nothing behind it becomes a request, nothing is repeated."""
     async with running_relay(tmp_path, offline()) as relay:
-        for door, path in ((relay.public, HOOK), (relay.admin, ACTION)):
+        for door, path in ((relay.public, EVENTS_PATH), (relay.admin, ACTION)):
             said = await say_all(
                 door,
                 {
@@ -142,7 +142,7 @@ async def test_unusual_framing_is_understood_to_its_end(tmp_path: Path) -> None:
         said = await say_all(
             relay.public,
             {
-                name: post(HOOK, fields, body) + SECOND
+                name: post(EVENTS_PATH, fields, body) + SECOND
                 for name, (fields, body) in UNDERSTOOD.items()
             },
         )
@@ -153,8 +153,8 @@ async def test_unusual_framing_is_understood_to_its_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("start", "status"),
     [
-        (post(HOOK, b"Transfer-Encoding: chunked"), 400),
-        (post(HOOK, b"Transfer-Encoding: chunked").replace(TOKEN.encode(), b"none"), 401),
+        (post(EVENTS_PATH, b"Transfer-Encoding: chunked"), 400),
+        (post(EVENTS_PATH, b"Transfer-Encoding: chunked").replace(TOKEN.encode(), b"none"), 401),
         (b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", 200),
     ],
 )

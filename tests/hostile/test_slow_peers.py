@@ -59,19 +59,19 @@ class Door:
 
     def __init__(self, connections: Connections) -> None:
         self.connections = connections
-        self.under_way = self.answered = 0
+        self.in_flight = self.answered = 0
         self._released = anyio.Event()
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """Answer small, large, or only when released."""
-        self.under_way += 1
+        self.in_flight += 1
         try:
             if request.path == "/later":
                 await self._released.wait()
             size = ANSWER_BYTES if request.path == "/large" else 2
             return web.Response(body=bytes(size))
         finally:
-            self.under_way -= 1
+            self.in_flight -= 1
             self.answered += 1
 
     def release(self) -> None:
@@ -81,7 +81,7 @@ class Door:
     async def answering(self, requests: int) -> None:
         """Return once so many requests are being answered."""
         with anyio.fail_after(DEADLINE_S):
-            while self.under_way != requests:
+            while self.in_flight != requests:
                 await anyio.sleep(0.01)
 
     async def emptied(self) -> None:
@@ -393,7 +393,7 @@ async def test_a_full_door_makes_room() -> None:
         assert b" 200 " in await asked(newcomers[1])
         newcomers.append(await come())
         await ended_after(early)
-        assert door.under_way == 1
+        assert door.in_flight == 1
         door.release()
         with anyio.fail_after(DEADLINE_S):
             assert b" 200 " in await busy.receive()
@@ -455,7 +455,7 @@ async def test_where_all_are_being_answered_a_newcomer_is_turned_away() -> None:
         await door.answering(2)
         newcomer = await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port))
         await ended_after(newcomer)
-        assert door.under_way == 2
+        assert door.in_flight == 2
         door.release()
 
 

@@ -17,7 +17,7 @@ import pytest
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from relay.sandbox.common.listener import running
 from tests.support.command_line import API_KEY, SECRETS, CommandLine
-from tests.support.daemons import hasty, living, open_doors
+from tests.support.daemons import fast_relay, open_doors, running_daemon
 from tests.support.relays import event
 from tests.unit.cli.filled import fill
 
@@ -82,9 +82,9 @@ async def test_what_waited_is_delivered_from_a_restored_backup(tmp_path: Path) -
     amplitude = AmplitudeStandIn([API_KEY])
     bodies = [orjson.dumps(event(number)) for number in range(40)]
     async with running(amplitude.app()) as url:
-        relay = hasty(tmp_path, url)
-        async with open_doors(relay) as doors, living(relay) as life:
-            await life.until("relay.ready")
+        relay = fast_relay(tmp_path, url)
+        async with open_doors(relay) as doors, running_daemon(relay) as daemon:
+            await daemon.until("relay.ready")
             for body in bodies[:10]:
                 await doors.post(body)
             await doors.drained()
@@ -96,14 +96,14 @@ async def test_what_waited_is_delivered_from_a_restored_backup(tmp_path: Path) -
             for body in bodies[30:]:
                 await doors.post(body)
             await doors.drained()
-        restored = hasty(tmp_path / "again", url)
+        restored = fast_relay(tmp_path / "again", url)
         restore(tmp_path / "backup", restored)
-        async with open_doors(restored) as doors, living(restored) as life:
-            await life.until("relay.ready")
-            standing = await doors.drained()
-            status, counts = await doors.post(b"[%b]" % b",".join(bodies[:30]))
-    assert (standing.accepted, standing.delivered) == (30, 30)
-    assert (status, counts["duplicate"]) == (200, 30)
+        async with open_doors(restored) as doors, running_daemon(restored) as daemon:
+            await daemon.until("relay.ready")
+            counts = await doors.drained()
+            status, answer = await doors.post(b"[%b]" % b",".join(bodies[:30]))
+    assert (counts.accepted, counts.delivered) == (30, 30)
+    assert (status, answer["duplicate"]) == (200, 30)
     held = amplitude.ledger.account(API_KEY).insert_ids
     assert (len(held), len(set(held))) == (40, 40)
     assert amplitude.ledger.violation_counts == {}

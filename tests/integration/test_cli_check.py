@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from relay.cli.check.key_answers import KeyAnswer, Knowledge, ask_for_pair
-from relay.cli.check.keys import Whereabouts, locate
+from relay.cli.check.keys import RegionAnswers, locate
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from relay.sandbox.cohorts.stand_in import CohortsStandIn
 from relay.sandbox.common.listener import running
@@ -221,16 +221,16 @@ async def test_keys_of_the_cohort_direction_are_asked_for(
 @pytest.mark.parametrize(
     ("here", "elsewhere", "expected"),
     [
-        ({API_KEY: SECRET_KEY}, {}, Whereabouts(KeyAnswer(Knowledge.KNOWN))),
+        ({API_KEY: SECRET_KEY}, {}, RegionAnswers(KeyAnswer(Knowledge.KNOWN))),
         (
             {},
             {API_KEY: SECRET_KEY},
-            Whereabouts(KeyAnswer(Knowledge.UNKNOWN), KeyAnswer(Knowledge.KNOWN)),
+            RegionAnswers(KeyAnswer(Knowledge.UNKNOWN), KeyAnswer(Knowledge.KNOWN)),
         ),
     ],
 )
 async def test_a_secret_key_is_found_in_its_region(
-    here: dict[str, str], elsewhere: dict[str, str], expected: Whereabouts
+    here: dict[str, str], elsewhere: dict[str, str], expected: RegionAnswers
 ) -> None:
     """The other region is asked only for a pair that is unknown in its own."""
     async with (

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from relay.cli.check.key_answers import KeyAnswer, Knowledge, ask_for_key
-from relay.cli.check.keys import Whereabouts, locate
+from relay.cli.check.keys import RegionAnswers, locate
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from relay.sandbox.common.faults import UploadFault
 from relay.sandbox.common.listener import running
@@ -19,7 +19,9 @@ KNOWN = KeyAnswer(Knowledge.KNOWN)
 UNKNOWN = KeyAnswer(Knowledge.UNKNOWN)
 
 
-async def locate_key(here: AmplitudeStandIn, elsewhere: AmplitudeStandIn, path: str) -> Whereabouts:
+async def locate_key(
+    here: AmplitudeStandIn, elsewhere: AmplitudeStandIn, path: str
+) -> RegionAnswers:
     """Ask the first stand-in for the key, and the second if need be."""
     async with AsyncExitStack() as stack:
         urls = [
@@ -34,13 +36,13 @@ async def locate_key(here: AmplitudeStandIn, elsewhere: AmplitudeStandIn, path: 
 @pytest.mark.parametrize(
     ("here", "elsewhere", "expected"),
     [
-        ([KEY], [], Whereabouts(KNOWN)),
-        ([], [KEY], Whereabouts(UNKNOWN, KNOWN)),
-        ([], [], Whereabouts(UNKNOWN, UNKNOWN)),
+        ([KEY], [], RegionAnswers(KNOWN)),
+        ([], [KEY], RegionAnswers(UNKNOWN, KNOWN)),
+        ([], [], RegionAnswers(UNKNOWN, UNKNOWN)),
     ],
 )
 async def test_a_key_is_found_in_its_region(
-    here: list[str], elsewhere: list[str], expected: Whereabouts, path: str
+    here: list[str], elsewhere: list[str], expected: RegionAnswers, path: str
 ) -> None:
     """The other region is asked only for a key that is unknown in its own; no event is stored."""
     stand_ins = AmplitudeStandIn(here), AmplitudeStandIn(elsewhere)

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from relay.outbox.batch import IngestBatch, QuarantinedBody
+from relay.events.batch import IngestBatch, QuarantinedBody
 from relay.outbox.claims import DeadLettered, Settlement
 from relay.outbox.store import Outbox
 from tests.support.command_line import CommandLine, ended
@@ -38,11 +38,11 @@ async def bury(outbox: Outbox, *ids: str, reason: str, app: str = "shop") -> Non
 
 
 async def set_aside(
-    outbox: Outbox, *bodies: bytes, reason: str, app: str = "shop", hook: str = "events"
+    outbox: Outbox, *bodies: bytes, reason: str, app: str = "shop", webhook: str = "events"
 ) -> None:
     """Put bodies into quarantine."""
     intake = IngestBatch(outbox.counters.number(app), OLD_MS)
-    intake.quarantined += [QuarantinedBody(hook, reason, "Why.", body) for body in bodies]
+    intake.quarantined += [QuarantinedBody(webhook, reason, "Why.", body) for body in bodies]
     await outbox.writer.append(intake)
 
 
@@ -54,7 +54,7 @@ async def fill(relay: CommandLine, cohort_message: bytes | None = None) -> None:
         await set_aside(outbox, b"{not json", b"\xff\xfe", reason="bad")
         await set_aside(outbox, json.dumps(PUSH_CLICKED).encode(), reason="worse")
         if cohort_message:
-            await set_aside(outbox, cohort_message, reason="worse", hook="cohorts")
+            await set_aside(outbox, cohort_message, reason="worse", webhook="cohorts")
 
 
 @asynccontextmanager

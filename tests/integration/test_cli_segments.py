@@ -132,8 +132,8 @@ async def test_one_user_s_standing_is_explained(
 ) -> None:
     """Also of somebody nobody ever heard of."""
     async with filled(tmp_path, way) as relay:
-        standing = await told(relay, "explain", COHORT, "--user", user)
-        assert standing["is_member"] is is_member
+        counts = await told(relay, "explain", COHORT, "--user", user)
+        assert counts["is_member"] is is_member
         assert why in await said(relay, "explain", COHORT, "--user", user)
 
 
@@ -254,8 +254,8 @@ async def test_ids_may_hold_anything(tmp_path: Path, way: str) -> None:
         else:
             async with relay.serving():
                 assert await said(relay, "members", ODD_COHORT) == f"{ODD_USER}\n"
-                standing = await told(relay, "explain", ODD_COHORT, "--user", ODD_USER)
-                assert standing["is_member"] is True
+                counts = await told(relay, "explain", ODD_COHORT, "--user", ODD_USER)
+                assert counts["is_member"] is True
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from relay.database.counters_sidecar import sidecar_path
 from relay.database.recovery.archive import find_archived
 from tests.support.command_line import CommandLine, Finished
-from tests.support.daemons import Life, living, open_doors
+from tests.support.daemons import DaemonProcess, open_doors, running_daemon
 from tests.support.relays import event
 
 pytestmark = pytest.mark.slow
@@ -32,12 +32,12 @@ def _zero(database: Path, table: str) -> None:
 
 async def _fill(relay: CommandLine) -> None:
     """Let a daemon accept events that it cannot deliver, and end in order."""
-    async with living(relay) as life, open_doors(relay) as doors:
-        await life.until("relay.ready")
+    async with running_daemon(relay) as daemon, open_doors(relay) as doors:
+        await daemon.until("relay.ready")
         status, counts = await doors.post(orjson.dumps([event(n) for n in range(EVENTS)]))
         assert (status, counts["accepted"]) == (200, EVENTS)
-        life.terminate()
-        assert await life.ended() == 0
+        daemon.terminate()
+        assert await daemon.ended() == 0
 
 
 async def _counts(relay: CommandLine) -> dict[str, int]:
@@ -50,11 +50,11 @@ async def _counts(relay: CommandLine) -> dict[str, int]:
     return counts
 
 
-def _is_clear(life: Life) -> bool:
-    return b"Traceback" not in life.errors and not life.logged("relay.crashed")
+def _is_clear(daemon: DaemonProcess) -> bool:
+    return b"Traceback" not in daemon.errors and not daemon.logged("relay.crashed")
 
 
-async def test_a_damaged_outbox_is_mended_at_the_start(tmp_path: Path) -> None:
+async def test_a_damaged_outbox_is_recovered_at_the_start(tmp_path: Path) -> None:
     """Events that cannot be read are lost, are counted, and are said wherever a person looks."""
     relay = CommandLine(tmp_path)
     await _fill(relay)
@@ -66,9 +66,9 @@ async def test_a_damaged_outbox_is_mended_at_the_start(tmp_path: Path) -> None:
     assert found.code == 1
     assert "the next start sets it aside" in " ".join(found.out.split())
     assert {file.name: file.read_bytes() for file in relay.folder.iterdir()} == before
-    async with living(relay) as life:
-        await life.until("relay.ready")
-        (line,) = life.logged("database.rescued")
+    async with running_daemon(relay) as daemon:
+        await daemon.until("relay.ready")
+        (line,) = daemon.logged("database.rescued")
         counts = await _counts(relay)
         shown = await relay.run("status")
     (aside,) = find_archived(database)
@@ -76,7 +76,7 @@ async def test_a_damaged_outbox_is_mended_at_the_start(tmp_path: Path) -> None:
     assert counts["accepted"] == EVENTS
     assert 0 < counts["lost"] == counts["discarded"] == aside.lost["shop"]
     assert f"shop: {counts['lost']} of the discarded events were lost" in _words(shown)
-    assert _is_clear(life)
+    assert _is_clear(daemon)
     found = await relay.run("check")
     assert found.code == 0
     assert f"set aside as {aside.path.name}" in _words(found)
@@ -92,7 +92,7 @@ def _words(done: Finished) -> str:
 async def test_a_database_that_was_removed_is_missed(
     tmp_path: Path, tails: tuple[str, ...]
 ) -> None:
-    """The second book knows how much was in it."""
+    """The sidecar knows how much was in it."""
     relay = CommandLine(tmp_path)
     await _fill(relay)
     for tail in tails:
@@ -100,8 +100,8 @@ async def test_a_database_that_was_removed_is_missed(
     found = await relay.run("check")
     assert found.code == 1
     assert "is missing, but it was there" in _words(found)
-    async with living(relay) as life:
-        await life.until("relay.ready")
+    async with running_daemon(relay) as daemon:
+        await daemon.until("relay.ready")
         counts = await _counts(relay)
     assert (counts["accepted"], counts["lost"]) == (EVENTS, EVENTS)
 
@@ -112,46 +112,46 @@ async def test_an_empty_folder_begins_anew(tmp_path: Path) -> None:
     await _fill(relay)
     for file in (relay.folder / "outbox.db", sidecar_path(relay.folder / "outbox.db")):
         file.unlink()
-    async with living(relay) as life:
-        await life.until("relay.ready")
+    async with running_daemon(relay) as daemon:
+        await daemon.until("relay.ready")
         assert (await _counts(relay))["accepted"] == 0
-        assert not life.logged("database.rescued")
+        assert not daemon.logged("database.rescued")
 
 
-async def test_damage_met_while_running_ends_the_daemon_and_the_next_start_mends_it(
+async def test_damage_met_while_running_ends_the_daemon_and_the_next_start_recovers_it(
     tmp_path: Path,
 ) -> None:
     """Nothing is believed any more; what can be read is there again two seconds later."""
     relay = CommandLine(tmp_path)
     await _fill(relay)
-    async with living(relay) as life, aiohttp.ClientSession() as http:
-        await life.until("relay.ready")
+    async with running_daemon(relay) as daemon, aiohttp.ClientSession() as http:
+        await daemon.until("relay.ready")
         _zero(relay.folder / "outbox.db", "dead_letters")
         async with http.get(f"{relay.admin}/api/v1/dead-letters") as answer:
             assert answer.status >= 500
-        assert await life.ended() == 1
-    assert life.errors.startswith(b"relay: the database is damaged: ")
-    assert life.errors.count(b"\n") == 1
-    assert _is_clear(life)
-    async with living(relay) as life:
-        await life.until("relay.ready")
-        assert len(life.logged("database.rescued")) == 1
+        assert await daemon.ended() == 1
+    assert daemon.errors.startswith(b"relay: the database is damaged: ")
+    assert daemon.errors.count(b"\n") == 1
+    assert _is_clear(daemon)
+    async with running_daemon(relay) as daemon:
+        await daemon.until("relay.ready")
+        assert len(daemon.logged("database.rescued")) == 1
         counts = await _counts(relay)
     assert (counts["pending"], counts["lost"]) == (EVENTS, 0)
-    async with living(relay) as life:
-        await life.until("relay.ready")
-        assert not life.logged("database.rescued")
+    async with running_daemon(relay) as daemon:
+        await daemon.until("relay.ready")
+        assert not daemon.logged("database.rescued")
         assert (await _counts(relay))["pending"] == EVENTS
 
 
-async def test_a_damaged_segment_table_is_mended_at_the_start(tmp_path: Path) -> None:
+async def test_a_damaged_segment_table_is_recovered_at_the_start(tmp_path: Path) -> None:
     """The events do not wait for it."""
     relay = CommandLine(tmp_path)
     await _fill(relay)
     _zero(relay.folder / "segments.db", "users")
-    async with living(relay) as life:
-        await life.until("relay.ready")
-        (line,) = life.logged("database.rescued")
+    async with running_daemon(relay) as daemon:
+        await daemon.until("relay.ready")
+        (line,) = daemon.logged("database.rescued")
         assert line["database"] == "segments.db"
         assert (await _counts(relay))["pending"] == EVENTS
-    assert _is_clear(life)
+    assert _is_clear(daemon)

@@ -12,22 +12,25 @@ import orjson
 import pytest
 from anyio import wait_all_tasks_blocked
 
+from relay.clock import DAY_MS
 from relay.errors import StoreBusy, StoreFailed, StoreFull
+from relay.events.batch import IngestBatch, QuarantinedBody
 from relay.events.catalog import parse_selection
 from relay.events.mapping import MappingPolicy
 from relay.events.records import MessageFields
 from relay.heartbeat import Heartbeat
 from relay.http.admin.quarantine import answer_bodies
 from relay.ingest.events import EventIngest, Source
-from relay.maintenance import MaintenancePolicy, OutboxMaintenance
-from relay.outbox.batch import DAY_MS, AppendResult, IngestBatch, QuarantinedBody, dedup_key
+from relay.maintenance import Maintenance, MaintenancePolicy
 from relay.outbox.claims import Claim, DeadLettered, Settlement
 from relay.outbox.counters import Counts
+from relay.outbox.dedup import dedup_key
 from relay.outbox.quarantine import PAGE_BYTES, is_full
-from relay.outbox.retention import MESSAGE_DAYS, SEEN_DAYS
+from relay.outbox.retention import MESSAGE_DAYS, SEEN_DAYS, FlushPolicy
 from relay.outbox.selection import CHUNK, Selection
 from relay.outbox.sql import SQL
 from relay.outbox.store import DATABASE_NAME, LOCK_NAME, Outbox, lock_folder
+from relay.outbox.writer import AppendResult
 from tests.support.clocks import START_MS, FakeClock
 from tests.support.disks import crash_copy
 from tests.support.outboxes import (
@@ -70,7 +73,7 @@ async def _kill(outbox: Outbox, reason: str = "rejected") -> None:
 
 
 async def _tidy(outbox: Outbox, today: int = TODAY) -> None:
-    await outbox.retention.fold()
+    await outbox.retention.flush()
     while await outbox.retention.prune():
         pass
     while await outbox.retention.expire(today):
@@ -226,7 +229,7 @@ async def test_a_repetition_is_recognised_whatever_became_of_the_event(
     async with running_outbox(folder) as outbox:
         await append(outbox, "e1", "e2")
         if is_folded:
-            await outbox.retention.fold()
+            await outbox.retention.flush()
         if fate in {"delivered", "pruned"}:
             await _deliver(outbox)
         if fate == "pruned":
@@ -271,10 +274,10 @@ async def test_an_accepted_key_survives_a_fold_under_way(tmp_path: Path) -> None
             taken.extend([await append(outbox, name, f"new {name}") for name in chosen])
 
         async with anyio.create_task_group() as group:
-            group.start_soon(outbox.retention.fold)
+            group.start_soon(outbox.retention.flush)
             group.start_soon(repeat)
         assert {(answer.accepted, answer.duplicate) for answer in taken} == {(1, 1)}
-        await outbox.retention.fold()
+        await outbox.retention.flush()
         assert await append(outbox, *ids) == AppendResult(0, 3_000)
 
 
@@ -283,11 +286,11 @@ async def test_a_crash_within_a_fold_repeats_it(tmp_path: Path) -> None:
     async with running_outbox(tmp_path / "a") as outbox:
         await append(outbox, *_ids("e", 5_000))
         async with anyio.create_task_group() as group:
-            group.start_soon(outbox.retention.fold)
+            group.start_soon(outbox.retention.flush)
             await wait_all_tasks_blocked()
             copy = crash_copy(tmp_path / "a", tmp_path / "b")
     async with running_outbox(copy) as outbox:
-        await outbox.retention.fold()
+        await outbox.retention.flush()
         assert await append(outbox, *_ids("e", 5_000)) == AppendResult(0, 5_000)
 
 
@@ -400,7 +403,7 @@ async def test_sequence_numbers_are_never_given_twice_while_they_matter(tmp_path
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, "e3")
         assert [event.seq for event in await waiting(outbox)] == [3]
-        await outbox.retention.fold()
+        await outbox.retention.flush()
         await _deliver(outbox)
         await _tidy(outbox)
         assert _tables(tmp_path)["events"] == 0
@@ -735,7 +738,7 @@ async def test_freed_pages_go_back_to_the_file_system(tmp_path: Path) -> None:
         for number in range(20):
             users = [rng.randbytes(500).hex() for _ in range(100)]
             await append(outbox, *(mapped(f"{number}-{u}", user_id=u) for u in users))
-        await outbox.retention.fold()
+        await outbox.retention.flush()
         pages = (await outbox.database.fetch("PRAGMA page_count", {}))[0][0]
         await _deliver(outbox)
         await _tidy(outbox)
@@ -753,10 +756,11 @@ async def test_an_outbox_that_filled_its_disk_makes_room_once_it_has_drained(
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, *_ids("e", 100))
         await _deliver(outbox)
-        policy = MaintenancePolicy(tick_s=0.01, fold_s=0.0)
-        outbox_maintenance = OutboxMaintenance(outbox.retention, clock, Heartbeat(clock), policy)
+        outbox.retention.flush_policy = FlushPolicy(after_s=0.0)
+        policy = MaintenancePolicy(tick_s=0.01)
+        maintenance = Maintenance(outbox.retention, clock, Heartbeat(clock), policy)
         async with anyio.create_task_group() as group:
-            await group.start(outbox_maintenance.run)
+            await group.start(maintenance.run)
             with anyio.move_on_after(1):
                 while _tables(tmp_path)["events"]:
                     await outbox.database.flush()
@@ -782,7 +786,7 @@ def _parameters(sql: str) -> Iterable[str]:
     [
         ("append", "SEARCH seen USING PRIMARY KEY (day=? AND key=?)"),
         ("appended", "SEARCH events USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
-        ("unfolded", "SEARCH events USING INTEGER PRIMARY KEY (rowid>?)"),
+        ("unflushed", "SEARCH events USING INTEGER PRIMARY KEY (rowid>?)"),
         ("waiting", "SEARCH e USING INDEX events_by_app (app=? AND rowid>?)"),
         ("named", "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)"),
         ("bodies", "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)"),
@@ -792,7 +796,7 @@ def _parameters(sql: str) -> Iterable[str]:
         ("forget_seen", "SEARCH seen USING PRIMARY KEY (day=? AND key<?)"),
         ("forget_messages", "SEARCH messages USING COVERING INDEX messages_by_day (seen_day<?)"),
         ("message", "SEARCH messages USING PRIMARY KEY (app=? AND message_id=?)"),
-        ("bury", "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("dead_letter", "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)"),
         ("dead_letters", "SEARCH dead_letters USING INTEGER PRIMARY KEY (rowid>?)"),
         ("quarantined", "SEARCH quarantine USING INTEGER PRIMARY KEY (rowid>?)"),
     ],

@@ -7,7 +7,7 @@ import anyio
 
 from relay.amplitude.verdicts import UploadReply
 from relay.delivery.batching import BatchLimits
-from tests.support.deliveries import SETUP, TAKEN, ScriptedAmplitude, answer, running_delivery
+from tests.support.deliveries import ACCEPTED, SETUP, ScriptedAmplitude, answer, running_delivery
 from tests.support.outboxes import append, mapped
 
 SENDERS = 16
@@ -40,7 +40,7 @@ class NarrowAmplitude(ScriptedAmplitude):
 
     def _judge(self, _: object) -> UploadReply:
         if self.was_full[len(self.uploads) - 1] <= CAPACITY:
-            return TAKEN
+            return ACCEPTED
         self.refused += 1
         return answer(429, error="Too many requests")
 
@@ -55,7 +55,7 @@ async def test_a_narrow_amplitude_is_not_stormed(tmp_path: Path) -> None:
             events = [mapped(f"e{n}", device_id=f"d{n}") for n in range(first, first + 100)]
             await append(bench.outbox, *events)
         await bench.settled(EVENTS, within_s=30)
-        assert sorted(amplitude.taken) == sorted(f"e{number}" for number in range(EVENTS))
+        assert sorted(amplitude.accepted) == sorted(f"e{number}" for number in range(EVENTS))
         assert bench.delivery.breaker.adaptive_limit.limit <= CAPACITY + 1
     needed = EVENTS // 5
     assert amplitude.refused < needed / 4, f"{amplitude.refused} refused of {needed} needed"

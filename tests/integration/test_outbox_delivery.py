@@ -19,11 +19,11 @@ from relay.events.mapping import MappedEvent
 from relay.outbox.claims import Settlement, Waiting
 from relay.outbox.selection import Selection
 from relay.outbox.store import Outbox
-from tests.support.clocks import FakeClock, LeapingClock
+from tests.support.clocks import AdjustableClock, FakeClock
 from tests.support.deliveries import (
+    ACCEPTED,
     DAY_MS,
     SETUP,
-    TAKEN,
     Bench,
     Meter,
     ScriptedAmplitude,
@@ -82,7 +82,7 @@ async def test_accepted_events_are_delivered_in_order_and_counted(tmp_path: Path
         ids = [f"e{number:03}" for number in range(25)]
         await append(bench.outbox, *ids)
         await bench.settled(25)
-        assert amplitude.taken == ids
+        assert amplitude.accepted == ids
         found = await counts(bench.outbox)
         assert (found.accepted, found.delivered, found.pending) == (25, 25, 0)
 
@@ -93,7 +93,7 @@ async def test_events_of_an_earlier_run_are_delivered_at_the_start(tmp_path: Pat
         await append(outbox, "e1", "e2")
     async with running_delivery(tmp_path, ScriptedAmplitude()) as bench:
         await bench.settled(2)
-        assert bench.amplitude.taken == ["e1", "e2"]
+        assert bench.amplitude.accepted == ["e1", "e2"]
 
 
 async def test_rows_named_by_a_400_die_and_the_rest_goes_without_them(tmp_path: Path) -> None:
@@ -101,12 +101,12 @@ async def test_rows_named_by_a_400_die_and_the_rest_goes_without_them(tmp_path: 
 
     def script(upload: Upload) -> UploadReply:
         bad = _names(upload, "bad")
-        return answer(400, events_with_invalid_fields={"time": bad}) if bad else TAKEN
+        return answer(400, events_with_invalid_fields={"time": bad}) if bad else ACCEPTED
 
     async with running_delivery(tmp_path, ScriptedAmplitude(script)) as bench:
         await append(bench.outbox, "e1", "bad1", "e2", "bad2", "e3")
         await bench.settled(5)
-        assert bench.amplitude.taken == ["e1", "e2", "e3"]
+        assert bench.amplitude.accepted == ["e1", "e2", "e3"]
         assert await _reasons(bench) == {"bad1": "invalid_field", "bad2": "invalid_field"}
 
 
@@ -117,14 +117,14 @@ async def test_first_only_indices_find_every_bad_event_without_repeating_a_compa
 
     def script(upload: Upload) -> UploadReply:
         bad = _names(upload, "bad")[:1]
-        return answer(400, events_with_missing_fields={"event_type": bad}) if bad else TAKEN
+        return answer(400, events_with_missing_fields={"event_type": bad}) if bad else ACCEPTED
 
     amplitude = ScriptedAmplitude(script)
     async with running_delivery(tmp_path, amplitude, _with_batches_of(64)) as bench:
         ids = [f"bad{number}" if number % 3 else f"e{number}" for number in range(64)]
         await append(bench.outbox, *ids)
         await bench.settled(64)
-        assert sorted(amplitude.taken) == sorted(name for name in ids if name.startswith("e"))
+        assert sorted(amplitude.accepted) == sorted(name for name in ids if name.startswith("e"))
         assert sorted(await _reasons(bench)) == sorted(n for n in ids if n.startswith("bad"))
         sent = [tuple(ids_of(upload)) for upload in amplitude.uploads]
         assert len(sent) == len(set(sent))
@@ -137,12 +137,12 @@ async def test_an_unexplained_refusal_is_halved_until_the_culprit_stands_alone(
     """A 400 or 413 without rows kills only the event that is refused alone."""
 
     def script(upload: Upload) -> UploadReply:
-        return answer(status, error="No") if _names(upload, "bad") else TAKEN
+        return answer(status, error="No") if _names(upload, "bad") else ACCEPTED
 
     async with running_delivery(tmp_path, ScriptedAmplitude(script)) as bench:
         await append(bench.outbox, "e1", "e2", "e3", "bad", "e4", "e5")
         await bench.settled(6)
-        assert sorted(bench.amplitude.taken) == ["e1", "e2", "e3", "e4", "e5"]
+        assert sorted(bench.amplitude.accepted) == ["e1", "e2", "e3", "e4", "e5"]
         assert list(await _reasons(bench)) == ["bad"]
 
 
@@ -150,7 +150,7 @@ async def test_a_lone_oversized_event_does_not_make_uploads_small(tmp_path: Path
     """One event too large in itself says nothing about how many others fit."""
 
     def script(upload: Upload) -> UploadReply:
-        return answer(413, error="Payload too large") if _names(upload, "bad") else TAKEN
+        return answer(413, error="Payload too large") if _names(upload, "bad") else ACCEPTED
 
     amplitude = ScriptedAmplitude(script)
     async with running_delivery(tmp_path, amplitude) as bench:
@@ -166,7 +166,7 @@ async def test_a_learned_size_recovers_once_many_uploads_were_taken(tmp_path: Pa
     largest = 5
 
     def script(upload: Upload) -> UploadReply:
-        return TAKEN if len(upload) <= largest else answer(413, error="Payload too large")
+        return ACCEPTED if len(upload) <= largest else answer(413, error="Payload too large")
 
     amplitude = ScriptedAmplitude(script)
     async with running_delivery(tmp_path, amplitude) as bench:
@@ -199,7 +199,7 @@ async def test_whatever_does_not_confirm_is_sent_again_unchanged(
     tmp_path: Path, reply: UploadReply
 ) -> None:
     """Only a confirmed 200 settles; the same events go again in the same bytes."""
-    amplitude = ScriptedAmplitude(lambda _: reply if len(amplitude.uploads) < 3 else TAKEN)
+    amplitude = ScriptedAmplitude(lambda _: reply if len(amplitude.uploads) < 3 else ACCEPTED)
     async with running_delivery(tmp_path, amplitude) as bench:
         await append(bench.outbox, "e1", "e2")
         await bench.settled(2)
@@ -217,7 +217,7 @@ async def test_a_throttled_device_rests_while_others_go_and_goes_after_its_pause
         slow = [place for place, event in enumerate(upload) if event["device_id"] == "slow"]
         if slow and is_throttled:
             return answer(429, throttled_devices={"slow": 31}, throttled_events=slow)
-        return TAKEN
+        return ACCEPTED
 
     amplitude = ScriptedAmplitude(script)
     async with running_delivery(tmp_path, amplitude) as bench:
@@ -225,13 +225,13 @@ async def test_a_throttled_device_rests_while_others_go_and_goes_after_its_pause
         await bench.settled(1)
         await append(bench.outbox, *_on("slow", "s3"), *_on("quick", "q2"))
         await bench.settled(2)
-        assert amplitude.taken == ["q1", "q2"]
+        assert amplitude.accepted == ["q1", "q2"]
         assert (await counts(bench.outbox)).dead == 0
         is_throttled = False
-        bench.clock.leap(SETUP.policy.hold_s)
+        bench.clock.advance(SETUP.policy.hold_s)
         await append(bench.outbox, *_on("quick", "q3"))
         await bench.settled(6)
-        assert [name for name in amplitude.taken if name[0] == "s"] == ["s1", "s2", "s3"]
+        assert [name for name in amplitude.accepted if name[0] == "s"] == ["s1", "s2", "s3"]
 
 
 async def test_a_throttled_device_named_by_one_index_keeps_its_order(tmp_path: Path) -> None:
@@ -240,17 +240,17 @@ async def test_a_throttled_device_named_by_one_index_keeps_its_order(tmp_path: P
 
     def script(upload: Upload) -> UploadReply:
         named = [place for place, name in enumerate(ids_of(upload)) if name in throttled]
-        return answer(429, throttled_events=named) if named else TAKEN
+        return answer(429, throttled_events=named) if named else ACCEPTED
 
     amplitude = ScriptedAmplitude(script)
     async with running_delivery(tmp_path, amplitude) as bench:
         await append(bench.outbox, *_on("slow", "e1", "e2"), *_on("quick", "q1"))
         await bench.settled(1)
         throttled.clear()
-        bench.clock.leap(SETUP.policy.hold_s)
+        bench.clock.advance(SETUP.policy.hold_s)
         await append(bench.outbox, *_on("quick", "q2"))
         await bench.settled(4)
-        assert [name for name in amplitude.taken if name[0] == "e"] == ["e1", "e2"]
+        assert [name for name in amplitude.accepted if name[0] == "e"] == ["e1", "e2"]
 
 
 async def test_a_throttled_user_does_not_let_later_events_of_the_device_pass(
@@ -262,7 +262,7 @@ async def test_a_throttled_user_does_not_let_later_events_of_the_device_pass(
     def script(upload: Upload) -> UploadReply:
         if is_throttled and any(event["user_id"] == "ann" for event in upload):
             return answer(429, throttled_users={"ann": 31})
-        return TAKEN
+        return ACCEPTED
 
     amplitude = ScriptedAmplitude(script)
     async with running_delivery(tmp_path, amplitude) as bench:
@@ -274,10 +274,10 @@ async def test_a_throttled_user_does_not_let_later_events_of_the_device_pass(
         )
         await bench.settled(1)
         is_throttled = False
-        bench.clock.leap(SETUP.policy.hold_s)
+        bench.clock.advance(SETUP.policy.hold_s)
         await append(bench.outbox, *_on("quick", "q2", user="cid"))
         await bench.settled(4)
-        assert [name for name in amplitude.taken if name[0] in "ab"] == ["a1", "b1"]
+        assert [name for name in amplitude.accepted if name[0] in "ab"] == ["a1", "b1"]
 
 
 async def test_a_long_backlog_of_a_held_device_does_not_hold_up_others(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ async def test_a_long_backlog_of_a_held_device_does_not_hold_up_others(tmp_path:
         return (
             answer(429, throttled_devices={"slow": 31})
             if any(event["device_id"] == "slow" for event in upload)
-            else TAKEN
+            else ACCEPTED
         )
 
     async with running_outbox(tmp_path) as outbox:
@@ -295,7 +295,7 @@ async def test_a_long_backlog_of_a_held_device_does_not_hold_up_others(tmp_path:
         await append(outbox, *_on("quick", "q1"))
     async with running_delivery(tmp_path, ScriptedAmplitude(script)) as bench:
         await bench.settled(1, within_s=2)
-        assert bench.amplitude.taken == ["q1"]
+        assert bench.amplitude.accepted == ["q1"]
 
 
 async def test_a_second_hold_on_a_waiting_key_does_not_hold_up_others(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ async def test_a_second_hold_on_a_waiting_key_does_not_hold_up_others(tmp_path: 
             devices = {"slow": 31} if is_device_throttled else {}
             users = {} if is_device_throttled else {"ann": 31}
             return answer(429, throttled_devices=devices, throttled_users=users)
-        return TAKEN
+        return ACCEPTED
 
     ids = [f"s{number}" for number in range(1_500)]
     async with running_outbox(tmp_path) as outbox:
@@ -317,10 +317,10 @@ async def test_a_second_hold_on_a_waiting_key_does_not_hold_up_others(tmp_path: 
         await append(bench.outbox, *_on("ann's other", "a1", user="ann"))
         is_device_throttled = False
         await bench.amplitude.until(lambda: len(bench.amplitude.uploads) >= 2)
-        bench.clock.leap(SETUP.policy.hold_s - 1)
+        bench.clock.advance(SETUP.policy.hold_s - 1)
         await append(bench.outbox, *_on("quick", "q1", user="bob"))
         await bench.settled(1, within_s=2)
-        bench.clock.leap(2)
+        bench.clock.advance(2)
         for number in range(2, 6):
             await append(bench.outbox, *_on("quick", f"q{number}", user="bob"))
             await bench.settled(number, within_s=2)
@@ -335,7 +335,7 @@ async def test_a_bad_key_halts_the_app_and_loses_nothing(tmp_path: Path) -> None
         await amplitude.until(lambda: len(amplitude.uploads) >= 2)
         assert _state(bench) is BreakerState.HALTED
         assert (await counts(bench.outbox)).pending == 2
-        reply = TAKEN
+        reply = ACCEPTED
         await bench.settled(2)
         assert _state(bench) is BreakerState.RUNNING
         assert bench.delivery.breaker.last_error is None
@@ -361,7 +361,7 @@ async def test_content_refused_in_front_of_amplitude_dies_when_it_alone_is_refus
     """A 403 pinned to one event kills that event and halts nothing."""
 
     def script(upload: Upload) -> UploadReply:
-        return FORBIDDEN if _names(upload, "bad") else TAKEN
+        return FORBIDDEN if _names(upload, "bad") else ACCEPTED
 
     async with running_delivery(tmp_path, ScriptedAmplitude(script)) as bench:
         await append(bench.outbox, "bad", *(f"e{number}" for number in range(9)))
@@ -386,7 +386,7 @@ async def test_refused_content_that_came_alone_dies_once_others_are_taken(
     """A lone event refused with 403 does not keep its app halted while others would pass."""
 
     def script(upload: Upload) -> UploadReply:
-        return FORBIDDEN if _names(upload, "bad") else TAKEN
+        return FORBIDDEN if _names(upload, "bad") else ACCEPTED
 
     amplitude = ScriptedAmplitude(script)
     setup = replace(_with_batches_of(10, senders=4), halt_probe_s=0.05)
@@ -403,7 +403,7 @@ async def test_refused_content_dies_also_when_probes_are_minutes_apart(tmp_path:
     """The proof that others pass outlives the pause between two probes of a halted app."""
 
     def script(upload: Upload) -> UploadReply:
-        return FORBIDDEN if _names(upload, "bad") else TAKEN
+        return FORBIDDEN if _names(upload, "bad") else ACCEPTED
 
     amplitude = ScriptedAmplitude(script)
     async with running_delivery(tmp_path, amplitude, _with_batches_of(10, senders=4)) as bench:
@@ -411,7 +411,7 @@ async def test_refused_content_dies_also_when_probes_are_minutes_apart(tmp_path:
         await amplitude.until(lambda: _state(bench) is BreakerState.HALTED)
         for number in range(10):
             await append(bench.outbox, *_on("quick", f"e{number}"))
-            bench.clock.leap(SETUP.halt_probe_s)
+            bench.clock.advance(SETUP.halt_probe_s)
             sent = len(amplitude.uploads)
             bench.delivery.breaker.set_paused(paused=False)  # wakes who waits: the clock leapt
             await amplitude.until(partial(_has_more_than, amplitude, sent))
@@ -423,7 +423,7 @@ async def test_refused_uploads_do_not_take_turns_for_ever(tmp_path: Path) -> Non
     """Several uploads of nothing but refused events keep no good one behind them waiting."""
 
     def script(upload: Upload) -> UploadReply:
-        return FORBIDDEN if _names(upload, "bad") else TAKEN
+        return FORBIDDEN if _names(upload, "bad") else ACCEPTED
 
     amplitude = ScriptedAmplitude(script)
     setup = replace(_with_batches_of(1), halt_probe_s=0.05)
@@ -432,7 +432,7 @@ async def test_refused_uploads_do_not_take_turns_for_ever(tmp_path: Path) -> Non
         await append(bench.outbox, *bad, *_on("good", "e1"))
         await bench.settled(5)
         assert len(await _reasons(bench)) == 4
-        assert amplitude.taken == ["e1"]
+        assert amplitude.accepted == ["e1"]
 
 
 async def test_an_ordering_key_is_with_one_sender_at_a_time(tmp_path: Path) -> None:
@@ -446,7 +446,9 @@ async def test_an_ordering_key_is_with_one_sender_at_a_time(tmp_path: Path) -> N
         await amplitude.until(lambda: amplitude.in_flight == 2)
         amplitude.may_answer.set()
         await bench.settled(21)
-        assert [name for name in amplitude.taken if name[0] == "h"] == [f"h{n}" for n in range(20)]
+        assert [name for name in amplitude.accepted if name[0] == "h"] == [
+            f"h{n}" for n in range(20)
+        ]
 
 
 async def test_senders_upload_at_the_same_time(tmp_path: Path) -> None:
@@ -469,7 +471,7 @@ async def test_an_event_first_tried_too_long_ago_dies_without_an_upload(tmp_path
     async with running_delivery(tmp_path, amplitude) as bench:
         await append(bench.outbox, "e1")
         await amplitude.until(lambda: len(amplitude.uploads) >= 2)
-        bench.clock.leap(SETUP.policy.max_age_ms / 1000 + 1)
+        bench.clock.advance(SETUP.policy.max_age_ms / 1000 + 1)
         await bench.settled(1)
         (letter,) = await bench.outbox.dead_letters.page(ALL, after=0, limit=10)
         assert letter.reason == "expired"
@@ -482,7 +484,7 @@ async def test_an_untried_event_never_expires(tmp_path: Path) -> None:
     async with running_delivery(tmp_path, ScriptedAmplitude()) as bench:
         await append(bench.outbox, "e1", at_ms=bench.clock.now_ms() - 20 * DAY_MS)
         await bench.settled(1)
-        assert bench.amplitude.taken == ["e1"]
+        assert bench.amplitude.accepted == ["e1"]
 
 
 async def test_an_event_that_grows_too_old_while_paused_dies_without_an_upload(
@@ -499,8 +501,8 @@ async def test_an_event_that_grows_too_old_while_paused_dies_without_an_upload(
         bench.delivery.breaker.set_paused(paused=True)
         await wait_all_tasks_blocked()
         sent = len(amplitude.uploads)
-        bench.clock.leap(setup.policy.max_age_ms / 1000 + 1)
-        amplitude.script = lambda _: TAKEN
+        bench.clock.advance(setup.policy.max_age_ms / 1000 + 1)
+        amplitude.script = lambda _: ACCEPTED
         bench.delivery.breaker.set_paused(paused=False)
         await bench.settled(1)
         assert await _reasons(bench) == {"e1": "expired"}
@@ -512,7 +514,7 @@ async def test_a_stop_settles_what_is_in_flight_and_claims_nothing_more(tmp_path
     amplitude = ScriptedAmplitude()
     amplitude.may_answer = anyio.Event()
     async with running_outbox(tmp_path) as outbox:
-        delivery = make_delivery(outbox, amplitude, Meter(), LeapingClock())
+        delivery = make_delivery(outbox, amplitude, Meter(), AdjustableClock())
         with anyio.fail_after(5):
             async with anyio.create_task_group() as group:
                 await group.start(delivery.run)
@@ -524,7 +526,7 @@ async def test_a_stop_settles_what_is_in_flight_and_claims_nothing_more(tmp_path
         assert (await counts(outbox)).delivered == 10
     async with running_delivery(tmp_path, ScriptedAmplitude()) as bench:
         await bench.settled(15)
-        assert bench.amplitude.taken == [f"e{number}" for number in range(10, 15)]
+        assert bench.amplitude.accepted == [f"e{number}" for number in range(10, 15)]
 
 
 async def test_a_crash_during_an_upload_sends_it_again_and_remembers_the_try(
@@ -556,9 +558,9 @@ async def test_a_dead_letter_that_is_retried_goes_again(tmp_path: Path) -> None:
     async with running_delivery(tmp_path, amplitude) as bench:
         await append(bench.outbox, "e1")
         await bench.settled(1)
-        amplitude.script = lambda _: TAKEN
+        amplitude.script = lambda _: ACCEPTED
         bench.delivery.dispatcher.arrived(await bench.outbox.dead_letters.retry(ALL))
-        await amplitude.until(lambda: amplitude.taken == ["e1"])
+        await amplitude.until(lambda: amplitude.accepted == ["e1"])
         await bench.settled(1)
 
 
@@ -574,9 +576,9 @@ async def test_events_that_vanish_from_disk_are_let_go(tmp_path: Path) -> None:
             "DELETE FROM events WHERE seq = :seq", {"seq": first.seq}
         )
         bench.delivery.breaker.set_paused(paused=False)
-        await amplitude.until(lambda: amplitude.taken == ["e2"])
+        await amplitude.until(lambda: amplitude.accepted == ["e2"])
         await append(bench.outbox, "e3")
-        await amplitude.until(lambda: amplitude.taken == ["e2", "e3"])
+        await amplitude.until(lambda: amplitude.accepted == ["e2", "e3"])
         with anyio.fail_after(2):
             while bench.delivery.dispatcher.in_flight:
                 await bench.outbox.database.flush()

@@ -10,13 +10,13 @@ import orjson
 import pytest
 
 from relay.amplitude.verdicts import UploadReply
+from relay.events.batch import IngestBatch, QuarantinedBody
 from relay.events.mapping import MappedEvent
-from relay.outbox.batch import IngestBatch, QuarantinedBody
 from relay.outbox.claims import Claim, DeadLettered, Settlement, Waiting
 from relay.outbox.selection import Selection
 from relay.outbox.store import DATABASE_NAME, Outbox
 from tests.support.clocks import START_MS
-from tests.support.deliveries import TAKEN, ScriptedAmplitude, Upload, answer, running_delivery
+from tests.support.deliveries import ACCEPTED, ScriptedAmplitude, Upload, answer, running_delivery
 from tests.support.outboxes import (
     APP,
     OTHER,
@@ -111,7 +111,7 @@ async def test_delivered_rows_that_still_stand_go_too(tmp_path: Path) -> None:
         assert await _forget(outbox) == 1
         assert census(tmp_path).delivered == ["b"]
         assert await _sums(outbox) == (0, 2, 0, 0)
-        await outbox.retention.fold()
+        await outbox.retention.flush()
         while await outbox.retention.prune():
             pass
         assert _rows(tmp_path, "events") == 0
@@ -128,7 +128,7 @@ async def test_a_number_of_a_forgotten_event_is_never_given_again(tmp_path: Path
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, mapped("b", user_id="ben"))
         assert len(await waiting(outbox)) == 1
-        await outbox.retention.fold()
+        await outbox.retention.flush()
         while await outbox.retention.prune():
             pass
         assert census(tmp_path).pending == ["b"]
@@ -270,7 +270,7 @@ async def test_a_crash_after_forgetting_a_claimed_event_loses_no_count(tmp_path:
         assert await _sums(outbox) == (0, 1, 0, 1)
 
 
-@pytest.mark.parametrize("first", [TAKEN, answer(500), answer(429), answer(400), answer(413)])
+@pytest.mark.parametrize("first", [ACCEPTED, answer(500), answer(429), answer(400), answer(413)])
 async def test_an_event_forgotten_during_its_upload_is_not_uploaded_again(
     tmp_path: Path, first: UploadReply
 ) -> None:
@@ -278,7 +278,7 @@ async def test_an_event_forgotten_during_its_upload_is_not_uploaded_again(
     replies = [first]
 
     def script(_: Upload) -> UploadReply:
-        return replies.pop() if replies else TAKEN
+        return replies.pop() if replies else ACCEPTED
 
     amplitude = ScriptedAmplitude(script)
     amplitude.may_answer = anyio.Event()

@@ -10,7 +10,7 @@ import pytest
 
 from relay.database.ballast import BALLAST_NAME
 from tests.support.command_line import CommandLine
-from tests.support.daemons import living, open_doors
+from tests.support.daemons import open_doors, running_daemon
 from tests.support.relays import event
 
 GENEROUS = ("sh", "-c", 'umask 0; exec "$0" "$@"')
@@ -45,8 +45,8 @@ async def test_every_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     export.write_text("\n".join([HEADER, *rows, ""]))
     seen: dict[str, int] = {}
     is_over = anyio.Event()
-    async with open_doors(relay) as doors, living(relay, under=GENEROUS) as life:
-        await life.until("relay.ready")
+    async with open_doors(relay) as doors, running_daemon(relay, under=GENEROUS) as daemon:
+        await daemon.until("relay.ready")
         async with anyio.create_task_group() as group:
             group.start_soon(watch, relay.folder, seen, is_over)
             assert (await doors.post(orjson.dumps([event(1), {"no": "event"}])))[0] == 200

@@ -21,7 +21,16 @@ from relay.sandbox.common.listener import running as running_cohorts
 from relay.segments.store import DATABASE_NAME as SEGMENTS
 from tests.support.certificates import AUTHORITY, write_pair
 from tests.support.command_line import API_KEY, CommandLine
-from tests.support.daemons import BOOT_S, HOOK, POLL_S, Doors, Life, hasty, living, open_doors
+from tests.support.daemons import (
+    BOOT_S,
+    EVENTS_PATH,
+    POLL_S,
+    DaemonProcess,
+    Doors,
+    fast_relay,
+    open_doors,
+    running_daemon,
+)
 
 APP = "RELAY_APPS__SHOP__"
 SECRET_KEY = "secret-key-of-the-test"
@@ -47,9 +56,9 @@ class Reloading:
         doors: A client of it.
     """
 
-    def __init__(self, relay: CommandLine, life: Life, doors: Doors) -> None:
+    def __init__(self, relay: CommandLine, daemon: DaemonProcess, doors: Doors) -> None:
         self.relay = relay
-        self.life = life
+        self.daemon = daemon
         self.doors = doors
         self._file = relay.folder.parent / "relay.env"
         self._asked = 0
@@ -57,9 +66,9 @@ class Reloading:
     async def reload(self, outcome: str, **changes: str) -> dict[str, object]:
         """Write the file anew and have it read; return the log line that tells the outcome."""
         write_env(self._file, **changes)
-        already = len(self.life.logged(outcome))
-        self.life.process.send_signal(signal.SIGHUP)
-        return await self.life.until(outcome, already + 1)
+        already = len(self.daemon.logged(outcome))
+        self.daemon.process.send_signal(signal.SIGHUP)
+        return await self.daemon.until(outcome, already + 1)
 
     def ask_segments(self, query: str) -> int:
         """Return the number that a query of the segment table gives."""
@@ -78,7 +87,7 @@ class Reloading:
         async with (
             aiohttp.ClientSession() as http,
             http.post(
-                f"{self.relay.public}{HOOK}",
+                f"{self.relay.public}{EVENTS_PATH}",
                 data=CLICK % name.encode(),
                 headers={"X-Relay-Token": token},
             ) as answer,
@@ -97,15 +106,15 @@ async def reloading(root: Path, **changes: str) -> AsyncIterator[Reloading]:
     """Run a daemon whose tokens stand in a file, not in its environment."""
     amplitude = AmplitudeStandIn([API_KEY])
     async with running(amplitude.app()) as url:
-        relay = hasty(root, str(url).rstrip("/"))
+        relay = fast_relay(root, str(url).rstrip("/"))
         for name in IN_FILE:
             relay.env.pop(name, None)
         relay.env |= changes
         write_env(root / "relay.env")
         words = ("--env-file", str(root / "relay.env"))
-        async with living(relay, words=words) as life, open_doors(relay) as doors:
-            await life.until("relay.ready")
-            yield Reloading(relay, life, doors)
+        async with running_daemon(relay, words=words) as daemon, open_doors(relay) as doors:
+            await daemon.until("relay.ready")
+            yield Reloading(relay, daemon, doors)
 
 
 async def test_tokens_are_rotated_without_a_restart(tmp_path: Path) -> None:
@@ -247,8 +256,8 @@ async def test_events_go_on_while_settings_are_read_again_and_again(
         assert statuses
         assert set(statuses) == {200}
         await daemon.reload("settings.reloaded", RELAY_DELIVERY__LINGER_S="0")
-        standing = await daemon.doors.drained()
-        assert standing.accepted == standing.delivered >= len(statuses)
+        counts = await daemon.doors.drained()
+        assert counts.accepted == counts.delivered >= len(statuses)
 
 
 async def test_hangups_without_end_neither_keep_the_daemon_nor_end_it(tmp_path: Path) -> None:
@@ -256,15 +265,15 @@ async def test_hangups_without_end_neither_keep_the_daemon_nor_end_it(tmp_path: 
     async with reloading(tmp_path) as daemon, anyio.create_task_group() as asking:
 
         async def ask() -> None:
-            while not daemon.life.logged("relay.stopping"):
+            while not daemon.daemon.logged("relay.stopping"):
                 with suppress(ProcessLookupError):
-                    daemon.life.process.send_signal(signal.SIGHUP)
+                    daemon.daemon.process.send_signal(signal.SIGHUP)
                 await anyio.lowlevel.checkpoint()
 
         asking.start_soon(ask)
-        await daemon.life.until("settings.reloaded")
-        daemon.life.terminate()
-        assert await daemon.life.ended(10.0) == 0
+        await daemon.daemon.until("settings.reloaded")
+        daemon.daemon.terminate()
+        assert await daemon.daemon.ended(10.0) == 0
 
 
 async def test_a_shorter_linger_holds_for_what_waits_already(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ DAY_MS = 24 * 3_600_000
 
 
 class StillClock:
-    """A clock that moves only when told."""
+    """A clock that moves only on command."""
 
     def __init__(self) -> None:
         self.at_ms = 1_767_261_906_412
@@ -128,7 +128,7 @@ async def test_insert_ids_are_forgotten_after_seven_days() -> None:
         assert b.amplitude.ledger.account(KEY).insert_ids == ["insert-1", "insert-1"]
 
 
-async def test_gzip_is_taken_and_measured_both_ways() -> None:
+async def test_gzip_is_accepted_and_measured_both_ways() -> None:
     """The ledger tells bytes on the wire and bytes after decompression."""
     async with bench() as b:
         body = orjson.dumps({"api_key": KEY, "events": [event(n) for n in range(100)]})
@@ -161,7 +161,7 @@ async def test_gzip_is_taken_and_measured_both_ways() -> None:
     ],
 )
 async def test_wrong_requests_get_their_exact_body(body: bytes, expected: JsonObject) -> None:
-    """Request-level mistakes are told letter for letter."""
+    """Request-level mistakes are answered letter for letter."""
     async with bench() as b:
         assert await b.post(body) == (400, expected)
         assert b.amplitude.ledger.total_events == 0
@@ -178,7 +178,7 @@ async def test_broken_gzip_is_broken_json() -> None:
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/2/httpapi"), ("POST", "/2/other")])
 async def test_other_methods_and_paths_are_refused(method: str, path: str) -> None:
-    """There is nothing else at this door."""
+    """There is nothing else at this address."""
     async with bench() as b, b.session.request(method, b.url.with_path(path)) as response:
         assert response.status == 400
         assert await response.json() == {"code": 400, "error": "Invalid request path"}
@@ -231,7 +231,7 @@ async def test_throttled_ids_are_named() -> None:
         assert b.amplitude.ledger.total_events == 0
 
 
-async def test_daily_quota_is_told_in_the_batch_body() -> None:
+async def test_daily_quota_is_in_the_batch_body() -> None:
     """The Batch API's 429 has the quotas beside the rates."""
     async with bench() as b:
         b.amplitude.conditions.quota_users = {"user-1": 500_200}
@@ -284,7 +284,7 @@ async def test_automatic_throttle_averages_thirty_seconds() -> None:
 
 
 async def test_poison_names_first_or_all() -> None:
-    """Poisoned events are named as the endpoint does, or as told."""
+    """Poisoned events are named as the endpoint does, or as ordered."""
     async with bench() as b:
         poison = Poison(property_name="bad", field="time")
         b.amplitude.conditions.poisons = [poison]
@@ -379,7 +379,7 @@ async def test_waiters_learn_of_events() -> None:
 async def test_answering_faults_last_for_their_count_and_store_nothing(
     name: str, status: int, body: bytes
 ) -> None:
-    """A fault meets so many requests, with its own answer, and then is over."""
+    """A fault meets its number of requests, with its own answer, and then ends."""
     async with bench() as b:
         b.amplitude.faults.add(name, count=1, retry_after=7)
         upload = {"api_key": KEY, "events": [event(1)]}
@@ -464,7 +464,7 @@ async def test_slow_answers_honestly_in_the_end() -> None:
 
 
 async def test_refused_door_opens_again() -> None:
-    """While the door is closed nobody connects, and live connections break."""
+    """While the listener is closed nobody connects, and live connections break."""
     async with bench() as b:
         await b.send(event(1))
         b.amplitude.faults.add("refuse")

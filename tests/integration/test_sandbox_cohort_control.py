@@ -154,14 +154,14 @@ async def test_the_budget_can_be_used_up() -> None:
 async def test_nonsense_is_refused_with_the_reason(
     method: str, path: str, body: object, status: int, word: str
 ) -> None:
-    """A mistake is told, and changes nothing."""
+    """A mistake is explained, and changes nothing."""
     async with remote() as r:
         got, answer = await r.call(method, path, body)
         assert (got, word in answer["error"]) == (status, True)
 
 
 async def test_a_cohort_is_pushed_on_order() -> None:
-    """To the hook beside that of the events; then differences, as the hook was told before."""
+    """To the hook beside that of the events; then differences, as the hook knows the rest."""
     bodies: list[Any] = []
     heads: list[str] = []
 
@@ -194,7 +194,7 @@ async def test_a_push_needs_a_target() -> None:
         assert (await r.call("POST", f"{COHORTS}/c1/push"))[0] == 409
 
 
-async def test_the_people_of_the_sandbox_are_known_to_both_services() -> None:
+async def test_the_users_of_the_sandbox_are_known_to_both_services() -> None:
     """Most members of the cohorts have subscriptions, and some have not."""
     async with remote(people=300) as r:
         url = r.url.join(URL(f"/players/csv_export?app_id={DEFAULT_APP_ID}"))

@@ -1,4 +1,4 @@
-"""Amplitude's cohort webhook against a hook that answers as told."""
+"""Amplitude's cohort webhook against a hook that answers on command."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -125,7 +125,7 @@ async def test_a_message_that_fails_is_sent_again_unchanged() -> None:
 
 
 async def test_a_message_is_given_up_at_last() -> None:
-    """And a closed door is a failure as well."""
+    """And a closed listener is a failure as well."""
     async with hook(500, 500) as h:
         account = await h.push(max_attempts=2).push(COHORT)
         assert account.failed == [account.messages[0].message_id]

@@ -334,7 +334,7 @@ async def test_a_cut_gzip_has_no_end() -> None:
 
 @pytest.mark.parametrize("cut", ["length", "chunked"])
 async def test_a_transfer_may_break(cut: str) -> None:
-    """With a length told before, and without."""
+    """With an announced length, and without."""
     async with bench() as b:
         shape = FileShape.model_validate({"cut": cut})
         b.stand_in.put(StandInCohort(id="c", user_ids=["a"], shape=shape))
@@ -366,7 +366,7 @@ async def test_limits_are_kept() -> None:
         await b.export()
 
 
-async def test_only_some_requests_are_taken_at_once() -> None:
+async def test_only_some_requests_are_accepted_at_once() -> None:
     """A sixth is refused while five are under way."""
     async with bench() as b:
         for _ in range(5):
@@ -397,7 +397,7 @@ async def test_usage_is_optional_and_has_two_shapes() -> None:
         assert (await b.get("/api/3/cohorts/usage")).json == {"limit": 500, "count": 1}
 
 
-async def test_mishaps_meet_the_operation_they_are_for() -> None:
+async def test_faults_meet_their_operation() -> None:
     """So many times, with the header, and before anything is counted."""
     async with bench() as b:
         b.stand_in.put(StandInCohort(id="c"))
@@ -411,7 +411,7 @@ async def test_mishaps_meet_the_operation_they_are_for() -> None:
         await b.export()
 
 
-async def test_a_stored_mishap_counts() -> None:
+async def test_a_stored_fault_counts() -> None:
     """The export exists and is paid for; only the answer is lost."""
     async with bench() as b:
         b.stand_in.put(StandInCohort(id="c"))
@@ -442,7 +442,7 @@ async def test_strange_answers(name: str, body: str, status: int, start: bytes) 
         assert (got.status, got.body[: len(start) or None]) == (status, start)
 
 
-async def test_a_mishap_of_the_storage_speaks_xml() -> None:
+async def test_a_fault_of_the_storage_speaks_xml() -> None:
     """The link's host is another service."""
     async with bench() as b:
         b.stand_in.put(StandInCohort(id="c"))
@@ -466,8 +466,10 @@ async def test_trouble_below_http() -> None:
         assert (await b.get("/api/3/cohorts")).status == 200
         b.stand_in.faults.add("drip", operation="file", count=1, delay_s=0.001)
         assert len((await b.file()).rows) == 51
+        b.stand_in.faults.add("drip", operation="list", count=1, delay_s=0.001)
+        assert (await b.get("/api/3/cohorts")).json["cohorts"]
         assert [c.fault for c in b.stand_in.requests if c.fault] == [
-            *("reset", "reset", "slow", "drip")
+            *("reset", "reset", "slow", "drip", "drip")
         ]
 
 

@@ -245,7 +245,7 @@ async def test_a_file_may_be_cut() -> None:
             await b.get(answer["csv_file_url"])
 
 
-async def test_mishaps_speak_onesignals_language() -> None:
+async def test_faults_speak_onesignals_language() -> None:
     """A list of texts at the API, XML at the file; a hang ends with the patience."""
     async with bench() as b:
         b.stand_in.conditions.polls = 0
@@ -262,7 +262,7 @@ async def test_mishaps_speak_onesignals_language() -> None:
             await b.session.get(answer["csv_file_url"], timeout=ClientTimeout(0.05))
 
 
-async def test_hanging_requests_end_when_mishaps_are_cleared() -> None:
+async def test_hanging_requests_end_when_faults_are_cleared() -> None:
     """Nobody waits for what nobody wants any more."""
     async with bench() as b:
         b.stand_in.faults.add("hang", operation="export")

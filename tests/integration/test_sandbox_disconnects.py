@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import anyio
 import orjson
 import pytest
-from aiohttp import ClientSession, encode_basic_auth
+from aiohttp import ClientSession, encode_basic_auth, web
 from anyio.abc import SocketAttribute, SocketStream
 from yarl import URL
 
@@ -26,7 +26,7 @@ from relay.sandbox.options import (
 )
 from relay.sandbox.server import Sandbox
 
-ROWS = 1_000_000
+ROWS = 400_000
 """More than the buffers of both sockets hold."""
 
 KEYS = encode_basic_auth(DEFAULT_API_KEY, DEFAULT_SECRET_KEY)
@@ -179,3 +179,19 @@ async def test_an_answer_that_nobody_waits_for_ends_quietly(
             await sandbox.amplitude.ledger.wait_until(lambda ledger: ledger.total_requests == 1)
         await go_away(stream, hard=True)
         sandbox.amplitude.faults.clear()
+
+
+async def test_an_error_of_its_own_is_not_taken_for_a_disconnect(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """While the client is there, a broken connection is one that the stand-in made itself."""
+
+    async def fail(_request: web.Request) -> web.Response:
+        raise ConnectionResetError("of another connection")
+
+    app = web.Application()
+    app.router.add_get("/", fail)
+    with anyio.fail_after(20):
+        async with running(app) as url, ClientSession() as session, session.get(url) as response:
+            assert response.status == 500
+    assert [record.levelname for record in caplog.records] == ["ERROR"]

@@ -1,4 +1,4 @@
-"""The OneSignal stand-in against a hook that answers as told."""
+"""The OneSignal stand-in against a hook that answers on command."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ class Hook:
         script: Statuses to answer first; 0 hangs until the end.
         headers: Of every answer.
         always: What is answered after the script.
-        quorum: Nobody is answered before so many requests are present.
+        quorum: Number of requests that must be present before any is answered.
     """
 
     script: list[int] = field(default_factory=list)
@@ -83,7 +83,7 @@ def stream_to(hook: Hook, **options: object) -> EventStream:
 
 
 def events(count: int) -> list[RawEvent]:
-    """Return so many events."""
+    """Return `count` events."""
     return Traffic(TrafficOptions("app"), Random(1)).take(count)
 
 
@@ -115,7 +115,7 @@ async def test_concurrency_is_bounded() -> None:
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
 async def test_recoverable_failures_are_tried_again(status: int) -> None:
-    """The same bytes come again until they are taken."""
+    """The same bytes come again until they are accepted."""
     async with hooked(Hook([status, status])) as hook, stream_to(hook) as stream:
         await stream.send(events(1))
         assert len(hook.bodies) == 3
@@ -165,7 +165,7 @@ async def test_timeouts_and_broken_connections_are_failures() -> None:
 
 
 async def test_failures_in_a_row_switch_the_stream_off_until_enabled() -> None:
-    """What comes while it is off is lost; a person enables it again."""
+    """What is due while it is off is lost; somebody enables it again."""
     options = {"off_after_failures": 3, "max_attempts": 1, "concurrency": 1}
     async with (
         hooked(Hook([500, 200, 500, 500, 500])) as hook,
@@ -188,7 +188,7 @@ async def test_duplicates_arrive_twice_and_count_once() -> None:
         assert len(stream.oracle.acknowledged) == 30
 
 
-async def test_hostile_parcels_are_counted_apart() -> None:
+async def test_hostile_requests_are_counted_apart() -> None:
     """A 200 for what cannot be delivered promises nothing."""
     async with hooked(Hook()) as hook, stream_to(hook, broken_rate=1) as stream:
         await stream.send(events(5))

@@ -1,4 +1,4 @@
-"""Both stand-ins behind one door, with their control, and as a command."""
+"""All stand-ins behind one listener, with their control API, and as a command."""
 
 import re
 import signal
@@ -107,7 +107,7 @@ async def test_faults_are_switched_on_and_off() -> None:
     ],
 )
 async def test_nonsense_is_refused_with_the_reason(path: str, body: object, word: str) -> None:
-    """A mistake is told, and changes nothing."""
+    """A mistake is explained, and changes nothing."""
     async with sandbox() as remote:
         status, answer = await remote.call("POST", f"/_sandbox/amplitude/{path}", body)
         assert status == 400
@@ -138,7 +138,7 @@ async def test_reset_forgets_everything() -> None:
 
 
 async def test_other_paths_are_amplitudes_or_unknown() -> None:
-    """Outside of the control the door is Amplitude's."""
+    """Outside of the control API every path is Amplitude's."""
     async with sandbox() as remote:
         assert await remote.call("POST", "/1/old") == (
             400,
@@ -169,7 +169,7 @@ async def test_traffic_runs_on_order() -> None:
         assert set(page["items"]) <= set(events["insert_ids"])
 
 
-async def test_traffic_conflicts_are_told() -> None:
+async def test_traffic_conflicts_are_explained() -> None:
     """One run at a time, with a target, of kinds and templates that exist."""
     async with sandbox(faults=(UploadFault(name="hang"),)) as remote:
         start = "/_sandbox/onesignal/start"
@@ -184,7 +184,7 @@ async def test_traffic_conflicts_are_told() -> None:
         await _until_idle(remote)
 
 
-async def test_a_stream_that_was_switched_off_needs_a_person() -> None:
+async def test_a_stream_that_was_switched_off_must_be_enabled() -> None:
     """No run starts before it is enabled."""
     async with sandbox(faults=(UploadFault(name="500"),)) as remote:
         order = {
@@ -210,7 +210,7 @@ async def _until_idle(remote: Remote) -> Any:  # noqa: ANN401 - any JSON
             return state
 
 
-async def test_the_door_refuses_for_some_seconds_over_http() -> None:
+async def test_the_listener_refuses_for_some_seconds_over_http() -> None:
     """Closed from outside, it opens by itself."""
     async with sandbox() as remote:
         fault = {"name": "refuse", "seconds": 0.2}
@@ -228,7 +228,7 @@ async def test_the_door_refuses_for_some_seconds_over_http() -> None:
 
 
 async def test_the_description_is_complete() -> None:
-    """Whoever copies the lines has pointed relay at every stand-in."""
+    """The printed lines point relay at every stand-in."""
     async with sandbox() as remote:
         door = str(remote.url).rstrip("/")
         for line in (
@@ -294,7 +294,7 @@ async def test_the_command_says_when_the_port_is_taken() -> None:
 
 
 async def test_a_taken_address_is_an_error() -> None:
-    """The door does not pretend to be open."""
+    """The listener does not pretend to be open."""
     async with sandbox() as remote:
         assert remote.url.port is not None
         with pytest.raises(OSError, match="in use"):

@@ -20,12 +20,12 @@ from relay.sandbox.common.listener import running
 from tests.support.command_line import DEADLINE_S, CommandLine
 from tests.support.relays import event
 
-HOOK_TOKENS = ("marked-hook-token-one", "marked-hook-token-two")
+WEBHOOK_TOKENS = ("marked-hook-token-one", "marked-hook-token-two")
 API_KEY = "marked-amplitude-api-key"
 SECRET_KEY = "marked-amplitude-secret-key"
 ONESIGNAL_KEY = "os_v2_app_marked-onesignal-key"
 ADMIN_TOKEN = "marked-admin-token"
-SECRETS = (*HOOK_TOKENS, API_KEY, SECRET_KEY, ONESIGNAL_KEY, ADMIN_TOKEN)
+SECRETS = (*WEBHOOK_TOKENS, API_KEY, SECRET_KEY, ONESIGNAL_KEY, ADMIN_TOKEN)
 
 ANSWERS = (
     (400, "application/json", '{"code":400,"error":"Invalid API key: %s"}'),
@@ -105,7 +105,7 @@ def marked(root: Path, service: str, log_format: str) -> CommandLine:
         RELAY_DELIVERY__HALT_PROBE_S="1",
         RELAY_COHORTS__POLL_INTERVAL_S="1",
         **{
-            f"{prefix}WEBHOOK_TOKENS": ",".join(HOOK_TOKENS),
+            f"{prefix}WEBHOOK_TOKENS": ",".join(WEBHOOK_TOKENS),
             f"{prefix}AMPLITUDE_API_KEY": API_KEY,
             f"{prefix}AMPLITUDE_SECRET_KEY": SECRET_KEY,
             f"{prefix}ONESIGNAL_API_KEY": ONESIGNAL_KEY,
@@ -140,19 +140,19 @@ async def logging_to(file: Path, relay: CommandLine) -> AsyncIterator[int]:
 
 async def answers_of(relay: CommandLine) -> dict[str, bytes]:
     """Ask for everything there is, with good tokens and bad ones; return what came back."""
-    good = {"Authorization": f"Bearer {HOOK_TOKENS[1]}"}
+    good = {"Authorization": f"Bearer {WEBHOOK_TOKENS[1]}"}
     bearer = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
-    bad = {"Authorization": f"Bearer {HOOK_TOKENS[0]}x"}
-    hook, api = f"{relay.public}/v1/apps/shop", f"{relay.admin}/api/v1"
+    bad = {"Authorization": f"Bearer {WEBHOOK_TOKENS[0]}x"}
+    webhook, api = f"{relay.public}/v1/apps/shop", f"{relay.admin}/api/v1"
     asks: list[tuple[str, str, dict[str, str], bytes]] = [
-        ("POST", f"{hook}/events", good, orjson.dumps([event(n) for n in range(5)])),
-        ("POST", f"{hook}/events", good, b"{broken"),
-        ("POST", f"{hook}/events", good | {"Content-Encoding": "gzip"}, b"no gzip"),
-        ("POST", f"{hook}/events", good | {"Content-Encoding": HOOK_TOKENS[0]}, b"{}"),
-        ("POST", f"{hook}/events", bad, b"{}"),
-        ("POST", f"{hook}/events?token={HOOK_TOKENS[0]}", {}, b"{}"),
-        ("POST", f"{relay.public}/v1/apps/{HOOK_TOKENS[0]}/events", good, b"{}"),
-        ("POST", f"{hook}/cohorts", {"X-Relay-Token": HOOK_TOKENS[0]}, b"{}"),
+        ("POST", f"{webhook}/events", good, orjson.dumps([event(n) for n in range(5)])),
+        ("POST", f"{webhook}/events", good, b"{broken"),
+        ("POST", f"{webhook}/events", good | {"Content-Encoding": "gzip"}, b"no gzip"),
+        ("POST", f"{webhook}/events", good | {"Content-Encoding": WEBHOOK_TOKENS[0]}, b"{}"),
+        ("POST", f"{webhook}/events", bad, b"{}"),
+        ("POST", f"{webhook}/events?token={WEBHOOK_TOKENS[0]}", {}, b"{}"),
+        ("POST", f"{relay.public}/v1/apps/{WEBHOOK_TOKENS[0]}/events", good, b"{}"),
+        ("POST", f"{webhook}/cohorts", {"X-Relay-Token": WEBHOOK_TOKENS[0]}, b"{}"),
         ("POST", f"{relay.public}/2/httpapi", {}, b'{"api_key":"%b"}' % API_KEY.encode()),
         ("GET", f"{relay.public}/readyz", {}, b""),
         ("GET", f"{relay.admin}/metrics", bearer, b""),

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from tests.support.command_line import DEADLINE_S, CommandLine
-from tests.support.daemons import living
+from tests.support.daemons import running_daemon
 
 WILLING = ("sh", "-c", 'ulimit -S -c "$(ulimit -H -c)"; exec "$0" "$@"')
 """Runs a command that leaves a core dump if it may."""
@@ -41,9 +41,9 @@ async def test_a_daemon_that_crashes_leaves_no_core(tmp_path: Path, number: sign
 
 async def test_the_kernel_says_so(tmp_path: Path) -> None:
     """No core, and only root may look into the process."""
-    async with living(CommandLine(tmp_path), under=WILLING) as life:
-        await life.until("relay.ready")
-        proc = Path("/proc") / str(life.process.pid)
+    async with running_daemon(CommandLine(tmp_path), under=WILLING) as daemon:
+        await daemon.until("relay.ready")
+        proc = Path("/proc") / str(daemon.process.pid)
         limits = (proc / "limits").read_text().splitlines()
         (core,) = [line.split()[4:6] for line in limits if line.startswith("Max core file size")]
         assert core == ["0", "0"]

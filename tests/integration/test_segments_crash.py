@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from relay.amplitude.cohort_list import Cohort
-from relay.segments.download_log import DownloadLog
 from relay.segments.sorting import SortedIds, open_sorting
-from relay.segments.staging import Staging
+from relay.segments.staging import StagedList
 from relay.segments.store import DATABASE_NAME
 from tests.support.disks import crash_copy
 from tests.support.segment_tables import (
@@ -37,30 +36,29 @@ Copy = Callable[[str], None]
 async def _begin(table: SegmentTable) -> int:
     number = table.store.cohorts.number(APP)
     listed = Cohort("c1", "Cohort c1", len(NEW), T1, T1, False)  # noqa: FBT003
-    await table.store.cohorts.note_listing(number, [listed], T1)
+    await table.store.cohorts.set_listing(number, [listed], T1)
     return await table.begin_run(size=len(NEW), at=T1)
 
 
 async def _reconcile(table: SegmentTable, run: int, copy: Copy) -> None:
     """Stage and publish the new list, with a copy of the disk at every step."""
-    polls = DownloadLog(table.store.database)
-    staging = polls.stage(await table.cohort_no(), run)
-    compared = await staging.begin()
+    staged = table.store.stage(await table.cohort_no(), run)
+    await staged.begin()
     async with open_sorting(table.folder / "sorting.db") as scratch:
-        await _stage(staging, SortedIds(scratch), copy)
+        await _stage(staged, SortedIds(scratch), copy)
     copy("staged")
-    await staging.note_members(len(NEW), 0)
+    await staged.set_counts(len(NEW), 0)
     copy("counted")
-    await polls.publish(staging, compared, GUARD, T1)
+    await staged.publish(GUARD, T1)
     copy("published")
 
 
-async def _stage(staging: Staging, ids: SortedIds, copy: Copy) -> None:
+async def _stage(staged: StagedList, ids: SortedIds, copy: Copy) -> None:
     await ids.add(NEW)
     await ids.sort()
     place = 0
     async for piece in ids.pieces(RANGE_IDS):
-        await staging.add(piece)
+        await staged.add(piece)
         place += 1
         copy(f"piece-{place}")
 
@@ -124,11 +122,11 @@ async def test_a_copy_of_any_moment_is_whole_and_its_run_ends_right(tmp_path: Pa
 
 async def _go_on(table: SegmentTable, run: int, *, is_open: bool) -> None:
     """Do what a start does with the runs it finds."""
-    polls = DownloadLog(table.store.database)
-    opened = await polls.open_runs(table.store.cohorts.number(APP))
+    downloads = table.store.downloads
+    opened = await downloads.open_runs(table.store.cohorts.number(APP))
     assert [(one.run_id, one.request_id) for one in opened] == [(run, "export-1")] * is_open
     for one in opened:
-        await polls.restart(one.run_id)
+        await downloads.restart(one.run_id)
         await _reconcile(table, one.run_id, lambda _: None)
 
 

@@ -9,7 +9,7 @@ from relay.onesignal.export_file import SubscriptionRow
 from tests.support.segment_tables import APP, NOW, SECOND, SegmentFile, SegmentTable, open_table
 
 T1, T2, T3, T4 = (NOW + step * 60 * SECOND for step in (1, 2, 3, 4))
-CHANGES: dict[str, bool] = {"is_whole": False}
+CHANGES: dict[str, bool] = {"is_complete": False}
 
 
 def _subscriptions(table: SegmentFile) -> dict[str, tuple[str, int]]:
@@ -30,13 +30,13 @@ async def _put(table: SegmentTable, user: str, at: int, **flags: bool) -> None:
 async def test_an_export_is_the_whole_truth_about_subscriptions(tmp_path: Path) -> None:
     """What it lacks is gone; the user stays known, and a member."""
     async with open_table(tmp_path) as table:
-        await table.take_export(
+        await table.apply_export(
             {"a": {"s1": True, "s2": True}, "b": {"s3": True}, "c": {"s4": True}},
             asked_at=NOW,
         )
         await table.poll(["a", "b", "c"])
         told = table.changes()
-        await table.take_export({"a": {"s1": False}, "c": {"s4": True}}, asked_at=T1)
+        await table.apply_export({"a": {"s1": False}, "c": {"s4": True}}, asked_at=T1)
         assert _subscriptions(table) == {"s1": ("a", 0), "s4": ("c", 1)}
         assert table.members() == ["a", "b", "c"]
         found = table.segment()
@@ -50,9 +50,9 @@ async def test_what_an_export_lacks_is_gone_wherever_it_stood(tmp_path: Path, lo
     """Also before the file's first user, behind its last, and between two parts."""
     everybody = {user: {f"s-{user}": True} for user in "abcdefghmxyz"}
     async with open_table(tmp_path) as table:
-        await table.take_export(everybody, asked_at=NOW)
+        await table.apply_export(everybody, asked_at=NOW)
         left = {user: rows for user, rows in everybody.items() if user != lost}
-        await table.take_export(left, asked_at=T1)
+        await table.apply_export(left, asked_at=T1)
         assert len(_subscriptions(table)) == len(everybody) - 1
         assert lost in _users(table)
 
@@ -60,8 +60,8 @@ async def test_what_an_export_lacks_is_gone_wherever_it_stood(tmp_path: Path, lo
 async def test_a_partial_file_adds_and_updates_only(tmp_path: Path) -> None:
     """An import that is not said to be everything takes nothing away."""
     async with open_table(tmp_path) as table:
-        await table.take_export({"a": {"s1": True}, "b": {"s2": True}}, asked_at=NOW)
-        await table.take_export({"b": {"s2": False}, "c": {"s3": True}}, asked_at=T1, **CHANGES)
+        await table.apply_export({"a": {"s1": True}, "b": {"s2": True}}, asked_at=NOW)
+        await table.apply_export({"b": {"s2": False}, "c": {"s3": True}}, asked_at=T1, **CHANGES)
         assert _subscriptions(table) == {"s1": ("a", 1), "s2": ("b", 0), "s3": ("c", 1)}
 
 
@@ -70,11 +70,11 @@ async def test_a_file_that_replaces_is_the_whole_truth_about_users(tmp_path: Pat
     async with open_table(tmp_path) as table:
         await table.know({"a": [True], "b": [True], "c": [], "z": [False]})
         await table.poll(["a", "b", "c", "z"])
-        await table.take_export({"b": {"b/0": True}}, asked_at=T1, drops_users=True)
+        await table.apply_export({"b": {"b/0": True}}, asked_at=T1, drops_users=True)
         assert (_users(table), table.members()) == (["b"], ["b"])
         assert table.segment()["cohort_size"] == 4
         table.check_figures()
-        await table.take_export(
+        await table.apply_export(
             {"a": {"a/0": True}, "b": {"b/0": True}},
             asked_at=T2,
             drops_users=True,
@@ -91,7 +91,7 @@ async def test_a_user_the_app_told_of_since_stays_when_a_file_replaces(tmp_path:
     async with open_table(tmp_path) as table:
         await table.know({"old": [True]})
         await _put(table, "new", T3, s9=True)
-        await table.take_export({"old": {"old/0": True}}, asked_at=T2, drops_users=True)
+        await table.apply_export({"old": {"old/0": True}}, asked_at=T2, drops_users=True)
         assert _users(table) == ["new", "old"]
         assert _subscriptions(table)["s9"] == ("new", 1)
 
@@ -103,15 +103,15 @@ async def test_a_subscription_moves_to_its_new_user(
 ) -> None:
     """A device logs in as somebody else; nobody is counted twice."""
     async with open_table(tmp_path) as table:
-        await table.take_export({former: {"s": True}, "m": {"t": True}}, asked_at=NOW)
+        await table.apply_export({former: {"s": True}, "m": {"t": True}}, asked_at=NOW)
         await table.poll(["a", "m", "z"])
         rows = {owner: {"s": True}, "m": {"t": True}}
         if way == "event":
-            await table.see_event(owner, "s", at=T1)
+            await table.observe_event(owner, "s", at=T1)
         elif way == "app":
             await _put(table, owner, T1, s=True)
         else:
-            await table.take_export(rows, asked_at=T1, is_whole=way == "export")
+            await table.apply_export(rows, asked_at=T1, is_complete=way == "export")
         assert _subscriptions(table) == {"s": (owner, 1), "t": ("m", 1)}
         assert table.members() == ["a", "m", "z"]
         assert table.segment()["subscribed_count"] == 2
@@ -119,18 +119,18 @@ async def test_a_subscription_moves_to_its_new_user(
 
 
 @pytest.mark.parametrize(("asked_at", "flag"), [(T1, 0), (T3, 1)])
-@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize("is_complete", [True, False])
 async def test_of_an_event_and_an_export_the_newer_counts(
-    tmp_path: Path, asked_at: int, flag: int, *, is_whole: bool
+    tmp_path: Path, asked_at: int, flag: int, *, is_complete: bool
 ) -> None:
     """An export takes minutes; who unsubscribed meanwhile has unsubscribed."""
     async with open_table(tmp_path) as table:
-        await table.take_export({"a": {"s": True}}, asked_at=NOW)
+        await table.apply_export({"a": {"s": True}}, asked_at=NOW)
         await table.poll(["a"])
-        await table.see_event("a", "s", at=T2, flag=False, is_proof=True)
+        await table.observe_event("a", "s", at=T2, flag=False, is_proof=True)
         assert table.segment()["subscribed_count"] == 0
         assert table.segment()["matched_users"] == 1
-        await table.take_export({"a": {"s": True}}, asked_at=asked_at, is_whole=is_whole)
+        await table.apply_export({"a": {"s": True}}, asked_at=asked_at, is_complete=is_complete)
         assert _subscriptions(table) == {"s": ("a", flag)}
         assert table.segment()["subscribed_count"] == flag
         table.check_figures()
@@ -139,10 +139,10 @@ async def test_of_an_event_and_an_export_the_newer_counts(
 async def test_a_late_event_does_not_outdo_a_newer_export(tmp_path: Path) -> None:
     """Events arrive hours late at times."""
     async with open_table(tmp_path) as table:
-        await table.take_export({"a": {"s": True}}, asked_at=T2)
-        await table.see_event("a", "s", at=T1, flag=False, is_proof=True)
+        await table.apply_export({"a": {"s": True}}, asked_at=T2)
+        await table.observe_event("a", "s", at=T1, flag=False, is_proof=True)
         assert _subscriptions(table) == {"s": ("a", 1)}
-        await table.see_event("a", "s", at=T3, flag=False, is_proof=True)
+        await table.observe_event("a", "s", at=T3, flag=False, is_proof=True)
         assert _subscriptions(table) == {"s": ("a", 0)}
 
 
@@ -152,9 +152,9 @@ async def test_a_subscription_learnt_from_an_event_stays_until_a_newer_export_la
 ) -> None:
     """It is younger than the export, or it is gone; its user is known either way."""
     async with open_table(tmp_path) as table:
-        await table.see_event("a", "s", at=T2)
+        await table.observe_event("a", "s", at=T2)
         assert _subscriptions(table) == {"s": ("a", 1)}
-        await table.take_export({"b": {"t": True}}, asked_at=asked_at)
+        await table.apply_export({"b": {"t": True}}, asked_at=asked_at)
         assert ("s" in _subscriptions(table)) is is_there
         assert _users(table) == ["a", "b"]
 
@@ -163,8 +163,8 @@ async def test_an_event_older_than_the_export_proves_its_user_alone(tmp_path: Pa
     """The export would have shown the subscription, if it still were one."""
     async with open_table(tmp_path) as table:
         await table.poll(["a"])
-        await table.take_export({"b": {"t": True}}, asked_at=T2)
-        await table.see_event("a", "s", at=T1)
+        await table.apply_export({"b": {"t": True}}, asked_at=T2)
+        await table.observe_event("a", "s", at=T1)
         assert _users(table) == ["a", "b"]
         assert list(_subscriptions(table)) == ["t"]
         assert table.members() == ["a"]
@@ -176,17 +176,17 @@ async def test_of_the_app_s_word_and_an_export_the_newer_counts(
 ) -> None:
     """An app hears of a change before OneSignal's next export does."""
     async with open_table(tmp_path) as table:
-        await table.take_export({"a": {"t": True}}, asked_at=NOW)
+        await table.apply_export({"a": {"t": True}}, asked_at=NOW)
         await _put(table, "a", T2, s=False)
         assert _subscriptions(table) == {"s": ("a", 0)}
-        await table.take_export({"a": {"t": True}}, asked_at=asked_at)
+        await table.apply_export({"a": {"t": True}}, asked_at=asked_at)
         assert {id_: row for id_, row in _subscriptions(table).items() if id_ in wanted} == wanted
 
 
 async def test_the_app_s_word_is_all_subscriptions_of_the_user(tmp_path: Path) -> None:
     """It replaces what was known of that user and of nobody else."""
     async with open_table(tmp_path) as table:
-        await table.take_export({"a": {"s": True, "t": True}, "b": {"u": True}}, asked_at=NOW)
+        await table.apply_export({"a": {"s": True, "t": True}, "b": {"u": True}}, asked_at=NOW)
         await table.poll(["a", "b"])
         await _put(table, "a", T1, t=False)
         assert _subscriptions(table) == {"t": ("a", 0), "u": ("b", 1)}
@@ -197,9 +197,9 @@ async def test_the_app_s_word_is_all_subscriptions_of_the_user(tmp_path: Path) -
 async def test_an_event_without_a_user_tells_of_known_subscriptions_only(tmp_path: Path) -> None:
     """Nobody becomes known by it, and no flag is lost."""
     async with open_table(tmp_path) as table:
-        await table.take_export({"a": {"s": True}}, asked_at=NOW)
+        await table.apply_export({"a": {"s": True}}, asked_at=NOW)
         for id_ in ("s", "never-seen"):
-            await table.see_event(None, id_, at=T1, flag=False, is_proof=True)
+            await table.observe_event(None, id_, at=T1, flag=False, is_proof=True)
         assert _subscriptions(table) == {"s": ("a", 0)}
         assert _users(table) == ["a"]
 
@@ -210,7 +210,7 @@ async def test_a_late_user_enters_without_a_download(tmp_path: Path) -> None:
         await table.know({"a": [True]})
         await table.poll(["a", "late", "never"])
         before = table.segment()
-        await table.see_event("late", "s", at=T1)
+        await table.observe_event("late", "s", at=T1)
         assert table.members() == ["a", "late"]
         found = table.segment()
         assert (found["revision"], found["applied_at"]) == (before["revision"] + 1, T1)
@@ -239,7 +239,7 @@ async def test_what_happens_within_a_minute_is_one_run(tmp_path: Path) -> None:
         await table.know({"a": [True]})
         await table.poll(["a", "b", "c", "d"])
         for user, at in (("b", T1), ("c", T1 + 30 * SECOND), ("d", T3)):
-            await table.see_event(user, f"s-{user}", at=at)
+            await table.observe_event(user, f"s-{user}", at=at)
         assert [(run["source"], run["added"]) for run in table.runs()] == [
             ("poll", 1),
             ("directory", 2),
@@ -266,20 +266,20 @@ async def test_the_directory_tells_its_size_and_age(tmp_path: Path) -> None:
         number = table.store.cohorts.number(APP)
         assert await table.store.directory.counts(number) == (0, 0, 0, 0, None)
         await table.know({"a": [True, False], "b": []})
-        await table.take_export({"c": {"s": True}}, asked_at=T1, **CHANGES)
+        await table.apply_export({"c": {"s": True}}, asked_at=T1, **CHANGES)
         assert await table.store.directory.counts(number) == (3, 3, 2, 0, None)
-        await table.take_export({"c": {"s": True}}, asked_at=T2)
+        await table.apply_export({"c": {"s": True}}, asked_at=T2)
         assert await table.store.directory.counts(number) == (3, 1, 1, T2, T2 + SECOND)
 
 
 async def test_known_news_costs_no_revision(tmp_path: Path) -> None:
     """The same export, the same event and the same word again change nothing."""
     async with open_table(tmp_path) as table:
-        await table.take_export({"a": {"s": True}}, asked_at=NOW)
+        await table.apply_export({"a": {"s": True}}, asked_at=NOW)
         await table.poll(["a"])
         before = table.segment()
-        await table.take_export({"a": {"s": True}}, asked_at=T1)
-        await table.see_event("a", "s", at=T2, flag=True, is_proof=True)
+        await table.apply_export({"a": {"s": True}}, asked_at=T1)
+        await table.observe_event("a", "s", at=T2, flag=True, is_proof=True)
         await _put(table, "a", T3, s=True)
         assert table.segment() == before
         assert len(table.runs()) == 1

@@ -137,7 +137,7 @@ async def test_a_forgotten_id_is_recognised_after_a_restart(tmp_path: Path) -> N
         assert (number, WHO) in table.store.forgotten
         assert (number, "a") not in table.store.forgotten
         assert table.store.forgotten.without(number, ["a", WHO]) == ["a"]
-        await table.take_export({WHO: {"s": True}, "a": {"t": True}}, asked_at=T1)
+        await table.apply_export({WHO: {"s": True}, "a": {"t": True}}, asked_at=T1)
         assert table.members() == ["a"]
         assert table.look("SELECT external_id FROM subscriptions") == [("a",)]
 
@@ -172,7 +172,7 @@ async def test_a_user_who_left_the_directory_before_is_forgotten_too(tmp_path: P
     async with open_table(tmp_path) as table:
         await table.know({WHO: [True], "a": [True]})
         await table.poll([WHO, "a"])
-        await table.take_export({"a": {"t": True}}, asked_at=T1, drops_users=True)
+        await table.apply_export({"a": {"t": True}}, asked_at=T1, drops_users=True)
         assert table.members() == ["a"]
         await table.forget(WHO, T2)
         assert _places(table) == ["changes.external_id"]

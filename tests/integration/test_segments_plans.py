@@ -15,7 +15,7 @@ SMALL = {
     "cohorts",
     "restricted",
     "touched",
-    "told",
+    "incoming",
     "json_each",
     "discarded_lists",
     "departures",
@@ -29,14 +29,14 @@ READ_THROUGH = {
     "changes_of_user": "somebody is forgotten, which is rare, on the reading connection",
     "count_users": "asked by a person",
     "count_subscriptions": "asked by a person",
-    "spent_run_changes": "a handful of runs, collected on the way",
+    "spent_delta": "a handful of runs, collected on the way",
     "drop_old_runs": "the oldest, as many as may be dropped at once",
     "drop_old_changes": "the oldest, as many as may be dropped at once",
 }
 
 ALIAS = re.compile(r"\b(?:FROM|JOIN|UPDATE|INTO)\s+(\w+)(?:\([^)]*\))?(?:\s+AS\s+(\w+))?")
 PARAMETER = re.compile(r":(\w+)")
-CREATES = ("make_touched", "make_told")
+CREATES = ("make_touched", "make_incoming")
 
 
 def _plan(raw: sqlite3.Connection, query: str) -> list[str]:
@@ -80,26 +80,26 @@ async def test_no_query_reads_a_large_table_through(tmp_path: Path) -> None:
     ("query", "needed"),
     [
         ("stage", "SEARCH o USING PRIMARY KEY (list=? AND external_id=?)"),
-        ("diff_entered", "SEARCH n USING PRIMARY KEY (list=? AND external_id>?"),
-        ("diff_entered", "SEARCH o USING PRIMARY KEY (list=? AND external_id=?)"),
-        ("diff_left", "SEARCH o USING PRIMARY KEY (list=? AND external_id>?"),
-        ("diff_left", "SEARCH n USING PRIMARY KEY (list=? AND external_id=?)"),
+        ("add_delta_entered", "SEARCH n USING PRIMARY KEY (list=? AND external_id>?"),
+        ("add_delta_entered", "SEARCH o USING PRIMARY KEY (list=? AND external_id=?)"),
+        ("add_delta_left", "SEARCH o USING PRIMARY KEY (list=? AND external_id>?"),
+        ("add_delta_left", "SEARCH n USING PRIMARY KEY (list=? AND external_id=?)"),
         ("range_end", "SEARCH listed USING PRIMARY KEY (list=? AND external_id>?)"),
-        ("overlay_entering", "SEARCH m USING PRIMARY KEY (cohort=?)"),
-        ("overlay_leaving", "SEARCH listed USING PRIMARY KEY (list=? AND external_id=?)"),
-        ("drop_marked_changes", "SEARCH run_changes USING PRIMARY KEY (run=? AND external_id=?)"),
-        ("figures_of_changes", "SEARCH h USING PRIMARY KEY (run=?)"),
-        ("figures_of_changes", "SEARCH u USING PRIMARY KEY (app=? AND external_id=?)"),
+        ("overrides_enter", "SEARCH m USING PRIMARY KEY (cohort=?)"),
+        ("overrides_leave", "SEARCH listed USING PRIMARY KEY (list=? AND external_id=?)"),
+        ("drop_overridden_delta", "SEARCH run_changes USING PRIMARY KEY (run=? AND external_id=?)"),
+        ("figures_of_delta", "SEARCH h USING PRIMARY KEY (run=?)"),
+        ("figures_of_delta", "SEARCH u USING PRIMARY KEY (app=? AND external_id=?)"),
         ("figures_of_list", "SEARCH l USING PRIMARY KEY (list=?)"),
         ("figures_of_touched", "SEARCH l USING PRIMARY KEY (list=? AND external_id=?)"),
         ("figures_of_touched", "SEARCH u USING PRIMARY KEY (app=? AND external_id=?)"),
-        ("log_changes", "SEARCH h USING PRIMARY KEY (run=?)"),
+        ("log_delta", "SEARCH h USING PRIMARY KEY (run=?)"),
         ("log_members", "SEARCH l USING PRIMARY KEY (list=?)"),
         ("log_touched", "SEARCH l USING PRIMARY KEY (list=? AND external_id=?)"),
         ("enter", "SEARCH run_changes USING PRIMARY KEY (run=?)"),
         ("leave", "SEARCH listed USING PRIMARY KEY (list=? AND external_id=?)"),
-        ("diff_message", "SEARCH m USING PRIMARY KEY (cohort=? AND external_id=?)"),
-        ("diff_message", "SEARCH l USING PRIMARY KEY (list=? AND external_id=?)"),
+        ("add_delta_of_message", "SEARCH m USING PRIMARY KEY (cohort=? AND external_id=?)"),
+        ("add_delta_of_message", "SEARCH l USING PRIMARY KEY (list=? AND external_id=?)"),
         ("moved_by_messages", "SEARCH h USING PRIMARY KEY (run=?)"),
         ("moved_by_messages", "SEARCH l USING PRIMARY KEY (list=? AND external_id=?)"),
         ("moved_by_messages", "SEARCH d USING PRIMARY KEY (run=? AND external_id=?)"),
@@ -109,7 +109,7 @@ async def test_no_query_reads_a_large_table_through(tmp_path: Path) -> None:
         ("changes_page", "SEARCH h USING INDEX changes_by_cohort (cohort=? AND seq>?)"),
         ("ids_behind", "SEARCH l USING PRIMARY KEY (list=?)"),
         ("cohorts_of_user", "SEARCH l USING PRIMARY KEY (list=? AND external_id=?)"),
-        ("news", "SEARCH s USING INDEX subscriptions_by_id (app=? AND id=?)"),
+        ("find_news", "SEARCH s USING INDEX subscriptions_by_id (app=? AND id=?)"),
         ("subscription", "INDEX subscriptions_by_id (app=? AND id=?)"),
         ("subscriptions_of", "SEARCH s USING PRIMARY KEY (app=? AND external_id=?)"),
         ("refresh_users", "SEARCH s USING PRIMARY KEY (app=? AND external_id=?)"),

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from relay.segments.download_log import DownloadLog
 from relay.segments.retention import (
     CHANGES_MS,
     CHUNK_ROWS,
@@ -70,12 +69,12 @@ async def test_lists_of_failed_and_rejected_runs_vanish(tmp_path: Path) -> None:
         await table.poll(["a", "b"])
         await table.poll([], at=NOW + SECOND, guard=STRICT)
         await table.store.review.reject(table.runs()[-1]["run_id"], NOW)
-        polls = DownloadLog(table.store.database)
+        downloads = table.store.downloads
         run = await table.begin_run()
         await table.store.database.execute(
             "INSERT INTO listed (list, external_id) VALUES (:run, 'x')", {"run": run}
         )
-        await polls.fail(run, "broken", NOW)
+        await downloads.fail(run, "broken", NOW)
         await table.tidy()
         assert table.look("SELECT external_id FROM listed ORDER BY 1") == [("a",), ("b",)]
         assert {run for (run,) in table.look("SELECT run FROM run_changes")} == {1}
@@ -153,9 +152,7 @@ async def test_nothing_that_is_in_force_is_ever_touched(tmp_path: Path) -> None:
         await table.poll(["a", "b"], cohort_id="c3", at=NOW + SECOND)
         number = await table.cohort_no("c3")
         listing = Watermark(NOW + 2 * SECOND, NOW, 2)
-        running = await DownloadLog(table.store.database).begin(
-            number, listing, Export("export-1"), NOW
-        )
+        running = await table.store.downloads.begin(number, listing, Export("export-1"), NOW)
         await table.store.database.execute(
             "INSERT INTO listed (list, external_id) VALUES (:run, 'z')", {"run": running}
         )
@@ -164,7 +161,7 @@ async def test_nothing_that_is_in_force_is_ever_touched(tmp_path: Path) -> None:
         assert _in_force(tmp_path) == before
     async with open_table(tmp_path) as table:
         assert _in_force(tmp_path) == before
-        opened = await DownloadLog(table.store.database).open_runs(table.store.cohorts.number(APP))
+        opened = await table.store.downloads.open_runs(table.store.cohorts.number(APP))
         assert [(run.run_id, run.request_id) for run in opened] == [(running, "export-1")]
         assert table.look("SELECT external_id FROM listed WHERE list = ?", running) == [("z",)]
         held = next(run["run_id"] for run in table.runs() if run["state"] == "held")
@@ -179,6 +176,6 @@ async def test_the_month_s_downloads_are_still_counted(tmp_path: Path) -> None:
         for step in range(3):
             await table.poll(["a"], at=NOW + step * SECOND)
         await table.tidy(NOW + 31 * 86_400 * SECOND)
-        polls = DownloadLog(table.store.database)
+        downloads = table.store.downloads
         number = table.store.cohorts.number(APP)
-        assert len(await polls.requests_since(number, NOW)) == 3
+        assert len(await downloads.requests_since(number, NOW)) == 3

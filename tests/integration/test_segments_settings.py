@@ -42,7 +42,7 @@ async def test_with_all_becoming_known_is_no_change_of_membership(tmp_path: Path
         await table.know({"NA": [False]}, T2)
         assert table.changes() == [("a", "entered"), ("NA", "entered")]
         table.check_figures()
-        await table.take_export({}, asked_at=T2 + 60 * SECOND, drops_users=True)
+        await table.apply_export({}, asked_at=T2 + 60 * SECOND, drops_users=True)
         assert table.members() == ["a"]
         table.check_figures()
 

@@ -12,9 +12,10 @@ import anyio
 import pytest
 
 from relay.amplitude.cohort_list import Cohort
+from relay.errors import StoreError
 from relay.segments.cohorts import AppRules
-from relay.segments.download_log import DownloadLog
 from relay.segments.store import DATABASE_NAME
+from relay.segments.views import read_views
 from tests.support.segment_tables import APP, DAY_MS, NOW, SECOND, STRICT, SegmentTable, open_table
 
 T1, T2, T3 = (NOW + step * 600 * SECOND for step in (1, 2, 3))
@@ -117,7 +118,7 @@ async def test_a_segment_s_row_says_what_was_applied(tmp_path: Path) -> None:
 
 
 async def _list(table: SegmentTable, *cohorts: Cohort) -> None:
-    await table.store.cohorts.note_listing(table.store.cohorts.number(APP), cohorts, T3)
+    await table.store.cohorts.set_listing(table.store.cohorts.number(APP), cohorts, T3)
 
 
 async def test_a_segment_s_state_follows_the_list_and_the_guard(tmp_path: Path) -> None:
@@ -153,11 +154,11 @@ async def test_a_run_s_states_have_the_contract_s_names(tmp_path: Path) -> None:
         await table.poll([], at=T2, guard=STRICT)
         await table.store.review.reject(3, T2)
         await table.poll(["b"], at=T3, guard=STRICT)
-        polls = DownloadLog(table.store.database)
+        downloads = table.store.downloads
         number = await table.cohort_no()
         for _ in range(2):
             await table.begin_run(at=T3)
-        await polls.fail(5, "no file", T3)
+        await downloads.fail(5, "no file", T3)
         await table.store.review.roll_back(number, None, T3)
         found = table.runs()
         assert [run["state"] for run in found] == [
@@ -189,7 +190,7 @@ async def test_who_is_known_anew_enters_anew(tmp_path: Path) -> None:
     async with open_table(tmp_path) as table:
         await table.know({"a": [True], "b": [True]})
         await table.poll(["a", "b"])
-        await table.take_export({"b": {"b/0": True}}, asked_at=T1, drops_users=True)
+        await table.apply_export({"b": {"b/0": True}}, asked_at=T1, drops_users=True)
         await table.know({"a": [True]}, T2)
         assert table.entered() == {"a": T2, "b": NOW}
 
@@ -301,3 +302,21 @@ async def test_who_enters_by_the_settings_bears_that_instant(tmp_path: Path) -> 
         await table.send("m1", "NA", computed_at=T1, at=T1)
         await table.know({"NA": [True]}, T2)
         assert table.entered()["NA"] == T2
+
+
+async def test_a_reading_holds_only_the_changes_after_the_known_one(tmp_path: Path) -> None:
+    """Who follows the changes reads each of them once, and all members at every reading."""
+    async with open_table(tmp_path) as table:
+        await table.know({name: [True] for name in "ab"})
+        await table.poll(["a", "b"])
+        whole = read_views(tmp_path / DATABASE_NAME, APP)
+        rest = read_views(tmp_path / DATABASE_NAME, APP, after=whole.changes[0].seq)
+    assert rest.changes == whole.changes[1:]
+    assert rest.members == whole.members == {"c1": frozenset("ab")}
+
+
+def test_a_reading_creates_no_file(tmp_path: Path) -> None:
+    """A wrong path is an error, not an empty database in its place."""
+    with pytest.raises(StoreError, match="unable to open"):
+        read_views(tmp_path / DATABASE_NAME, APP)
+    assert list(tmp_path.iterdir()) == []

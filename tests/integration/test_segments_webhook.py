@@ -164,25 +164,27 @@ async def test_the_share_is_of_all_who_were_members_besides_the_computation(
         table.check_figures()
 
 
-async def test_who_enters_and_leaves_by_one_computation_is_no_leaver(tmp_path: Path) -> None:
-    """The computation takes only members that it did not bring."""
+async def test_who_enters_and_leaves_by_one_computation_is_in_the_base_too(tmp_path: Path) -> None:
+    """The computation is judged by the members it found, and by all there were."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         await _enter(table, "m1", "n1", "n2")
         assert await _leave(table, "m2", "n1", "u0") == MessageAnswer(removed=2)
-        assert await _leave(table, "m3", "n2", "u1") == MessageAnswer(removed=2)
+        assert await _leave(table, "m3", "n2", "u1") == MessageAnswer(is_held=True)
+        assert "4 of 12" in str(table.runs()[-1]["reason"])
+
+
+async def test_a_computation_that_brought_everybody_cannot_take_them_unseen(
+    tmp_path: Path,
+) -> None:
+    """It found nobody; what it takes counts by whom it brought, also in small messages."""
+    async with open_table(tmp_path) as table:
+        await table.know({user: [True] for user in TEN})
+        await _enter(table, "m1", *TEN)
+        assert await _leave(table, "m2", "u0") == MessageAnswer(removed=1)
+        assert await _leave(table, "m3", "u1") == MessageAnswer(removed=1)
         assert await _leave(table, "m4", "u2") == MessageAnswer(is_held=True)
         assert "3 of 10" in str(table.runs()[-1]["reason"])
-
-
-async def test_leavers_who_are_back_are_not_counted_again(tmp_path: Path) -> None:
-    """A rollback brings members back; the same computation may then take them once more."""
-    async with open_table(tmp_path) as table:
-        await _ten_members(table)
-        await _leave(table, "m1", "u0", "u1")
-        await table.store.review.roll_back(await table.cohort_no(), None, T2)
-        assert await _leave(table, "m2", "u0", "u1") == MessageAnswer(removed=2)
-        assert table.members() == TEN[2:]
 
 
 async def test_leavers_are_counted_together_across_tidying_up(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import TypeVar
 
-import anyio
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -18,13 +18,14 @@ from hypothesis.stateful import (
     rule,
 )
 
-from relay.outbox.batch import DAY_MS, AppendResult
+from relay.clock import DAY_MS
 from relay.outbox.claims import Claim, DeadLettered, Settlement, Waiting
 from relay.outbox.selection import Selection
 from relay.outbox.spans import decode_spans, encode_spans
-from relay.outbox.store import Outbox
+from relay.outbox.writer import AppendResult
 from tests.support.clocks import START_MS
 from tests.support.disks import crash_copy
+from tests.support.held_open import HeldOpen
 from tests.support.outboxes import (
     OTHER,
     append,
@@ -41,35 +42,6 @@ ids = st.lists(st.sampled_from([f"e{number}" for number in range(12)]), min_size
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
 
-class _Open:
-    """An outbox held open across the steps of a machine, by a task of its own."""
-
-    def __init__(self) -> None:
-        self._closing = anyio.Event()
-
-    async def enter(self, folder: Path) -> Outbox:
-        """Open the outbox of `folder`."""
-        loop = asyncio.get_running_loop()
-        opened: asyncio.Future[Outbox] = loop.create_future()
-        self._host = loop.create_task(self._hold(folder, opened))
-        return await opened
-
-    async def leave(self) -> None:
-        """Close it in order."""
-        self._closing.set()
-        await self._host
-
-    async def _hold(self, folder: Path, opened: asyncio.Future[Outbox]) -> None:
-        try:
-            async with running_outbox(folder) as outbox:
-                opened.set_result(outbox)
-                await self._closing.wait()
-        except BaseException as error:
-            if not opened.done():
-                opened.set_exception(error)
-            raise
-
-
 class OutboxMachine(RuleBasedStateMachine):
     """Model: each accepted id is pending (in line), delivered, dead or discarded."""
 
@@ -77,7 +49,7 @@ class OutboxMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.root = Path(tempfile.mkdtemp(prefix="relay-"))
-        self.life = 0
+        self.daemon = 0
         self.line: list[str] = []
         self.delivered: set[str] = set()
         self.dead: list[str] = []
@@ -93,8 +65,8 @@ class OutboxMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         """A relay starts."""
         self.folder = self.root / "0"
-        self.open = _Open()
-        self.outbox = self._do(self.open.enter(self.folder))
+        self.open = HeldOpen(running_outbox(self.folder))
+        self.outbox = self._do(self.open.enter())
 
     @property
     def known(self) -> set[str]:
@@ -213,7 +185,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule()
     def fold(self) -> None:
         """Keys move to disk."""
-        self._do(self.outbox.retention.fold())
+        self._do(self.outbox.retention.flush())
 
     @rule()
     def prune(self) -> None:
@@ -225,13 +197,13 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(is_crash=st.booleans())
     def start_again(self, *, is_crash: bool) -> None:
         """The process ends, in order or not, and another begins."""
-        self.life += 1
+        self.daemon += 1
         folder = self.folder
         if is_crash:
-            folder = crash_copy(self.folder, self.root / str(self.life))
+            folder = crash_copy(self.folder, self.root / str(self.daemon))
         self._do(self.open.leave())
-        self.folder, self.open = folder, _Open()
-        self.outbox = self._do(self.open.enter(folder))
+        self.folder, self.open = folder, HeldOpen(running_outbox(folder))
+        self.outbox = self._do(self.open.enter())
         self.tried |= {name for _, named in self.claims for name in named.values()}
         self.claims.clear()
 
@@ -274,13 +246,19 @@ class OutboxMachine(RuleBasedStateMachine):
         shutil.rmtree(self.root)
 
 
-TestOutbox = OutboxMachine.TestCase
-TestOutbox.settings = settings(
-    max_examples=50,
-    stateful_step_count=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+SETTINGS = settings(
+    stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
 )
+
+
+class LongerOutboxMachine(OutboxMachine):
+    """The same, for as many sequences as take a minute."""
+
+
+TestOutbox = OutboxMachine.TestCase
+TestOutbox.settings = settings(SETTINGS, max_examples=20)
+TestOutboxLonger = pytest.mark.slow(LongerOutboxMachine.TestCase)
+TestOutboxLonger.settings = settings(SETTINGS, max_examples=150)
 
 
 @given(st.sets(st.integers(1, 200)))

@@ -1,21 +1,23 @@
 """The real segment table under any sequence of what may happen to it."""
 
 import asyncio
+import shutil
 import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TypeVar
 
-import anyio
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from relay.events.observation import Observation
-from relay.segments.directory import ExportTruth
+from relay.segments.directory import ExportScope
 from relay.segments.guard import GuardPolicy
 from relay.segments.sorting import SortedRows, open_sorting
-from tests.support.segment_tables import NOW, SECOND, SegmentTable, open_table
+from tests.support.held_open import HeldOpen
+from tests.support.segment_tables import NOW, SECOND, open_table
 
 Result = TypeVar("Result")
 
@@ -26,35 +28,6 @@ groups = st.lists(people, max_size=6)
 cohorts = st.sampled_from(COHORTS)
 instants = st.integers(0, 6).map(lambda step: NOW + step * SECOND)
 flags = st.lists(st.booleans(), max_size=3)
-
-
-class _Open:
-    """A table held open across the steps of a machine, by a task of its own."""
-
-    def __init__(self) -> None:
-        self._closing = anyio.Event()
-
-    async def enter(self, folder: Path) -> SegmentTable:
-        """Open the table of `folder`."""
-        loop = asyncio.get_running_loop()
-        opened: asyncio.Future[SegmentTable] = loop.create_future()
-        self._host = loop.create_task(self._hold(folder, opened))
-        return await opened
-
-    async def leave(self) -> None:
-        """Close it in order."""
-        self._closing.set()
-        await self._host
-
-    async def _hold(self, folder: Path, opened: asyncio.Future[SegmentTable]) -> None:
-        try:
-            async with open_table(folder) as table:
-                opened.set_result(table)
-                await self._closing.wait()
-        except BaseException as error:
-            if not opened.done():
-                opened.set_exception(error)
-            raise
 
 
 class SegmentMachine(RuleBasedStateMachine):
@@ -78,8 +51,8 @@ class SegmentMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """A relay starts."""
-        self.open = _Open()
-        self.table = self._do(self.open.enter(self.folder))
+        self.open = HeldOpen(open_table(self.folder))
+        self.table = self._do(self.open.enter())
 
     # What happens.
 
@@ -122,20 +95,22 @@ class SegmentMachine(RuleBasedStateMachine):
             self.known.add(user)
 
     @rule(user=people, owner=people, flag=st.booleans(), is_proof=st.booleans())
-    def see_event(self, user: str, owner: str, *, flag: bool, is_proof: bool) -> None:
+    def observe_event(self, user: str, owner: str, *, flag: bool, is_proof: bool) -> None:
         """An event proves a user and a subscription, which may have been another's."""
         if user not in self.forgotten:
             item = Observation(user, f"{owner}/0", "iOSPush", flag, is_proof, self._tick())
-            self._do(self.table.store.directory.heed(1, [item], self.now))
+            self._do(self.table.store.directory.apply_observations(1, [item], self.now))
             self.known.add(user)
 
-    @rule(group=groups, flag=st.booleans(), is_whole=st.booleans(), drops=st.booleans())
-    def take_export(self, group: list[str], *, flag: bool, is_whole: bool, drops: bool) -> None:
+    @rule(group=groups, flag=st.booleans(), is_complete=st.booleans(), drops=st.booleans())
+    def apply_export(self, group: list[str], *, flag: bool, is_complete: bool, drops: bool) -> None:
         """A file of OneSignal's adds users; as the whole truth it takes some away."""
         named = [user for user in group if user not in self.forgotten]
-        truth = ExportTruth(self._tick(), is_whole=is_whole, drops_users=is_whole and drops)
-        self._do(self._apply(named, truth, flag=flag))
-        self.known = set(named) if truth.drops_users else self.known | set(named)
+        scope = ExportScope(
+            self._tick(), is_complete=is_complete, drops_users=is_complete and drops
+        )
+        self._do(self._apply(named, scope, flag=flag))
+        self.known = set(named) if scope.drops_users else self.known | set(named)
 
     @rule(user=people)
     def forget(self, user: str) -> None:
@@ -213,14 +188,14 @@ class SegmentMachine(RuleBasedStateMachine):
                 self.words[cohort][user] = at
                 (self.lists[cohort].add if is_entering else self.lists[cohort].discard)(user)
 
-    async def _apply(self, users: list[str], truth: ExportTruth, *, flag: bool) -> None:
+    async def _apply(self, users: list[str], scope: ExportScope, *, flag: bool) -> None:
         async with open_sorting(self.folder / "sorting.db") as scratch:
             rows = SortedRows(scratch)
             await rows.add([(user, f"{user}/0", "iOSPush", int(flag)) for user in users])
             await rows.sort()
             async for piece in rows.pieces(2):
-                await self.table.store.directory.apply_part(1, piece, truth, self.now)
-        await self.table.store.directory.finish_export(1, truth, self.now)
+                await self.table.store.directory.apply_part(1, piece, scope, self.now)
+        await self.table.store.directory.finish_export(1, scope, self.now)
 
     # What must hold.
 
@@ -264,12 +239,17 @@ class SegmentMachine(RuleBasedStateMachine):
         if hasattr(self, "open"):
             self._do(self.open.leave())
         self.runner.close()
+        shutil.rmtree(self.folder)
 
 
-TestSegmentMachine = SegmentMachine.TestCase
-TestSegmentMachine.settings = settings(
-    max_examples=60,
-    stateful_step_count=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+SETTINGS = settings(stateful_step_count=25, deadline=None)
+
+
+class LongerSegmentMachine(SegmentMachine):
+    """The same, for as many sequences as take a minute."""
+
+
+TestSegments = SegmentMachine.TestCase
+TestSegments.settings = settings(SETTINGS, max_examples=20)
+TestSegmentsLonger = pytest.mark.slow(LongerSegmentMachine.TestCase)
+TestSegmentsLonger.settings = settings(SETTINGS, max_examples=150)

@@ -1,4 +1,4 @@
-"""The guard of the webhook against a model: what a computation takes of whom it did not bring."""
+"""The guard of the webhook against a model: the share of the members that a computation takes."""
 
 import asyncio
 import tempfile
@@ -39,14 +39,21 @@ class Model:
     def __init__(self, listed: list[str]) -> None:
         self.listed, self.known = set(listed), set[str]()
         self.came, self.gone = set[str](), set[str]()
+        self.removed = 0
         self.is_segment = False
 
     def is_shrunk(self, users: set[str], ratio: float) -> bool:
-        """Return whether these leavers, with those before, are too large a share."""
-        before = ((self.listed - self.came) | self.gone) & self.known
-        removed = before & (self.gone | users)
-        is_leaving = bool(users & self.listed & self.known)
-        return is_leaving and self.is_segment and len(removed) > ratio * len(before)
+        """Return whether these leavers, with those before, are too large a share.
+
+        Of the members that the computation found, or of all there were.
+        """
+        found = ((self.listed - self.came) | self.gone) & self.known
+        taken = found & (self.gone | users)
+        leaving, members = users & self.listed & self.known, self.listed & self.known
+        if not leaving or not self.is_segment:
+            return False
+        is_of_all = self.removed + len(leaving) > ratio * (self.removed + len(members))
+        return len(taken) > ratio * len(found) or is_of_all
 
     def take(self, step: Step) -> None:
         """Apply a step."""
@@ -59,6 +66,7 @@ class Model:
                 self.gone -= users
                 self.listed |= users
             case _:
+                self.removed += len(users & self.listed & self.known)
                 self.gone |= (users & self.listed) - self.came
                 self.came -= users
                 self.listed -= users
@@ -90,7 +98,7 @@ async def _play(table: SegmentTable, model: Model, played: list[Step], ratio: fl
 
 @settings(max_examples=150, deadline=None)
 @given(listed=lists, played=steps, ratio=ratios)
-def test_a_computation_is_held_by_its_share_of_the_members_it_did_not_bring(
+def test_a_computation_is_held_by_its_share_of_the_members_it_found_and_of_all(
     listed: list[str], played: list[Step], ratio: float
 ) -> None:
     """However its messages and the directory alternate; with a ratio of 1 it is never held."""

@@ -18,7 +18,7 @@ from relay.ingest.upload_request import (
     read_upload,
 )
 from relay.ingest.upload_responses import UploadResponse, invalid_api_key
-from relay.outbox.batch import dedup_key, dedup_keys
+from relay.outbox.dedup import dedup_key, dedup_keys
 from relay.sandbox.amplitude import uploads, validation
 from relay.sandbox.common.replies import Answer
 
@@ -92,7 +92,7 @@ def judged(content: bytes, api: UploadApi) -> UploadResponse | list[JsonObject]:
 def expected(content: bytes, api: UploadApi) -> Answer | list[JsonObject]:
     """Return what the stand-in says of it."""
     wire = uploads.RawUpload("POST", api.path, "application/json", False, len(content), content)  # noqa: FBT003
-    upload = uploads.parse_upload(wire, uploads.UploadLimits(KEY.__eq__))
+    upload = uploads.parse_upload(wire, KEY.__eq__)
     return upload if isinstance(upload, Answer) else validation.check_events(upload)
 
 

@@ -7,10 +7,10 @@ import anyio
 
 from relay.delivery.circuit_breaker import BackoffPolicy
 from relay.delivery.pool import DeliverySetup
-from relay.outbox.batch import AppendResult, IngestBatch
+from relay.events.batch import IngestBatch
 from relay.outbox.claims import Claim, Claims, Settlement, Waiting
 from relay.outbox.store import Outbox
-from relay.outbox.writer import OutboxWriter
+from relay.outbox.writer import AppendResult, OutboxWriter
 from tests.simulation.scenario import DAY_S
 
 

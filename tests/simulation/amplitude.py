@@ -191,7 +191,7 @@ class Project:
             case "503":
                 return self._asking(html_answer(503, "503 Service Unavailable"))
             case "429":
-                return self._asking(answers.coded(429, {"error": "Too many requests"}))
+                return self._asking(answers.error(429, "Too many requests"))
             case "401":
                 return html_answer(401, "401 Unauthorized")
             case "403":

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from relay.outbox.batch import dedup_key
 from relay.outbox.counters import Counts
+from relay.outbox.dedup import dedup_key
 from tests.simulation.amplitude import Project
 from tests.simulation.source import Source
 

@@ -43,7 +43,7 @@ class Conduct:
         self._in_flight: Counter[str] = Counter()
         self._resting: dict[str, float] = {}
         self._shut = (0.0, 0.0)
-        self.under_way = 0
+        self.in_flight = 0
 
     @contextmanager
     def sending(self, upload: Sequence[JsonObject], raw: bytes) -> Iterator[None]:
@@ -55,13 +55,13 @@ class Conduct:
             if self._in_flight[key]:
                 self._blame(f"two uploads of {key} are under way at once")
             self._in_flight[key] += 1
-        self.under_way += 1
-        if self.under_way > self._scenario.senders:
-            self._blame(f"{self.under_way} uploads are under way, more than there are senders")
+        self.in_flight += 1
+        if self.in_flight > self._scenario.senders:
+            self._blame(f"{self.in_flight} uploads are under way, more than there are senders")
         try:
             yield
         finally:
-            self.under_way -= 1
+            self.in_flight -= 1
             for key in keys:
                 self._in_flight[key] -= 1
 

@@ -11,8 +11,9 @@ from relay.delivery.circuit_breaker import BackoffPolicy
 from relay.delivery.policy import DeliveryPolicy
 from relay.delivery.pool import DeliverySetup, SenderPool
 from relay.heartbeat import Heartbeat
-from relay.maintenance import MaintenancePolicy, OutboxMaintenance
+from relay.maintenance import Maintenance, MaintenancePolicy
 from relay.outbox.counters import AppState
+from relay.outbox.retention import FlushPolicy
 from relay.outbox.store import Outbox, begin_outbox
 from tests.simulation.alterations import Alteration
 from tests.simulation.app import App
@@ -26,8 +27,9 @@ from tests.simulation.scenario import Scenario
 
 DRAIN_S = 6.0
 BACKOFF_BASE_S = 1.0
-TIDY = MaintenancePolicy(tick_s=6.0, fold_keys=30, fold_s=6.0)
-"""So that a run of a minute sees many folds and prunes."""
+TIDY = MaintenancePolicy(tick_s=6.0)
+FLUSH = FlushPolicy(keys=30, after_s=6.0)
+"""So that a run of a minute sees many flushes and prunes."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,10 @@ class Life:
 
     async def _serve(self, outbox: Outbox, states: Mapping[str, AppState]) -> None:
         place = self._place
-        outbox_maintenance = OutboxMaintenance(
-            outbox.retention, place.clock, Heartbeat(place.clock), TIDY
-        )
+        outbox.retention.flush_policy = FLUSH
+        maintenance = Maintenance(outbox.retention, place.clock, Heartbeat(place.clock), TIDY)
         async with anyio.create_task_group() as services:
-            await services.start(outbox_maintenance.run)
+            await services.start(maintenance.run)
             async with anyio.create_task_group() as delivering:
                 for name in place.scenario.apps:
                     delivery = self._delivery(outbox, states[name])

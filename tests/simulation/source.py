@@ -10,8 +10,8 @@ import orjson
 
 from relay.clock import Clock
 from relay.errors import StoreFull
+from relay.events.batch import IngestBatch, QuarantinedBody
 from relay.events.mapping import MappedEvent
-from relay.outbox.batch import IngestBatch, QuarantinedBody
 from relay.outbox.store import Outbox
 from tests.simulation.journal import Journal
 from tests.simulation.scenario import FLAWS, Scenario

@@ -27,7 +27,15 @@ from relay.sandbox.common.listener import running
 from relay.segments.store import DATABASE_NAME as SEGMENTS
 from tests.soak.far_side import FarSide, name_of
 from tests.support.command_line import API_KEY, APP_ID
-from tests.support.daemons import BEARER, HOOK, Doors, Life, hasty, living, open_doors
+from tests.support.daemons import (
+    BEARER,
+    EVENTS_PATH,
+    DaemonProcess,
+    Doors,
+    fast_relay,
+    open_doors,
+    running_daemon,
+)
 
 SECRET_KEY = "secret-key-of-the-test"
 AT_ONCE = 25
@@ -155,7 +163,7 @@ async def soak(folder: Path, seconds: float, rate: int, seed: int = 1) -> Report
     far_side = FarSide(round(rate * seconds * 1.1) + 10_000)
     cohorts = CohortsStandIn({API_KEY: SECRET_KEY})
     async with far_side.serving() as ingest, running(cohorts.app()) as cohorts_url:
-        relay = hasty(
+        relay = fast_relay(
             folder,
             ingest,
             DELIVERY__MAX_BATCH_EVENTS="1000",
@@ -168,20 +176,20 @@ async def soak(folder: Path, seconds: float, rate: int, seed: int = 1) -> Report
         )
         samples: list[Sample] = []
         load = Load(rate)
-        async with living(relay) as life, open_doors(relay) as doors:
-            await life.until("relay.ready")
-            look = _looking(life, relay.folder)
+        async with running_daemon(relay) as daemon, open_doors(relay) as doors:
+            await daemon.until("relay.ready")
+            look = _looking(daemon, relay.folder)
             until_s = monotonic() + seconds
             async with anyio.create_task_group() as others:
                 others.start_soon(far_side.misbehave, rng, max(1.0, seconds / 60))
                 others.start_soon(_recompute, cohorts, rng)
                 others.start_soon(_watch, look, samples)
-                await _send_all(load, f"{relay.public}{HOOK}", until_s)
+                await _send_all(load, f"{relay.public}{EVENTS_PATH}", until_s)
                 others.cancel_scope.cancel()
             far_side.behaviour = "none"
             await _at_rest(doors, relay.folder)
             after = look()
-            crashes = len(life.logged("relay.crashed")) + len(life.logged("request.failed"))
+            crashes = len(daemon.logged("relay.crashed")) + len(daemon.logged("request.failed"))
     counts = [far_side.counts[number] for numbers in load.acknowledged for number in numbers]
     return Report(
         samples,
@@ -215,8 +223,8 @@ async def _watch(look: Callable[[], Sample], samples: list[Sample]) -> None:
         await anyio.sleep(1)
 
 
-def _looking(life: Life, folder: Path) -> Callable[[], Sample]:
-    seen = psutil.Process(life.process.pid)
+def _looking(daemon: DaemonProcess, folder: Path) -> Callable[[], Sample]:
+    seen = psutil.Process(daemon.process.pid)
     began_s = monotonic()
 
     def look() -> Sample:

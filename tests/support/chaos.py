@@ -25,7 +25,7 @@ PIECE_BYTES = 65_536
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 _GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError)
 
-Trouble: TypeAlias = Callable[[ByteStream, URL], Awaitable[None]]
+Fault: TypeAlias = Callable[[ByteStream, URL], Awaitable[None]]
 """What becomes of a connection to the service at that URL; it ends when this returns."""
 
 
@@ -40,13 +40,13 @@ class Chaos:
     def __init__(self, url: URL, target: URL) -> None:
         self.url = url
         self._target = target
-        self._trouble: Trouble = passing
+        self._fault: Fault = passing
         self._present: set[anyio.CancelScope] = set()
         self.connections = 0
 
-    def set(self, trouble: Trouble | None) -> None:
+    def set(self, fault: Fault | None) -> None:
         """Spoil connections like this from now on, None = not at all; drop those there are."""
-        self._trouble = trouble or passing
+        self._fault = fault or passing
         for scope in self._present:
             scope.cancel()
 
@@ -57,7 +57,7 @@ class Chaos:
         self._present.add(scope)
         try:
             with scope:
-                await self._trouble(client, self._target)
+                await self._fault(client, self._target)
         except* _GONE:
             pass
         finally:
@@ -94,17 +94,17 @@ async def passing(client: ByteStream, target: URL) -> None:
     await _between(client, target)
 
 
-def dripping_answer(wait_s: float) -> Trouble:
+def dripping_answer(wait_s: float) -> Fault:
     """Give the answer byte by byte."""
     return lambda client, target: _between(client, target, back=_drip(wait_s))
 
 
-def dripping_request(wait_s: float) -> Trouble:
+def dripping_request(wait_s: float) -> Fault:
     """Take the request byte by byte."""
     return lambda client, target: _between(client, target, there=_drip(wait_s))
 
 
-def reset_in_request(after_bytes: int) -> Trouble:
+def reset_in_request(after_bytes: int) -> Fault:
     """Break off when so much of the request has come."""
 
     async def spoil(client: ByteStream, _: URL) -> None:
@@ -116,7 +116,7 @@ def reset_in_request(after_bytes: int) -> Trouble:
     return spoil
 
 
-def reset_in_answer(after_bytes: int) -> Trouble:
+def reset_in_answer(after_bytes: int) -> Fault:
     """Break off when so much of the answer is out; the service has done its part."""
 
     async def spoil(client: ByteStream, target: URL) -> None:
@@ -126,7 +126,7 @@ def reset_in_answer(after_bytes: int) -> Trouble:
     return spoil
 
 
-def cut_answer(after_bytes: int) -> Trouble:
+def cut_answer(after_bytes: int) -> Fault:
     """End the connection in order when so much of the answer is out."""
     return lambda client, target: _between(client, target, back=_first(after_bytes))
 
@@ -152,7 +152,7 @@ async def half_closed(client: ByteStream, _: URL) -> None:
         pass
 
 
-def saying(answer: bytes, *, then: bytes = b"", gap_s: float = 0.0) -> Trouble:
+def saying(answer: bytes, *, then: bytes = b"", gap_s: float = 0.0) -> Fault:
     """Give this answer to whatever comes, and after it `then` without end.
 
     Args:

@@ -40,7 +40,7 @@ class FakeClock:
         self._at_ms = at_ms
 
 
-class LeapingClock(SystemClock):
+class AdjustableClock(SystemClock):
     """The machine's clock, which a test can make leap ahead."""
 
     def __init__(self) -> None:
@@ -50,8 +50,8 @@ class LeapingClock(SystemClock):
 
     def now_ms(self) -> int:
         """Return the wall time and what was leapt."""
-        leapt_s = self._ahead_s + self._suspended_s + self._wrong_s
-        return super().now_ms() + round(leapt_s * 1000)
+        offset_s = self._ahead_s + self._suspended_s + self._wrong_s
+        return super().now_ms() + round(offset_s * 1000)
 
     def monotonic_s(self) -> float:
         """Return the monotonic time and what was leapt."""
@@ -61,7 +61,7 @@ class LeapingClock(SystemClock):
         """Return the same, with suspensions."""
         return super().elapsed_s() + self._ahead_s + self._suspended_s
 
-    def leap(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         """Let time pass at once."""
         self._ahead_s += seconds
 
@@ -69,6 +69,6 @@ class LeapingClock(SystemClock):
         """Let time pass while the machine is suspended."""
         self._suspended_s += seconds
 
-    def go_wrong(self, seconds: float) -> None:
+    def step_wall_clock(self, seconds: float) -> None:
         """Set the wall clock wrong by so much, and nothing else; 0 puts it right."""
         self._wrong_s = seconds

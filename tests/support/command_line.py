@@ -15,9 +15,9 @@ from anyio.abc import Process
 from tests.support import preloaded
 
 APP_ID = "11111111-2222-4333-8444-555555555555"
-HOOK_TOKEN = "hook-token-of-the-test"
+WEBHOOK_TOKEN = "hook-token-of-the-test"
 API_KEY = "amplitude-key-of-the-test"
-SECRETS = (HOOK_TOKEN, API_KEY)
+SECRETS = (WEBHOOK_TOKEN, API_KEY)
 
 DEADLINE_S = 20.0
 
@@ -64,7 +64,7 @@ class CommandLine:
             "RELAY_LOG_FORMAT": "json",
             "RELAY_OUTBOX__MIN_FREE_BYTES": "0",
             "RELAY_APPS__SHOP__ONESIGNAL_APP_ID": APP_ID,
-            "RELAY_APPS__SHOP__WEBHOOK_TOKENS": HOOK_TOKEN,
+            "RELAY_APPS__SHOP__WEBHOOK_TOKENS": WEBHOOK_TOKEN,
             "RELAY_APPS__SHOP__AMPLITUDE_API_KEY": API_KEY,
             "RELAY_APPS__SHOP__AMPLITUDE_INGEST_URL": f"http://127.0.0.1:{free_port()}",
             **changes,
@@ -74,7 +74,7 @@ class CommandLine:
         """Configure one app more."""
         prefix = f"RELAY_APPS__{name.upper()}__"
         self.env[f"{prefix}ONESIGNAL_APP_ID"] = APP_ID
-        self.env[f"{prefix}WEBHOOK_TOKENS"] = HOOK_TOKEN
+        self.env[f"{prefix}WEBHOOK_TOKENS"] = WEBHOOK_TOKEN
         self.env[f"{prefix}AMPLITUDE_API_KEY"] = API_KEY
 
     async def run(self, *words: str, **changes: str) -> Finished:

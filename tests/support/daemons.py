@@ -15,11 +15,11 @@ from aiohttp import ClientResponse, ClientSession
 from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from tests.support.command_line import HOOK_TOKEN, CommandLine
+from tests.support.command_line import WEBHOOK_TOKEN, CommandLine
 
 APP = "shop"
-HOOK = f"/v1/apps/{APP}/events"
-BEARER = {"Authorization": f"Bearer {HOOK_TOKEN}"}
+EVENTS_PATH = f"/v1/apps/{APP}/events"
+BEARER = {"Authorization": f"Bearer {WEBHOOK_TOKEN}"}
 
 BOOT_S = 30.0
 """For a start on a machine that is busy with other things; what it takes is measured."""
@@ -30,7 +30,7 @@ LONGEST_LINE = 1 << 20
 LogLine: TypeAlias = dict[str, object]
 
 
-class Life:
+class DaemonProcess:
     """One process of the daemon, from its start to its end.
 
     Attributes:
@@ -59,7 +59,7 @@ class Life:
                 await self._changed.wait()
         return lines[count - 1]
 
-    async def comes_to(self, event: str) -> bool:
+    async def reaches(self, event: str) -> bool:
         """Return whether a line of a kind is written before its end."""
         with anyio.fail_after(BOOT_S):
             while not self.logged(event):
@@ -105,9 +105,9 @@ class Life:
 
 
 @asynccontextmanager
-async def living(
+async def running_daemon(
     relay: CommandLine, *, under: Sequence[str] = (), words: Sequence[str] = ()
-) -> AsyncIterator[Life]:
+) -> AsyncIterator[DaemonProcess]:
     """Start the daemon; whatever is left of it when the block ends is killed.
 
     Args:
@@ -123,22 +123,22 @@ async def living(
     )
     assert process.stdout is not None
     assert process.stderr is not None
-    life = Life(process)
+    daemon = DaemonProcess(process)
     async with process, anyio.create_task_group() as tasks:
-        tasks.start_soon(life.follow_log, process.stdout, name="log")
-        tasks.start_soon(life.follow_errors, process.stderr, name="errors")
+        tasks.start_soon(daemon.follow_log, process.stdout, name="log")
+        tasks.start_soon(daemon.follow_errors, process.stderr, name="errors")
         try:
-            yield life
+            yield daemon
         except Exception as error:  # noqa: BLE001  # raised again, outside of the group
             failure = error
         finally:
-            life.kill()
+            daemon.kill()
     if failure is not None:
         raise failure
 
 
 @dataclass(frozen=True)
-class Standing:
+class AppCounts:
     """An app's counts as `/api/v1/status` gives them."""
 
     accepted: int
@@ -167,7 +167,7 @@ class Doors:
     @asynccontextmanager
     async def sending(self, body: bytes) -> AsyncIterator[ClientResponse]:
         """Send one body to the hook; give the answer as soon as its head is there."""
-        url = f"{self._relay.public}{HOOK}"
+        url = f"{self._relay.public}{EVENTS_PATH}"
         async with self._http.post(url, data=body, headers=BEARER) as answer:
             yield answer
 
@@ -177,11 +177,11 @@ class Doors:
         async with self._http.get(f"{door}/readyz") as answer:
             return answer.status, (await answer.json())["checks"]
 
-    async def standing(self) -> Standing:
+    async def counts(self) -> AppCounts:
         """Return the app's counts."""
         async with self._http.get(f"{self._relay.admin}/api/v1/status") as answer:
             app = (await answer.json())["apps"][APP]
-        return Standing(**{name: app[name] for name in Standing.__dataclass_fields__})
+        return AppCounts(**{name: app[name] for name in AppCounts.__dataclass_fields__})
 
     async def dead_letters(self) -> list[str]:
         """Return the insert ids of all dead letters."""
@@ -196,12 +196,12 @@ class Doors:
                 return ids
             query["after"] = str(page["next"])
 
-    async def drained(self, within_s: float = 60.0) -> Standing:
+    async def drained(self, within_s: float = 60.0) -> AppCounts:
         """Return the counts once nothing is pending."""
         with anyio.fail_after(within_s):
-            while (standing := await self.standing()).pending:
+            while (counts := await self.counts()).pending:
                 await anyio.sleep(POLL_S)
-        return standing
+        return counts
 
 
 @asynccontextmanager
@@ -211,7 +211,7 @@ async def open_doors(relay: CommandLine) -> AsyncIterator[Doors]:
         yield Doors(relay, http)
 
 
-def hasty(folder: Path, ingest: object, **changes: str) -> CommandLine:
+def fast_relay(folder: Path, ingest: object, **changes: str) -> CommandLine:
     """Return a relay that delivers in small uploads and waits for nothing long."""
     quick = {
         "DELIVERY__LINGER_S": "0.05",

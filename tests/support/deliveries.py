@@ -16,10 +16,10 @@ from relay.delivery.circuit_breaker import BackoffPolicy
 from relay.delivery.policy import DeliveryPolicy
 from relay.delivery.pool import DeliverySetup, SenderPool
 from relay.outbox.store import Outbox
-from tests.support.clocks import LeapingClock
+from tests.support.clocks import AdjustableClock
 from tests.support.outboxes import APP, running_outbox
 
-TAKEN = UploadReply(200, b'{"code":200}')
+ACCEPTED = UploadReply(200, b'{"code":200}')
 DAY_MS = 86_400_000
 
 Upload = list[dict[str, str]]
@@ -31,9 +31,9 @@ def answer(status: int, **body: object) -> UploadReply:
     return UploadReply(status, orjson.dumps({"code": status, **body}))
 
 
-def take_all(_: Upload) -> UploadReply:
+def accept_all(_: Upload) -> UploadReply:
     """Take every upload."""
-    return TAKEN
+    return ACCEPTED
 
 
 def ids_of(upload: Upload) -> list[str]:
@@ -47,14 +47,14 @@ class ScriptedAmplitude:
     Attributes:
         script: Makes an answer of an upload's events.
         uploads: What came, in order of arrival.
-        taken: Insert ids of all events answered with 200, in order.
+        accepted: Insert ids of all events answered with 200, in order.
         in_flight: Uploads being answered now.
     """
 
-    def __init__(self, script: Script = take_all) -> None:
+    def __init__(self, script: Script = accept_all) -> None:
         self.script = script
         self.uploads: list[Upload] = []
-        self.taken: list[str] = []
+        self.accepted: list[str] = []
         self.in_flight = 0
         self.most_in_flight = 0
         self.may_answer = anyio.Event()
@@ -73,8 +73,8 @@ class ScriptedAmplitude:
             reply = self.script(upload)
         finally:
             self.in_flight -= 1
-        if reply.status == TAKEN.status:
-            self.taken += ids_of(upload)
+        if reply.status == ACCEPTED.status:
+            self.accepted += ids_of(upload)
         self._change()
         return reply
 
@@ -127,7 +127,7 @@ class Bench:
     delivery: SenderPool
     amplitude: ScriptedAmplitude
     meter: Meter
-    clock: LeapingClock
+    clock: AdjustableClock
 
     async def settled(self, events: int, within_s: float = 5.0) -> None:
         """Return once `events` events of the app are delivered or dead on disk."""
@@ -144,10 +144,10 @@ async def running_delivery(
     folder: Path,
     amplitude: ScriptedAmplitude,
     setup: DeliverySetup = SETUP,
-    clock: LeapingClock | None = None,
+    clock: AdjustableClock | None = None,
 ) -> AsyncIterator[Bench]:
     """Deliver the outbox of `folder` to `amplitude` until the body ends."""
-    clock = clock or LeapingClock()
+    clock = clock or AdjustableClock()
     async with running_outbox(folder, clock=clock) as outbox:
         meter = Meter()
         delivery = make_delivery(outbox, amplitude, meter, clock, setup)

@@ -1,7 +1,7 @@
-"""A pytest plugin: whoever starts the tests, and from where, they find the same surroundings.
+"""A pytest plugin that makes a run independent of how it was started.
 
-A shell script's `&` ignores SIGINT, nohup ignores SIGHUP, systemd tells of its sockets, a terminal
-of its width. All that a process inherits is set here, once, for the tests and their children.
+A shell's `&` ignores SIGINT, nohup ignores SIGHUP, systemd passes sockets, a terminal passes its
+width. What a process inherits is reset here, once, for the tests and for their children.
 """
 
 import os
@@ -19,9 +19,9 @@ FOREIGN: Final = (
     *("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "TTY_", "PY_COLORS"),
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
 )
-"""How names begin that say something to relay, to Python, or to a program the tests run."""
+"""Prefixes of the variables that relay, Python or a program under test would obey."""
 
-HEEDED: Final = (
+RESTORED: Final = (
     *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2),
     signal.SIGCHLD,
 )
@@ -32,20 +32,20 @@ ROOM_BYTES: Final = 2 << 30
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Set what would be inherited; last, so that pytest's own output is as its user wants it."""
-    _heed_signals()
+    """Reset what was inherited, after pytest has set up its own output."""
+    _restore_signals()
     _clear_environment()
     os.umask(0o022)
     if config.option.markexpr == "not slow":
-        _write_into_memory()
+        _use_memory()
 
 
-def _heed_signals() -> None:
-    """Have children take signals again that this process was started to ignore."""
+def _restore_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    for number in HEEDED:
+    for number in RESTORED:
         if signal.getsignal(number) is signal.SIG_IGN:
-            # A handler of our own goes at exec, SIG_IGN would stay; this process ignores as before.
+            # exec resets a handler to the default, but keeps SIG_IGN: with a handler that does
+            # nothing, this process still ignores the signal and its children no longer do.
             signal.signal(number, signal.SIG_DFL if number is signal.SIGCHLD else _ignore)
 
 
@@ -57,14 +57,14 @@ def _clear_environment() -> None:
     for name in list(os.environ):  # noqa: TID251  # what children inherit
         if name.upper().startswith(FOREIGN):
             del os.environ[name]  # noqa: TID251
-    os.environ |= {"LANG": "C.UTF-8"}  # noqa: TID251
+    os.environ["LANG"] = "C.UTF-8"  # noqa: TID251
 
 
-def _write_into_memory() -> None:
-    """Keep temporary files in memory where there is room.
+def _use_memory() -> None:
+    """Keep temporary files in memory if there is room; `TMPDIR` chooses another place.
 
-    The fast tests sync thousands of times; what a sync is worth on a disk, and a disk's own
-    failures, are for the slow ones. `TMPDIR` chooses another place.
+    The fast tests sync thousands of times, and none of them is about the disk. The slow ones are:
+    they stay on it.
     """
     if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK | os.X_OK):  # noqa: TID251
         return

@@ -14,13 +14,14 @@ import orjson
 
 from relay.clock import Clock
 from relay.database.ballast import BallastFile
+from relay.events.batch import IngestBatch
 from relay.events.mapping import MappedEvent
 from relay.heartbeat import Heartbeat
-from relay.outbox.batch import AppendResult, IngestBatch
 from relay.outbox.claims import Waiting
 from relay.outbox.counters import Counts
 from relay.outbox.spans import decode_spans
 from relay.outbox.store import DATABASE_NAME, Outbox, open_outbox
+from relay.outbox.writer import AppendResult
 from tests.support.clocks import START_MS, FakeClock
 
 APP = "demo"

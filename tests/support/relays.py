@@ -81,13 +81,13 @@ class Relay:
         *,
         app: str = "shop",
         token: str = TOKEN,
-        hook: str = "events",
+        webhook: str = "events",
         **headers: str,
     ) -> Answered:
         """Post to a hook; `bytes` go as they are."""
         data = body if isinstance(body, bytes) else orjson.dumps(body)
         named = {name.replace("_", "-"): text for name, text in headers.items()}
-        url = f"{self.public}/v1/apps/{app}/{hook}"
+        url = f"{self.public}/v1/apps/{app}/{webhook}"
         return await self.ask(
             "POST", url, data=data, headers={"Authorization": f"Bearer {token}", **named}
         )

@@ -1,7 +1,7 @@
-"""A pytest plugin: no run is a lottery, and a failure names the one command that repeats it.
+"""A pytest plugin: runs repeat themselves, and a failure names the command that repeats it.
 
-Chance comes from a fixed seed. Another one is asked for with `--hypothesis-seed` (the values that
-property tests try) and `--randomly-seed` (the order of the tests, and what `random` gives).
+All chance comes from one fixed seed. `--hypothesis-seed` sets another one for the values of
+property tests, `--randomly-seed` for the order of the tests and for `random`.
 """
 
 import shlex
@@ -18,7 +18,7 @@ SEEDS: Final = ("hypothesis_seed", "randomly_seed")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Set the seeds that were not asked for, before their plugins read them."""
+    """Set the seeds that the command line leaves open, before their plugins read them."""
     for name in SEEDS:
         if vars(config.option).get(name) in {None, "default"}:
             setattr(config.option, name, SEED)
@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add the command to the report of a failure."""
+    """Add the command that repeats a failure to its report."""
     del call
     report = yield
     if report.failed:

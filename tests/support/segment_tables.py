@@ -1,4 +1,4 @@
-"""A real segment table in a folder, with what tests do to it."""
+"""A real segment table in a folder, and the operations that tests apply to it."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -12,14 +12,13 @@ from relay.events.observation import Observation
 from relay.heartbeat import Heartbeat
 from relay.onesignal.export_file import SubscriptionRow
 from relay.segments.cohorts import AppRules
-from relay.segments.directory import ExportTruth
-from relay.segments.download_log import DownloadLog
+from relay.segments.directory import ExportScope
 from relay.segments.guard import GuardPolicy
 from relay.segments.runs import Export, Outcome
 from relay.segments.sorting import SortedIds, SortedRows, open_sorting
 from relay.segments.store import DATABASE_NAME, Segments, open_segments
 from relay.segments.watermark import Watermark, needs_refresh
-from relay.segments.webhook import MessageAnswer, take_message
+from relay.segments.webhook import MessageAnswer
 from tests.support.clocks import FakeClock
 
 APP = "shop"
@@ -35,7 +34,7 @@ KNOWN = AppRules(takes_all=False, segment_limit=None)
 
 
 class SegmentFile:
-    """The file of a segment table, read as another program would, open or not."""
+    """The file of a segment table, read as another program reads it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -110,7 +109,7 @@ class SegmentFile:
 
 
 class SegmentTable(SegmentFile):
-    """An open segment table, and what may happen to it.
+    """An open segment table and the operations of relay on it.
 
     Attributes:
         store: The store under test.
@@ -148,29 +147,28 @@ class SegmentTable(SegmentFile):
         """
         number = self.store.cohorts.number(APP)
         size = len(set(ids)) + empty_ids
-        await self.store.cohorts.note_listing(
+        await self.store.cohorts.set_listing(
             number,
             [Cohort(cohort_id, f"Cohort {cohort_id}", size, at, at, is_archived=False)],
             at,
         )
         cohort = await self.cohort_no(cohort_id)
-        polls = DownloadLog(self.store.database)
         begun_at = at if now is None else now
-        run = await polls.begin(
+        run = await self.store.downloads.begin(
             cohort, Watermark(at, at, size), Export(requested_at=begun_at), begun_at
         )
-        staging = polls.stage(cohort, run)
-        compared = await staging.begin()
+        staged = self.store.stage(cohort, run)
+        await staged.begin()
         async with open_sorting(self.folder / "sorting.db") as scratch:
             taken = SortedIds(scratch)
             await taken.add(ids)
             members = await taken.sort()
             async for piece in taken.pieces(RANGE_IDS):
-                await staging.add(piece)
-        await staging.note_members(members, empty_ids)
+                await staged.add(piece)
+        await staged.set_counts(members, empty_ids)
         if meanwhile:
             await meanwhile()
-        return await polls.publish(staging, compared, guard, begun_at)
+        return await staged.publish(guard, begun_at)
 
     async def send(  # noqa: PLR0913  # a message, whole
         self,
@@ -196,20 +194,18 @@ class SegmentTable(SegmentFile):
             empty_ids,
         )
         number = self.store.cohorts.number(app)
-        return await self.store.database.write(
-            lambda raw: take_message(raw, number, message, guard, at)
-        )
+        return await self.store.webhook.apply(number, message, guard, at)
 
-    async def take_export(
+    async def apply_export(
         self,
         rows: Mapping[str, Mapping[str, bool]],
         *,
         asked_at: int,
-        is_whole: bool = True,
+        is_complete: bool = True,
         drops_users: bool = False,
     ) -> None:
         """Take an export of OneSignal's over: users, their subscriptions' ids, their flags."""
-        truth = ExportTruth(asked_at, is_whole=is_whole, drops_users=drops_users)
+        truth = ExportScope(asked_at, is_complete=is_complete, drops_users=drops_users)
         number, now = self.store.cohorts.number(APP), asked_at + SECOND
         async with open_sorting(self.folder / "sorting.db") as scratch:
             sorted_rows = SortedRows(scratch)
@@ -226,7 +222,7 @@ class SegmentTable(SegmentFile):
                 await self.store.directory.apply_part(number, part, truth, now)
         await self.store.directory.finish_export(number, truth, now)
 
-    async def see_event(
+    async def observe_event(
         self,
         user: str | None,
         subscription_id: str,
@@ -237,7 +233,7 @@ class SegmentTable(SegmentFile):
     ) -> None:
         """Let the directory learn from one event, which arrives at once."""
         item = Observation(user, subscription_id, "iOSPush", flag, is_proof, at)
-        await self.store.directory.heed(self.store.cohorts.number(APP), [item], at)
+        await self.store.directory.apply_observations(self.store.cohorts.number(APP), [item], at)
 
     async def forget(self, user: str, at: int = NOW, app: str = APP) -> None:
         """Forget a user in the segment table."""
@@ -254,7 +250,7 @@ class SegmentTable(SegmentFile):
     async def begin_run(self, cohort_id: str = "c1", *, size: int = 1, at: int = NOW) -> int:
         """Ask for a download of a listed cohort, and go no further; return its run."""
         cohort = await self.cohort_no(cohort_id)
-        return await DownloadLog(self.store.database).begin(
+        return await self.store.downloads.begin(
             cohort, Watermark(at, at, size), Export("export-1", at, is_complete=True), at
         )
 

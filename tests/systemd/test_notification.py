@@ -6,7 +6,7 @@ from pathlib import Path
 import anyio
 
 from tests.support.command_line import CommandLine
-from tests.support.daemons import living
+from tests.support.daemons import running_daemon
 from tests.systemd.manager import Ear, listening
 
 SILENCE_S = 20.0
@@ -22,13 +22,13 @@ async def test_a_daemon_tells_its_manager_how_it_does(tmp_path: Path) -> None:
     relay = CommandLine(tmp_path)
     with listening(tmp_path, silence_s=SILENCE_S) as ear:
         relay.env |= {"NOTIFY_SOCKET": ear.address, "WATCHDOG_USEC": "1000000"}
-        async with living(relay) as life:
+        async with running_daemon(relay) as daemon:
             ready = await hear_until(ear, "READY")
-            port = (await life.until("relay.ready"))["public_port"]
+            port = (await daemon.until("relay.ready"))["public_port"]
             alive = [await hear_until(ear, "WATCHDOG") for _ in range(3)]
-            life.terminate()
+            daemon.terminate()
             stopping = await hear_until(ear, "STOPPING")
-            assert await life.ended() == 0
+            assert await daemon.ended() == 0
     assert ready == {"READY": "1", "STATUS": f"1 apps, port {port}"}
     assert alive == [{"WATCHDOG": "1"}] * 3
     assert stopping["STOPPING"] == "1"

@@ -11,8 +11,8 @@ import pytest
 
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from relay.sandbox.common.listener import running
-from tests.crash.trial import Campaign
-from tests.support.command_line import API_KEY, APP_ID, HOOK_TOKEN, CommandLine
+from tests.crash.crash_run import EndlessTraffic
+from tests.support.command_line import API_KEY, APP_ID, WEBHOOK_TOKEN, CommandLine
 from tests.support.daemons import Doors, open_doors
 from tests.systemd.machine import CREDENTIALS, STATE, Machine, exposure
 
@@ -24,7 +24,7 @@ MICROSECONDS = 1_000_000
 HIGHEST_EXPOSURE = 1.5
 
 SECRETS = {
-    "apps__shop__webhook_tokens": HOOK_TOKEN,
+    "apps__shop__webhook_tokens": WEBHOOK_TOKEN,
     "apps__shop__amplitude_api_key": API_KEY,
 }
 
@@ -37,7 +37,7 @@ class Service:
     settings: dict[str, str]
     amplitude: AmplitudeStandIn
     doors: Doors
-    campaign: Campaign
+    traffic: EndlessTraffic
 
     async def start(self) -> None:
         """Start it and wait until it says that it is ready."""
@@ -45,7 +45,7 @@ class Service:
 
     async def post(self) -> None:
         """Have one new event acknowledged."""
-        _, body = self.campaign.one()
+        _, body = self.traffic.one()
         status, counts = await self.doors.post(body)
         assert (status, counts["accepted"]) == (200, 1)
 
@@ -78,7 +78,7 @@ async def service(machine: Machine, folder: Path) -> AsyncIterator[Service]:
         }
         async with open_doors(relay) as doors:
             try:
-                yield Service(machine, settings, amplitude, doors, Campaign(9))
+                yield Service(machine, settings, amplitude, doors, EndlessTraffic(9))
             finally:
                 amplitude.faults.clear()
                 await machine.systemctl("stop", "relay", check=False)
@@ -90,14 +90,14 @@ async def test_it_is_active_soon_and_delivers(machine: Machine, tmp_path: Path) 
         await machine.configure(relay.settings, SECRETS)
         await relay.start()
         await relay.post()
-        standing = await relay.doors.drained()
+        counts = await relay.doors.drained()
         shown = await machine.show(
             "ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic", "StatusText"
         )
     began, active, text = shown.values()
     assert (int(active) - int(began)) / MICROSECONDS < ACTIVE_S
     assert text.startswith("1 apps, port ")
-    assert (standing.delivered, len(relay.amplitude.ledger.account(API_KEY).insert_ids)) == (1, 1)
+    assert (counts.delivered, len(relay.amplitude.ledger.account(API_KEY).insert_ids)) == (1, 1)
 
 
 async def test_it_runs_behind_all_its_walls(machine: Machine, tmp_path: Path) -> None:
@@ -150,9 +150,9 @@ async def test_a_daemon_that_freezes_is_replaced(machine: Machine, tmp_path: Pat
         await machine.systemctl("kill", "--signal=STOP", "--kill-whom=main", "relay")
         await relay.restarted()
         journal = await relay.journal()
-        standing = await relay.doors.drained()
+        counts = await relay.doors.drained()
     assert "Watchdog timeout" in journal
-    assert (standing.accepted, standing.delivered) == (1, 1)
+    assert (counts.accepted, counts.delivered) == (1, 1)
 
 
 async def test_a_killed_daemon_is_started_again(machine: Machine, tmp_path: Path) -> None:
@@ -164,8 +164,8 @@ async def test_a_killed_daemon_is_started_again(machine: Machine, tmp_path: Path
         await relay.post()
         await machine.systemctl("kill", "--signal=KILL", "--kill-whom=main", "relay")
         await relay.restarted()
-        standing = await relay.doors.drained()
-    assert (standing.accepted, standing.delivered) == (1, 1)
+        counts = await relay.doors.drained()
+    assert (counts.accepted, counts.delivered) == (1, 1)
 
 
 async def test_it_reloads_and_goes_on(machine: Machine, tmp_path: Path) -> None:
@@ -187,16 +187,16 @@ async def test_it_stops_in_time_with_an_upload_that_hangs(machine: Machine, tmp_
         relay.amplitude.faults.add("hang", count=1)
         await relay.start()
         await relay.post()
-        await relay.amplitude.ledger.wait_until(lambda book: book.total_requests > 0)
+        await relay.amplitude.ledger.wait_until(lambda account: account.total_requests > 0)
         began_s = monotonic()
         await machine.systemctl("stop", "relay")
         stopped_s = monotonic() - began_s
         end = await machine.show("Result", "ExecMainStatus", "ActiveState")
         await relay.start()
-        standing = await relay.doors.drained()
+        counts = await relay.doors.drained()
     assert end == {"Result": "success", "ExecMainStatus": "0", "ActiveState": "inactive"}
     assert stopped_s < STOPPED_S
-    assert (standing.accepted, standing.delivered) == (1, 1)
+    assert (counts.accepted, counts.delivered) == (1, 1)
 
 
 async def test_a_wrong_configuration_is_not_tried_again(machine: Machine, tmp_path: Path) -> None:

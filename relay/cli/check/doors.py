@@ -1,4 +1,4 @@
-"""Checks whether relay's doors can be opened, or are open because a relay runs, and their TLS."""
+"""Checks the doors: is the address free or held by a relay, would clients accept the TLS?"""
 
 import errno
 import socket

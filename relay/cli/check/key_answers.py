@@ -35,7 +35,6 @@ NOT_IN_PLAN: Final = "on your plan"
 
 EMPTY_UPLOADS: Final[tuple[list[object], ...]] = ([], [{}])
 
-
 EXCHANGED: Final = "API key and secret key stand in each other's place"
 
 
@@ -53,7 +52,7 @@ class KeyAnswer:
 
     Attributes:
         knowledge: Whether it knows the key.
-        detail: Why it did not say, if it did not; of an unknown key, what else is known.
+        detail: Why that is unclear; of an unknown key, the likely mistake.
     """
 
     knowledge: Knowledge
@@ -87,11 +86,11 @@ async def ask_for_key(session: aiohttp.ClientSession, api_key: str, url: str) ->
 
 
 def inconclusive(status: int, kind: str = "without a word on the key") -> KeyAnswer:
-    """Return what is to be told of an answer that is about something else than the key.
+    """Return what an answer says that is not about the key.
 
     Args:
         status: The answer's status.
-        kind: What is wrong with an answer whose status does not tell.
+        kind: What is wrong with the answer, where the status explains nothing.
     """
     match status:
         case HTTPStatus.TOO_MANY_REQUESTS:

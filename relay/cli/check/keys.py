@@ -1,4 +1,4 @@
-"""Asks both services whether they know the keys, by questions that change nothing there."""
+"""Checks every app's keys with both services, by requests that change nothing there."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -24,28 +24,34 @@ Ask: TypeAlias = Callable[[str], Awaitable[KeyAnswer]]
 
 
 @dataclass(frozen=True, slots=True)
-class Whereabouts:
-    """Where a key is known.
+class RegionAnswers:
+    """What the regions say of a key.
 
     Attributes:
-        here: What the configured host says.
-        elsewhere: What the other region's host says; None if it was not asked.
+        here: The answer of the configured host.
+        elsewhere: The answer of the other region's host, `None` if it was not asked.
     """
 
     here: KeyAnswer
     elsewhere: KeyAnswer | None = None
 
+    @property
+    def are_unknown(self) -> bool:
+        """Whether the key is unknown here, and not known to be of the other region."""
+        is_elsewhere = self.elsewhere and self.elsewhere.knowledge is Knowledge.KNOWN
+        return self.here.knowledge is Knowledge.UNKNOWN and not is_elsewhere
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked about one key.
+    """A question about one key.
 
     Attributes:
-        key: What a person calls it.
+        key: Its name for people.
         ask: Asks one host.
         here: The configured host.
-        elsewhere: The other region's host, None if there is none to ask.
-        wanted: What a key that nobody knows should have been.
+        elsewhere: The other region's host, `None` if there is none to ask.
+        wanted: A hint to print if no host knows the key.
     """
 
     key: str
@@ -56,7 +62,7 @@ class Question:
 
 
 async def check_keys(settings: Settings) -> list[Finding]:
-    """Ask for the keys of all apps at once; return the findings in the apps' order."""
+    """Check the keys of all apps concurrently; return the findings in the apps' order."""
     findings: dict[str, Finding] = {}
 
     async def look(question: Question, app: str, own: AppSettings) -> None:
@@ -65,13 +71,7 @@ async def check_keys(settings: Settings) -> list[Finding]:
         is_default = question.elsewhere is not None
         host = own.amplitude_region if is_default else question.here
         found = describe_key(name, app, where, host, _other(own.amplitude_region))
-        is_unknown = where.here.knowledge is Knowledge.UNKNOWN
-        if (
-            is_unknown
-            and question.wanted
-            and not where.here.detail
-            and not _is_known_elsewhere(where)
-        ):
+        if question.wanted and where.are_unknown and not where.here.detail:
             found = bad(found.name, f"{found.text}; {question.wanted}")
         findings[name] = found
 
@@ -86,23 +86,23 @@ async def check_keys(settings: Settings) -> list[Finding]:
 
 async def locate(
     ask: Callable[[str], Awaitable[KeyAnswer]], here: str, elsewhere: str | None
-) -> Whereabouts:
-    """Ask one place and, if it does not know the key, another."""
+) -> RegionAnswers:
+    """Ask one host and, if it does not know the key, another."""
     answer = await ask(here)
     if answer.knowledge is not Knowledge.UNKNOWN or elsewhere is None:
-        return Whereabouts(answer)
-    return Whereabouts(answer, await ask(elsewhere))
+        return RegionAnswers(answer)
+    return RegionAnswers(answer, await ask(elsewhere))
 
 
-def describe_key(name: str, app: str, where: Whereabouts, host: str, other: Region) -> Finding:
-    """Return in words where a key is known.
+def describe_key(name: str, app: str, where: RegionAnswers, host: str, other: Region) -> Finding:
+    """Return what the regions say of a key, in words.
 
     Args:
-        name: What a person calls the key.
+        name: The key's name for people.
         app: Its app.
-        where: What the hosts said.
-        host: The configured host, as a person calls it.
-        other: The region that was asked besides.
+        where: The answers.
+        host: The configured host's name for people.
+        other: The other region.
     """
     match where.here.knowledge:
         case Knowledge.KNOWN:
@@ -132,7 +132,7 @@ async def _ask_for_key(
 
 
 def _questions(session: aiohttp.ClientSession, own: AppSettings) -> Iterator[Question]:
-    """Yield what is to be asked about the keys of an app."""
+    """Yield a question for each key of an app."""
     usual = _moved(own, own.amplitude_region)
     other = _moved(own, _other(own.amplitude_region))
     api_key = _plain(own.amplitude_api_key)
@@ -163,13 +163,9 @@ def _questions(session: aiohttp.ClientSession, own: AppSettings) -> Iterator[Que
 
 
 def _moved(own: AppSettings, region: Region) -> AppSettings:
-    """Return an app as it would be configured for a project of a region."""
+    """Return an app with the hosts of a region."""
     hosts = {"amplitude_ingest_url": "", "amplitude_cohorts_url": ""}  # by region
     return AppSettings.model_validate({**dict(own), **hosts, "amplitude_region": region})
-
-
-def _is_known_elsewhere(where: Whereabouts) -> bool:
-    return where.elsewhere is not None and where.elsewhere.knowledge is Knowledge.KNOWN
 
 
 def _other(region: Region) -> Region:

@@ -1,7 +1,7 @@
-"""Where a damaged database goes, what is written about it, and how the new one takes its place.
+"""Archives a damaged database, with a report, and puts the new one in its place.
 
-The new database is whole and synced before anything is moved, and its name says so: a start that
-finds it finishes the move, so that a crash at any moment costs nothing.
+The new database is complete and synced before anything is moved, and its name then says so: a
+start that finds it finishes the move, so a crash at any moment loses nothing.
 """
 
 import os
@@ -13,19 +13,23 @@ from typing import Final, NamedTuple
 
 import orjson
 
-TAILS: Final = ("-wal", "-shm", "")
-"""What belongs to a database; the file itself is moved last."""
+from relay.database.disk import remove_database
+
+_PARTS: Final = ("-wal", "-shm", "")
+"""What belongs to a database. The file itself comes last: while it is there, nothing else of it
+may be taken for the new database's."""
 
 _DAMAGED: Final = ".damaged-"
 _RESCUED: Final = ".rescued-"
 _RESCUING: Final = ".rescuing"
-_SUSPECT: Final = ".mark_unclean"
+_SCRATCH: Final = ".rescuing-pages"
+_SUSPECT: Final = ".suspect"
 _REPORT: Final = ".json"
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 
 
 class ArchivedDatabase(NamedTuple):
-    """A damaged database that was set aside.
+    """A damaged database that was moved out of the way.
 
     Attributes:
         path: Where it is.
@@ -41,7 +45,7 @@ class ArchivedDatabase(NamedTuple):
 
 
 def make_stamp(database: Path, now_ms: int) -> str:
-    """Return what the files of a rescue are named by; never twice the same."""
+    """Return a name for the files of a rescue, never twice the same."""
     stamp = datetime.fromtimestamp(now_ms / 1000, UTC).strftime(_STAMP)
     number, unique = 1, stamp
     while next(database.parent.glob(f"{database.name}{_DAMAGED}{unique}*"), None):
@@ -50,66 +54,81 @@ def make_stamp(database: Path, now_ms: int) -> str:
     return unique
 
 
-def rescuing_path(database: Path) -> Path:
-    """Return where the new database grows, with nothing of an earlier attempt there."""
-    path = _beside(database, _RESCUING)
-    for tail in ("", "-journal"):
-        _beside(path, tail).unlink(missing_ok=True)
-    return path
+def unfinished_path(database: Path) -> Path:
+    """Return where the new database grows; nothing depends on it until it is complete."""
+    return _beside(database, _RESCUING)
 
 
-def put_in_place(database: Path, stamp: str, told: ArchivedDatabase) -> Path:
-    """Set the damaged files aside and put the new database in their place.
+def scratch_path(database: Path) -> Path:
+    """Return a file to work in during a rescue."""
+    return _beside(database, _SCRATCH)
+
+
+def remove_unfinished(database: Path) -> None:
+    """Remove what a rescue left that did not come to its end."""
+    remove_database(unfinished_path(database))
+    scratch_path(database).unlink(missing_ok=True)
+
+
+def put_in_place(database: Path, stamp: str, archived: ArchivedDatabase) -> Path:
+    """Move the damaged files away and the new database into their place.
 
     Returns:
         Where the damaged database is now.
     """
     rescued = _beside(database, f"{_RESCUED}{stamp}")
     report = _beside(database, f"{_DAMAGED}{stamp}{_REPORT}")
-    _write(report, orjson.dumps({"why": told.why, "saved": told.saved, "lost": told.lost}))
-    new = _beside(database, _RESCUING)
-    sync(new)
-    new.rename(rescued)
-    sync(database.parent)
+    report.touch(mode=0o600)
+    report.write_bytes(
+        orjson.dumps({"why": archived.why, "saved": archived.saved, "lost": archived.lost})
+    )
+    _sync(report)
+    new = unfinished_path(database)
+    _sync(new)
+    new.rename(rescued)  # from here on the rescue is finished, whatever happens
+    _sync(database.parent)
     return _finish(database, rescued)
 
 
 def finish_interrupted(database: Path) -> None:
-    """Go on where a crash interrupted the move."""
+    """Go on where a crash interrupted a move, and remove what it left of a rescue."""
     for rescued in database.parent.glob(f"{database.name}{_RESCUED}*"):
         _finish(database, rescued)
+    remove_unfinished(database)
 
 
 def _finish(database: Path, rescued: Path) -> Path:
     stamp = rescued.name.removeprefix(f"{database.name}{_RESCUED}")
-    aside = _beside(database, f"{_DAMAGED}{stamp}")
-    for tail in TAILS:
-        old = _beside(database, tail)
+    archive = _beside(database, f"{_DAMAGED}{stamp}")
+    for part in _PARTS:
+        old = _beside(database, part)
         if old.exists():
-            if not tail:
-                rescued.chmod(old.stat().st_mode)
+            if not part:
+                rescued.chmod(old.stat().st_mode)  # who could read the old one can read the new
             old.chmod(0o600)
-            old.rename(_beside(aside, tail))
+            old.rename(_beside(archive, part))
     rescued.rename(database)
     clear_unclean_mark(database)
-    sync(database.parent)
-    return aside
+    _sync(database.parent)
+    return archive
 
 
 def find_archived(database: Path) -> Iterator[ArchivedDatabase]:
-    """Yield what was set aside of a database, oldest first."""
+    """Yield what was archived of a database, oldest first."""
     pattern = re.compile(rf"{re.escape(database.name + _DAMAGED)}\d{{8}}T\d{{6}}Z(-\d+)?")
     names = {found[0] for path in database.parent.iterdir() if (found := pattern.match(path.name))}
     for name in sorted(names):
         yield _read_report(database.with_name(name))
 
 
-def _read_report(aside: Path) -> ArchivedDatabase:
+def _read_report(archive: Path) -> ArchivedDatabase:
     try:
-        told = orjson.loads(_beside(aside, _REPORT).read_bytes())
-        return ArchivedDatabase(aside, str(told["why"]), dict(told["saved"]), dict(told["lost"]))
+        report = orjson.loads(_beside(archive, _REPORT).read_bytes())
+        return ArchivedDatabase(
+            archive, str(report["why"]), dict(report["saved"]), dict(report["lost"])
+        )
     except (OSError, ValueError, KeyError, TypeError):
-        return ArchivedDatabase(aside, "what was wrong is not written down", {}, {})
+        return ArchivedDatabase(archive, "what was wrong is not written down", {}, {})
 
 
 def mark_unclean(database: Path) -> None:
@@ -118,16 +137,16 @@ def mark_unclean(database: Path) -> None:
 
 
 def is_marked_unclean(database: Path) -> bool:
-    """Tell whether a former process ended in a way that damage may have caused."""
+    """Tell whether an earlier process ended in a way that damage may have caused."""
     return _beside(database, _SUSPECT).exists()
 
 
 def clear_unclean_mark(database: Path) -> None:
-    """Note that a database was looked at."""
+    """Note that every row was looked at."""
     _beside(database, _SUSPECT).unlink(missing_ok=True)
 
 
-def sync(path: Path) -> None:
+def _sync(path: Path) -> None:
     """Make a file, or the names in a folder, durable."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -138,9 +157,3 @@ def sync(path: Path) -> None:
 
 def _beside(path: Path, tail: str) -> Path:
     return path.with_name(f"{path.name}{tail}")
-
-
-def _write(path: Path, text: bytes) -> None:
-    path.touch(mode=0o600)
-    path.write_bytes(text)
-    sync(path)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from relay.database.counters_sidecar import SidecarRecord, load_record
-from relay.database.recovery.check import RecoverySpec, find_damage_in_content, find_damage_in_files
+from relay.database.migrations import read_version
+from relay.database.recovery.check import RecoverySpec, find_damage_in_content, find_damage_in_pages
 from relay.database.recovery.pages import open_pages
-from relay.errors import SchemaTooNew, StoreFailed
+from relay.errors import StoreFailed
 
 SQLITE_VERSION: Final = sqlite3.sqlite_version
 
@@ -58,20 +59,20 @@ def inspect(path: Path, spec: RecoverySpec) -> Inspection:
         return Inspection(["it is missing, but it was there"] if record or has_log else [])
     try:
         # With an index the database is in use, and its files change while they are read.
-        if not has_index and (damage := _examine_files(path, spec, record)):
+        if not has_index and (damage := _examine_files(path, record)):
             return Inspection(damage)
         if has_log and not has_index:
             return Inspection()
         return _examine_content(path, spec, record, has_log=has_log)
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
         raise StoreFailed(f"{path} cannot be read: {error}") from error
 
 
-def _examine_files(path: Path, spec: RecoverySpec, record: SidecarRecord) -> list[str]:
+def _examine_files(path: Path, record: SidecarRecord) -> list[str]:
     with open_pages(path) as pages:
         if not pages.count:
             return ["it is empty, but it was not"] if record else []
-        return find_damage_in_files(pages, spec, record)
+        return find_damage_in_pages(pages)
 
 
 def _examine_content(
@@ -83,8 +84,5 @@ def _examine_content(
         sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
     ) as raw:
         raw.execute("BEGIN")
-        (schema,) = raw.execute("PRAGMA user_version").fetchone()
-        newest = len(spec.migrations)
-        if schema > newest:
-            raise SchemaTooNew(f"has schema {schema}, this relay knows up to {newest}")
+        schema = read_version(raw)
         return Inspection(find_damage_in_content(raw, spec, record, whole=True), schema)

@@ -1,10 +1,10 @@
-"""The pages of a database file and its log as they were last committed, read without SQLite.
+"""The pages of a database file and its log as they were last committed, and whose they are.
 
 A page is led back to its table by the pointer map, in which every page of an auto-vacuuming file
-names the page above it, and where that is damaged, by walking down from the table's root. So one
-damaged page costs the rows on it, and not all that stands below.
+names the page above it. Where the map is damaged, it is found by walking down from the table's
+root. So a damaged page costs the rows on it, not all rows below it.
 
-Source: sqlite.org/fileformat2.html, sections 1.3 (the header), 1.6 and 1.8 (pointer map).
+Source: sqlite.org/fileformat2.html, section 1.8 (pointer map), 2026.
 """
 
 import os
@@ -15,32 +15,31 @@ from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple
 
-from relay.database.recovery.records import (
-    INDEX_INTERIOR,
+from relay.database.recovery.format import (
+    MAGIC,
     PAGE_BYTES,
-    TABLE_INTERIOR,
+    children_of,
     page_kind,
-    read_children,
+    read_page_count,
+    read_schema_version,
+    schema_page,
 )
-from relay.database.recovery.wal import Log, read_log
+from relay.database.recovery.wal import Wal, read_wal, wal_path
 
-MAGIC: Final = b"SQLite format 3\0"
-SCHEMA_START: Final = 100
-"""Where the schema's tree begins on the first page, behind the file's header."""
+SCHEMA_ROOT: Final = 1
 
-_NUMBER: Final = Struct(">I")
-_COUNT_PLACE: Final = 28
-_VERSION_PLACE: Final = 60
 _ENTRY: Final = Struct(">BI")
 _MAP_SPAN: Final = PAGE_BYTES // _ENTRY.size + 1
-_FIRST_MAP: Final = 2
+FIRST_MAP: Final = 2
+"""Pages of the pointer map follow each other in this distance, from here on."""
+
 _LOCK_PAGE: Final = 0x40000000 // PAGE_BYTES + 1
 """SQLite's locks are in this page; it is never used."""
 
 _DEEPEST: Final = 40
 
 _MOST_MISSING: Final = 1_000_000
-"""A larger number in a damaged header is none."""
+"""A damaged header may claim any size; a larger gap is not believed."""
 
 
 class Use(IntEnum):
@@ -54,6 +53,9 @@ class Use(IntEnum):
     CHILD = 5
 
 
+_NO_ROWS: Final = frozenset({Use.FREE, Use.FIRST_OVERFLOW, Use.OVERFLOW})
+
+
 class Entry(NamedTuple):
     """What the pointer map says of a page: its use, and the page above it."""
 
@@ -65,59 +67,63 @@ class Pages:
     """The pages of a database; some may be missing or damaged.
 
     Attributes:
-        log: What its write-ahead log holds.
+        wal: What its write-ahead log holds.
         count: How many there are, or should be.
         in_file: How many of them the file has.
     """
 
-    def __init__(self, file: int | None, log_file: int | None, log: Log) -> None:
+    def __init__(self, file: int | None, wal_file: int | None, wal: Wal) -> None:
         self._file = file
-        self._log_file = log_file
-        self.log = log
+        self._wal_file = wal_file
+        self.wal = wal
         size_bytes = os.fstat(file).st_size if file is not None else 0
         self.in_file = -(-size_bytes // PAGE_BYTES)
-        self.count = log.pages or max(self.in_file, max(log.places, default=0))
-        self.count = max(self.count, self._said()) if self.count else 0
+        self.count = wal.pages or self.last_stored
+        if self.count and not wal.pages and self.is_database:
+            claimed = read_page_count(self.read(1))
+            if claimed <= self.count + _MOST_MISSING:
+                self.count = max(self.count, claimed)
+
+    @property
+    def last_stored(self) -> int:
+        """The last page that the file or the log has."""
+        return max(self.in_file, max(self.wal.places, default=0))
 
     @property
     def is_database(self) -> bool:
         """Whether it begins as every SQLite database does."""
         return self.read(1).startswith(MAGIC)
 
-    def _said(self) -> int:
-        """Return how many pages there should be, as far as that can be believed."""
-        page = self.read(1)
-        if self.log.pages or not self.is_database or len(page) < SCHEMA_START:
-            return self.log.pages
-        said: int = _NUMBER.unpack_from(page, _COUNT_PLACE)[0]
-        return said if said <= self.count + _MOST_MISSING else 0
-
     @property
     def missing(self) -> int:
         """How many pages should be there and are neither in the file nor in the log."""
-        beyond = sum(self.in_file < number <= self.count for number in self.log.places)
-        beyond += self.in_file < _LOCK_PAGE <= self.count  # written by nobody
+        beyond = sum(self.in_file < number <= self.count for number in self.wal.places)
+        beyond += self.in_file < _LOCK_PAGE <= self.count  # never written, so it ends no file
         return max(0, self.count - self.in_file - beyond)
 
     @property
-    def version(self) -> int:
-        """The schema's version, as the header has it."""
-        page = self.read(1)
-        return _NUMBER.unpack_from(page, _VERSION_PLACE)[0] if len(page) >= SCHEMA_START else 0
+    def schema_version(self) -> int:
+        """The `user_version` in the header, 0 if it cannot be read."""
+        return read_schema_version(self.read(1))
 
     def read(self, number: int) -> bytes:
-        """Return a page; what is missing of it is missing."""
-        if number in self.log.places and self._log_file is not None:
-            return os.pread(self._log_file, PAGE_BYTES, self.log.places[number])
+        """Return a page's newest version; shorter where the file was cut."""
+        if number in self.wal.places and self._wal_file is not None:
+            return os.pread(self._wal_file, PAGE_BYTES, self.wal.places[number])
         if self._file is None or number < 1:
             return b""
         return os.pread(self._file, PAGE_BYTES, (number - 1) * PAGE_BYTES)
 
+    def read_tree_page(self, number: int) -> bytes:
+        """Return a page as part of a B-tree: the first one without the file's header."""
+        page = self.read(number)
+        return schema_page(page) if number == SCHEMA_ROOT else page
+
     def entry(self, number: int) -> Entry:
         """Return what the pointer map says of a page."""
-        if number <= _FIRST_MAP or number == _LOCK_PAGE:
+        if number <= FIRST_MAP or number == _LOCK_PAGE:
             return Entry(Use.UNKNOWN, 0)
-        map_page = (number - _FIRST_MAP) // _MAP_SPAN * _MAP_SPAN + _FIRST_MAP
+        map_page = (number - FIRST_MAP) // _MAP_SPAN * _MAP_SPAN + FIRST_MAP
         map_page += map_page == _LOCK_PAGE
         place = _ENTRY.size * (number - map_page - 1)
         page = self.read(map_page)
@@ -134,15 +140,15 @@ class Pages:
         """
         walked = self._walk(roots)
         known: dict[int, int | None] = {}
-        for number in range(_FIRST_MAP + 1, self.count + 1):
-            if (number - _FIRST_MAP) % _MAP_SPAN == 0 or number == _LOCK_PAGE:
+        for number in range(1, self.count + 1):
+            if is_map_page(number) or number == _LOCK_PAGE:
                 continue
-            use = self.entry(number).use
-            if use in {Use.FREE, Use.FIRST_OVERFLOW, Use.OVERFLOW}:
+            # A free page may still hold rows, deleted ones.
+            if self.entry(number).use in _NO_ROWS:
                 continue
             root = number if number in roots else self._climb(number, known)
             root = walked.get(number) if root is None else root
-            page = self.read(number)
+            page = self.read_tree_page(number)
             if root is not None or page_kind(page) or not page:
                 yield number, root
 
@@ -151,16 +157,13 @@ class Pages:
         path: list[int] = []
         root: int | None = None
         at = number
-        for _ in range(_DEEPEST):
+        for _ in range(_DEEPEST):  # a damaged map may lead in circles
             if at in known:
                 root = known[at]
                 break
             path.append(at)
-            if at == 1:  # the schema's own tree
-                root = at
-                break
             entry = self.entry(at)
-            if entry.use is Use.ROOT:
+            if at == SCHEMA_ROOT or entry.use is Use.ROOT:
                 root = at
                 break
             if entry.use is not Use.CHILD or not 1 <= entry.above <= self.count:
@@ -175,40 +178,31 @@ class Pages:
         waiting = [(root, root) for root in roots]
         while waiting:
             number, root = waiting.pop()
-            if number in reached or not _FIRST_MAP < number <= self.count:
-                continue
-            reached[number] = root
-            page = self.read(number)
-            if page_kind(page) in {TABLE_INTERIOR, INDEX_INTERIOR}:
-                waiting += ((child, root) for child in children_of(page))
+            if number not in reached and 1 <= number <= self.count:
+                reached[number] = root
+                waiting += ((child, root) for child in children_of(self.read_tree_page(number)))
         return reached
 
 
-def children_of(page: bytes, *, start: int = 0) -> list[int]:
-    """Return the pages below one, as far as it can be read."""
-    found: list[int] = []
-    try:
-        found += read_children(page, start=start)
-    except (ValueError, IndexError):
-        return found
-    return found
+def is_map_page(number: int) -> bool:
+    """Tell whether a page belongs to the pointer map."""
+    return (number - FIRST_MAP) % _MAP_SPAN == 0
 
 
 @contextmanager
-def open_pages(path: Path, *, remains: bool = False) -> Iterator[Pages]:
+def open_pages(path: Path, *, past_damage: bool = False) -> Iterator[Pages]:
     """Open a database file with its log for reading; either may be missing.
 
     Args:
         path: The database file.
-        remains: Whether to take over what stands behind damage in the log, too.
+        past_damage: Whether to use log frames behind damaged ones, too.
 
     Raises:
         OSError: If they cannot be read.
     """
-    log_path = path.with_name(f"{path.name}-wal")
-    files = [_open(path), _open(log_path)]
+    files = [_open(path), _open(wal_path(path))]
     try:
-        yield Pages(files[0], files[1], read_log(log_path, remains=remains))
+        yield Pages(files[0], files[1], read_wal(wal_path(path), past_damage=past_damage))
     finally:
         for file in files:
             if file is not None:

@@ -1,8 +1,10 @@
-"""The write-ahead log read without SQLite, which stops in silence at the first damaged frame.
+"""The write-ahead log, read without SQLite: frames behind a damaged one were committed as well.
 
-What stands behind that frame was committed, synced and acknowledged. Here it is seen, and read.
+SQLite replays a log up to the first damaged frame and silently ignores the rest, although it was
+synced and acknowledged. Each frame's checksum continues the one before it, and that one is stored
+in its header, so every frame can be verified by itself.
 
-Source: sqlite.org/fileformat2.html, section 4 (the write-ahead log).
+Source: sqlite.org/fileformat2.html, section 4 (the write-ahead log), 2026.
 """
 
 from collections.abc import Iterator
@@ -11,42 +13,43 @@ from pathlib import Path
 from struct import Struct, error
 from typing import BinaryIO, Final, NamedTuple
 
-from relay.database.recovery.records import PAGE_BYTES, page_kind
+from relay.database.recovery.format import PAGE_BYTES, page_kind
 
 _MAGIC: Final = 0x377F0682
 _HEADER: Final = Struct(">8I")
 _FRAME: Final = Struct(">6I")
 _FRAME_BYTES: Final = _FRAME.size + PAGE_BYTES
 _SUMMED_BYTES: Final = 8
+"""Of a frame's header; its page follows."""
+
 _MASK: Final = 0xFFFFFFFF
 
-_COMMITS_OF_A_CUT: Final = 1
-"""A power cut can spoil one commit, the last, which nobody was told of: the next one is written
-only after its sync."""
+_COMMITS_OF_A_POWER_CUT: Final = 1
+"""A power cut can spoil only the last commit, which was not yet acknowledged: the next one is
+written after its sync."""
 
-_Sum = tuple[int, int]
+_Checksum = tuple[int, int]
 
 
 class _Frame(NamedTuple):
-    """A frame's head, and where in the file its page is."""
-
     page: int
-    size_after: int
-    salt: _Sum
-    sum: _Sum
-    place: int
+    size_after: int  # of the database in pages, in a commit's last frame; else 0
+    salt: _Checksum
+    checksum: _Checksum
+    place: int  # of the page's content in the file
 
 
 @dataclass(slots=True)
-class Log:
+class Wal:
     """What a log holds.
 
     Attributes:
         places: Where in the file the newest version of each page is.
         pages: Pages of the database after the last commit, 0 if unknown.
         unread: Pages whose newest version is lost.
-        doubtful: Pages whose newest version is damaged, and taken over nevertheless.
-        is_damaged: Whether commits were lost that no power cut can have spoilt.
+        doubtful: Pages whose newest version is damaged, but is used because most of its rows may
+            be intact.
+        is_damaged: Whether commits are unreadable that no power cut can have spoilt.
     """
 
     places: dict[int, int] = field(default_factory=dict)
@@ -56,49 +59,63 @@ class Log:
     is_damaged: bool = False
 
 
-def read_log(path: Path, *, remains: bool = False) -> Log:
-    """Read a log.
+def wal_path(database: Path) -> Path:
+    """Return the path of a database's write-ahead log."""
+    return database.with_name(f"{database.name}-wal")
+
+
+def read_wal(path: Path, *, past_damage: bool = False) -> Wal:
+    """Read a log; a missing one is empty.
 
     Args:
-        path: The file; none at all is an empty log.
-        remains: Whether to take over what stands behind damaged frames, too.
+        path: The file.
+        past_damage: Whether to use the frames behind damaged ones, too.
     """
-    log = Log()
+    wal = Wal()
     try:
-        file = path.open("rb")
+        with path.open("rb") as file:
+            _read(file, wal, past_damage=past_damage)
     except FileNotFoundError:
-        return log
-    with file:
-        _read(file, log, remains=remains)
-    return log
+        pass
+    return wal
 
 
-def _read(file: BinaryIO, log: Log, *, remains: bool) -> None:
+def _read(file: BinaryIO, wal: Wal, *, past_damage: bool) -> None:
     head = file.read(_HEADER.size)
     try:
         magic, _, _, _, *salt, sum_1, sum_2 = _HEADER.unpack(head)
     except error:
         return
+    # A wrong byte order, read from a damaged header, only makes every frame look damaged.
     order = ">" if magic & 1 else "<"
     words = Struct(f"{order}{(_SUMMED_BYTES + PAGE_BYTES) // 4}I")
-    started = _add(Struct(f"{order}6I").unpack(head[:24]), (0, 0))
-    is_whole = magic & ~1 == _MAGIC and started == (sum_1, sum_2)
+    start = (sum_1, sum_2)
+    is_header_sound = magic & ~1 == _MAGIC and start == _continue(
+        Struct(f"{order}6I").unpack(head[:24]), (0, 0)
+    )
     frames = list(_frames(file))
-    salts = (salt[0], salt[1]) if is_whole or not frames else frames[0].salt
-    ours = [frame for frame in frames if frame.salt == salts]
-    kept = _whole_prefix(file, frames, salts, (sum_1, sum_2), words) if is_whole else 0
+    # A log is rewritten from its start, so the first frame is of the newest generation.
+    salts = (salt[0], salt[1]) if is_header_sound or not frames else frames[0].salt
+    before = [start, *(frame.checksum for frame in frames)]
+    sound = [
+        frame.salt == salts and frame.page > 0 and _is_sound(file, frame, before[n], words)
+        for n, frame in enumerate(frames)
+    ]
+    prefix = [*sound, False].index(False) if is_header_sound else 0
+    # Up to the last commit before any damage: as far as SQLite would replay it.
+    kept = max((n + 1 for n in range(prefix) if frames[n].size_after), default=0)
+    tail = [n for n in range(kept, len(frames)) if frames[n].salt == salts]
+    commits = [n for n in tail if frames[n].size_after]
+    wal.is_damaged = len(commits) > _COMMITS_OF_A_POWER_CUT
     for frame in frames[:kept]:
-        log.places[frame.page] = frame.place
-        log.pages = frame.size_after or log.pages
-    tail = ours[kept:]
-    commits = sum(frame.size_after > 0 for frame in tail)
-    log.is_damaged = commits > _COMMITS_OF_A_CUT
-    if remains:
-        _take_remains(file, frames, tail, log, words)
+        _use(wal, frame)
+    if past_damage and commits:
+        for n in tail[: tail.index(commits[-1]) + 1]:  # what follows was never committed
+            _use(wal, frames[n]) if sound[n] else _use_damaged(wal, frames[n], file)
 
 
 def _frames(file: BinaryIO) -> Iterator[_Frame]:
-    """Yield the heads of all whole frames."""
+    """Yield the headers of all complete frames."""
     place = _HEADER.size
     while True:
         file.seek(place)
@@ -114,60 +131,34 @@ def _frames(file: BinaryIO) -> Iterator[_Frame]:
         place += _FRAME_BYTES
 
 
-def _whole_prefix(
-    file: BinaryIO, frames: list[_Frame], salts: _Sum, total: _Sum, words: Struct
-) -> int:
-    """Return how many frames SQLite would read: up to the last whole commit."""
-    kept = 0
-    for number, frame in enumerate(frames, start=1):
-        if frame.salt != salts or not frame.page:
-            break
-        total = _add(_summed(file, frame, words), total)
-        if total != frame.sum:
-            break
-        if frame.size_after:
-            kept = number
-    return kept
+def _use(wal: Wal, frame: _Frame) -> None:
+    wal.places[frame.page] = frame.place
+    wal.pages = frame.size_after or wal.pages
+    wal.unread.discard(frame.page)
+    wal.doubtful.discard(frame.page)
 
 
-def _take_remains(  # one step of reading
-    file: BinaryIO,
-    frames: list[_Frame],
-    tail: list[_Frame],
-    log: Log,
-    words: Struct,
-) -> None:
-    """Take over every later frame up to the last commit, if it is whole by itself or has rows."""
-    ends = [frame.place for frame in tail if frame.size_after]
-    before = {frame.place: frames[n - 1].sum for n, frame in enumerate(frames) if n}
-    for frame in tail:
-        if not ends or frame.place > ends[-1]:
-            break
-        summed = _add(_summed(file, frame, words), before.get(frame.place, frame.sum))
-        if summed == frame.sum:
-            log.places[frame.page] = frame.place
-            log.unread.discard(frame.page)
-            log.doubtful.discard(frame.page)
-            log.pages = frame.size_after or log.pages
-            continue
-        file.seek(frame.place)
-        if page_kind(file.read(PAGE_BYTES)):  # most of its rows may be sound
-            log.places[frame.page] = frame.place
-            log.doubtful.add(frame.page)
-        else:
-            log.unread.add(frame.page)
+def _use_damaged(wal: Wal, frame: _Frame, file: BinaryIO) -> None:
+    """Use a damaged page if it has rows: most of them may be intact."""
+    file.seek(frame.place)
+    if page_kind(file.read(PAGE_BYTES)):
+        wal.places[frame.page] = frame.place
+        wal.doubtful.add(frame.page)
+    else:  # the older version of the page stays in use
+        wal.unread.add(frame.page)
 
 
-def _summed(file: BinaryIO, frame: _Frame, words: Struct) -> tuple[int, ...]:
-    """Return what a frame's checksum is over: the begin of its head, and its page."""
+def _is_sound(file: BinaryIO, frame: _Frame, before: _Checksum, words: Struct) -> bool:
+    """Tell whether a frame's checksum, continued from the one before, is what it says."""
     file.seek(frame.place - _FRAME.size)
     data = file.read(_FRAME_BYTES)
-    return words.unpack(data[:_SUMMED_BYTES] + data[_FRAME.size :])
+    summed = words.unpack(data[:_SUMMED_BYTES] + data[_FRAME.size :])
+    return _continue(summed, before) == frame.checksum
 
 
-def _add(words: tuple[int, ...], total: _Sum) -> _Sum:
+def _continue(words: tuple[int, ...], checksum: _Checksum) -> _Checksum:
     """Continue SQLite's checksum."""
-    one, two = total
+    one, two = checksum
     for first, second in zip(words[::2], words[1::2], strict=True):
         one = (one + first + two) & _MASK
         two = (two + second + one) & _MASK

@@ -6,14 +6,12 @@ relay's own counts with both, and the segment views with what both stand-ins' da
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from relay.demo.evidence import AppEvidence, Evidence
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What was measured, and what contradicts the promise."""
 
     figures: str

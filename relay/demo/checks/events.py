@@ -29,10 +29,7 @@ def nothing_lost(evidence: Evidence) -> Result:
     promised = sum(len(own.promised) for own in evidence.apps)
     stored = sum(len(own.promised & own.stored) for own in evidence.apps)
     dead = sum(len((own.promised & own.dead.keys()) - own.stored) for own in evidence.apps)
-    lost = in_each(
-        evidence,
-        lambda own: sorted(own.promised - own.stored - own.dead.keys()),
-    )
+    lost = in_each(evidence, lambda own: sorted(own.promised - own.stored - own.dead.keys()))
     return Result(
         f"{stored + dead} of {promised} ({stored} + {dead})",
         lost or unless(promised > 0, "no event was answered 200"),

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
+from relay.cli.listing import walk
 from relay.demo.checks import Check, operation
 from relay.demo.checks import events as event_checks
 from relay.demo.checks import segments as segment_checks
@@ -14,6 +15,7 @@ from relay.demo.relay_process import DemoFailed, StepTimeout
 from relay.demo.scenario import events, segments
 from relay.http.admin.dead_letters import LIST_DEAD_LETTERS
 from relay.http.admin.quarantine import LIST_QUARANTINE
+from relay.http.admin.schemas import Listing
 from relay.sandbox.amplitude.conditions import Conditions
 
 SETTLE_S: Final = 8.0
@@ -159,8 +161,8 @@ async def _collect_apps(env: Environment) -> list[AppEvidence]:
     """Return all sides of each app, relay's by its own account."""
     if env.status.latest is None:
         raise DemoFailed("relay does not answer any more")
-    letters = [one for page in await env.pages(LIST_DEAD_LETTERS) for one in page.items]
-    bodies = [one for page in await env.pages(LIST_QUARANTINE) for one in page.items]
+    letters = [letter async for letter in walk(env.api, LIST_DEAD_LETTERS, Listing())]
+    bodies = [body async for body in walk(env.api, LIST_QUARANTINE, Listing())]
     if not env.notes.dead_before_retry:  # the scenario did not get as far as the retry
         env.notes.dead_before_retry = {letter.insert_id: letter.reason for letter in letters}
     return [

@@ -7,10 +7,11 @@ end. The first line of a step is the summary that the display shows.
 from functools import partial
 from typing import Final
 
+from relay.cli.listing import walk
 from relay.demo.display import DOWN, Figures
 from relay.demo.environment import DATA_NAME, Environment
 from relay.http.admin.dead_letters import LIST_DEAD_LETTERS, RETRY_DEAD_LETTERS
-from relay.http.admin.schemas import Choice
+from relay.http.admin.schemas import Choice, Listing
 from relay.sandbox.amplitude.conditions import Conditions, Poison
 
 _RECEIPT_COUNTS: Final = ("accepted", "duplicate", "filtered", "quarantined")
@@ -171,7 +172,8 @@ async def _kill(env: Environment, last_answer: int) -> None:
         "uploads and requests are under way",
     )
     in_flight, open_requests = env.status.total("in_flight"), stand_ins.open_requests
-    killed_at_s = await env.kill_relay()
+    killed_at_s = env.clock.monotonic_s()
+    await env.process.kill()
     env.display.say(
         f"killed: {in_flight} events in flight, {open_requests} requests of OneSignal open"
     )
@@ -194,8 +196,7 @@ async def drain(env: Environment) -> None:
 
 async def retry_dead_letter(env: Environment) -> None:
     """They are listed, and the one that the firewall refused is retried."""
-    pages = await env.pages(LIST_DEAD_LETTERS)
-    letters = [letter for page in pages for letter in page.items]
+    letters = [letter async for letter in walk(env.api, LIST_DEAD_LETTERS, Listing())]
     env.notes.dead_before_retry = {letter.insert_id: letter.reason for letter in letters}
     for letter in letters:
         env.display.say(

@@ -5,8 +5,14 @@ from typing import Final
 
 from relay.demo.environment import Environment
 from relay.demo.evidence import Comparison, Explained
-from relay.demo.expected import KnownUsers, Members, explanation_of, known_users, members_of
-from relay.demo.segment_recorder import NOBODY
+from relay.demo.expected import (
+    NO_MEMBERS,
+    KnownUsers,
+    Members,
+    explanation_of,
+    known_users,
+    members_of,
+)
 from relay.http.admin.segment_schemas import ExplainAnswer, GroupChoice
 from relay.http.admin.segments import EXPLAIN_SEGMENT
 from relay.sandbox.cohorts.project import CohortExport, StandInCohort
@@ -42,8 +48,8 @@ class SegmentProbe:
         """Add a cohort at Amplitude."""
         return self.amplitude.put(cohort, api_key=self.app.api_key)
 
-    def compute(self, cohort_id: str, move: str) -> StandInCohort:
-        """Let Amplitude compute a cohort anew, changed by a planned move."""
+    def recompute(self, cohort_id: str, move: str) -> StandInCohort:
+        """Let Amplitude recompute a cohort, changed by a planned move."""
         moving = self.plan.moves[move]
         return self.amplitude.change(
             cohort_id, add=moving.entering, remove=moving.leaving, api_key=self.app.api_key
@@ -51,7 +57,7 @@ class SegmentProbe:
 
     def expect(self, cohort_id: str, members: Members) -> None:
         """Note the members that a segment must have at its next revision."""
-        self.notes.revisions.setdefault(cohort_id, [NOBODY]).append(members)
+        self.notes.revisions.setdefault(cohort_id, [NO_MEMBERS]).append(members)
 
     def expect_cohort(self, cohort: StandInCohort) -> None:
         """Note that the next revision of a segment must be this cohort."""
@@ -75,18 +81,13 @@ class SegmentProbe:
         await self.env.status.until(holds, what, within_s=WITHIN_S)
 
     async def until_state(self, cohort_id: str, state: str) -> None:
-        """Return once a segment has a state.
-
-        Raises:
-            StepTimeout: If it does not get it.
-        """
+        """Return once a segment has a state; fail as `until` does."""
         await self.until(lambda: self.state(cohort_id) == state, f"{cohort_id} is {state}")
 
     async def until_revision(self, cohort_id: str, step: str) -> None:
         """Wait for as many revisions as were expected, right or wrong, and compare the last.
 
-        Raises:
-            StepTimeout: If they do not come.
+        Fails as `until` does.
         """
         wanted = len(self.notes.revisions[cohort_id]) - 1
 
@@ -103,7 +104,7 @@ class SegmentProbe:
         Raises:
             StepTimeout: If the views cannot be read.
         """
-        seen = (await self.env.segments.fresh()).members.get(cohort_id, NOBODY)
+        seen = (await self.env.segments.fresh()).members.get(cohort_id, NO_MEMBERS)
         expected = self.notes.revisions[cohort_id][-1]
         self.notes.comparisons.append(Comparison(step, cohort_id, expected, seen))
 

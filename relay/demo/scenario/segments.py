@@ -13,10 +13,9 @@ from relay.cli.explain import numbers_of, summary
 from relay.cli.output import new_table
 from relay.demo.display import Figures
 from relay.demo.environment import Environment
-from relay.demo.expected import members_after_message
+from relay.demo.expected import NO_MEMBERS, members_after_message
 from relay.demo.relay_process import StepTimeout
 from relay.demo.scenario.segment_probe import WITHIN_S, SegmentProbe
-from relay.demo.segment_recorder import NOBODY
 from relay.http.admin.directory import SHOW_DIRECTORY, SYNC_DIRECTORY
 from relay.http.admin.operations import NoInput
 from relay.http.admin.runs import APPROVE_RUN
@@ -72,9 +71,9 @@ async def download_cohort(env: Environment) -> None:
 
 
 async def change_cohort(env: Environment) -> None:
-    """Amplitude computes it anew."""
+    """Amplitude recomputes it."""
     probe = SegmentProbe(env)
-    cohort = probe.compute(probe.plan.polled.id, "change")
+    cohort = probe.recompute(probe.plan.polled.id, "change")
     probe.expect_cohort(cohort)
     await probe.until_revision(cohort.id, "another computation")
     for word in ("entered", "left"):
@@ -85,7 +84,7 @@ async def change_cohort(env: Environment) -> None:
 
 
 async def break_files(env: Environment) -> None:
-    """Amplitude computes the cohort anew and sends useless files; then the cohort is gone."""
+    """Amplitude recomputes it and sends useless files; then the cohort is missing."""
     probe = SegmentProbe(env)
     conditions, before = probe.amplitude.conditions, len(probe.runs("failed"))
 
@@ -95,7 +94,7 @@ async def break_files(env: Environment) -> None:
 
     # Set before the computation: relay must never find a whole file of it.
     conditions.shape = _BROKEN_FILES[0][1]
-    cohort = probe.compute(probe.plan.polled.id, "broken")
+    cohort = probe.recompute(probe.plan.polled.id, "broken")
     for words, shape, reason in _BROKEN_FILES:
         conditions.shape = shape
         await probe.until(
@@ -132,7 +131,7 @@ async def shrink_cohort(env: Environment) -> None:
     """Almost half of the members would leave."""
     probe = SegmentProbe(env)
     applied = probe.project.cohorts[probe.plan.polled.id]
-    cohort = probe.compute(applied.id, "shrink")
+    cohort = probe.recompute(applied.id, "shrink")
     await probe.until_state(cohort.id, "held")
     held = probe.runs("held")[-1]
     probe.notes.held_reason = held.reason or ""
@@ -159,7 +158,7 @@ async def push_cohort(env: Environment) -> None:
     push = CohortPush(Target(hook, probe.app.token), _EVERY_MESSAGE_TWICE)
     cohort = probe.put(probe.plan.pushed)
     await _push(probe, push, cohort.id)
-    probe.compute(cohort.id, "pushed")
+    probe.recompute(cohort.id, "pushed")
     await _push(probe, push, cohort.id)
     move = probe.plan.moves["pushed"]
     (entering,), (leaving,) = move.entering, move.leaving
@@ -171,7 +170,7 @@ async def _push(probe: SegmentProbe, push: CohortPush, cohort_id: str) -> None:
     notes = probe.notes
     account = await push.push(probe.project.cohorts[cohort_id])
     messages = {message.message_id: message for message in account.messages}.values()
-    notes.revisions.setdefault(cohort_id, [NOBODY])
+    notes.revisions.setdefault(cohort_id, [NO_MEMBERS])
     for message in messages:
         members = members_after_message(
             notes.revisions[cohort_id][-1],
@@ -198,14 +197,14 @@ async def kill_during_export(env: Environment) -> None:
     # While no export completes, the old ones count as running too.
     conditions.limits.parallel = before + 2
     conditions.job = Job(never_completes=True)
-    cohort = probe.compute(probe.plan.polled.id, "export")
+    cohort = probe.recompute(probe.plan.polled.id, "export")
     probe.expect_cohort(cohort)
     await probe.until(
-        lambda: any(export.polls > 1 for export in probe.exports[before:]),
-        "an export is under way",
+        lambda: any(export.polls > 1 for export in probe.exports[before:]), "an export is under way"
     )
     export = probe.exports[before]
-    killed_at_s = await env.kill_relay()
+    killed_at_s = env.clock.monotonic_s()
+    await env.process.kill()
     probe.notes.exports_killed = 1
     polls = export.polls
     env.display.say("killed while an export was under way")

@@ -1,8 +1,8 @@
-"""Who may come in: the bearer of the token; without one, only somebody on this machine.
+"""Access to the admin door: with the bearer token or, where none is set, from this machine only.
 
-A browser can be made to call loopback by any page it shows. So what another site has a browser
-send is turned away, and on a door without a token a `Host` that is not loopback too (DNS
-rebinding): such a page is of the same origin, but under its own name.
+Any page can make a browser call loopback. So requests that another site has a browser send are
+refused. A door without a token also refuses a `Host` that is not loopback (DNS rebinding): such a
+page has the same origin, but under its own name.
 """
 
 import re
@@ -18,13 +18,12 @@ from relay.http.auth import FailedAuthThrottle, Tokens, presented_tokens
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 FOREIGN_SITES = frozenset({"cross-site", "same-site"})
-"""Source: W3C, Fetch Metadata Request Headers. A port makes no site: what else this machine serves
-is of the same site."""
+"""Another port of this machine is the same site. Source: W3C, Fetch Metadata Request Headers."""
 
 LOOPBACK = re.compile(
     r"(?:localhost|(?P<v4>[0-9.]+)|\[(?P<v6>[0-9a-f:.]+)\])(?::[0-9]{1,5})?", re.ASCII
 )
-"""As a browser writes it; whatever is written otherwise is not worth understanding."""
+"""The spellings that browsers send; any other is refused."""
 
 SECURITY_HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
@@ -36,12 +35,17 @@ SECURITY_HEADERS: Mapping[str, str] = {
 
 
 def guarding(tokens: Tokens, throttle: FailedAuthThrottle) -> Middleware:
-    """Return the middleware that lets in or turns away; without tokens, the door is open."""
+    """Return the middleware that refuses requests without access.
+
+    Args:
+        tokens: Accepted tokens; without any, none is asked for.
+        throttle: Slows down guesses.
+    """
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path not in OPEN_PATHS:
-            _check_place(request, is_open=tokens.are_none)
+            _check_origin(request, is_open=tokens.are_none)
             if not tokens.are_none:
                 await _check_token(request, tokens, throttle)
         return await handler(request)
@@ -50,12 +54,12 @@ def guarding(tokens: Tokens, throttle: FailedAuthThrottle) -> Middleware:
 
 
 async def add_security_headers(_: web.Request, response: web.StreamResponse) -> None:
-    """Tell browsers, with every answer of the door, what they must not do with it."""
+    """Add headers that restrict what browsers do with an answer."""
     response.headers.update(SECURITY_HEADERS)
 
 
-def _check_place(request: web.Request, *, is_open: bool) -> None:
-    """Raise an HTTP error if a page of another site is behind the request.
+def _check_origin(request: web.Request, *, is_open: bool) -> None:
+    """Refuse a request that comes from another site's page.
 
     Args:
         request: The request.
@@ -84,7 +88,7 @@ async def _check_token(request: web.Request, tokens: Tokens, throttle: FailedAut
 
 
 def _is_foreign(request: web.Request) -> bool:
-    """Return whether a browser says that another site sends this, and not a link to this door."""
+    """Return whether another site's page sends this, unless a user follows a link to this door."""
     if request.headers.get("Sec-Fetch-Site", "").lower() not in FOREIGN_SITES:
         return False
     is_link = request.headers.get("Sec-Fetch-Mode", "").lower() == "navigate"
@@ -92,7 +96,7 @@ def _is_foreign(request: web.Request) -> bool:
 
 
 def _netloc(url: str) -> str | None:
-    """Return what a URL has of host and port, None if it has neither."""
+    """Return the host and port of a URL as written, `None` if it has neither."""
     try:
         return urlsplit(url).netloc.lower() or None
     except ValueError:

@@ -1,8 +1,9 @@
 """The admin door's application."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 
+import anyio
 from aiohttp import web
 
 from relay.http.admin import dead_letters, directory, quarantine, runs, segments, status, users
@@ -49,22 +50,29 @@ def admin_app(
     answer, guard = answering(context.metrics, context.clock), guarding(tokens, throttle)
     app = web.Application(middlewares=[counting(in_flight), answer, guard])
     app.on_response_prepare.append(add_security_headers)
-    document = describe(OPERATIONS)
     health = HealthAnswers(context.health)
-
-    async def openapi(_: web.Request) -> web.Response:
-        return web.Response(body=document, content_type="application/json")
-
     app.add_routes(
         [
             web.get("/healthz", health.healthz),
             web.get("/readyz", health.readyz),
             web.get("/metrics", partial(_metrics, context)),
-            web.get(f"{PREFIX}/openapi.json", openapi),
+            web.get(f"{PREFIX}/openapi.json", _openapi),
             *operation_routes(OPERATIONS, context, bodies),
         ]
     )
     return app
+
+
+@cache
+def _document() -> bytes:
+    return describe(OPERATIONS)
+
+
+async def _openapi(_: web.Request) -> web.Response:
+    # Describing takes a tenth of a second: too long for a start that may never be asked for it,
+    # and, in the loop, for the events that arrive meanwhile.
+    body = await anyio.to_thread.run_sync(_document)
+    return web.Response(body=body, content_type="application/json")
 
 
 async def _metrics(context: AdminContext, _: web.Request) -> web.Response:

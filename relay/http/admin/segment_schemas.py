@@ -13,6 +13,7 @@ from relay.http.admin.schemas import (
     App,
     Id,
     Instant,
+    Page,
     Question,
     TextId,
 )
@@ -113,10 +114,9 @@ class SegmentAnswer(Answer):
     applied_at: Instant | None
 
 
-class SegmentPage(Answer):
+class SegmentPage(Page[SegmentAnswer]):
     """A page of segments; `next` is the `after` of the following one."""
 
-    items: list[SegmentAnswer]
     next: Id | None
 
 
@@ -156,10 +156,9 @@ class RunAnswer(Answer):
     reason: str | None
 
 
-class RunPage(Answer):
+class RunPage(Page[RunAnswer]):
     """A page of runs, newest first; `next` is the `after` of the following one."""
 
-    items: list[RunAnswer]
     next: Id | None
 
 

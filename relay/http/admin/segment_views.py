@@ -1,4 +1,4 @@
-"""From what the segment table gives to what the API shows; the commands show the same."""
+"""Turns rows of the segment table into answers of the API."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -48,7 +48,7 @@ async def answer_detail(segments: Segments, segment: Segment, due: Due | None) -
     Args:
         segments: The segment table.
         segment: Which one.
-        due: When its cohort is downloaded, None if it does not wait or nobody knows.
+        due: When its cohort is downloaded, `None` if no download waits or no daemon runs.
     """
     runs = await segments.read_model.runs(
         segment.app, segment.cohort_id, None, before=MAX_ID, limit=1
@@ -67,8 +67,8 @@ async def answer_detail(segments: Segments, segment: Segment, due: Due | None) -
 def answer_undoable(runs: Sequence[Undoable]) -> list[UndoableRun]:
     """Return runs that can be undone, newest first, each with the revision that does it.
 
-    A revision below the run's own undoes it, unless the run before it made the same one: then
-    the two differ in nothing a member could tell, and only the newest can be undone alone.
+    The revision below the run's own undoes it, unless the run before it made the same revision:
+    then no member differs between the two, and only the newest can be undone alone.
     """
     made = [run.revision for run in runs]
     is_own = [newer > older for newer, older in pairwise((*made, 0))]

@@ -6,35 +6,30 @@ its official SDKs parse.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from relay.sandbox.common.replies import Answer, JsonObject, html_answer, json_answer
 
 MISSING_FIELD: Final = "Request missing required field"
 INVALID_VALUES: Final = "Invalid field values on some events"
-THROTTLED: Final = "Too many requests for some devices and users"
+Indices: TypeAlias = Mapping[str, Sequence[int]]
+"""Field to the events that are wrong in it, by position."""
 
 
-def coded(status: int, body: Mapping[str, object]) -> Answer:
-    """Return `body` with the status as its `code`."""
-    return json_answer(status, {"code": status, **body})
+def error(status: int, text: str, **details: object) -> Answer:
+    """Return an error with the status as its `code`."""
+    return json_answer(status, {"code": status, "error": text, **details})
 
 
 def success(events: int, payload_bytes: int, now_ms: int) -> Answer:
     """Return body A: everything is accepted (repeats of an insert_id count as accepted)."""
-    return coded(
-        200,
-        {
-            "events_ingested": events,
-            "payload_size_bytes": payload_bytes,
-            "server_upload_time": now_ms,
-        },
-    )
+    counts = {"events_ingested": events, "payload_size_bytes": payload_bytes}
+    return json_answer(200, {"code": 200, **counts, "server_upload_time": now_ms})
 
 
-def bad_request(error: str) -> Answer:
+def bad_request(text: str) -> Answer:
     """Return body B: the request as a whole is wrong."""
-    return coded(400, {"error": error})
+    return error(400, text)
 
 
 def invalid_api_key(api_key: str) -> Answer:
@@ -44,38 +39,33 @@ def invalid_api_key(api_key: str) -> Answer:
 
 def missing_request_field(name: str) -> Answer:
     """Return body B for a missing `api_key` or `events`."""
-    return coded(400, {"error": MISSING_FIELD, "missing_field": name})
+    return error(400, MISSING_FIELD, missing_field=name)
 
 
-def missing_event_fields(indices: Mapping[str, Sequence[int]]) -> Answer:
+def missing_event_fields(indices: Indices) -> Answer:
     """Return body C for events that lack a field."""
-    return coded(400, {"error": MISSING_FIELD, "events_with_missing_fields": indices})
+    return error(400, MISSING_FIELD, events_with_missing_fields=indices)
 
 
-def invalid_event_fields(indices: Mapping[str, Sequence[int]]) -> Answer:
+def invalid_event_fields(indices: Indices) -> Answer:
     """Return body C for events with an unusable value."""
-    return coded(400, {"error": INVALID_VALUES, "events_with_invalid_fields": indices})
+    return error(400, INVALID_VALUES, events_with_invalid_fields=indices)
 
 
-def invalid_id_lengths(indices: Mapping[str, Sequence[int]]) -> Answer:
+def invalid_id_lengths(indices: Indices) -> Answer:
     """Return body D: ids shorter or longer than allowed."""
-    return coded(
-        400,
-        {
-            "error": "Invalid id length for user_id or device_id",
-            "events_with_invalid_id_lengths": indices,
-        },
-    )
+    text = "Invalid id length for user_id or device_id"
+    return error(400, text, events_with_invalid_id_lengths=indices)
 
 
 def forbidden() -> Answer:
     """Return body G: the web application firewall refused the request."""
-    return coded(403, {"error": "Forbidden"})
+    return error(403, "Forbidden")
 
 
 def too_large() -> Answer:
     """Return body H: too many bytes or too many events."""
-    return coded(413, {"error": "Payload too large"})
+    return error(413, "Payload too large")
 
 
 @dataclass(slots=True)
@@ -103,43 +93,44 @@ class Restrictions:
     silenced_events: list[int] = field(default_factory=list)
 
 
-def silenced(restrictions: Restrictions) -> Answer:
+def silenced(found: Restrictions) -> Answer:
     """Return body E: some devices are muted, others may also be throttled."""
-    return coded(
+    return error(
         400,
-        {
-            "error": "Events silenced for device_id",
-            "eps_threshold": restrictions.eps_threshold,
-            "exceeded_daily_quota_devices": restrictions.quota_devices,
-            "silenced_devices": restrictions.silenced_devices,
-            "silenced_events": restrictions.silenced_events,
-            "throttled_devices": restrictions.throttled_devices,
-            "throttled_events": restrictions.throttled_events,
-        },
+        "Events silenced for device_id",
+        eps_threshold=found.eps_threshold,
+        exceeded_daily_quota_devices=found.quota_devices,
+        silenced_devices=found.silenced_devices,
+        silenced_events=found.silenced_events,
+        throttled_devices=found.throttled_devices,
+        throttled_events=found.throttled_events,
     )
 
 
-def throttled(restrictions: Restrictions, *, is_batch: bool) -> Answer:
+def throttled(found: Restrictions, *, is_batch: bool) -> Answer:
     """Return body I; with daily quotas on the Batch API, or if one is exceeded."""
-    body: JsonObject = {
-        "error": THROTTLED,
-        "eps_threshold": restrictions.eps_threshold,
-        "throttled_devices": restrictions.throttled_devices,
-        "throttled_users": restrictions.throttled_users,
-    }
-    if is_batch or restrictions.quota_devices or restrictions.quota_users:
-        body["exceeded_daily_quota_users"] = restrictions.quota_users
-        body["exceeded_daily_quota_devices"] = restrictions.quota_devices
-    return coded(429, {**body, "throttled_events": restrictions.throttled_events})
+    quotas: JsonObject = {}
+    if is_batch or found.quota_devices or found.quota_users:
+        quotas["exceeded_daily_quota_users"] = found.quota_users
+        quotas["exceeded_daily_quota_devices"] = found.quota_devices
+    return error(
+        429,
+        "Too many requests for some devices and users",
+        eps_threshold=found.eps_threshold,
+        throttled_devices=found.throttled_devices,
+        throttled_users=found.throttled_users,
+        throttled_events=found.throttled_events,
+        **quotas,
+    )
 
 
 _FAULT_ANSWERS: Final = {
     "403": forbidden(),
-    "404": coded(404, {"error": "Not Found"}),
-    "408": coded(408, {"error": "Request Timeout"}),
+    "404": error(404, "Not Found"),
+    "408": error(408, "Request Timeout"),
     "413": too_large(),
-    "429": coded(429, {"error": "Too many requests", "eps_threshold": 30}),
-    "500": coded(500, {"error": "Internal Server Error"}),
+    "429": error(429, "Too many requests", eps_threshold=30),
+    "500": error(500, "Internal Server Error"),
     "503": html_answer(503, "503 Service Temporarily Unavailable"),
     "400_bare": bad_request(INVALID_VALUES),
     "400_html": html_answer(400, "400 Bad Request"),

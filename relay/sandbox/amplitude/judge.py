@@ -71,6 +71,7 @@ class Judge:
 
     def judge(self, upload: Upload, now_ms: int) -> Accepted | Answer:
         """Return the accepted events, or the answer that refuses them."""
+        # A firewall or proxy answers before the API has looked at single events.
         poison = self.conditions.request_poison(upload.events)
         if poison is not None:
             return _POISON_ANSWERS[poison.effect]
@@ -79,6 +80,7 @@ class Judge:
         if isinstance(checked, Answer):
             return checked
         restrictions = find_restrictions(upload, self.conditions, self._meter, now_ms)
+        # A muted device is a permanent error and must not hide behind a 429.
         if restrictions.silenced_events:
             return answers.silenced(restrictions)
         if restrictions.throttled_events:

@@ -150,6 +150,7 @@ class Ledger:
         for name in _FORBIDDEN_KEYS:
             if name in upload.top_level_keys:
                 self._violated(name, None)
+        # A refused attempt counts too: its bytes must be those of every later one.
         digests = self.account(upload.api_key).digests
         for event in upload.events:
             insert_id = str(event.get("insert_id", ""))
@@ -157,6 +158,7 @@ class Ledger:
                 if name in event:
                     self._violated(name, insert_id)
             key = dedup_key(event)
+            # A digest, as the bytes of a million events would not fit into memory.
             digest = hash(orjson.dumps(event))
             if key is not None and digests.setdefault(key, digest) != digest:
                 self._violated("changed_retry", insert_id)
@@ -176,6 +178,7 @@ class Ledger:
         key = dedup_key(event)
         if key is not None:
             received_at = account.received_at.get(key)
+            # Older repeats are events of their own: Amplitude has forgotten the insert_id.
             if received_at is not None and now_ms - received_at < DEDUP_WINDOW_MS:
                 account.duplicates += 1
                 return

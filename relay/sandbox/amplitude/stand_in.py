@@ -13,6 +13,7 @@ from collections.abc import Collection
 from typing import Final
 
 from aiohttp import web
+from pydantic import TypeAdapter
 
 from relay.clock import Clock, SystemClock
 from relay.sandbox.amplitude import answers
@@ -22,14 +23,12 @@ from relay.sandbox.amplitude.ledger import Ledger, RequestLine
 from relay.sandbox.amplitude.uploads import (
     BATCH_PATH,
     HTTPAPI_PATH,
-    MAX_EVENTS,
     Upload,
-    UploadLimits,
     parse_upload,
     read_upload,
 )
 from relay.sandbox.common.active_faults import ActiveFaults
-from relay.sandbox.common.control_api import ControlApi, Page, check, paged
+from relay.sandbox.common.control_api import ControlApi, OneOrMany, Page, check, paged
 from relay.sandbox.common.faults import UploadFault
 from relay.sandbox.common.listener import CLOSED_BY
 from relay.sandbox.common.replies import Answer, JsonObject
@@ -42,13 +41,12 @@ class _EventPage(Page):
     api_key: str | None = None
 
 
-class AmplitudeStandIn:
+class AmplitudeStandIn(Responder[UploadFault]):
     """Amplitude's ingest as relay sees it.
 
     Attributes:
         api_keys: The keys of the projects it knows; may be changed at any time.
         ledger: What it holds.
-        faults: How it misbehaves at present.
     """
 
     def __init__(
@@ -62,9 +60,8 @@ class AmplitudeStandIn:
         self.api_keys = set(api_keys)
         self.accepts_any_key = accepts_any_key
         self._clock: Clock = clock or SystemClock()
+        super().__init__(ActiveFaults(UploadFault, self._clock))
         self.ledger = Ledger(keep_events=keep_events)
-        self.faults = ActiveFaults(UploadFault, self._clock)
-        self._responder = Responder(self.faults)
         self._judge = Judge()
 
     @property
@@ -92,7 +89,7 @@ class AmplitudeStandIn:
     def mount(self, app: web.Application) -> None:
         """Add the upload routes to an application that may hold other stand-ins."""
         app[CLOSED_BY] = self.faults
-        self._responder.mount(app)
+        super().mount(app)
         for path in (HTTPAPI_PATH, BATCH_PATH):
             app.router.add_route("*", path, self._handle)
 
@@ -105,6 +102,7 @@ class AmplitudeStandIn:
         return ControlApi(
             "/_sandbox/amplitude",
             self,
+            TypeAdapter(OneOrMany[UploadFault]),
             lambda: {"ledger": self.ledger.summary()},
             {"GET /events": self._show_events},
         )
@@ -124,15 +122,18 @@ class AmplitudeStandIn:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         raw = await read_upload(request)
         stands = self.conditions
-        limits = UploadLimits(
-            self._is_key_known, stands.max_body_bytes, stands.max_events or MAX_EVENTS
+        upload = parse_upload(
+            raw,
+            self._is_key_known,
+            max_body_bytes=stands.max_body_bytes,
+            max_events=stands.max_events,
         )
-        upload = parse_upload(raw, limits)
         line = RequestLine(raw.path, raw.wire_bytes, raw.plain_bytes, raw.is_gzip)
         if isinstance(upload, Upload):
             line.api_key, line.events = upload.api_key, len(upload.events)
+            # Before any fault: an upload that is never answered must keep the rules too.
             self.ledger.observe(upload, raw)
-        fault = self.faults.take(lambda fault: fault.api_key in (None, line.api_key))
+        fault = self.faults.consume(lambda fault: fault.api_key in (None, line.api_key))
         line.fault = None if fault is None else fault.label
 
         def decide() -> Answer:
@@ -150,7 +151,7 @@ class AmplitudeStandIn:
             line.at, line.status = self._clock.now_ms(), status
             self.ledger.log(line)
 
-        return await self._responder.answer(request, fault, decide, answers.fault_answer, log)
+        return await self.answer(request, fault, decide, answers.fault_answer, log)
 
     def _is_key_known(self, api_key: str) -> bool:
         if api_key in self.conditions.bad_keys:

@@ -75,21 +75,6 @@ class Upload:
         return self.path == BATCH_PATH
 
 
-@dataclass(frozen=True, slots=True)
-class UploadLimits:
-    """What a request must satisfy before its events are checked.
-
-    Attributes:
-        is_key_known: Tells whether the service accepts an API key.
-        max_body_bytes: Lowered limit; None = the documented one of the path.
-        max_events: Largest number of events in one request.
-    """
-
-    is_key_known: Callable[[str], bool]
-    max_body_bytes: int | None = None
-    max_events: int = MAX_EVENTS
-
-
 async def read_upload(request: web.Request) -> RawUpload:
     """Read a request to its end and undo its compression."""
     raw = await request.read()
@@ -105,6 +90,7 @@ async def read_upload(request: web.Request) -> RawUpload:
         path=request.path,
         content_type=request.content_type,
         is_gzip=is_gzip,
+        # A chunked body states no length.
         wire_bytes=request.content_length or len(raw),
         plain=plain,
     )
@@ -120,15 +106,28 @@ def _gunzip(raw: bytes) -> bytes | None:
     return plain if unpacker.eof else None
 
 
-def parse_upload(raw: RawUpload, limits: UploadLimits) -> Upload | Answer:
-    """Return the upload, or the answer that refuses the request as a whole."""
+def parse_upload(
+    raw: RawUpload,
+    is_key_known: Callable[[str], bool],
+    *,
+    max_body_bytes: int | None = None,
+    max_events: int | None = None,
+) -> Upload | Answer:
+    """Return the upload, or the answer that refuses the request as a whole.
+
+    Args:
+        raw: The request.
+        is_key_known: Tells whether the service accepts an API key.
+        max_body_bytes: Lowered limit; None = the documented one of the path.
+        max_events: Lowered limit; None = the documented one.
+    """
     if raw.method != "POST" or raw.path not in MAX_BODY_BYTES:
         return answers.bad_request("Invalid request path")
     if raw.wire_bytes == 0:
         return answers.bad_request("Missing request body")
     if raw.plain is None:
         return answers.bad_request("Invalid JSON request body")
-    if len(raw.plain) > (limits.max_body_bytes or MAX_BODY_BYTES[raw.path]):
+    if len(raw.plain) > (max_body_bytes or MAX_BODY_BYTES[raw.path]):
         return answers.too_large()
     try:
         body = orjson.loads(raw.plain)
@@ -136,17 +135,20 @@ def parse_upload(raw: RawUpload, limits: UploadLimits) -> Upload | Answer:
         return answers.bad_request("Invalid JSON request body")
     if not isinstance(body, dict):
         return answers.bad_request("Invalid JSON request body")
-    return _parse_body(raw.path, body, limits)
+    return _parse_body(raw.path, body, is_key_known, max_events or MAX_EVENTS)
 
 
-def _parse_body(path: str, body: JsonObject, limits: UploadLimits) -> Upload | Answer:
+def _parse_body(
+    path: str, body: JsonObject, is_key_known: Callable[[str], bool], max_events: int
+) -> Upload | Answer:
     api_key, events = body.get("api_key"), body.get("events")
     for name in ("api_key", "events"):
         if not body.get(name):
             return answers.missing_request_field(name)
-    if isinstance(events, list) and len(events) > limits.max_events:
+    # As the service does, before the key: a 413 says nothing about it.
+    if isinstance(events, list) and len(events) > max_events:
         return answers.too_large()
-    if not isinstance(api_key, str) or not limits.is_key_known(api_key):
+    if not isinstance(api_key, str) or not is_key_known(api_key):
         return answers.invalid_api_key(str(api_key))
     if not isinstance(events, list) or not all(isinstance(event, dict) for event in events):
         return answers.bad_request("Invalid event JSON")

@@ -74,6 +74,7 @@ def check_events(
         invalid.sort(key=lambda flaw: flaw.index)
         return answers.invalid_event_fields(_by_field(invalid, names_all=is_complete))
     if upload.is_batch:
+        # It never refuses an event for one bad id as long as the other is usable.
         return _strip_ids(upload)
     lengths = [
         Flaw(i, name)

@@ -13,10 +13,10 @@ POST    /_sandbox/cohorts/ID/push        {"url": …, "token": …}: the webhook
 """
 
 from itertools import islice
-from typing import Annotated, Final
+from typing import Final
 
 from aiohttp import web
-from pydantic import BaseModel, BeforeValidator, ConfigDict, NonNegativeInt, TypeAdapter
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter
 from yarl import URL
 
 from relay.sandbox.cohorts.conditions import CohortConditions
@@ -24,7 +24,7 @@ from relay.sandbox.cohorts.files import iterate
 from relay.sandbox.cohorts.project import Project, StandInCohort
 from relay.sandbox.cohorts.stand_in import CohortsStandIn
 from relay.sandbox.cohorts.webhook import CohortPush, PushOptions
-from relay.sandbox.common.control_api import ControlApi, as_list, list_calls, read_body, refuse
+from relay.sandbox.common.control_api import ControlApi, OneOrMany, list_calls, read_body, refuse
 from relay.sandbox.common.faults import ApiFault
 from relay.sandbox.common.replies import JsonObject
 from relay.sandbox.common.target import Target
@@ -59,7 +59,7 @@ class _Spending(BaseModel):
     exports: NonNegativeInt
 
 
-_COHORTS: Final = TypeAdapter(Annotated[list[StandInCohort], BeforeValidator(as_list)])
+_COHORTS: Final = TypeAdapter(OneOrMany[StandInCohort])
 
 
 class CohortControl:
@@ -76,6 +76,7 @@ class CohortControl:
         self.api: ControlApi[ApiFault, CohortConditions] = ControlApi(
             "/_sandbox/cohorts",
             stand_in,
+            TypeAdapter(OneOrMany[ApiFault]),
             lambda: {**self.summary(), "requests": len(stand_in.requests)},
             {
                 # Before the routes with an id, which would match these words too.

@@ -13,8 +13,18 @@ from relay.sandbox.cohorts.conditions import CohortLimits, Job
 from relay.sandbox.cohorts.files import FileShape, Members, iterate
 from relay.sandbox.common.replies import JsonObject
 
-APP_ID: Final = 187_520
-_OWNER: Final = "analyst@example.com"
+_LISTED: Final[JsonObject] = {
+    "appId": 187_520, "chart_id": None, "edit_id": None, "finished": True, "hidden": False,
+    "is_official_content": False, "is_predictive": False, "last_viewed": None,
+    "location_id": None, "metadata": None, "owners": ["analyst@example.com"],
+    "popularity": None, "shortcut_ids": [], "type": "redshift", "view_count": 0, "viewers": [],
+    "definition": {
+        "version": 3, "countGroup": {"name": "User", "is_computed": False},
+        "cohortType": "UNIQUES", "andClauses": [], "referenceFrameTimeParams": {},
+    },
+}  # fmt: skip
+"""What all cohorts have in common in the list."""
+
 _PARALLEL_FOR_MS: Final = 60_000
 
 
@@ -61,41 +71,20 @@ class StandInCohort(BaseModel):
 
     def listed(self, *, with_sync: bool) -> JsonObject:
         """Return the object that the list shows."""
-        shown: JsonObject = {
-            "appId": APP_ID,
+        sync: JsonObject = {"syncMetadata": []} if with_sync else {}
+        return {
+            **_LISTED,
             "archived": self.archived,
-            "chart_id": None,
             "createdAt": self.last_mod_s,
-            "definition": {
-                "version": 3,
-                "countGroup": {"name": "User", "is_computed": False},
-                "cohortType": "UNIQUES",
-                "andClauses": [],
-                "referenceFrameTimeParams": {},
-            },
             "description": self.description,
-            "edit_id": None,
-            "finished": True,
-            "hidden": False,
             "id": self.id,
-            "is_official_content": False,
-            "is_predictive": False,
             "lastComputed": self.last_computed_s,
             "lastMod": self.last_mod_s,
-            "last_viewed": None,
-            "location_id": None,
-            "metadata": None,
             "name": self.name,
-            "owners": [_OWNER],
-            "popularity": None,
             "published": self.published,
-            "shortcut_ids": [],
             "size": self.size,
-            "type": "redshift",
-            "view_count": 0,
-            "viewers": [],
+            **sync,
         }
-        return {**shown, "syncMetadata": []} if with_sync else shown
 
 
 @dataclass(slots=True)
@@ -211,6 +200,7 @@ class Project:
         if cohort.size is None:
             changes["size"] = cohort.member_count()
         if cohort.last_computed_s is None:
+            # The list has whole seconds: a second computation within one must differ too.
             past_s = -1 if before is None else before.last_computed_s or 0
             changes["last_computed_s"] = max(now_s, past_s + 1)
         if cohort.last_mod_s is None:
@@ -227,6 +217,7 @@ class Project:
             KeyError: If there is no such cohort.
         """
         cohort, gone = self.cohorts[cohort_id], frozenset(remove)
+        # A dict, as the file keeps the order in which members came.
         kept = dict.fromkeys(name for name in iterate(cohort.user_ids) if name not in gone)
         kept.update(dict.fromkeys(add))
         update = {"user_ids": tuple(kept), "size": None, "last_computed_s": None}

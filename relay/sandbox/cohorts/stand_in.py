@@ -11,11 +11,12 @@ of its request. Large files are redirected to a second origin (`storage`).
 import binascii
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, TypeAlias
+from functools import partial
+from typing import TypeAlias
 
 from aiohttp import hdrs, web
 
-from relay.clock import Clock, SystemClock
+from relay.clock import Clock
 from relay.sandbox.cohorts import answers
 from relay.sandbox.cohorts.conditions import CohortConditions
 from relay.sandbox.cohorts.files import cohort_download
@@ -23,28 +24,16 @@ from relay.sandbox.cohorts.project import CohortExport, Project, StandInCohort, 
 from relay.sandbox.cohorts.storage import ObjectStorage, SignedLink
 from relay.sandbox.common.faults import Operation
 from relay.sandbox.common.replies import Answer, Reply, json_answer
-from relay.sandbox.common.responder import ApiResponder
-
-_ROUTES: Final[tuple[tuple[str, Operation], ...]] = (
-    ("/api/3/cohorts", "list"),
-    ("/api/3/cohorts/usage", "usage"),
-    ("/api/5/cohorts/request/{request_id}/file", "file"),
-    ("/api/5/cohorts/request-status/{request_id}", "status"),
-    ("/api/5/cohorts/request/{cohort_id}", "request"),
-)
-_REST_PATH: Final = "/api/{version:[35]}/cohorts{tail:.*}"
+from relay.sandbox.common.responder import ApiStandIn
 
 Decision: TypeAlias = Callable[[Project, web.Request], Reply]
 
 
-class CohortsStandIn:
+class CohortsStandIn(ApiStandIn[CohortConditions]):
     """Amplitude's cohorts as relay sees them.
 
     Attributes:
         projects: By API key; where none is named, the first is meant.
-        conditions: What holds until changed; change its fields or replace it.
-        faults: How it misbehaves at present.
-        requests: The log of all requests, oldest first; files by link are `link`.
     """
 
     def __init__(
@@ -55,13 +44,9 @@ class CohortsStandIn:
         storage_host: str = "127.0.0.1",
         storage_port: int = 0,
     ) -> None:
-        self._clock: Clock = clock or SystemClock()
+        super().__init__(CohortConditions, clock)
         self.projects = {key: Project(key, secret) for key, secret in projects.items()}
-        self.conditions = CohortConditions()
-        self._responder = ApiResponder(self._clock)
-        self.faults = self._responder.faults
-        self.requests = self._responder.calls
-        self._storage = ObjectStorage(self._responder, self._clock, storage_host, storage_port)
+        self._storage = ObjectStorage(self, self._clock, storage_host, storage_port)
 
     @property
     def downloads_this_month(self) -> int:
@@ -106,33 +91,22 @@ class CohortsStandIn:
 
     def reset(self) -> None:
         """Forget faults, conditions, the log, exports and counts; the cohorts stay."""
-        self.faults.clear()
-        self.conditions = CohortConditions()
-        self.requests.clear()
+        super().reset()
         for project in self.projects.values():
             fresh = Project(project.api_key, project.secret_key)
             project.exports, project.meter = fresh.exports, fresh.meter
 
-    def app(self) -> web.Application:
-        """Return an application with this stand-in alone, without its control API."""
-        app = web.Application()
-        self.mount(app)
-        return app
-
     def mount(self, app: web.Application) -> None:
         """Add the routes to an application; the second origin opens and closes with it."""
-        self._responder.mount(app)
+        super().mount(app)
         app.cleanup_ctx.append(self._storage.serve)
-        decisions: dict[Operation, Decision] = {
-            "list": self._list,
-            "usage": self._usage,
-            "file": self._file,
-            "status": self._status,
-            "request": self._request,
-        }
-        for path, operation in _ROUTES:
-            self._route(app, path, operation, decisions[operation])
-        self._route(app, _REST_PATH, "list", lambda _project, _request: answers.error(404))
+        route = partial(self._route, app)
+        route("/api/3/cohorts", "list", self._list)
+        route("/api/3/cohorts/usage", "usage", self._usage)
+        route("/api/5/cohorts/request/{request_id}/file", "file", self._file)
+        route("/api/5/cohorts/request-status/{request_id}", "status", self._status)
+        route("/api/5/cohorts/request/{cohort_id}", "request", self._request)
+        route("/api/{version:[35]}/cohorts{tail:.*}", "list", lambda *_: answers.error(404))
 
     def _route(
         self, app: web.Application, path: str, operation: Operation, decide: Decision
@@ -147,15 +121,14 @@ class CohortsStandIn:
     ) -> web.StreamResponse:
         project = self._authorise(request.headers.get(hdrs.AUTHORIZATION, ""))
         if isinstance(project, Answer):
+            # Logged without an account: a wrong pair proves no project.
             refused = project
-            call = self._responder.log(request, operation)
-            return await self._responder.complete(request, call, lambda: refused, answers.error)
-        call = self._responder.log(
-            request, operation, project.api_key, _cohort_id(project, request)
-        )
+            call = self.log(request, operation)
+            return await self.complete(request, call, lambda: refused, answers.error)
+        call = self.log(request, operation, project.api_key, _cohort_id(project, request))
         project.meter.enter()
         try:
-            return await self._responder.complete(
+            return await self.complete(
                 request, call, lambda: self._decide(project, request, decide), answers.error
             )
         finally:
@@ -174,12 +147,14 @@ class CohortsStandIn:
         return project
 
     def _decide(self, project: Project, request: web.Request, decide: Decision) -> Reply:
+        # This request is counted already, so `at_once` others make it one too many.
         at_once = self.conditions.limits.at_once
         if project.meter.unanswered > at_once:
             return answers.error(429, f"Limit of {at_once} concurrent requests exceeded")
         return decide(project, request)
 
     def _list(self, project: Project, request: web.Request) -> Reply:
+        # Unpublished cohorts exist for nobody: neither listed here nor exported.
         with_sync = request.query.get("includeSyncInfo") == "true"
         shown = [each for each in project.cohorts.values() if each.published]
         return json_answer(
@@ -194,6 +169,7 @@ class CohortsStandIn:
         unfinished = project.unfinished(conditions.job, now_ms)
         limit = project.meter.exceeded(conditions.limits, unfinished, now_ms)
         if limit is not None:
+            # A refused request costs nothing: only an export counts.
             return answers.error(429, limit)
         export = project.open_export(cohort, now_ms)
         return json_answer(conditions.accepted_status, export.as_json())

@@ -14,9 +14,10 @@ from aiohttp import web
 from yarl import URL
 
 from relay.clock import Clock
+from relay.sandbox.cohorts.conditions import CohortConditions
 from relay.sandbox.common.listener import Listener
 from relay.sandbox.common.replies import Download, Reply, storage_error
-from relay.sandbox.common.responder import ApiResponder
+from relay.sandbox.common.responder import ApiStandIn
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,10 @@ class SignedLink:
 class ObjectStorage:
     """Keeps links and serves their files, on a port of its own."""
 
-    def __init__(self, responder: ApiResponder, clock: Clock, host: str, port: int) -> None:
-        self._responder = responder
+    def __init__(
+        self, stand_in: ApiStandIn[CohortConditions], clock: Clock, host: str, port: int
+    ) -> None:
+        self._stand_in = stand_in
         self._clock = clock
         self._host = host
         self._port = port
@@ -65,6 +68,7 @@ class ObjectStorage:
         if self._origin is None:
             raise RuntimeError("the storage is not open: mount the stand-in")
         now_ms = self._clock.now_ms()
+        # Expired links go when a new one comes, so that a long run keeps only a few.
         self._links = {key: kept for key, kept in self._links.items() if kept.ends_at > now_ms}
         signature = token_hex(32)
         self._links[signature] = link
@@ -78,7 +82,7 @@ class ObjectStorage:
     async def _get(self, request: web.Request) -> web.StreamResponse:
         link = self._links.get(request.query.get("X-Amz-Signature", ""))
         account, cohort_id = ("", "") if link is None else (link.account, link.cohort_id)
-        call = self._responder.log(request, "link", account, cohort_id)
+        call = self._stand_in.log(request, "link", account, cohort_id)
 
         def decide() -> Reply:
             if call.has_credentials:
@@ -89,4 +93,4 @@ class ObjectStorage:
                 return storage_error(403, "AccessDenied", "Request has expired")
             return link.file
 
-        return await self._responder.complete(request, call, decide, storage_error)
+        return await self._stand_in.complete(request, call, decide, storage_error)

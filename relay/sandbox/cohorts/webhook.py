@@ -8,7 +8,7 @@ number of attempts; that default is the number of its event webhooks, in less ti
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -21,8 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt
 from relay.sandbox.cohorts.files import iterate
 from relay.sandbox.cohorts.project import StandInCohort
 from relay.sandbox.common.replies import JsonObject
-from relay.sandbox.common.target import Target
-from relay.sandbox.onesignal.users import new_uuid
+from relay.sandbox.common.target import Target, new_uuid
 
 _HEADERS: Final = {"Content-Type": "application/json", "User-Agent": "Amplitude/Webhook/1.0"}
 _SUCCESS: Final = 200
@@ -97,33 +96,25 @@ class Update:
 def make_messages(update: Update, options: PushOptions, rng: Random) -> list[PushMessage]:
     """Return the messages of an update in the order of sending, duplicates included."""
     run_id, size = new_uuid(rng), options.users_per_message
+    extra = {} if options.properties is None else {"user_properties": options.properties}
     messages = []
     for word, users in (("enter", update.entering), ("exit", update.leaving)):
         for start in range(0, len(users), size):
-            head: dict[str, str | bool] = {
+            names, message_id = users[start : start + size], f"{run_id}::{word}::{start // size}"
+            body = {
                 "cohort_name": update.cohort_name,
                 "cohort_id": update.cohort_id,
                 "in_cohort": word == "enter",
                 "computed_time": str(update.computed_s),
-                "message_id": f"{run_id}::{word}::{start // size}",
+                "message_id": message_id,
+                "users": [{"user_id": name, **extra} for name in names],
             }
-            messages.append(_make_message(head, users[start : start + size], options.properties))
+            is_entering = word == "enter"
+            messages.append(PushMessage(message_id, is_entering, tuple(names), orjson.dumps(body)))
     messages += [message for message in messages if rng.random() < options.duplicate_rate]
     if options.is_shuffled:
         rng.shuffle(messages)
     return messages
-
-
-def _make_message(
-    head: Mapping[str, str | bool],
-    users: Sequence[str],
-    properties: Mapping[str, JsonValue] | None,
-) -> PushMessage:
-    extra = {} if properties is None else {"user_properties": properties}
-    body = {**head, "users": [{"user_id": name, **extra} for name in users]}
-    return PushMessage(
-        str(head["message_id"]), bool(head["in_cohort"]), tuple(users), orjson.dumps(body)
-    )
 
 
 @dataclass(slots=True)
@@ -233,6 +224,7 @@ class CohortPush:
                 self._target.url, data=message.body, allow_redirects=False
             ) as response:
                 account.answers[str(response.status)] += 1
+                # Only 200: neither a redirect nor another 2xx is an acknowledgement.
                 if response.status != _SUCCESS:
                     return False
                 answer = await response.read()

@@ -44,10 +44,6 @@ class ActiveFaults(Generic[FaultT]):
     def add(self, name: str | int, **limits: object) -> FaultT:
         """Switch a fault on, after those that are on already.
 
-        Args:
-            name: Its name.
-            limits: Further fields of `kind`.
-
         Raises:
             pydantic.ValidationError: If there is no such fault or its limits are nonsense.
         """
@@ -75,11 +71,12 @@ class ActiveFaults(Generic[FaultT]):
         self._drop_expired()
         return [armed.fault for armed in self._armed]
 
-    def take(self, is_met: Callable[[FaultT], bool]) -> FaultT | None:
+    def consume(self, is_met: Callable[[FaultT], bool]) -> FaultT | None:
         """Return the first fault the next request meets, and count that request."""
         self._drop_expired()
         for armed in self._armed:
             if is_met(armed.fault):
+                # Counted now, not when it is answered: two requests at once meet two counts.
                 if armed.left is not None:
                     armed.left -= 1
                 return armed.fault

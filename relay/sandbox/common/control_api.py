@@ -15,23 +15,28 @@ POST    PREFIX/reset        faults, conditions, and what was counted
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from itertools import islice
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Annotated, Generic, Protocol, TypeAlias, TypeVar
 
 import orjson
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from relay.sandbox.common.active_faults import ActiveFaults, FaultT
 from relay.sandbox.common.replies import JsonObject
-from relay.sandbox.common.responder import Call
+from relay.sandbox.common.responder import Call, ConditionsT
 
+Item = TypeVar("Item")
 Value = TypeVar("Value")
 Data = TypeVar("Data")
 Model = TypeVar("Model", bound=BaseModel)
-ConditionsT = TypeVar("ConditionsT", bound=BaseModel)
 Handler: TypeAlias = Callable[[web.Request], Awaitable[JsonObject | web.Response | None]]
-
-_ANY_JSON: TypeAdapter[object] = TypeAdapter(object)
 
 
 class Page(BaseModel):
@@ -63,7 +68,7 @@ def list_calls(calls: Collection[Call]) -> Handler:
 
 
 def refuse(kind: type[web.HTTPClientError], message: str) -> web.HTTPClientError:
-    """Return the refusal to raise, with a sentence for a person."""
+    """Return the refusal to raise, with a readable sentence."""
     text = orjson.dumps({"error": message}).decode()
     return kind(text=text, content_type="application/json")
 
@@ -89,9 +94,12 @@ async def read_body(request: web.Request, validate: Callable[[bytes], Value]) ->
     return check(validate, await request.read() or b"{}")
 
 
-def as_list(value: Value | list[Value]) -> list[Value]:
-    """Return a single item as a list of one."""
+def _as_list(value: object) -> object:
     return value if isinstance(value, list) else [value]
+
+
+OneOrMany: TypeAlias = Annotated[list[Item], BeforeValidator(_as_list)]
+"""A list, or a single item for a list of one."""
 
 
 def explain(error: ValidationError) -> str:
@@ -114,14 +122,7 @@ def add_routes(
     state: Callable[[], JsonObject],
     routes: Mapping[str, Handler],
 ) -> None:
-    """Add control routes.
-
-    Args:
-        app: Where to.
-        prefix: What their paths begin with.
-        state: Returns what is shown where a handler returns nothing.
-        routes: `METHOD /path` below the prefix to its handler.
-    """
+    """Add handlers by `METHOD /path` below a prefix; without a result they show `state`."""
 
     def responding(handle: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def respond(request: web.Request) -> web.Response:
@@ -161,21 +162,23 @@ class ControlApi(Generic[FaultT, ConditionsT]):
         self,
         prefix: str,
         stand_in: StandIn[FaultT, ConditionsT],
+        faults: TypeAdapter[list[FaultT]],
         summary: Callable[[], JsonObject],
         routes: Mapping[str, Handler],
     ) -> None:
         self._prefix = prefix
         self._stand_in = stand_in
+        self._faults = faults
         self._summary = summary
         self._conditions = type(stand_in.conditions)
         self._routes = {
             "GET": show_state,
-            "POST /faults": self._add_faults,
-            "PUT /faults": self._replace_faults,
+            "POST /faults": self._set_faults,
+            "PUT /faults": self._set_faults,
             "DELETE /faults": self._clear_faults,
-            "POST /conditions": self._change_conditions,
-            "PUT /conditions": self._replace_conditions,
-            "DELETE /conditions": self._restore_conditions,
+            "POST /conditions": self._set_conditions,
+            "PUT /conditions": self._set_conditions,
+            "DELETE /conditions": self._clear_conditions,
             "POST /reset": self._reset,
             **routes,
         }
@@ -191,34 +194,26 @@ class ControlApi(Generic[FaultT, ConditionsT]):
             "conditions": self._stand_in.conditions.model_dump(mode="json"),
         }
 
-    async def _add_faults(self, request: web.Request) -> None:
-        self._stand_in.faults.arm(*await self._read_faults(request))
-
-    async def _replace_faults(self, request: web.Request) -> None:
-        faults = await self._read_faults(request)
-        self._stand_in.faults.clear()
-        self._stand_in.faults.arm(*faults)
-
-    async def _read_faults(self, request: web.Request) -> list[FaultT]:
-        items = as_list(await read_body(request, _ANY_JSON.validate_json))
-        kind = self._stand_in.faults.kind
-        faults = [check(kind.model_validate, item) for item in items]
+    async def _set_faults(self, request: web.Request) -> None:
+        active = self._stand_in.faults
+        faults = await read_body(request, self._faults.validate_json)
         if any(fault.closes_door and fault.seconds is None for fault in faults):
             message = "refuse needs seconds: a closed door cannot be opened from outside"
             raise refuse(web.HTTPBadRequest, message)
-        return faults
+        if request.method == "PUT":
+            active.clear()
+        active.arm(*faults)
 
     async def _clear_faults(self, _request: web.Request) -> None:
         self._stand_in.faults.clear()
 
-    async def _change_conditions(self, request: web.Request) -> None:
-        changes = await read_body(request, self._conditions.model_validate_json)
-        self._stand_in.conditions = _merge(self._stand_in.conditions, changes)
+    async def _set_conditions(self, request: web.Request) -> None:
+        conditions = await read_body(request, self._conditions.model_validate_json)
+        if request.method == "POST":
+            conditions = _merge(self._stand_in.conditions, conditions)
+        self._stand_in.conditions = conditions
 
-    async def _replace_conditions(self, request: web.Request) -> None:
-        self._stand_in.conditions = await read_body(request, self._conditions.model_validate_json)
-
-    async def _restore_conditions(self, _request: web.Request) -> None:
+    async def _clear_conditions(self, _request: web.Request) -> None:
         self._stand_in.conditions = self._conditions()
 
     async def _reset(self, _request: web.Request) -> None:
@@ -227,6 +222,7 @@ class ControlApi(Generic[FaultT, ConditionsT]):
 
 def _merge(kept: Model, changes: BaseModel) -> Model:
     """Return `kept` with the fields that `changes` sets; a field that is a model is merged."""
+    # Dicts are replaced, not merged: they are values such as ids and rates, not settings.
     update: JsonObject = {}
     for name in changes.model_fields_set:
         before, value = getattr(kept, name), getattr(changes, name)

@@ -68,6 +68,7 @@ class Listener:
         except OSError:
             reserved.close()
             raise
+        # Bound but not listening: while closed, no other process can take the port.
         self._reserved, self._port = reserved, reserved.getsockname()[1]
         await self._runner.setup()
         await self.open()

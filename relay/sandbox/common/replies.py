@@ -15,6 +15,11 @@ JsonObject: TypeAlias = dict[str, object]
 Encoding = Literal["gzip", "gzip_unlabelled", "plain"]
 Cut = Literal["row", "line", "gzip", "length", "chunked"]
 
+SIGN_IN_PAGE: Final = (
+    b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body></body></html>\n"
+)
+"""What a captive portal or an expired session answers instead of a file."""
+
 _GZIP_WINDOW: Final = zlib.MAX_WBITS | 16
 _STORAGE_CODES: Final = {403: "AccessDenied", 404: "NoSuchKey"}
 
@@ -72,7 +77,7 @@ class Download:
     """One file.
 
     Attributes:
-        pieces: Makes the plain text, piece by piece, anew at each call.
+        pieces: Makes the plain text, piece by piece, afresh at each call.
         encoding: `gzip` says so in `Content-Encoding`; `gzip_unlabelled` does not.
         cut: Where the file ends too early, if it does. The transfer is complete with
             `row` (inside a row), `line` (after a whole line) and `gzip` (inside the
@@ -85,13 +90,8 @@ class Download:
     cut: Cut | None = None
     content_type: str = "text/csv"
 
-    @property
-    def breaks_off(self) -> bool:
-        """Whether the transfer ends before the file does."""
-        return self.cut in ("length", "chunked")
-
     def encoded(self) -> Iterator[bytes]:
-        """Yield the body as it is transferred; whole, if the transfer is to break off."""
+        """Yield the body as it is transferred; whole, even if the transfer is to break off."""
         pieces = self.pieces()
         if self.cut in ("row", "line"):
             pieces = [_cut_text(b"".join(pieces), in_row=self.cut == "row")]

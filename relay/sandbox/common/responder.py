@@ -5,17 +5,19 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Final, Generic
+from typing import Final, Generic, TypeVar
 
 import anyio
 import anyio.lowlevel
 from aiohttp import hdrs, web
+from pydantic import BaseModel
 
-from relay.clock import Clock
+from relay.clock import Clock, SystemClock
 from relay.sandbox.common.active_faults import ActiveFaults, FaultT
-from relay.sandbox.common.faults import ApiFault, Fault, Operation
-from relay.sandbox.common.replies import Answer, JsonObject, Reply
+from relay.sandbox.common.faults import ApiFault, Operation
+from relay.sandbox.common.replies import Answer, Download, JsonObject, Reply
 
+ConditionsT = TypeVar("ConditionsT", bound=BaseModel)
 CALLS_KEPT: Final = 100_000
 NO_ANSWER: Final = 0
 _DRIP_BYTES: Final = 64
@@ -33,7 +35,7 @@ def respond(answer: Answer) -> web.Response:
 
 
 class Responder(Generic[FaultT]):
-    """Answers as the stand-in decided, or as the fault of the moment demands.
+    """Answers as a stand-in decides, or as the fault of the moment demands.
 
     Attributes:
         faults: What is switched on.
@@ -44,7 +46,7 @@ class Responder(Generic[FaultT]):
         self._closing = anyio.Event()
 
     def mount(self, app: web.Application) -> None:
-        """Release every waiting request when `app` shuts down."""
+        """Add the stand-in to an application; what waits is released when it shuts down."""
         closing = self._closing = anyio.Event()
 
         async def close(_app: web.Application) -> None:
@@ -75,40 +77,48 @@ class Responder(Generic[FaultT]):
         if fault.name == "slow":
             await self._wait(fault.delay_s)
         if fault.name in ("slow", "drip"):
-            reply = decide() if reply is None else reply
-            return await self._send(request, reply, log, fault=fault)
+            drip_s = fault.delay_s if fault.name == "drip" else None
+            return await self._send(request, decide() if reply is None else reply, log, drip_s)
         answer = fault.answer(wording)
-        if answer is not None:
-            is_cut = fault.name == "200_cut"
-            wrong = reply if is_cut and reply is not None else answer
-            return await self._send(request, wrong, log, fault=fault)
-        # Logged before the wait: whoever watches the log must see requests that hang.
-        log(NO_ANSWER)
-        if fault.name == "hang":
-            await self._wait(None)
-        return _reset(request)
+        if answer is None:
+            # Logged before the wait: whoever watches the log must see requests that hang.
+            log(NO_ANSWER)
+            if fault.name == "hang":
+                await self._wait(None)
+            return _reset(request)
+        if fault.name == "200_cut":
+            body = reply.body if isinstance(reply, Answer) else answer.body
+            cut = Download(lambda: [body], "plain", "length", answer.content_type)
+            return await self._send(request, cut, log)
+        return await self._send(request, answer, log)
 
     async def _send(
         self,
         request: web.Request,
         reply: Reply,
         log: Callable[[int], None],
-        *,
-        fault: Fault | None = None,
+        drip_s: float | None = None,
     ) -> web.StreamResponse:
-        name = None if fault is None else fault.name
         log(reply.status if isinstance(reply, Answer) else 200)
-        if isinstance(reply, Answer) and name not in ("drip", "200_cut"):
+        if isinstance(reply, Answer) and drip_s is None:
             return respond(reply)
-        response, pieces = _head(reply)
-        breaks_off = name == "200_cut" or (not isinstance(reply, Answer) and reply.breaks_off)
+        if isinstance(reply, Answer):
+            response = web.StreamResponse(status=reply.status, headers=dict(reply.headers))
+            response.content_length = len(reply.body)
+            pieces: Iterable[bytes] = (reply.body,)
+        else:
+            response, pieces = web.StreamResponse(), reply.encoded()
+            if reply.encoding == "gzip":
+                response.headers[hdrs.CONTENT_ENCODING] = "gzip"
+        response.content_type = reply.content_type
+        breaks_off = isinstance(reply, Download) and reply.cut in ("length", "chunked")
         if breaks_off:
+            # Cut in the middle, in front of an announced length or the last chunk.
             whole = b"".join(pieces)
             pieces = (whole[: len(whole) // 2],)
-            is_chunked = not isinstance(reply, Answer) and reply.cut == "chunked"
-            response.content_length = None if is_chunked else len(whole)
+            if isinstance(reply, Download) and reply.cut == "length":
+                response.content_length = len(whole)
         await response.prepare(request)
-        drip_s = fault.delay_s if fault is not None and name == "drip" else None
         for piece in pieces if drip_s is None else _drops(pieces):
             await response.write(piece)
             await (anyio.lowlevel.checkpoint() if drip_s is None else self._wait(drip_s))
@@ -129,21 +139,6 @@ async def _cancel_after(event: anyio.Event, scope: anyio.CancelScope) -> None:
     scope.cancel()
 
 
-def _head(reply: Reply) -> tuple[web.StreamResponse, Iterable[bytes]]:
-    """Return the response to prepare, and its body."""
-    if isinstance(reply, Answer):
-        response = web.StreamResponse(status=reply.status, headers=dict(reply.headers))
-        response.content_length = len(reply.body)
-        pieces: Iterable[bytes] = (reply.body,)
-    else:
-        response = web.StreamResponse()
-        if reply.encoding == "gzip":
-            response.headers[hdrs.CONTENT_ENCODING] = "gzip"
-        pieces = reply.encoded()
-    response.content_type = reply.content_type
-    return response, pieces
-
-
 def _drops(pieces: Iterable[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         yield from (piece[at : at + _DRIP_BYTES] for at in range(0, len(piece), _DRIP_BYTES))
@@ -155,6 +150,7 @@ def _reset(request: web.Request) -> web.Response:
     if transport is not None:
         raw = transport.get_extra_info("socket")
         if raw is not None:
+            # Without lingering the kernel sends RST instead of FIN.
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
         transport.abort()
     return web.Response(status=500)
@@ -190,17 +186,32 @@ class Call:
         return shown
 
 
-class ApiResponder(Responder[ApiFault]):
-    """The responder of services that are asked for lists and files; it keeps a log.
+class ApiStandIn(Responder[ApiFault], Generic[ConditionsT]):
+    """A service that is asked for lists and files; it keeps a log of its requests.
 
     Attributes:
-        calls: The last 100,000 requests, oldest first.
+        conditions: What holds until changed; change its fields or replace it.
+        requests: The last 100,000 requests, oldest first.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(ActiveFaults(ApiFault, clock))
-        self._clock = clock
-        self.calls: deque[Call] = deque(maxlen=CALLS_KEPT)
+    def __init__(self, conditions: type[ConditionsT], clock: Clock | None) -> None:
+        self._clock: Clock = clock or SystemClock()
+        super().__init__(ActiveFaults(ApiFault, self._clock))
+        self._defaults = conditions
+        self.conditions = conditions()
+        self.requests: deque[Call] = deque(maxlen=CALLS_KEPT)
+
+    def reset(self) -> None:
+        """Forget faults, conditions and the log."""
+        self.faults.clear()
+        self.conditions = self._defaults()
+        self.requests.clear()
+
+    def app(self) -> web.Application:
+        """Return an application with this stand-in alone, without its control API."""
+        app = web.Application()
+        self.mount(app)
+        return app
 
     def log(
         self, request: web.Request, operation: Operation, account: str = "", cohort_id: str = ""
@@ -210,7 +221,7 @@ class ApiResponder(Responder[ApiFault]):
         call = Call(
             self._clock.now_ms(), operation, account, cohort_id, has_credentials=has_credentials
         )
-        self.calls.append(call)
+        self.requests.append(call)
         return call
 
     async def complete(
@@ -220,15 +231,8 @@ class ApiResponder(Responder[ApiFault]):
         decide: Callable[[], Reply],
         refuse: Callable[[int], Answer],
     ) -> web.StreamResponse:
-        """Answer a request and complete its line of the log.
-
-        Args:
-            request: The request.
-            call: Its line.
-            decide: Carries the request out; not called if a fault comes before.
-            refuse: Returns the service's usual error of a status.
-        """
-        fault = self.faults.take(
+        """Answer a request and complete its line of the log; `refuse` words a status."""
+        fault = self.faults.consume(
             lambda fault: (
                 fault.operation in (None, call.operation)
                 and fault.cohort_id in (None, call.cohort_id)

@@ -1,7 +1,9 @@
-"""Where a stand-in sends requests of its own: a hook of relay."""
+"""Where stand-ins send requests of their own, and the seeded ids in them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from random import Random
+from uuid import UUID
 
 from yarl import URL
 
@@ -28,3 +30,8 @@ class Target:
     def redirected(self, url: str | None, token: str | None) -> "Target":
         """Return this target with what an order names instead."""
         return Target(url or self.url, self.token if token is None else token)
+
+
+def new_uuid(rng: Random) -> str:
+    """Return a version 4 UUID drawn from `rng`."""
+    return str(UUID(int=rng.getrandbits(128), version=4))

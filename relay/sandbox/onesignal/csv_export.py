@@ -25,11 +25,11 @@ from typing import Final, Literal
 from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
 
-from relay.clock import Clock, SystemClock
-from relay.sandbox.common.control_api import ControlApi, list_calls, read_body, refuse
+from relay.clock import Clock
+from relay.sandbox.common.control_api import ControlApi, OneOrMany, list_calls, read_body, refuse
 from relay.sandbox.common.faults import ApiFault
 from relay.sandbox.common.replies import Answer, Download, JsonObject, Reply, storage_error
-from relay.sandbox.common.responder import ApiResponder, respond
+from relay.sandbox.common.responder import ApiStandIn, respond
 from relay.sandbox.onesignal import export_answers as answers
 from relay.sandbox.onesignal.export_files import (
     ExportShape,
@@ -102,25 +102,18 @@ class _Export:
     polls: int = 0
 
 
-class CsvExportStandIn:
+class CsvExportStandIn(ApiStandIn[ExportConditions]):
     """OneSignal's export as relay sees it.
 
     Attributes:
         keys: App id to its key; may be changed at any time.
-        conditions: What holds until changed; change its fields or replace it.
-        faults: How it misbehaves at present; the operations are `export` and `csv`.
-        requests: The log of all requests, oldest first.
     """
 
     def __init__(self, keys: Mapping[str, str], *, clock: Clock | None = None) -> None:
-        self._clock: Clock = clock or SystemClock()
+        super().__init__(ExportConditions, clock)
         self.keys = dict(keys)
-        self.conditions = ExportConditions()
         self._subscribers: dict[str, Subscribers] = {}
         self._exports: dict[str, _Export] = {}
-        self._responder = ApiResponder(self._clock)
-        self.faults = self._responder.faults
-        self.requests = self._responder.calls
 
     def put(
         self,
@@ -130,9 +123,7 @@ class CsvExportStandIn:
     ) -> None:
         """Replace the subscriptions of an app, of the first one if none is named.
 
-        Args:
-            subscribers: A list, or a factory that yields them anew at each call.
-            app_id: The app.
+        A factory yields them afresh at each call, for as many as memory would not hold.
         """
         name = next(iter(self.keys)) if app_id is None else app_id
         self._subscribers[name] = subscribers if callable(subscribers) else tuple(subscribers)
@@ -152,20 +143,12 @@ class CsvExportStandIn:
 
     def reset(self) -> None:
         """Forget faults, conditions, the log and exports; keys and subscriptions stay."""
-        self.faults.clear()
-        self.conditions = ExportConditions()
-        self.requests.clear()
+        super().reset()
         self._exports.clear()
-
-    def app(self) -> web.Application:
-        """Return an application with this stand-in alone, without its control API."""
-        app = web.Application()
-        self.mount(app)
-        return app
 
     def mount(self, app: web.Application) -> None:
         """Add the routes to an application that may hold other stand-ins."""
-        self._responder.mount(app)
+        super().mount(app)
         app.router.add_post(EXPORT_PATH, self._post)
         app.router.add_get(FILE_PATH, self._get, allow_head=False)
         app.router.add_get(SEGMENTS_PATH, self._list_segments, allow_head=False)
@@ -175,6 +158,7 @@ class CsvExportStandIn:
         return ControlApi(
             "/_sandbox/exports",
             self,
+            TypeAdapter(OneOrMany[ApiFault]),
             lambda: {**self.summary(), "requests": len(self.requests)},
             {
                 "GET /requests": list_calls(self.requests),
@@ -190,8 +174,8 @@ class CsvExportStandIn:
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
         app_id, body = request.query.get("app_id", ""), await request.read()
-        call = self._responder.log(request, "export", app_id)
-        return await self._responder.complete(
+        call = self.log(request, "export", app_id)
+        return await self.complete(
             request, call, lambda: self._start(request, app_id, body), answers.errors
         )
 
@@ -204,6 +188,7 @@ class CsvExportStandIn:
         except ValidationError:
             return answers.errors(400, "Request is malformed")
         now_ms = self._clock.now_ms()
+        # Seen in the field: an answer of 200 that starts nothing.
         if self.conditions.without_url:
             self.conditions.without_url -= 1
             return answers.file_url(None)
@@ -215,6 +200,7 @@ class CsvExportStandIn:
             self.conditions.shape,
             only_subscribed=order.only_subscribed,
         )
+        # The name is the credential of the file, so it cannot be guessed.
         name = f"users_{token_hex(16)}_{datetime.fromtimestamp(now_ms / 1000, UTC):%Y-%m-%d}.csv.gz"
         self._exports[name] = _Export(app_id, file, now_ms)
         path = FILE_PATH.format(app_id=app_id, name=name)
@@ -239,14 +225,14 @@ class CsvExportStandIn:
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         app_id, name = request.match_info["app_id"], request.match_info["name"]
-        call = self._responder.log(request, "csv", app_id)
+        call = self.log(request, "csv", app_id)
 
         def decide() -> Reply:
             if call.has_credentials:
                 return storage_error(400, "InvalidArgument", "No credentials are wanted here")
             return self._file(app_id, name)
 
-        return await self._responder.complete(request, call, decide, storage_error)
+        return await self.complete(request, call, decide, storage_error)
 
     def _file(self, app_id: str, name: str) -> Reply:
         now_ms, export = self._clock.now_ms(), self._exports.get(name)
@@ -255,6 +241,7 @@ class CsvExportStandIn:
         if now_ms - export.requested_at >= self.conditions.file_s * 1000:
             return storage_error(404)
         if not self._is_ready(export, now_ms):
+            # Only early requests count: the file is ready after `polls` of them.
             export.polls += 1
             return storage_error(self.conditions.not_ready_status, "NoSuchKey")
         return export.file

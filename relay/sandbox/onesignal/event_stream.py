@@ -10,7 +10,6 @@ Source: OneSignal Event Streams page, 2026.
 
 from collections.abc import Iterable
 from random import Random
-from types import TracebackType
 from typing import Final, Self
 
 import anyio
@@ -94,12 +93,7 @@ class EventStream:
         )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
         if self._session is not None:
             with anyio.CancelScope(shield=True), anyio.move_on_after(1):
@@ -115,19 +109,15 @@ class EventStream:
 
         Cancel it to stop: what is not answered by then remains unacknowledged.
         """
+        rate, starts_s = self._options.rate_per_s, self._clock.monotonic_s()
+        requests = make_requests(events, self._renderer, self._options, self._rng)
         async with anyio.create_task_group() as tasks:
-            starts_s = self._clock.monotonic_s()
-            for number, request in enumerate(
-                make_requests(events, self._renderer, self._options, self._rng)
-            ):
-                await self._pace(starts_s, number)
+            for number, request in enumerate(requests):
+                if rate is not None:
+                    due_s = starts_s + number / rate
+                    await anyio.sleep(max(0.0, due_s - self._clock.monotonic_s()))
                 await self._slots.acquire()
                 tasks.start_soon(self._deliver, request, name="sandbox event")
-
-    async def _pace(self, starts_s: float, number: int) -> None:
-        rate = self._options.rate_per_s
-        if rate is not None:
-            await anyio.sleep(max(0.0, starts_s + number / rate - self._clock.monotonic_s()))
 
     async def _deliver(self, request: StreamRequest) -> None:
         """Send a request until it is acknowledged, dropped or given up; a slot is taken."""
@@ -136,23 +126,22 @@ class EventStream:
         finally:
             # Between attempts the slot is free: a failing event must not block the others.
             self._slots.release()
-        for failures in range(1, self._options.max_attempts):
+        options = self._options
+        for failures in range(1, options.max_attempts):
             if wait_s is None:
                 return
-            await anyio.sleep(max(self._delay_s(failures), wait_s))
+            delay_s = min(options.retry_cap_s, options.retry_base_s * 2.0 ** (failures - 1))
+            await anyio.sleep(max(delay_s, wait_s))
             self.oracle.retries += 1
             async with self._slots:
                 wait_s = await self._attempt(request)
         if wait_s is not None:
             self.oracle.failed_permanently += 1
 
-    def _delay_s(self, failures: int) -> float:
-        options = self._options
-        return min(options.retry_cap_s, options.retry_base_s * 2.0 ** (failures - 1))
-
     async def _attempt(self, request: StreamRequest) -> float | None:
         """Return the least wait before the next attempt; None = there is none."""
         if not self.is_on or self._session is None:
+            # Nothing is kept for later: OneSignal drops what a stream that is off should send.
             self.oracle.lost_while_off += 1
             return None
         self.oracle.attempt(request)
@@ -163,6 +152,7 @@ class EventStream:
         except ClientError:
             self.oracle.answers["connection"] += 1
         self._fail()
+        # Without an answer there is no `Retry-After`: the backoff alone decides.
         return 0.0
 
     async def _post(self, session: ClientSession, request: StreamRequest) -> float | None:
@@ -173,6 +163,7 @@ class EventStream:
             self.oracle.answers[str(response.status)] += 1
             self.oracle.latencies_ms.append((self._clock.monotonic_s() - started_s) * 1000)
             if response.status // 100 == _SUCCESS:
+                # From the status line on relay has promised it, even if the body breaks off.
                 self.oracle.acknowledge(request, self._clock.now_ms())
                 self.consecutive_failures = 0
                 self.oracle.add_receipt(await response.read())

@@ -2,16 +2,16 @@
 
 Paths, filters and `if`/`elsif`/`else`. A missing value prints as nothing, and only a
 missing value or `false` fails a condition. An object prints as JSON, but between quotes
-as the pseudo-JSON OneSignal's papers show. Whether OneSignal escapes what it prints for
-JSON is not documented, so both ways can be had.
+as the pseudo-JSON of OneSignal's documents. Whether OneSignal escapes what it prints for
+JSON is not documented, so both ways are available.
 
 Source: OneSignal Event Streams and Liquid references, 2026.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 import orjson
 
@@ -33,21 +33,7 @@ FILTERS: Final[Mapping[str, Callable[..., str]]] = {
 
 
 class TemplateError(ValueError):
-    """A template uses what it may not."""
-
-
-@dataclass(slots=True)
-class _Print:
-    path: tuple[str, ...]
-    filters: list[tuple[str, list[str]]]
-
-
-@dataclass(slots=True)
-class _Branches:
-    branches: list[tuple[tuple[str, ...] | None, list["_Node"]]] = field(default_factory=list)
-
-
-_Node = str | _Print | _Branches
+    """A template uses what is not known here."""
 
 
 @dataclass(slots=True)
@@ -59,6 +45,15 @@ class _Page:
     parts: list[str] = field(default_factory=list)
     is_quoted: bool = False
 
+    def look_up(self, path: list[str]) -> object:
+        value: object = self.context
+        for name in path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return value
+
+
+_Node: TypeAlias = Callable[[_Page], None]
+
 
 class Template:
     """A compiled body.
@@ -68,97 +63,90 @@ class Template:
     """
 
     def __init__(self, text: str) -> None:
-        tokens = [token for token in _TOKEN.split(text) if token]
-        self._nodes, rest = _parse(tokens, 0)
-        if rest != len(tokens):
-            raise TemplateError(f"unexpected {tokens[rest]}")
+        self._render, end, _ = _parse(iter(_TOKEN.split(text)))
+        if end:
+            raise TemplateError(f"unexpected {end}")
 
     def render(self, context: Mapping[str, object], *, escapes: bool = True) -> str:
-        """Return the body for one event.
-
-        Args:
-            context: What paths lead into.
-            escapes: Whether printed values are escaped for JSON.
-        """
+        """Return the body for one event; `escapes` escapes printed values for JSON."""
         page = _Page(context, escapes)
-        _render(self._nodes, page)
+        self._render(page)
         return "".join(page.parts)
 
 
-def _parse(tokens: list[str], start: int) -> tuple[list[_Node], int]:
-    """Return the nodes up to a tag that ends or continues a block, and its position."""
+def _parse(tokens: Iterator[str]) -> tuple[_Node, str, str]:
+    """Compile up to a tag that ends or continues a block; return its word and the rest too."""
     nodes: list[_Node] = []
-    at = start
-    while at < len(tokens):
-        token = tokens[at]
-        word = token[2:-2].strip("- ").split(maxsplit=1) if token.startswith("{%") else []
+
+    def render(page: _Page) -> None:
+        for node in nodes:
+            node(page)
+
+    for token in tokens:
+        word, rest = (*token[2:-2].strip("- ").split(maxsplit=1), "", "")[:2]
         if token.startswith("{{"):
-            nodes.append(_parse_print(token))
-        elif not word:
-            nodes.append(token)
-        elif word[0] == "if":
-            block, at = _parse_if(tokens, at)
-            nodes.append(block)
-        elif word[0] in ("elsif", "else", "endif"):
-            break
+            nodes.append(_print(token[2:-2].strip("- ")))
+        elif not token.startswith("{%"):
+            nodes.append(_text(token))
+        elif word == "if":
+            nodes.append(_branch(tokens, rest))
+        elif word in ("elsif", "else", "endif"):
+            return render, word, rest
         else:
             raise TemplateError(f"unknown tag {token}")
-        at += 1
-    return nodes, at
+    return render, "", ""
 
 
-def _parse_if(tokens: list[str], at: int) -> tuple[_Branches, int]:
-    block = _Branches()
-    while True:
-        if at >= len(tokens):
+def _text(text: str) -> _Node:
+    # An odd number of quotes turns outside into inside.
+    flips = len(_QUOTE.findall(text)) % 2 == 1
+
+    def render(page: _Page) -> None:
+        page.parts.append(text)
+        page.is_quoted ^= flips
+
+    return render
+
+
+def _branch(tokens: Iterator[str], condition: str) -> _Node:
+    branches: list[tuple[list[str] | None, _Node]] = []
+    word = "if"
+    while word != "endif":
+        path = None if word == "else" else condition.strip().split(".")
+        body, word, condition = _parse(tokens)
+        if not word:
             raise TemplateError("if without endif")
-        word, *rest = tokens[at][2:-2].strip("- ").split(maxsplit=1)
-        if word == "endif":
-            return block, at
-        path = tuple(rest[0].strip().split(".")) if rest else None
-        nodes, at = _parse(tokens, at + 1)
-        block.branches.append((path, nodes))
+        branches.append((path, body))
+
+    def render(page: _Page) -> None:
+        for path, body in branches:
+            if path is None or page.look_up(path) not in (None, False):
+                body(page)
+                break
+
+    return render
 
 
-def _parse_print(token: str) -> _Print:
-    path, _, tail = token[2:-2].strip("- ").partition("|")
+def _print(text: str) -> _Node:
+    name, _, tail = text.partition("|")
+    path = name.strip().split(".")
     filters = []
-    for name, arguments in _FILTER.findall(f"|{tail}" if tail else ""):
+    for name, texts in _FILTER.findall(f"|{tail}" if tail else ""):
         if name not in FILTERS:
             raise TemplateError(f"unknown filter {name}")
-        texts = ["".join(groups) for groups in _ARGUMENT.findall(arguments)]
-        filters.append((name, texts))
-    return _Print(tuple(path.strip().split(".")), filters)
+        arguments = ["".join(groups) for groups in _ARGUMENT.findall(texts)]
+        filters.append((FILTERS[name], arguments))
 
+    def render(page: _Page) -> None:
+        printed = _to_text(page.look_up(path), is_quoted=page.is_quoted)
+        for function, arguments in filters:
+            printed = function(printed, *arguments)
+        # Filters see the plain value; only their result is escaped.
+        if page.escapes and page.is_quoted:
+            printed = orjson.dumps(printed).decode()[1:-1]
+        page.parts.append(printed)
 
-def _render(nodes: list[_Node], page: _Page) -> None:
-    for node in nodes:
-        if isinstance(node, str):
-            page.parts.append(node)
-            page.is_quoted ^= len(_QUOTE.findall(node)) % 2 == 1
-        elif isinstance(node, _Print):
-            page.parts.append(_print(node, page))
-        else:
-            for path, branch in node.branches:
-                if path is None or _look_up(page.context, path) not in (None, False):
-                    _render(branch, page)
-                    break
-
-
-def _print(node: _Print, page: _Page) -> str:
-    text = _to_text(_look_up(page.context, node.path), is_quoted=page.is_quoted)
-    for name, arguments in node.filters:
-        text = FILTERS[name](text, *arguments)
-    if page.escapes and page.is_quoted:
-        return orjson.dumps(text).decode()[1:-1]
-    return text
-
-
-def _look_up(context: Mapping[str, object], path: tuple[str, ...]) -> object:
-    value: object = context
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
+    return render
 
 
 def _to_text(value: object, *, is_quoted: bool) -> str:

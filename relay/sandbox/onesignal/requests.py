@@ -11,9 +11,9 @@ from typing import Final
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
+from relay.sandbox.common.target import new_uuid
 from relay.sandbox.onesignal.templates import Renderer
 from relay.sandbox.onesignal.traffic import RawEvent
-from relay.sandbox.onesignal.users import new_uuid
 
 _KEPT_WHEN_LATE: Final = "id"
 _UNKNOWN_KIND: Final = "message.pigeon.released"
@@ -78,6 +78,7 @@ def _make_request(
     body = renderer.render(event)
     if rng.random() < anomalies.broken_rate:
         body = body[: len(body) // 2]
+    # A cut body, or quotes that were not escaped, may still be JSON: only parsing tells.
     is_deliverable = not is_foreign and not is_unknown and _is_json(body)
     return StreamRequest(str(event["event"]["id"]), body, is_deliverable)
 

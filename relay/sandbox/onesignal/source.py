@@ -118,6 +118,7 @@ class TrafficSource:
         if self._order is not None:
             raise SourceConflict("traffic is running: stop it first")
         if self._stream is not None and not self._stream.is_on:
+            # Like OneSignal: somebody has to look why before events flow again.
             raise SourceConflict("the stream was switched off: enable it first")
         if not order.wanted_kinds() & KINDS:
             raise SourceConflict("none of these kinds is ever sent")

@@ -40,8 +40,16 @@ _MESSAGE: Final = (
     "id", "name", "title", "contents", "template_id", "url", "app_url", "web_url",
     "live_activity_event_kind",
 )  # fmt: skip
-_TEXTS: Final = ("title", "contents")
+_TEXTS: Final = ("message.title", "message.contents")
 _D_NAMES: Final = {"event.subscription_device_type": "device_type"}
+_USER: Final = (
+    '"user": {"language": "{{ user.language }}",'
+    ' "subscription": {"language": "{{ user.subscription.language }}"}}'
+)
+_DOTTED_USER: Final = (
+    '"user.language": "{{ user.language }}"',
+    '"user.subscription.language": "{{ user.subscription.language }}"',
+)
 
 
 class Rendering(BaseModel):
@@ -51,11 +59,11 @@ class Rendering(BaseModel):
         shape: Layout of the body.
         title: How title and contents are printed: `string` picks English or the plain
             text, `en` prints `.en` alone, `pseudo` quotes the object, `dict` leaves it JSON.
-        escapes: Whether printed values are escaped for JSON; not so, quotes break bodies.
+        escapes: Whether printed values are escaped for JSON; if not, quotes break bodies.
         timestamps: `event.timestamp` as seconds, milliseconds or ISO text; as a bare
             number; or no time at all.
-        legacy_kinds: Whether kinds are spelt as older papers did.
-        template: A Liquid body of one's own, instead of the shape's.
+        legacy_kinds: Whether kinds are spelt as in older documents.
+        template: A custom Liquid body instead of the shape's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -69,10 +77,10 @@ class Rendering(BaseModel):
 
 
 class Renderer:
-    """Renders events one way.
+    """Renders events with one set of options.
 
     Raises:
-        TemplateError: If a template of one's own is not understood.
+        TemplateError: If a custom template is not understood.
     """
 
     def __init__(self, rendering: Rendering) -> None:
@@ -81,96 +89,72 @@ class Renderer:
 
     def render(self, event: RawEvent) -> bytes:
         """Return the body of one event."""
-        context = {**event, "event": self._disguise(event["event"])}
+        context = {**event, "event": self._spell(event["event"])}
         return self._template.render(context, escapes=self._rendering.escapes).encode()
 
-    def _disguise(self, event: Mapping[str, object]) -> dict[str, object]:
-        """Spell kind and time as asked for."""
-        disguised = dict(event)
-        kind = str(event["kind"])
+    def _spell(self, event: Mapping[str, object]) -> dict[str, object]:
+        """Return the event with kind and time spelt as the options say."""
+        spelt, seconds = dict(event), event["timestamp"]
         if self._rendering.legacy_kinds:
-            disguised["kind"] = LEGACY_SPELLINGS.get(kind, kind)
-        seconds = event["timestamp"]
+            spelt["kind"] = LEGACY_SPELLINGS.get(str(event["kind"]), event["kind"])
         match self._rendering.timestamps:
             case "ms" if isinstance(seconds, int):
-                disguised["timestamp"] = seconds * 1000
+                spelt["timestamp"] = seconds * 1000
             case "iso":
-                disguised["timestamp"] = event["datetime"]
+                spelt["timestamp"] = event["datetime"]
             case "absent":
-                del disguised["timestamp"], disguised["datetime"]
+                del spelt["timestamp"]
             case _:
-                pass
-        if self._rendering.timestamps in ("ms", "iso"):
-            del disguised["datetime"]
-        return disguised
+                return spelt
+        # Relay prefers `datetime`: only without it is the timestamp read.
+        del spelt["datetime"]
+        return spelt
 
 
 def template_text(rendering: Rendering) -> str:
     """Return the Liquid text of a shape."""
-    match rendering.shape:
-        case "relay":
-            return _relay_template(rendering)
-        case "A":
-            event = _dotted("event", _EVENT, rendering) + _dotted("event.data", _DATA, rendering)
-            message = _dotted("message", _MESSAGE, rendering)
-            message.append('"template_id": "{{ message.template_id }}"')
-            return f'{{"Event Data": {_object(event)}, "Message Data": {_object(message)}}}'
-        case "B":
-            return _object(_all_dotted(rendering))
-        case "D":
-            return _object([_snake(line) for line in _all_dotted(rendering)])
+
+    def pairs(root: str, names: tuple[str, ...], *, dotted: bool = True) -> list[str]:
+        keys = [f"{root}.{name}" if dotted else name for name in names]
+        values = [_value(f"{root}.{name}", rendering) for name in names]
+        return [f'"{key}": {value}' for key, value in zip(keys, values, strict=True)]
+
+    if rendering.shape == "relay":
+        event, message = (
+            pairs("event", _EVENT, dotted=False),
+            pairs("message", _MESSAGE, dotted=False),
+        )
+        event.append(f'"data": {_object(pairs("event.data", _DATA, dotted=False))}')
+        parts = ['"relay_template": 1', f'"event": {_object(event)}']
+        return _object([*parts, f'"message": {_object(message)}', _USER])
+    event = pairs("event", _EVENT) + pairs("event.data", _DATA)
+    message = pairs("message", _MESSAGE)
+    if rendering.shape == "A":
+        message.append('"template_id": "{{ message.template_id }}"')
+        return f'{{"Event Data": {_object(event)}, "Message Data": {_object(message)}}}'
+    flat = [*event, *message, *_DOTTED_USER]
+    return _object(flat if rendering.shape == "B" else [_snake(pair) for pair in flat])
 
 
-def _relay_template(rendering: Rendering) -> str:
-    event = _nested("event", _EVENT, rendering)
-    event.append(f'"data": {_object(_nested("event.data", _DATA, rendering))}')
-    message = _nested("message", _MESSAGE, rendering)
-    user = [
-        '"language": "{{ user.language }}"',
-        '"subscription": {"language": "{{ user.subscription.language }}"}',
-    ]
-    return (
-        f'{{"relay_template": 1, "event": {_object(event)},'
-        f' "message": {_object(message)}, "user": {_object(user)}}}'
-    )
-
-
-def _all_dotted(rendering: Rendering) -> list[str]:
-    return [
-        *_dotted("event", _EVENT, rendering),
-        *_dotted("event.data", _DATA, rendering),
-        *_dotted("message", _MESSAGE, rendering),
-        '"user.language": "{{ user.language }}"',
-        '"user.subscription.language": "{{ user.subscription.language }}"',
-    ]
-
-
-def _dotted(root: str, names: tuple[str, ...], rendering: Rendering) -> list[str]:
-    return [f'"{root}.{name}": {_value(f"{root}.{name}", rendering)}' for name in names]
-
-
-def _nested(root: str, names: tuple[str, ...], rendering: Rendering) -> list[str]:
-    return [f'"{name}": {_value(f"{root}.{name}", rendering)}' for name in names]
-
-
-def _snake(line: str) -> str:
-    """Turn the key of a dotted line into a flat name (`event.data.` falls away)."""
-    key, _, value = line.partition('": ')
+def _snake(pair: str) -> str:
+    """Turn a dotted key into a flat name (`event.data.` disappears)."""
+    key, _, value = pair.partition('": ')
     path = key[1:]
     flat = _D_NAMES.get(path, path.replace("event.data.", "").replace(".", "_"))
     return f'"{flat}": {value}'
 
 
-def _object(lines: list[str]) -> str:
-    return "{" + ", ".join(lines) + "}"
+def _object(pairs: list[str]) -> str:
+    return "{" + ", ".join(pairs) + "}"
 
 
 def _value(path: str, rendering: Rendering) -> str:
-    if path == "event.timestamp" and rendering.timestamps == "number":
-        return f"{{{{ {path} }}}}"
-    if path.removeprefix("message.") not in _TEXTS:
-        return f'"{{{{ {path} }}}}"'
+    """Return the Liquid that prints the value at a path."""
     plain, english = f"{{{{ {path} }}}}", f"{{{{ {path}.en }}}}"
+    if path == "event.timestamp" and rendering.timestamps == "number":
+        return plain
+    if path not in _TEXTS:
+        return f'"{plain}"'
     match rendering.title:
         case "en":
             return f'"{english}"'

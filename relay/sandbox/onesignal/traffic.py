@@ -12,7 +12,8 @@ from random import Random
 from typing import Final, TypeAlias
 
 from relay.events.catalog import KINDS
-from relay.sandbox.onesignal.users import Subscription, User, make_users, new_uuid
+from relay.sandbox.common.target import new_uuid
+from relay.sandbox.onesignal.users import Subscription, User, make_users
 
 RawEvent: TypeAlias = dict[str, dict[str, object]]
 
@@ -59,8 +60,8 @@ class TrafficOptions:
     """What the traffic is about.
 
     Attributes:
-        app_id: OneSignal app the events name.
-        kinds: Kinds that are sent; the others are left out of their chains.
+        app_id: OneSignal app that the events name.
+        kinds: Kinds that are sent; others are missing from their chains.
         users: Number of users.
         starts_at: Time of the first event, UTC epoch milliseconds.
     """
@@ -74,11 +75,11 @@ class TrafficOptions:
 class Traffic:
     """An endless source of events; the same seed gives the same events."""
 
-    def __init__(self, scenery: TrafficOptions, rng: Random) -> None:
-        self._scenery = scenery
+    def __init__(self, options: TrafficOptions, rng: Random) -> None:
+        self._options = options
         self._rng = rng
-        self._people = make_users(max(2, scenery.users), rng)
-        self._at_ms = scenery.starts_at
+        self._users = make_users(max(2, options.users), rng)
+        self._at_ms = options.starts_at
 
     def take(self, count: int) -> list[RawEvent]:
         """Return the next `count` events."""
@@ -93,6 +94,7 @@ class Traffic:
         wanted = [chain for chain in CHAINS if self._is_wanted(chain[0], chain[1])]
         if not wanted:
             raise ValueError("none of these kinds is ever sent")
+        # Every chain once before chance decides: rare kinds must not need a long run.
         first = self._rng.sample(wanted, len(wanted))
         for channel, steps, _ in first:
             yield from self._campaign(channel, steps, recipients=1)
@@ -102,7 +104,7 @@ class Traffic:
             yield from self._campaign(channel, steps, recipients=self._rng.randint(1, 4))
 
     def _is_wanted(self, channel: str, steps: tuple[str, ...]) -> bool:
-        return any(f"message.{channel}.{step}" in self._scenery.kinds for step in steps)
+        return any(f"message.{channel}.{step}" in self._options.kinds for step in steps)
 
     def _campaign(
         self, channel: str, steps: tuple[str, ...], recipients: int
@@ -110,7 +112,7 @@ class Traffic:
         message = self._message(channel)
         reachable = [
             (user, subscription)
-            for user in self._people
+            for user in self._users
             for subscription in user.subscriptions
             if channel in subscription.channels
         ]
@@ -118,7 +120,7 @@ class Traffic:
             shared = self._data(channel)
             for position, step in enumerate(steps):
                 kind = f"message.{channel}.{step}"
-                if kind in self._scenery.kinds:
+                if kind in self._options.kinds:
                     data = shared | (_page(step, position) if channel == "iam" else {})
                     yield {
                         "event": self._event(kind, user, subscription, data),
@@ -137,7 +139,7 @@ class Traffic:
             "id": new_uuid(self._rng),
             "timestamp": self._at_ms // 1000,
             "datetime": _iso(self._at_ms),
-            "app_id": self._scenery.app_id,
+            "app_id": self._options.app_id,
             "subscription_device_type": subscription.device_type,
             "subscription_id": subscription.subscription_id,
             "onesignal_id": user.onesignal_id,

@@ -1,12 +1,12 @@
-"""The users of the traffic: users with their subscriptions, some of them awkward."""
+"""The users of the traffic and their subscriptions; some of their ids are awkward."""
 
 from dataclasses import dataclass
 from random import Random
 from typing import Final
-from uuid import UUID
+
+from relay.sandbox.common.target import new_uuid
 
 LANGUAGES: Final = ("en", "de", "fr", "zh-Hant", "ar")
-CHANNELS: Final = ("push", "iam", "email", "sms", "live_activity")
 _PUSH_DEVICES: Final = ("iOS", "Android", "Chrome", "Firefox", "Safari", "Huawei")
 _AWKWARD_IDS: Final = ("42", "7", "1000003", "zoë-東京", 'o\'neil "x"', "undefined", "")
 _AWKWARD_EVERY: Final = 4
@@ -20,7 +20,7 @@ class Subscription:
 
     Attributes:
         subscription_id: Its id.
-        device_type: OneSignal's label of it.
+        device_type: OneSignal's label.
         channels: What can be sent to it.
         language: Language of the device; may be empty.
     """
@@ -48,17 +48,12 @@ class User:
     subscriptions: tuple[Subscription, ...]
 
 
-def new_uuid(rng: Random) -> str:
-    """Return a version 4 UUID out of `rng`."""
-    return str(UUID(int=rng.getrandbits(128), version=4))
-
-
 def make_users(count: int, rng: Random) -> list[User]:
-    """Return `count` users; the channels are all reachable from the second on."""
-    return [_make_person(number, rng) for number in range(count)]
+    """Return `count` users; two already cover all channels."""
+    return [_make_user(number, rng) for number in range(count)]
 
 
-def _make_person(number: int, rng: Random) -> User:
+def _make_user(number: int, rng: Random) -> User:
     language = rng.choice(LANGUAGES)
     devices = [_push_device(rng, language) for _ in range(rng.randint(1, 3))]
     if number % 2 or rng.random() < _EMAIL_SHARE:
@@ -69,7 +64,7 @@ def _make_person(number: int, rng: Random) -> User:
 
 
 def _external_id(number: int) -> str:
-    """Return the app's id; every fourth is awkward, and once those are used up, none."""
+    """Return the app's id; every fourth is awkward, and empty once those are used up."""
     turn, rest = divmod(number, _AWKWARD_EVERY)
     if rest != _AWKWARD_EVERY - 1:
         return f"user-{10_000 + number}"

@@ -1,12 +1,12 @@
-"""`relay` without its start-up: commands are forked from a process that has imported it.
+"""Runs `relay` without its start-up: each command is a fork of a process that has imported relay.
 
-Half a second of imports for each of some hundred commands is most of what the fast tests would
-take. A command started here is a process of its own all the same: its environment, folder,
-standard streams, signals and exit status are those of `python -m relay`.
+The imports take half a second, and the fast tests run hundreds of commands. A forked command is
+still a process of its own, with the environment, folder, standard streams, signals and exit status
+of `python -m relay`.
 
-`server` imports relay and forks; `client` stands in the tests' process table for the command,
-hands its surroundings over and passes signals on. Tests that look at the process itself, trace it
-or kill it at a chosen moment start the real one.
+`server` imports relay and forks. `client` is the process that the test starts: it hands over its
+environment and streams, forwards signals and ends with the command's exit status. Tests that
+trace, inspect or kill a relay process start the real command instead.
 """
 
 import atexit
@@ -23,13 +23,13 @@ ROOT = Path(__file__).parents[3]
 
 
 def command(words: Sequence[str]) -> list[str]:
-    """Return what to execute instead of `python -m relay` and these words."""
+    """Return the command line that stands in for `python -m relay` with these words."""
     return [sys.executable, "-IS", client.__file__, _server(), *words]
 
 
 @cache
 def _server() -> str:
-    """Start the server, once for all tests; return where it listens."""
+    """Start the server, once for all tests; return the path of its socket."""
     folder = tempfile.TemporaryDirectory(prefix="relay-")
     place = str(Path(folder.name) / "preloaded")
     server = subprocess.Popen(

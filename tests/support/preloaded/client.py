@@ -1,4 +1,4 @@
-"""Has a command forked, passes signals on to it, and ends as it ended."""
+"""Asks the server for a command, forwards signals to it and ends with its exit status."""
 
 import json
 import os
@@ -6,12 +6,12 @@ import signal
 import socket
 import sys
 
-PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def main(place: str, words: list[str]) -> int:
-    """Return the exit status; the death of this process kills the command."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
+    """Run a command and return its exit status. The server kills it if this process dies."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
     server = socket.socket(socket.AF_UNIX)
     server.connect(place)
     environment = dict(os.environ)  # noqa: TID251  # the command's own
@@ -20,9 +20,9 @@ def main(place: str, words: list[str]) -> int:
     socket.send_fds(server, [json.dumps(asked).encode() + b"\n"], [0, 1, 2])
     answers = server.makefile()
     pid = int(answers.readline())
-    for number in PASSED_ON:
+    for number in FORWARDED:
         signal.signal(number, lambda got, _: os.kill(pid, got))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
     status = int(answers.readline())
     if status < 0:
         signal.signal(-status, signal.SIG_DFL)

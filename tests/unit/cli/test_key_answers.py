@@ -8,7 +8,7 @@ from relay.cli.check.key_answers import (
     Knowledge,
     judge_amplitude_answer,
 )
-from relay.cli.check.keys import Whereabouts, describe_key
+from relay.cli.check.keys import RegionAnswers, describe_key
 
 KNOWN = KeyAnswer(Knowledge.KNOWN)
 UNKNOWN = KeyAnswer(Knowledge.UNKNOWN)
@@ -66,24 +66,24 @@ def test_why_nothing_was_said_is_told_with_what_to_do(status: int, told: str) ->
 @pytest.mark.parametrize(
     ("where", "is_ok", "text"),
     [
-        (Whereabouts(KNOWN), True, "known (us)"),
-        (Whereabouts(UNKNOWN), False, "unknown (us)"),
-        (Whereabouts(KeyAnswer(Knowledge.UNKNOWN, "why")), False, "unknown (us); why"),
-        (Whereabouts(UNCLEAR), False, "us: answered 503 without JSON"),
+        (RegionAnswers(KNOWN), True, "known (us)"),
+        (RegionAnswers(UNKNOWN), False, "unknown (us)"),
+        (RegionAnswers(KeyAnswer(Knowledge.UNKNOWN, "why")), False, "unknown (us); why"),
+        (RegionAnswers(UNCLEAR), False, "us: answered 503 without JSON"),
         (
-            Whereabouts(UNKNOWN, KNOWN),
+            RegionAnswers(UNKNOWN, KNOWN),
             False,
             "this key belongs to the other region (eu): RELAY_APPS__SHOP__AMPLITUDE_REGION=eu",
         ),
-        (Whereabouts(UNKNOWN, UNKNOWN), False, "unknown in both regions (us, eu)"),
+        (RegionAnswers(UNKNOWN, UNKNOWN), False, "unknown in both regions (us, eu)"),
         (
-            Whereabouts(UNKNOWN, UNCLEAR),
+            RegionAnswers(UNKNOWN, UNCLEAR),
             False,
             "unknown (us); the other region (eu): answered 503 without JSON",
         ),
     ],
 )
-def test_where_a_key_is_known_is_told(where: Whereabouts, text: str, *, is_ok: bool) -> None:
+def test_where_a_key_is_known_is_told(where: RegionAnswers, text: str, *, is_ok: bool) -> None:
     """With what to do about it."""
     finding = describe_key("key of shop", "shop", where, "us", "eu")
     assert (finding.name, finding.is_ok, finding.text) == ("key of shop", is_ok, text)

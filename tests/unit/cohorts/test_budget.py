@@ -113,20 +113,20 @@ def test_the_less_favourable_count_is_believed(
 )
 def test_credit_accrues_evenly_and_stays_good(used: int, next_at: int) -> None:
     """Thirty a month are one a day in November: by its 16th day, sixteen in all."""
-    assert Allowance(monthly=30, used=used).next_at(NOW) == next_at
+    assert Allowance(monthly=30, used=used).turn_at(1, NOW, is_paced=True) == next_at
 
 
 def test_credit_that_falls_between_milliseconds_is_never_early() -> None:
     """A share of 2/7 of a month ends within a millisecond."""
     allowance = Allowance(monthly=7, used=2)
-    since_start_ms = allowance.next_at(NOVEMBER) - NOVEMBER
+    since_start_ms = allowance.turn_at(1, NOVEMBER, is_paced=True) - NOVEMBER
     assert 7 * (since_start_ms - 1) < 2 * 30 * DAY_MS <= 7 * since_start_ms
 
 
 @pytest.mark.parametrize("monthly", [0, -1])
 def test_without_any_allowance_nothing_happens_this_month(monthly: int) -> None:
     """Whoever sets the limit to 0 wants no downloads."""
-    assert Allowance(monthly, used=0).next_at(NOW) == DECEMBER
+    assert Allowance(monthly, used=0).turn_at(1, NOW, is_paced=True) == DECEMBER
 
 
 # Amplitude's window.

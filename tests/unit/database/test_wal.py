@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from relay.database.recovery.format import PAGE_BYTES
+from relay.database.recovery.page_reader import open_page_reader
 from relay.database.recovery.pages import open_pages
-from relay.database.recovery.records import PAGE_BYTES
 from relay.database.recovery.salvage import Salvage, read_rows, read_tables
-from relay.database.recovery.wal import read_log
+from relay.database.recovery.wal import read_wal
 
 HEADER_BYTES = 32
 FRAME_BYTES = 24 + PAGE_BYTES
@@ -38,15 +39,16 @@ def _log(database: Path) -> Path:
     return database.with_name("copy.db-wal")
 
 
-def _names(database: Path, *, remains: bool = False) -> set[str]:
+def _names(database: Path, *, past_damage: bool = False) -> set[str]:
     """Return the first letter of every row that can be read."""
     with (
         closing(sqlite3.connect(":memory:")) as raw,
-        open_pages(database, remains=remains) as pages,
+        open_pages(database, past_damage=past_damage) as pages,
+        open_page_reader(pages, database.with_name("pages")) as reader,
     ):
         raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
         raw.execute("CREATE TABLE things (name TEXT) STRICT")
-        rows = read_rows(pages, read_tables(raw), Salvage())
+        rows = read_rows(pages, reader, read_tables(raw), Salvage())
         return {str(values[0])[0] for _, values in rows}
 
 
@@ -58,40 +60,40 @@ def _flip(file: Path, place: int) -> None:
 
 def test_a_whole_log_is_read_like_sqlite_does(database: Path) -> None:
     """Every commit is there, and nothing is damaged."""
-    assert not read_log(_log(database)).is_damaged
+    assert not read_wal(_log(database)).is_damaged
     assert _names(database) == set("012345")
 
 
 def test_no_log_is_an_empty_one(tmp_path: Path) -> None:
     """As after an end in order."""
-    assert not read_log(tmp_path / "none").places
+    assert not read_wal(tmp_path / "none").places
 
 
 def test_a_spoilt_last_commit_is_what_a_power_cut_leaves(database: Path) -> None:
-    """Nobody was told of it: its sync was never over."""
+    """It was never acknowledged: its sync did not end."""
     _flip(_log(database), _log(database).stat().st_size - 1)
-    assert not read_log(_log(database)).is_damaged
+    assert not read_wal(_log(database)).is_damaged
     assert _names(database) == set("01234")
 
 
 def test_what_stands_behind_damage_was_acknowledged(database: Path) -> None:
     """SQLite stops there in silence; here the rest is read, but for the frame itself."""
     _flip(_log(database), HEADER_BYTES + 24 + 100)
-    assert read_log(_log(database)).is_damaged
+    assert read_wal(_log(database)).is_damaged
     assert _names(database) == set()
-    assert _names(database, remains=True) >= set("12345")
+    assert _names(database, past_damage=True) >= set("12345")
 
 
 def test_a_damaged_header_costs_nothing(database: Path) -> None:
     """Every frame is checked against the one before it."""
     _flip(_log(database), 17)
-    assert read_log(_log(database)).is_damaged
-    assert _names(database, remains=True) == set("012345")
+    assert read_wal(_log(database)).is_damaged
+    assert _names(database, past_damage=True) == set("012345")
 
 
 def test_a_cut_log_ends_with_its_last_whole_frame(database: Path) -> None:
-    """Nothing tells that there was more; the second book does."""
+    """Only the sidecar tells that there was more."""
     with _log(database).open("r+b") as file:
         file.truncate(HEADER_BYTES + 3 * FRAME_BYTES + 100)
-    assert not read_log(_log(database)).is_damaged
+    assert not read_wal(_log(database)).is_damaged
     assert len(_names(database)) < COMMITS

@@ -6,7 +6,7 @@ import anyio
 
 from relay.demo.segment_recorder import SegmentRecorder
 from relay.segments.store import DATABASE_NAME
-from relay.segments.views import ChangeRow, SegmentRow, Views, read_views
+from relay.segments.views import ChangeRow, SegmentRow, Views
 from tests.support.segment_tables import APP, open_table
 
 DEADLINE_S = 5.0
@@ -59,17 +59,6 @@ async def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
                 await anyio.lowlevel.checkpoint()
         tasks.cancel_scope.cancel()
     assert "unable to open" in recorder.history.errors[0]
-
-
-async def test_a_reading_begins_after_what_was_asked_for(tmp_path: Path) -> None:
-    """Changes that are known already are not read again."""
-    async with open_table(tmp_path) as table:
-        await table.know({name: [True] for name in "ab"})
-        await table.poll(["a", "b"])
-        whole = read_views(tmp_path / DATABASE_NAME, APP)
-        rest = read_views(tmp_path / DATABASE_NAME, APP, after=whole.changes[0].seq)
-    assert rest.changes == whole.changes[1:]
-    assert rest.members == whole.members == {"c1": frozenset("ab")}
 
 
 def test_members_without_a_change_are_a_contradiction(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_an_event_without_a_user_leaves_the_owner() -> None:
 
 def test_an_event_counts_after_the_app_s_own_word_whatever_its_instant() -> None:
     """The app's word has none; but no event unsays a later export."""
-    app_s_word = KNOWN._replace(is_told=1, as_of=T3)
+    app_s_word = KNOWN._replace(is_from_app=1, as_of=T3)
     told = _told(T2, flag=False, is_proof=True)
     assert merge(told, app_s_word, T1) == KnownSubscription("anna", "iOSPush", 0, T3, 0)
     assert merge(told, app_s_word, T3) is None

@@ -26,7 +26,7 @@ def test_every_id_can_be_read_back(ids: list[str], empty_ids: int, line_end: str
 
 
 @pytest.mark.parametrize("rows", [0, 1, 4_096, 4_097])
-def test_a_factory_is_asked_anew_for_each_file(rows: int) -> None:
+def test_a_factory_is_called_again_for_each_file(rows: int) -> None:
     """Two downloads of one export are the same."""
     file = cohort_download(lambda: (f"u{n}" for n in range(rows)), 0, FileShape(encoding="plain"))
     first = b"".join(file.encoded())

@@ -23,7 +23,7 @@ def test_faults_are_read(text: str, fault: UploadFault) -> None:
 
 @pytest.mark.parametrize("text", ["", "nope", "503:", "503:x", "503:0", "stored_503", "refuse:2"])
 def test_nonsense_is_refused(text: str) -> None:
-    """Wrong usage is told."""
+    """Wrong usage is refused."""
     with pytest.raises(typer.BadParameter):
         parse_fault(text)
 

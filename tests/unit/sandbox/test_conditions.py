@@ -43,7 +43,7 @@ def test_poison_is_recognised(poison: Poison, event: JsonObject, *, expected: bo
     assert poison.matches(event) is expected
 
 
-def test_each_silenced_device_is_told_once() -> None:
+def test_each_silenced_device_is_named_once() -> None:
     """Every event of it is."""
     events: list[JsonObject] = [{"device_id": "d"}, {"device_id": "e"}, {"device_id": "d"}]
     upload = Upload("/batch", "k", events, 5, frozenset())

@@ -1,4 +1,4 @@
-"""The stand-in's book."""
+"""The stand-in's ledger."""
 
 import anyio
 
@@ -42,7 +42,7 @@ def test_a_changed_attempt_is_a_violation_even_if_nothing_was_stored() -> None:
 
 
 def test_another_content_type_is_a_violation() -> None:
-    """Amplitude's papers require JSON's own."""
+    """Amplitude's documents require JSON's own."""
     ledger = Ledger()
     raw = RawUpload("POST", "/batch", "text/plain", False, 10, b"")  # noqa: FBT003
     ledger.observe(Upload("/batch", "k", [], 5, frozenset()), raw)
@@ -62,11 +62,11 @@ def test_what_illustrates_is_bounded_and_what_counts_is_not() -> None:
 
 
 async def test_waiting_ends_with_the_fact() -> None:
-    """Whoever waits is woken by requests, and asks again."""
+    """A waiter is woken by requests, and checks again."""
     ledger = Ledger()
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(ledger.wait_until, lambda book: book.total_requests == 2)
+            tasks.start_soon(ledger.wait_until, lambda it: it.total_requests == 2)
             await anyio.lowlevel.checkpoint()
             ledger.log(LINE)
             await anyio.lowlevel.checkpoint()

@@ -31,7 +31,7 @@ def test_rendering(text: str, expected: str) -> None:
 
 
 def test_escaping_is_for_values_between_quotes() -> None:
-    """What stands between quotes is escaped if asked for; what stands free never is."""
+    """Values between quotes are escaped if requested; others never are."""
     context = {"text": 'say "hi"\n'}
     template = Template('"{{ text }}"')
     assert template.render(context) == '"say \\"hi\\"\\n"'
@@ -42,6 +42,6 @@ def test_escaping_is_for_values_between_quotes() -> None:
     "text", ["{% if a %}", "{% endif %}", "{% for x in y %}", "{{ a | sing }}", "{% else %}"]
 )
 def test_other_liquid_is_refused(text: str) -> None:
-    """What is not known is told, not guessed."""
+    """What is not known is refused, not guessed."""
     with pytest.raises(TemplateError):
         Template(text)

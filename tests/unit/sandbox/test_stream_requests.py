@@ -11,7 +11,7 @@ from relay.sandbox.onesignal.traffic import RawEvent, Traffic, TrafficOptions
 
 
 def raw_events(count: int = 200) -> list[RawEvent]:
-    """Return so many events."""
+    """Return `count` events."""
     return Traffic(TrafficOptions("app"), Random(1)).take(count)
 
 

@@ -95,7 +95,7 @@ def test_unescaped_quotes_break_the_body() -> None:
 
 
 def test_legacy_kinds_are_spelt_as_of_old() -> None:
-    """Older papers print other spellings."""
+    """Older documents print other spellings."""
     assert render(legacy_kinds=True)["event"]["kind"] == "message.push received"
 
 

@@ -13,7 +13,7 @@ APP_ID = "11111111-2222-4333-8444-555555555555"
 
 
 def take(count: int, *, seed: int = 1, kinds: frozenset[str] = KINDS) -> list[RawEvent]:
-    """Return so many events."""
+    """Return `count` events."""
     return Traffic(TrafficOptions(APP_ID, kinds), Random(seed)).take(count)
 
 
@@ -34,7 +34,7 @@ def test_the_selection_is_kept() -> None:
     assert {event["event"]["kind"] for event in take(500, kinds=wanted)} == wanted
 
 
-def test_kinds_that_do_not_exist_are_told() -> None:
+def test_kinds_that_do_not_exist_are_refused() -> None:
     """A source that would never send says so."""
     with pytest.raises(ValueError, match="none of these"):
         take(1, kinds=frozenset({"message.pigeon.released"}))
@@ -53,7 +53,7 @@ def test_ids_are_distinct_version_4_uuids() -> None:
     assert {UUID(text).version for text in ids} == {4}
 
 
-def test_people_are_of_all_sorts() -> None:
+def test_users_are_of_all_sorts() -> None:
     """There are anonymous, short, numeric and unicode ids, and users with many devices."""
     events = take(3_000)
     external_ids = {str(event["event"]["external_id"]) for event in events}
@@ -83,7 +83,7 @@ def test_only_failures_have_a_reason_and_only_clicks_a_target() -> None:
         assert ("target_name" in data) == (kind == "message.iam.clicked")
 
 
-def test_time_is_told_twice_alike() -> None:
+def test_both_times_of_an_event_agree() -> None:
     """`timestamp` is `datetime` in whole seconds."""
     event = take(1)[0]["event"]
     assert str(event["datetime"]).startswith("2026-01-01T10:05:0")

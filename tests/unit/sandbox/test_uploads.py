@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from relay.sandbox.amplitude.uploads import RawUpload, Upload, UploadLimits, parse_upload
+from relay.sandbox.amplitude.uploads import RawUpload, Upload, parse_upload
 from relay.sandbox.common.replies import Answer
 
 
@@ -11,7 +11,7 @@ def parse(body: object, *, path: str = "/2/httpapi") -> Upload | Answer:
     """Parse a body under a service that knows the key `k`."""
     plain = orjson.dumps(body)
     raw = RawUpload("POST", path, "application/json", False, len(plain), plain)  # noqa: FBT003
-    return parse_upload(raw, UploadLimits(lambda key: key == "k"))
+    return parse_upload(raw, lambda key: key == "k")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_size_is_judged_before_the_key() -> None:
 
 
 def test_further_keys_are_tolerated_and_known() -> None:
-    """Official SDKs send more than the papers list."""
+    """Official SDKs send more than the documents list."""
     upload = parse({"api_key": "k", "events": [{}], "client_upload_time": "now"})
     assert isinstance(upload, Upload)
     assert upload.top_level_keys == {"client_upload_time"}

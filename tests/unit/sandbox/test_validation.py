@@ -32,7 +32,7 @@ def refusal(checked: Answer | list[JsonObject]) -> JsonObject:
 
 
 def test_good_events_pass_unchanged() -> None:
-    """What is right is taken as it came."""
+    """Valid events are stored unchanged."""
     assert check_events(upload(GOOD)) == [GOOD]
 
 

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from relay.database.counters_sidecar import CountersSidecar, load_record, sidecar_path
-from relay.database.recovery.check import recover
+from relay.database.recovery.recover import recover
 from relay.segments.recovery import RECOVERY_SPEC, SidecarReader
 from relay.segments.store import DATABASE_NAME
 from tests.support.segment_tables import NOW, open_table
@@ -21,7 +21,7 @@ async def _made(folder: Path) -> Path:
 
 
 def _note(database: Path, **changes: object) -> None:
-    """Change the second book."""
+    """Change the sidecar."""
     sidecar = CountersSidecar(sidecar_path(database), lambda _: {})
     sidecar.write(orjson.dumps({**load_record(database), **changes}))
     sidecar.close()

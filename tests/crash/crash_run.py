@@ -20,10 +20,18 @@ from relay.sandbox.common.target import Target
 from relay.sandbox.onesignal.event_stream import EventStream, StreamOptions
 from relay.sandbox.onesignal.templates import Renderer, Rendering
 from relay.sandbox.onesignal.traffic import RawEvent, Traffic, TrafficOptions
-from tests.crash.accounting import Books, breaks, regressions
+from tests.crash.accounting import Accounts, contradictions, regressions
 from tests.crash.moments import UNSEEN, Moment, Scene
-from tests.support.command_line import API_KEY, APP_ID, HOOK_TOKEN, CommandLine
-from tests.support.daemons import HOOK, Doors, Life, Standing, hasty, living, open_doors
+from tests.support.command_line import API_KEY, APP_ID, WEBHOOK_TOKEN, CommandLine
+from tests.support.daemons import (
+    EVENTS_PATH,
+    AppCounts,
+    DaemonProcess,
+    Doors,
+    fast_relay,
+    open_doors,
+    running_daemon,
+)
 
 STUBBORN = StreamOptions(
     concurrency=12,
@@ -44,17 +52,17 @@ STUBBORN = StreamOptions(
 Tracer: TypeAlias = Sequence[str]
 """A command that runs the daemon, with its options."""
 
-MISFORTUNES = ("503", "stored_500", "stored_reset", "429", "200_cut", "stored_504", "200_html")
+FAULTS = ("503", "stored_500", "stored_reset", "429", "200_cut", "stored_504", "200_html")
 
-DOOMED = Conditions(poisons=(Poison(property_name="failure_reason", indices="all"),))
+WITH_POISON = Conditions(poisons=(Poison(property_name="failure_reason", indices="all"),))
 """Some events are never taken by Amplitude, so that there are dead letters."""
 
-MISFORTUNE_SHARE = 0.5
+FAULT_SHARE = 0.5
 SETTLE_S = 120.0
 AGAIN_EVENTS = 100
 
 
-class Campaign:
+class EndlessTraffic:
     """Events without end, until it is stopped; the same seed gives the same events.
 
     Attributes:
@@ -96,17 +104,17 @@ class Outcome:
 
     Attributes:
         books: What became of every event.
-        standing: The daemon's counts.
+        counts: The daemon's counts.
         again: Sums of the answers to every acknowledged event sent once more.
     """
 
-    books: Books
-    standing: Standing
+    accounts: Accounts
+    counts: AppCounts
     again: Counter[str]
 
 
 @dataclass
-class Trial:
+class CrashRun:
     """What stands around the daemon, and what was seen of it.
 
     Attributes:
@@ -125,12 +133,12 @@ class Trial:
     stream: EventStream
     amplitude: AmplitudeStandIn
     doors: Doors
-    campaign: Campaign
+    traffic: EndlessTraffic
     rng: Random
     wrong: list[str] = field(default_factory=list)
     starts_s: list[float] = field(default_factory=list)
     own: set[str] = field(default_factory=set)
-    _seen: Standing | None = None
+    _seen: AppCounts | None = None
     _sent: anyio.Event = field(default_factory=anyio.Event)
 
     @property
@@ -139,7 +147,10 @@ class Trial:
         return self.own | self.stream.oracle.acknowledged.keys()
 
     async def run(
-        self, ends: Iterable[Callable[[Life], Awaitable[None]]], *, tracers: Iterable[Tracer] = ()
+        self,
+        ends: Iterable[Callable[[DaemonProcess], Awaitable[None]]],
+        *,
+        tracers: Iterable[Tracer] = (),
     ) -> Outcome:
         """Bring the daemon to each of its ends under traffic; return what is left at last.
 
@@ -148,66 +159,66 @@ class Trial:
             tracers: What each life runs under; those beyond run by themselves.
         """
         under = chain(tracers, repeat(()))
-        async with anyio.create_task_group() as traffic:
-            traffic.start_soon(self._send, name="traffic")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._send, name="traffic")
             for end in ends:
-                async with living(self.relay, under=next(under)) as life:
-                    await end(life)
+                async with running_daemon(self.relay, under=next(under)) as daemon:
+                    await end(daemon)
             self.amplitude.faults.clear()
-            async with living(self.relay) as life:
-                await self.inspect(life)
+            async with running_daemon(self.relay) as daemon:
+                await self.inspect(daemon)
                 outcome = await self._finish()
         return outcome
 
     async def _send(self) -> None:
-        await self.stream.send(self.campaign.events())
+        await self.stream.send(self.traffic.events())
         self._sent.set()
 
-    async def killed(self, life: Life, *, moment: Moment) -> None:
+    async def killed(self, daemon: DaemonProcess, *, moment: Moment) -> None:
         """Inspect the daemon once it is ready, and kill it when its moment has come."""
         self.amplitude.faults.clear()
-        if self.rng.random() < MISFORTUNE_SHARE:
-            self.amplitude.faults.add(self.rng.choice(MISFORTUNES), count=self.rng.randint(1, 3))
+        if self.rng.random() < FAULT_SHARE:
+            self.amplitude.faults.add(self.rng.choice(FAULTS), count=self.rng.randint(1, 3))
         if moment not in UNSEEN:
-            await self.inspect(life)
-        await moment(Scene(life, self.amplitude, self.rng, self._acknowledge))
-        life.kill()
-        await life.ended()
+            await self.inspect(daemon)
+        await moment(Scene(daemon, self.amplitude, self.rng, self._acknowledge))
+        daemon.kill()
+        await daemon.ended()
 
-    async def inspect(self, life: Life) -> None:
+    async def inspect(self, daemon: DaemonProcess) -> None:
         """Hold the daemon's counts against what they were and against the answers given."""
         known = len(self.acknowledged)
-        await life.until("relay.ready")
+        await daemon.until("relay.ready")
         status, _ = await self.doors.readiness()
-        self.starts_s.append(monotonic() - life.began_s)
-        standing = await self.doors.standing()
-        self.wrong += breaks(standing)
+        self.starts_s.append(monotonic() - daemon.began_s)
+        counts = await self.doors.counts()
+        self.wrong += contradictions(counts)
         if status != 200:
             self.wrong.append(f"/readyz says {status} after relay.ready")
-        if standing.accepted < known:
-            self.wrong.append(f"{known} were answered 200, {standing.accepted} are accepted")
+        if counts.accepted < known:
+            self.wrong.append(f"{known} were answered 200, {counts.accepted} are accepted")
         if self._seen is not None:
-            self.wrong += regressions(self._seen, standing)
-        self._seen = standing
+            self.wrong += regressions(self._seen, counts)
+        self._seen = counts
 
     async def _acknowledge(self) -> None:
         """Send one event and return as soon as its 200 begins."""
-        name, body = self.campaign.one()
+        name, body = self.traffic.one()
         async with self.doors.sending(body) as answer:
             assert answer.status == 200
             self.own.add(name)
 
     async def _finish(self) -> Outcome:
         """Let everything come through and read all books."""
-        self.campaign.stop()
+        self.traffic.stop()
         with anyio.fail_after(SETTLE_S):
             await self._sent.wait()
-        standing = await self.doors.drained()
+        counts = await self.doors.drained()
         dead = await self.doors.dead_letters()
-        return Outcome(self._books(dead), standing, await self._send_again())
+        return Outcome(self._accounts(dead), counts, await self._send_again())
 
-    def _books(self, dead: Sequence[str]) -> Books:
-        return Books(
+    def _accounts(self, dead: Sequence[str]) -> Accounts:
+        return Accounts(
             attempted=self.stream.oracle.attempted | self.own,
             acknowledged=self.acknowledged,
             held=self.amplitude.ledger.account(API_KEY).insert_ids,
@@ -218,20 +229,20 @@ class Trial:
         total: Counter[str] = Counter()
         names = sorted(self.acknowledged)
         for first in range(0, len(names), AGAIN_EVENTS):
-            bodies = [self.campaign.bodies[name] for name in names[first : first + AGAIN_EVENTS]]
+            bodies = [self.traffic.bodies[name] for name in names[first : first + AGAIN_EVENTS]]
             _, counts = await self.doors.post(b"[%b]" % b",".join(bodies))
             total.update(counts)
         return total
 
 
 @asynccontextmanager
-async def prepared(folder: Path, seed: int) -> AsyncIterator[Trial]:
+async def prepared(folder: Path, seed: int) -> AsyncIterator[CrashRun]:
     """Give a trial whose stand-ins are up while the block runs."""
     amplitude = AmplitudeStandIn([API_KEY])
-    amplitude.conditions = DOOMED
+    amplitude.conditions = WITH_POISON
     async with running(amplitude.app()) as url:
-        relay = hasty(folder, url)
-        target = Target(f"{relay.public}{HOOK}", HOOK_TOKEN)
+        relay = fast_relay(folder, url)
+        target = Target(f"{relay.public}{EVENTS_PATH}", WEBHOOK_TOKEN)
         stream = EventStream(target, STUBBORN, rng=Random(seed))
         async with open_doors(relay) as doors, stream:
-            yield Trial(relay, stream, amplitude, doors, Campaign(seed), Random(seed))
+            yield CrashRun(relay, stream, amplitude, doors, EndlessTraffic(seed), Random(seed))

@@ -2,7 +2,7 @@
 
 from tests.support.chaos import (
     GZIP_HEAD,
-    Trouble,
+    Fault,
     black_hole,
     bomb_block,
     cut_answer,
@@ -16,7 +16,7 @@ from tests.support.chaos import (
     saying,
 )
 
-TROUBLES: dict[str, Trouble] = {
+FAULTS: dict[str, Fault] = {
     "drips its answer": dripping_answer(0.05),
     "drips spaces for ever": saying(head(), then=b" ", gap_s=0.02),
     "takes the request in drips": dripping_request(0.02),

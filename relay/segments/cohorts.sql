@@ -4,9 +4,6 @@
 INSERT INTO apps (app, takes_all, segment_limit) VALUES (:app, :takes_all, :segment_limit)
 ON CONFLICT (app) DO NOTHING;
 
--- name: apps
-SELECT no, app, takes_all, exported_at, synced_at FROM apps;
-
 -- name: set_app
 UPDATE apps SET
     all_since = CASE WHEN takes_all <> :takes_all THEN :at ELSE all_since END,
@@ -24,11 +21,11 @@ ON CONFLICT (app, cohort_id) DO NOTHING;
 SELECT no FROM cohorts WHERE app = :app AND cohort_id = :cohort_id;
 
 -- name: rename_cohort
--- By the webhook: not where Amplitude's list says the name, nor by an old message.
+-- By a webhook message: not where Amplitude's list has the name, nor by an old message.
 UPDATE cohorts SET name = :name
 WHERE no = :cohort AND name <> :name AND NOT is_listed AND coalesce(computed_at, 0) <= :computed_at;
 
--- name: sight_cohort
+-- name: set_listing
 -- What Amplitude lists now. stale_since: when the listing began to differ from what is applied.
 UPDATE cohorts SET
     name = :name, is_listed = 1, standing = :standing,
@@ -42,17 +39,17 @@ WHERE no = :cohort;
 -- name: listing
 SELECT listed_computed_at, listed_mod_at, listed_size FROM cohorts WHERE no = :cohort;
 
--- name: note_sighting
+-- name: add_sighting
 INSERT OR IGNORE INTO sightings (cohort, at) VALUES (:cohort, :at);
 
--- name: miss_cohorts
--- Cohorts that the list had before and has no more (:listed is a JSON array of ids).
+-- name: set_missing
+-- Cohorts that are missing from the list now (:listed is a JSON array of ids).
 UPDATE cohorts SET standing = 'stale'
 WHERE app = :app AND is_listed AND standing <> 'stale'
     AND cohort_id NOT IN (SELECT value FROM json_each(:listed));
 
 -- name: listed_cohorts
--- Every cohort with a place in Amplitude's list, and what is known of it.
+-- Every cohort that Amplitude's list has or had.
 SELECT c.no, c.cohort_id, c.name, c.standing,
     c.listed_computed_at, c.listed_mod_at, c.listed_size, c.stale_since,
     c.applied_computed_at, c.applied_mod_at, c.applied_size,
@@ -62,7 +59,7 @@ SELECT c.no, c.cohort_id, c.name, c.standing,
 FROM cohorts AS c
 WHERE c.app = :app AND c.is_listed ORDER BY c.no;
 
--- name: unmade_segments
+-- name: missing_segments
 -- Cohorts with matched users and no segment, as the limit did not allow one.
 SELECT no FROM cohorts WHERE app = :app AND NOT is_segment AND matched_users > 0 ORDER BY no;
 

@@ -1,11 +1,12 @@
--- Amplitude's cohort webhook. Run 0 holds the changes of one message while it is applied.
+-- Amplitude's cohort webhook. Run 0 holds the delta of one message while it is applied.
+-- The table marks holds the overrides, its column word their sequence.
 
--- name: take_message
+-- name: add_message
 INSERT INTO messages (app, message_id, at) VALUES (:app, :message_id, :at)
 ON CONFLICT (app, message_id) DO NOTHING;
 
--- name: diff_message
--- Whom a message moves: its users of whom nothing newer was said, as far as the list differs.
+-- name: add_delta_of_message
+-- Makes a message's delta: its users without a newer override, where the list differs.
 INSERT INTO run_changes (run, external_id, change, entered_at)
 SELECT 0, i.value, :is_member, CASE WHEN :is_member THEN NULL ELSE coalesce(l.entered_at, :list_at) END
 FROM json_each(:ids) AS i
@@ -13,10 +14,10 @@ LEFT JOIN marks AS m ON m.cohort = :cohort AND m.external_id = i.value
 LEFT JOIN listed AS l ON l.list = :list AND l.external_id = i.value
 WHERE coalesce(m.computed_at, 0) <= :computed_at AND (l.external_id IS NULL) = :is_member;
 
--- name: mark
--- The newest word about each user; of two of one computation the later one.
+-- name: override
+-- The newest message about each user wins; of two of one computation the later one.
 INSERT INTO marks (cohort, external_id, computed_at, is_member, word)
-SELECT :cohort, i.value, :computed_at, :is_member, :word FROM json_each(:ids) AS i WHERE true
+SELECT :cohort, i.value, :computed_at, :is_member, :webhook_seq FROM json_each(:ids) AS i WHERE true
 ON CONFLICT (cohort, external_id) DO UPDATE SET
     computed_at = excluded.computed_at, is_member = excluded.is_member, word = excluded.word
 WHERE excluded.computed_at >= computed_at;
@@ -36,26 +37,26 @@ LEFT JOIN restricted AS x ON x.external_id = h.external_id
 WHERE h.run = :run AND (u.external_id IS NOT NULL OR (:takes_all AND x.external_id IS NULL));
 
 -- name: cancel_opposites
--- Who entered and left within one run did neither.
+-- A user who entered and left within one run did neither.
 DELETE FROM run_changes WHERE run = :run AND EXISTS (
     SELECT 1 FROM run_changes AS d
     WHERE d.run = 0 AND d.external_id = run_changes.external_id AND d.change <> run_changes.change
 )
 RETURNING external_id;
 
--- name: keep_changes
+-- name: merge_delta
 INSERT OR IGNORE INTO run_changes (run, external_id, change, entered_at)
 SELECT :run, external_id, change, entered_at FROM run_changes
 WHERE run = 0 AND external_id NOT IN (SELECT value FROM json_each(:cancelled));
 
--- name: hold_changes
--- A held computation gathers what its messages say.
+-- name: hold_message
+-- A held computation gathers its messages.
 INSERT INTO run_changes (run, external_id, change, entered_at)
 SELECT :run, i.value, :is_member, NULL FROM json_each(:ids) AS i WHERE true
 ON CONFLICT (run, external_id) DO UPDATE SET change = excluded.change;
 
--- name: drop_void_changes
--- Of a held computation, whatever is so already or was overtaken by a newer word.
+-- name: drop_void_delta
+-- Drops what the list already says, and users with a newer override.
 DELETE FROM run_changes WHERE run = :run AND (
     (change = 1) = EXISTS (
         SELECT 1 FROM listed AS l WHERE l.list = :list AND l.external_id = run_changes.external_id
@@ -67,22 +68,22 @@ DELETE FROM run_changes WHERE run = :run AND (
     )
 );
 
--- name: mark_changes
+-- name: override_by_run
 INSERT INTO marks (cohort, external_id, computed_at, is_member, word)
-SELECT :cohort, external_id, :computed_at, change, :word FROM run_changes WHERE run = :run
+SELECT :cohort, external_id, :computed_at, change, :webhook_seq FROM run_changes WHERE run = :run
 ON CONFLICT (cohort, external_id) DO UPDATE SET
     computed_at = excluded.computed_at, is_member = excluded.is_member, word = excluded.word
 WHERE excluded.computed_at >= computed_at;
 
--- name: recall_entries
--- Leavers of a held run, with the instants at which they had entered.
+-- name: set_entry_instants
+-- Gives the leavers of a held run the instants at which they had entered, for a rollback.
 UPDATE run_changes SET entered_at = (
     SELECT coalesce(l.entered_at, :list_at) FROM listed AS l
     WHERE l.list = :list AND l.external_id = run_changes.external_id
 )
 WHERE run = :run AND change = 0;
 
--- name: note_computed
+-- name: set_computed
 UPDATE cohorts SET
     computed_at = max(coalesce(computed_at, 0), :computed_at), applied_at = :at
 WHERE no = :cohort;

@@ -1,0 +1,39 @@
+"""A context manager whose entry and exit happen in different runs of an event loop."""
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from typing import Generic, TypeVar
+
+import anyio
+
+Resource = TypeVar("Resource")
+
+
+class HeldOpen(Generic[Resource]):
+    """Keeps a context open between the steps of a state machine, in a task of its own."""
+
+    def __init__(self, context: AbstractAsyncContextManager[Resource]) -> None:
+        self._context = context
+        self._closing = anyio.Event()
+
+    async def enter(self) -> Resource:
+        """Enter the context and return its value."""
+        loop = asyncio.get_running_loop()
+        opened: asyncio.Future[Resource] = loop.create_future()
+        self._host = loop.create_task(self._hold(opened))
+        return await opened
+
+    async def leave(self) -> None:
+        """Exit the context and wait until it has closed."""
+        self._closing.set()
+        await self._host
+
+    async def _hold(self, opened: asyncio.Future[Resource]) -> None:
+        try:
+            async with self._context as resource:
+                opened.set_result(resource)
+                await self._closing.wait()
+        except BaseException as error:
+            if not opened.done():
+                opened.set_exception(error)
+            raise
