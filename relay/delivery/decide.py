@@ -108,7 +108,7 @@ def _decide_settled(
             case _:
                 assert_never(outcome)
     is_whole = len(delivered) == len(batch.events)
-    largest = progress.largest_taken
+    largest = progress.largest_delivered
     if is_whole and (largest is None or len(batch.events) > len(largest.events)):
         largest = batch
     again = [replace(batch, events=part) for part in regroup(batch.events, settled)]
@@ -118,7 +118,7 @@ def _decide_settled(
     search = replace(progress.search, canaries=0)
     return Plan(
         progress=Progress(queue, search, largest, progress.was_too_large),
-        poison=poison.record_taken(),
+        poison=poison.record_success(),
         breaker=Succeed(),
         delivered=delivered,
         dead=dead,
@@ -182,7 +182,7 @@ def _decide_forbidden(
         case Finding.UNDECIDED:
             return _defer_all(rest, found.detector, pauses.hold_s)
         case Finding.APP_REFUSED:
-            # Longer each time until something is taken: or two batches of refused events would
+            # Longer each time until an upload succeeds: or two batches of refused events would
             # alternate and starve the events behind them.
             wait_s = pauses.probe_s * (1 + found.detector.app_refusals)
             reason = f"Amplitude refuses this app's uploads: {forbidden.detail}"
