@@ -39,7 +39,7 @@ class CohortWebhook:
 
         Args:
             segments: Where messages are applied.
-            writer: The way into the quarantine.
+            writer: Stores quarantined bodies.
             numbers: The apps' numbers in the outbox.
             guard: Which removals are held.
             clock: The time.
@@ -101,7 +101,7 @@ class CohortWebhook:
         return await self._segments.webhook.apply(number, message, self.guard, self._clock.now_ms())
 
     async def quarantine(self, app: str, body: bytes, error: PayloadError) -> None:
-        """Put a body that is not understood into quarantine."""
+        """Put a body into quarantine."""
         batch = IngestBatch(self._numbers[app], self._clock.now_ms())
         batch.quarantined.append(QuarantinedBody(HOOK, error.reason, error.detail, body))
         await self._writer.append(batch)

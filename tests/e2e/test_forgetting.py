@@ -235,7 +235,7 @@ async def test_an_event_waiting_for_room_while_its_user_is_forgotten_stays_out(
                 group.start_soon(it.reception.receive, it.source, again)
                 await anyio.wait_all_tasks_blocked()
                 number = it.segments.cohorts.number(APP)
-                await it.segments.erasure.refuse(number, WHO, 0)
+                await it.segments.erasure.keep_out(number, WHO, 0)
         assert [one.user_id for one in await waiting(it.outbox, APP)] == ["ben"]
 
 
