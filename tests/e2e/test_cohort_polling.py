@@ -12,7 +12,7 @@ from relay.sandbox.cohorts.files import FileShape
 from relay.sandbox.cohorts.project import StandInCohort
 from relay.segments.store import DATABASE_NAME
 from tests.support.cohort_relays import World, world
-from tests.support.relays import DEADLINE_S, Answered
+from tests.support.relays import DEADLINE_S, Response
 
 BUYERS = StandInCohort(id="buyers", name="Buyers", user_ids=["u1", "u2", "u3", "stranger"])
 MANY = [f"u{number}" for number in range(200)]
@@ -25,7 +25,7 @@ def requested(it: World, cohort_id: str = "buyers") -> int:
     )
 
 
-async def sync(it: World) -> Answered:
+async def sync(it: World) -> Response:
     """Ask for a download, as an operator does."""
     answer = await it.relay.api("POST", "/segments/shop/buyers/sync")
     assert answer.status == 200

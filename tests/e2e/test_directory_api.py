@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.relays import (
     COHORT,
-    Answered,
     Relay,
+    Response,
     app_environment,
     cohort_message,
     event,
@@ -32,7 +32,7 @@ def export(users: Iterable[str]) -> bytes:
     return HEADER + b"".join(rows)
 
 
-async def send(relay: Relay, file: bytes, query: str = "", app: str = "shop") -> Answered:
+async def send(relay: Relay, file: bytes, query: str = "", app: str = "shop") -> Response:
     """Send a file to the directory."""
     url = f"{relay.admin}/api/v1/directory/{app}/import{query}"
     return await relay.ask("POST", url, data=file)

@@ -16,8 +16,8 @@ from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from tests.support.relays import (
     API_KEY,
     DEADLINE_S,
-    Answered,
     Relay,
+    Response,
     app_environment,
     event,
     insert_id,
@@ -49,7 +49,7 @@ def request(*events: object, api_key: str = API_KEY, **rest: object) -> dict[str
     return {"api_key": api_key, "events": list(events), **rest}
 
 
-async def upload(relay: Relay, body: object, path: str = "/2/httpapi", **headers: str) -> Answered:
+async def upload(relay: Relay, body: object, path: str = "/2/httpapi", **headers: str) -> Response:
     """Post to the upload API; `bytes` go as they are."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {name.replace("_", "-"): text for name, text in headers.items()}
