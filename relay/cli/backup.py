@@ -15,13 +15,12 @@ from relay.cli.exit_codes import CommandFailed
 from relay.cli.options import Configured
 from relay.cli.output import instant, output, print_fields, progress_bar
 from relay.clock import SystemClock
+from relay.database.disk import COMPANIONS, remove_database
 from relay.database.snapshot import (
-    COMPANIONS,
     Snapshot,
     check_copy,
     open_snapshot,
     publish_copies,
-    remove_copy,
 )
 from relay.errors import StoreFull
 from relay.settings import Settings
@@ -113,8 +112,8 @@ def _copy(folder: Path, snapshots: list[Snapshot], total_bytes: int, space: Free
     with ExitStack() as undo, progress_bar("copying", total_bytes) as proceed:
         copied_bytes = 0
         for snapshot, file in copies.items():
-            undo.callback(remove_copy, file)
-            remove_copy(file)  # one that a killed backup left
+            undo.callback(remove_database, file)
+            remove_database(file)  # one that a killed backup left
             try:
                 snapshot.copy_to(file, _with_watch(space, proceed, copied_bytes))
             except StoreFull as error:

@@ -1,1 +1,1 @@
-"""Cohorts of Amplitude: what is known of them, when they are fetched, what may be applied."""
+"""Keeping Amplitude's cohorts current: polled within a download budget, pushed by its webhook."""

@@ -69,10 +69,6 @@ class Allowance:
         """Downloads that remain this month."""
         return max(0, self.total - self.spent)
 
-    def next_at(self, now_ms: int) -> int:
-        """Return when the next paced download may happen: now, if there is credit for it."""
-        return self.turn_at(1, now_ms, is_paced=True)
-
     def turn_at(self, place: int, now_ms: int, *, is_paced: bool) -> int:
         """Return when the download that is `place`-th from now may happen.
 
@@ -86,6 +82,7 @@ class Allowance:
             is_paced: Whether it waits for its credit, or only for a month with room.
         """
         start = month_start(now_ms)
+        # Others may spend more than the total with the same key; next month owes nothing for that.
         number = min(self.spent, self.total) + place
         if number > self.total:
             start = next_month_start(now_ms)
@@ -166,6 +163,7 @@ def plan(
         recent: Instants of the app's latest requests.
         now_ms: The present.
     """
+    # Planned requests fill the window like past ones; only the newest can keep it full.
     slots = sorted(at for at in recent if at < now_ms + WINDOW_MS)[-WINDOW_REQUESTS:]
     queue = sorted(candidates, key=lambda candidate: _rank(candidate, now_ms))
     dues: list[Due] = []

@@ -89,7 +89,7 @@ class Poller:
         """Return when a waiting cohort is due, None if it does not wait."""
         return self._dues.get(cohort_id)
 
-    def adjust(self, policy: PollPolicy, downloading: DownloadPolicy) -> None:
+    def configure(self, policy: PollPolicy, downloading: DownloadPolicy) -> None:
         """Replace the policies, and read Amplitude's list again."""
         self._policy = policy
         self._budget.monthly = policy.monthly

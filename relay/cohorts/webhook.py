@@ -30,7 +30,7 @@ class CohortWebhook:
     def __init__(
         self,
         segments: Segments,
-        intakes: OutboxWriter,
+        writer: OutboxWriter,
         numbers: Mapping[str, int],
         guard: GuardPolicy,
         clock: Clock,
@@ -39,13 +39,13 @@ class CohortWebhook:
 
         Args:
             segments: Where messages are applied.
-            intakes: The way into the quarantine.
+            writer: Stores quarantined bodies.
             numbers: The apps' numbers in the outbox.
             guard: Which removals are held.
             clock: The time.
         """
         self._segments = segments
-        self._intakes = intakes
+        self._writer = writer
         self._numbers = numbers
         self.guard = guard
         self._clock = clock
@@ -61,13 +61,13 @@ class CohortWebhook:
         try:
             message = parse_message(body)
         except PayloadError as error:
-            await self.refuse(app, body, error)
+            await self.quarantine(app, body, error)
             raise
         answer = await self._apply(app, message)
         log.info("cohort_message.taken", app=app, **answer._asdict())
         return answer
 
-    async def read_again(
+    async def retry(
         self, quarantine: Quarantine, selection: Selection, *, dry_run: bool = False
     ) -> int:
         """Read quarantined messages again, and apply those that are understood now.
@@ -100,8 +100,8 @@ class CohortWebhook:
         number = self._segments.cohorts.number(app)
         return await self._segments.webhook.apply(number, message, self.guard, self._clock.now_ms())
 
-    async def refuse(self, app: str, body: bytes, error: PayloadError) -> None:
-        """Put a body that is not understood into quarantine."""
-        intake = IngestBatch(self._numbers[app], self._clock.now_ms())
-        intake.quarantined.append(QuarantinedBody(HOOK, error.reason, error.detail, body))
-        await self._intakes.append(intake)
+    async def quarantine(self, app: str, body: bytes, error: PayloadError) -> None:
+        """Put a body into quarantine."""
+        batch = IngestBatch(self._numbers[app], self._clock.now_ms())
+        batch.quarantined.append(QuarantinedBody(HOOK, error.reason, error.detail, body))
+        await self._writer.append(batch)

@@ -133,10 +133,10 @@ class AppRuntime:
         self.delivery.configure(
             delivery_setup(self._state, settings.delivery, self._events_api.overhead_bytes)
         )
-        self.poller.adjust(
+        self.poller.configure(
             poll_policy(self._name, settings), download_policy(settings, self._check_room)
         )
-        self.sync.adjust(sync_policy(self._name, settings))
+        self.sync.configure(sync_policy(self._name, settings))
 
     def _configure_access(self, settings: Settings) -> None:
         app = settings.apps[self._name]

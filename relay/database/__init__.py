@@ -1,1 +1,1 @@
-"""The SQLite engine: one writer with group commit, one reader, named queries, and mending."""
+"""The SQLite engine: one writer with group commit, one reader, named queries, and recovery."""

@@ -1,6 +1,6 @@
-"""Room on the disk: giving free pages back, and finding out whether there is any.
+"""Disk space, and the files of a database.
 
-The figures of a file system do not know of quotas and limits; only trying tells.
+The figures of a file system do not know quotas and limits, so whether there is room is tried out.
 """
 
 import errno
@@ -14,17 +14,24 @@ from tempfile import TemporaryFile
 from relay.errors import StoreFailed
 
 PROBE_BYTES = 8 * 1024 * 1024
-"""With less than this a failed write is taken for one that had no room."""
+"""With less free than this, a failed write is blamed on the lack of room."""
 
 _NOT_OURS = frozenset({errno.EACCES, errno.EPERM})
 _NOT_KEPT = frozenset({errno.EINVAL, errno.EROFS, errno.ENOTSUP})
-"""What a folder says that cannot be synced as it holds nothing that could be lost."""
+"""Folders that cannot be synced, on file systems where there is nothing to lose: read-only ones,
+and those that keep nothing on a disk."""
+
+COMPANIONS = ("-journal", "-wal", "-shm")
+"""Endings of the files that SQLite puts beside a database."""
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def vacuum(raw: sqlite3.Connection, pages: int) -> None:
-    """Give up to `pages` free pages back, if there are more."""
+    """Return `pages` free pages to the file system, if there are more.
+
+    The rest stays: a database that shrank to the last page would grow again at the next insert.
+    """
     (free,) = raw.execute("PRAGMA freelist_count").fetchone()
     if free > pages:
         for _ in range(pages):  # Python steps the statement once, and a step frees one page
@@ -32,14 +39,15 @@ def vacuum(raw: sqlite3.Connection, pages: int) -> None:
 
 
 def has_room(folder: Path, size_bytes: int = PROBE_BYTES) -> bool:
-    """Tell whether the largest file of `folder` could grow by `size_bytes`, by trying it.
+    """Tell whether the largest file of `folder` could grow by `size_bytes`, by trying it out.
 
-    False if the disk, a quota or the limit of a file's size forbids it; true also where it
-    cannot be tried.
+    False if the disk, a quota or the limit of a file's size forbids it; true also where it cannot
+    be tried.
     """
     try:
         largest_bytes = max(_sizes_bytes(folder), default=0)
         with TemporaryFile(dir=folder, buffering=0) as probe:
+            # Behind the size of the largest file, so that a limit of file sizes shows, too.
             os.posix_fallocate(probe.fileno(), largest_bytes, max(1, size_bytes))
     except OSError as error:
         return error.errno not in NO_ROOM
@@ -53,10 +61,17 @@ def _sizes_bytes(folder: Path) -> Iterator[int]:
                 yield entry.stat().st_size
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable.
+def remove_database(path: Path) -> None:
+    """Remove a database, or what is there of it."""
+    for ending in ("", *COMPANIONS):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
 
-    Its own name and its parents' may be as new; not all of them are ours to open.
+
+def sync_folder(folder: Path) -> None:
+    """Make the names of a folder's files durable: syncing a file does not sync its name.
+
+    The folder and its parents may be just as new, so they are synced as well, as far as this user
+    may open them.
 
     Raises:
         StoreFailed: If the disk failed.

@@ -1,4 +1,4 @@
-"""What SQLite's errors mean to relay: who can do what about them."""
+"""Translates SQLite's errors into relay's, by who can do something about them."""
 
 import sqlite3
 from pathlib import Path
@@ -11,7 +11,7 @@ _PRIMARY_CODE = 0xFF
 
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_TOOBIG})
 _PERHAPS_FULL = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
-"""What SQLite says where a quota or a limit leaves no room; only `ENOSPC` it calls full."""
+"""What SQLite reports where a quota or a limit leaves no room: it calls only `ENOSPC` full."""
 
 _BROKEN = frozenset(
     {
@@ -24,9 +24,12 @@ _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 def translate(error: sqlite3.Error, folder: Path | None = None) -> Exception:
-    """Return relay's error for SQLite's, or `error` itself when it is a mistake of ours.
+    """Return relay's error for SQLite's, or `error` itself if it is a defect of relay.
 
-    With the `folder` of the file, a failed write in one without room is told from a broken disk.
+    Args:
+        error: SQLite's.
+        folder: Of the file; with it, a write that failed for lack of room is told from one that
+            failed because the disk did.
     """
     extended_code = getattr(error, "sqlite_errorcode", 0)
     code = extended_code & _PRIMARY_CODE
@@ -35,9 +38,11 @@ def translate(error: sqlite3.Error, folder: Path | None = None) -> Exception:
     if code == sqlite3.SQLITE_BUSY:
         return StoreLocked("another process holds the database")
     if is_undecodable(error):  # SQLite's own text would quote the row
-        return StoreDamaged("the database is damaged: a text is not UTF-8; the next start mends it")
+        return StoreDamaged(
+            "the database is damaged: a text is not UTF-8; the next start recovers it"
+        )
     if code in _DAMAGED:
-        return StoreDamaged(f"the database is damaged: {error}; the next start mends it")
+        return StoreDamaged(f"the database is damaged: {error}; the next start recovers it")
     if code in _FULL:
         return StoreFull(f"the database takes nothing now: {error}")
     if code in _BROKEN:
@@ -46,5 +51,5 @@ def translate(error: sqlite3.Error, folder: Path | None = None) -> Exception:
 
 
 def is_undecodable(error: sqlite3.Error) -> bool:
-    """Tell whether a text is no UTF-8: Python says so, and SQLite has no code for it."""
+    """Tell whether a text was not UTF-8: Python's own error, so it has no code of SQLite's."""
     return isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")

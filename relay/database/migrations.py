@@ -1,7 +1,7 @@
 """Forward-only migrations: `NNNN_verb_noun.sql` files, the version in `PRAGMA user_version`.
 
-A file is never edited once released; each runs in one transaction with its version, so
-that a crash leaves the database before or after it and never between.
+A released file is never edited. Each runs in one transaction with its version, so a crash leaves
+the database before or after it, never in between.
 """
 
 import sqlite3
@@ -46,7 +46,7 @@ def refuse_newer(version: int, newest: int) -> None:
 
 
 def migrate(raw: sqlite3.Connection, scripts: Sequence[str]) -> int:
-    """Bring the database to the newest version and return how many scripts ran.
+    """Migrate the database to the newest version and return how many scripts ran.
 
     Raises:
         SchemaTooNew: If a later relay wrote this database; nothing is changed.

@@ -29,6 +29,6 @@ def load_queries(file: Traversable) -> dict[str, str]:
 
 
 def _statement(text: str) -> str:
-    """Return `text` without comment lines, so that only SQL reaches SQLite's cache."""
+    """Return `text` without comment lines: SQLite would parse them with every statement."""
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("--"))
     return "\n".join(lines).strip()

@@ -1,7 +1,7 @@
-"""A throw-away database: sorts more rows than memory should hold, and is gone afterwards.
+"""A scratch database: sorts more rows than memory should hold, and is removed afterwards.
 
-Nothing in it has to survive, so it neither keeps a journal nor syncs; what a crash leaves of it
-is removed when the next one opens.
+Nothing in it has to survive, so it has no journal and never syncs. What a crash leaves of it is
+removed when the next one opens.
 """
 
 import sqlite3
@@ -14,24 +14,23 @@ from typing import TypeVar
 import anyio
 
 from relay.database.connection import CLOSE_S, Connection
+from relay.database.disk import remove_database
 from relay.database.errors import translate
 
 CACHE_KIB = 8_192
-
-SUFFIXES = ("", "-journal", "-wal", "-shm")
 
 Result = TypeVar("Result")
 
 
 class Scratch:
-    """An open throw-away database."""
+    """An open scratch database."""
 
     def __init__(self, connection: Connection, folder: Path) -> None:
         self._connection = connection
         self._folder = folder
 
     async def run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Run `work` with the raw connection on a thread of its own.
+        """Run `work` with the raw connection, on its thread.
 
         Raises:
             StoreFull: If there is no room.
@@ -45,13 +44,13 @@ class Scratch:
 
 @asynccontextmanager
 async def open_scratch(path: Path, schema: str) -> AsyncIterator[Scratch]:
-    """Make an empty database with a schema, and remove it at the end.
+    """Create an empty database with a schema, and remove it at the end.
 
     Raises:
         StoreFull: If there is no room for it.
         StoreFailed: If the disk failed.
     """
-    _remove(path)
+    remove_database(path)
     connection = Connection(lambda: sqlite3.connect(path, isolation_level=None), iter_chunk_size=64)
     await connection
     try:
@@ -61,7 +60,7 @@ async def open_scratch(path: Path, schema: str) -> AsyncIterator[Scratch]:
     finally:
         with anyio.move_on_after(CLOSE_S, shield=True):
             await connection.close()
-        _remove(path)
+        remove_database(path)
 
 
 def _prepare(schema: str, raw: sqlite3.Connection) -> None:
@@ -69,8 +68,3 @@ def _prepare(schema: str, raw: sqlite3.Connection) -> None:
         raw.execute(f"PRAGMA {pragma}").fetchall()
     raw.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
     raw.executescript(schema)
-
-
-def _remove(path: Path) -> None:
-    for suffix in SUFFIXES:
-        path.with_name(path.name + suffix).unlink(missing_ok=True)

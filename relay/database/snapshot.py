@@ -1,8 +1,8 @@
 """Copies a database as it is at one moment, while its writer goes on.
 
-A snapshot is one read transaction: however much is written meanwhile, its pages stay as they
-are, and a copy of it never begins anew. The price is the writer's log, which is not used from its
-start again before the snapshot ends. A copy needs no log: its one file is the whole database.
+A snapshot is one read transaction: whatever is written meanwhile, its pages stay as they are, and
+the copy never starts over. The price is the writer's log, which can only grow until the snapshot
+ends. A copy needs no log: its single file is the whole database.
 """
 
 import errno
@@ -23,10 +23,8 @@ STEP_PAGES: Final = 1_024
 
 MOST_DAMAGES_SHOWN: Final = 3
 
-COMPANIONS: Final = ("-journal", "-wal", "-shm")
-
 OWNER_ONLY: Final = 0o600
-"""A database holds users' ids."""
+"""A database contains users' ids."""
 
 
 class Snapshot:
@@ -45,23 +43,23 @@ class Snapshot:
         self.size_bytes: int = pages * self._page_bytes
 
     def copy_to(self, file: Path, proceed: Callable[[int], None]) -> None:
-        """Write a synced copy and let the snapshot go; `check_copy` says whether it is whole.
+        """Write a synced copy and end the snapshot; `check_copy` says whether it is whole.
 
         Args:
-            file: Made here, for the owner alone; it must not exist.
-            proceed: Told between two steps how many bytes are copied; may raise to give up.
+            file: Created, readable by its owner alone; must not exist.
+            proceed: Called after each step with the bytes copied so far; may raise to give up.
 
         Raises:
             StoreFull: If there is no room for it.
             StoreFailed: If a disk failed, or this database cannot be read.
-            OSError: If the file cannot be made.
+            OSError: If the file cannot be created.
         """
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
         handle = os.open(file, flags, OWNER_ONLY)
 
         def report(_: int, pages_left: int, pages: int) -> None:
             proceed((pages - pages_left) * self._page_bytes)
-            os.fdatasync(handle)  # little by little, so that the daemon's own syncs stay short
+            os.fdatasync(handle)  # in small amounts, so that the daemon's own syncs stay short
 
         try:
             with closing(sqlite3.connect(file, isolation_level=None)) as copy:
@@ -82,10 +80,10 @@ class Snapshot:
 
 @contextmanager
 def open_snapshot(path: Path) -> Iterator[Snapshot]:
-    """Hold a database as it is now while the block runs; its pages are only read.
+    """Keep a database as it is now while the block runs; its pages are only read.
 
-    A daemon may have it open, start or end meanwhile: where a log and its index are missing,
-    SQLite makes them, empty.
+    A daemon may have it open, start or end meanwhile. Where the log and its index are missing,
+    SQLite creates empty ones.
 
     Raises:
         StoreFailed: If it cannot be read.
@@ -111,10 +109,10 @@ def check_copy(file: Path, name: str) -> None:
 
     Args:
         file: The copy.
-        name: What it is a copy of.
+        name: Of the copied database.
 
     Raises:
-        StoreFailed: If it is not: the database itself is damaged, or a disk failed.
+        StoreFailed: If it is not: the database is damaged, or a disk failed.
     """
     uri = f"{file.absolute().as_uri()}?immutable=1"
     try:
@@ -128,10 +126,10 @@ def check_copy(file: Path, name: str) -> None:
 
 
 def publish_copies(copies: dict[Path, Path]) -> None:
-    """Give synced copies their names, durably; none keeps its name if one cannot get it.
+    """Give synced copies their names, durably: all of them, or none.
 
     Args:
-        copies: The name of each copy, by the file it was written to; one folder for all.
+        copies: The name of each copy, by the file it was written to.
 
     Raises:
         OSError: If a file cannot be renamed.
@@ -147,12 +145,6 @@ def publish_copies(copies: dict[Path, Path]) -> None:
         for name in named:
             name.unlink(missing_ok=True)
         raise
-
-
-def remove_copy(file: Path) -> None:
-    """Remove what is there of a copy that was not finished."""
-    for tail in ("", *COMPANIONS):
-        file.with_name(file.name + tail).unlink(missing_ok=True)
 
 
 def _explained(error: sqlite3.Error, name: str) -> Exception:

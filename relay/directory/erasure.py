@@ -26,7 +26,7 @@ class UserErasure:
         """
         number = self._segments.cohorts.number(app)
         now_ms = self._clock.now_ms()
-        await self._segments.erasure.refuse(number, external_id, now_ms)
+        await self._segments.erasure.keep_out(number, external_id, now_ms)
         await self._segments.erasure.remove(number, external_id, now_ms)
         in_outbox = self._outbox.counters.number(app)
         for _ in range(MAX_SWEEPS):

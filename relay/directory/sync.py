@@ -115,11 +115,12 @@ class DirectorySync:
             next_at = self._clock.now_ms() + round(self._left_s(self._next_s) * 1000)
         return SyncStatus(self._is_running, self._last_error, next_at)
 
-    def adjust(self, policy: SyncPolicy) -> None:
+    def configure(self, policy: SyncPolicy) -> None:
         """Replace the policy; a shorter interval may bring the next export forward."""
         if policy.off or not policy.interval_s:
             self._next_s = None
         elif policy != self._policy:
+            # A reload may only bring the next export forward, or frequent reloads would put it off.
             due_s = self._clock.elapsed_s() + policy.interval_s
             self._next_s = due_s if self._next_s is None else min(self._next_s, due_s)
         self._policy = policy
@@ -187,8 +188,9 @@ class DirectorySync:
             self._last_error = f"the export was not there within {self._policy.timeout_s:g} s"
         except UpstreamRefused as error:
             self._last_error = str(error)
-            wait_s = max(wait_s, RETRY_S)
+            wait_s = max(wait_s, RETRY_S)  # asking again soon will not help
         except FileRejected as error:
+            # The next export will hardly differ: it waits for its turn.
             self._last_error = f"{error.reason}: {error.detail}"
         except UpstreamUnavailable as error:
             self._last_error = str(error)
@@ -210,6 +212,7 @@ class DirectorySync:
             while True:
                 try:
                     async with self._app.source.open_file(url) as chunks:
+                        # A large file may take as long again as the export itself.
                         deadline.deadline = anyio.current_time() + self._policy.timeout_s
                         scope = ExportScope(at, is_complete=True)
                         await self._importer.apply(self._app.name, chunks, scope)

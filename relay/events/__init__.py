@@ -1,4 +1,4 @@
-"""What an event is: from the bytes of a request to the bytes Amplitude gets.
+"""Message events, from the bytes of a request to the bytes Amplitude gets.
 
-Floor 1, pure: nothing here awaits, reads or writes, or knows what time it is.
+Everything here is pure: no I/O, no waiting, no clock.
 """

@@ -49,8 +49,8 @@ class IngestBatch:
         users: The External ID each event names.
         elements: The elements of the body, in order.
         whole_body: The bytes of a body that is one event; None if it is an array.
-        records: What the elements say, by place: an error once one is read and not understood,
-            None once that is quarantined.
+        records: The elements by place, once read. One that is not understood has an error until
+            `map`, and None afterwards.
     """
 
     app: int

@@ -1,7 +1,7 @@
-"""The 26 kinds of message event: their spellings, their selection, their words in Amplitude.
+"""The 26 kinds of message event: their spellings, their selection, their names in Amplitude.
 
-A kind is known by its canonical text (`message.<channel>.<action>`) everywhere in relay; only
-this file knows that the world spells it otherwise.
+All of relay identifies a kind by its canonical text (`message.<channel>.<action>`); only this file
+knows the other spellings in use.
 """
 
 import difflib
@@ -69,7 +69,7 @@ _SELECTIONS: Final[Mapping[str, frozenset[str]]] = {
 
 
 def normalise_kind(text: str) -> str | None:
-    """Return the kind that `text` spells, or None if it spells none.
+    """Return the kind that `text` spells, None if it spells none.
 
     Accepts capitals, stray spaces, a space in place of a dot, and the names that OneSignal's
     documentation printed at other times.
@@ -94,8 +94,8 @@ def parse_selection(text: str) -> frozenset[str]:
         text: Comma-separated kinds, channels (`message.push.*`) and `all` (the seed's 21).
 
     Raises:
-        ValueError: If an entry selects nothing known, naming it and the nearest that does; or
-            if there is no entry.
+        ValueError: If there is no entry, or one selects nothing; the message names the nearest
+            valid one.
     """
     entries = [entry.strip() for entry in text.split(",") if entry.strip()]
     if not entries:

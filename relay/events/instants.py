@@ -1,6 +1,6 @@
-"""The instant a field names, in whatever format; this file never reads a clock.
+"""Instants in any of the formats that templates produce; this file never reads a clock.
 
-What names no instant, or an absurd one, is treated as if it were not there.
+A value that names no instant, or an absurd one, counts as missing.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -18,8 +18,8 @@ _ABSURD_MS: Final = 4_102_444_800_000
 def instant_ms(value: object) -> int | None:
     """Return the UTC epoch milliseconds that a JSON value names, or None.
 
-    Accepts ISO 8601 text (UTC unless it names an offset, with `T` or a space, also followed by
-    ` UTC`) and seconds or milliseconds since 1970, as a number or as text.
+    Accepts ISO 8601 text (with `T` or a space, UTC unless it has an offset, optionally followed by
+    ` UTC`), and seconds or milliseconds since 1970, as a number or as text.
 
     Source: OneSignal, Event Streams data reference: `event.datetime` is ISO text in UTC with
     milliseconds, `event.timestamp` UNIX seconds, quoted or not as the template has it.

@@ -1,8 +1,8 @@
 """One record to one Amplitude event, down to the bytes that are uploaded.
 
-The same record, policy and time of receipt always give the same bytes; they are made once,
-before the event is stored, and never again. No address, number or token of a person and no
-`ip`, `event_id` or `client_upload_time` ever gets into them.
+The same record, policy and time of receipt always give the same bytes. They are made once, before
+the event is stored, and every attempt uploads them unchanged. They never contain a user's e-mail
+address, phone number or push token, nor `ip`, `event_id` or `client_upload_time`.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from relay.events.records import Record
 from relay.events.titles import choose_text
 
 Anonymous = Literal["device", "drop"]
-"""What becomes of an event without a user: sent for the device alone, or filtered."""
+"""An event without a user is sent for its device alone, or filtered."""
 
 # Source: Amplitude, HTTP V2 API, "Limits" (strings) and "Device IDs and user IDs" (both lists).
 _MAX_CHARACTERS: Final = 1024
@@ -49,11 +49,11 @@ class MappingPolicy:
     """How one app wants its events.
 
     Attributes:
-        app_id: OneSignal's id of the app; events of another are refused.
+        app_id: OneSignal's id of the app; events of another app are refused.
         kinds: The selected kinds.
-        name_set: Which published names the events get.
-        anonymous: What becomes of an event without a user.
-        library: Who sends, as `relay/VERSION`.
+        name_set: The published names that events get.
+        anonymous: How to treat an event without a user.
+        library: The sender, as `relay/VERSION`.
     """
 
     app_id: str
@@ -67,13 +67,13 @@ class MappedEvent(NamedTuple):
     """One event as Amplitude will get it.
 
     Attributes:
-        insert_id: What Amplitude and relay know a repeated event by.
-        device_id: The subscription, unless Amplitude would refuse its id.
-        user_id: The user, unless there is none or Amplitude would refuse the id.
+        insert_id: Identifies a repetition, for relay and for Amplitude.
+        device_id: The subscription; None if Amplitude would refuse its id.
+        user_id: The user; None if there is none or Amplitude would refuse the id.
         event_type: Amplitude's name of the event.
         time_ms: When it happened, in UTC epoch milliseconds.
         body: The JSON object of the event, exactly as it is uploaded.
-        scope: Whose events the insert id tells apart; None: all that come from OneSignal.
+        scope: Deduplication scope of `insert_id`; None for OneSignal's events (the whole app).
     """
 
     insert_id: str
@@ -86,12 +86,12 @@ class MappedEvent(NamedTuple):
 
 
 def scope_of(device_id: str | None, user_id: str | None) -> str:
-    """Return the scope of an event that an SDK sends: Amplitude compares insert ids by device."""
+    """Return the scope of an SDK's event: Amplitude compares insert ids per device."""
     return f"u:{user_id}" if device_id is None else f"d:{device_id}"
 
 
 class Filtered(Enum):
-    """Why an event that was understood is not wanted."""
+    """Why an app does not want an event that was understood."""
 
     NOT_SELECTED = "not_selected"
     ANONYMOUS = "anonymous"
@@ -105,7 +105,7 @@ def map_record(
     Args:
         record: The event as read.
         policy: How its app wants it.
-        received_at_ms: Time of receipt, for an event that names no time of its own.
+        received_at_ms: Time of receipt, for an event without a time of its own.
 
     Raises:
         PayloadError: `foreign_app`, or `no_identity` if no id that Amplitude takes is left.
@@ -139,14 +139,14 @@ def map_record(
 
 
 def _is_same_app(app_id: str, own: str) -> bool:
-    # Equal as they are, nearly always; a template may add spaces, a person capitals.
+    # Nearly always equal unchanged; a template may add spaces, a hand-written setting capitals.
     return app_id == own or app_id.strip().lower() == own.lower()
 
 
 def _properties(record: Record, name_set: NameSet, language: str | None) -> dict[str, str]:
     """Return the event properties by their published names.
 
-    Source: OneSignal's Amplitude page, 2025, down to `source`; the others are relay's own.
+    Source: OneSignal's Amplitude page, 2025, up to `source`; the rest are relay's own.
     """
     message = record.message
     return _present(
@@ -182,25 +182,23 @@ def _present(texts: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def is_refused_id(text: str) -> bool:
-    """Return whether Amplitude takes a text for nobody's id."""
+    """Return whether Amplitude refuses a text as an id, because it stands for no user."""
     return text.strip().lower() in _REFUSED_IDS
 
 
 def _usable_id(text: str | None) -> str | None:
-    """Return an id as it is, or None if Amplitude would refuse it."""
     if text is None or len(text) > _MAX_CHARACTERS or is_refused_id(text):
         return None
     return text
 
 
 def _insert_id(record: Record, time_ms: int) -> str:
-    """Return the event's own id, or a hash that is the same for the same event.
-
-    An event without a subscription is told from others by its user.
-    """
+    """Return the event's own id, or a hash that is the same for a repetition."""
     if record.event_id is None:
+        # Without id and time this is one event per kind, message, device and time of receipt.
         whose = record.subscription_id or record.external_id
         return _digest(orjson.dumps([record.kind, record.message.id, whose, time_ms]))
+    # Past Amplitude's limit for texts: hashed whole, so that two long ids stay distinct.
     if len(record.event_id) > _MAX_CHARACTERS:
         return _digest(record.event_id.encode())
     return record.event_id

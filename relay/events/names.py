@@ -1,7 +1,8 @@
-"""What Amplitude calls each kind of message event: the published spellings, as tables.
+"""Amplitude's name of each kind of message event: the published spellings, as tables.
 
-Every name is copied letter for letter, irregular capitals and misspellings included: charts in
-Amplitude hold on to them. Nothing here is generated, so each name can be searched for.
+Every name is copied letter for letter, including irregular capitals and misspellings, because
+existing charts in Amplitude refer to them. Nothing is generated, so that every name can be
+searched for.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """Bytes of a request to records, or a rejection with a stable reason.
 
-Nothing of a body can do worse here than raise `PayloadError`.
+Whatever a body contains, the only error it can cause here is `PayloadError`.
 """
 
 import codecs
@@ -17,8 +17,8 @@ from relay.events.shapes import Section, sections_of
 from relay.events.texts import text_of
 from relay.events.titles import wording_of
 
-# The quick parser rounds whole numbers of more than 64 bits: those that have at least so many
-# digits, found by making every digit a zero.
+# The fast parser rounds whole numbers of more than 64 bits. They have at least this many digits;
+# replacing every digit by a zero makes them a substring to search for.
 _AS_ZEROS: Final = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER: Final = b"0" * 20
 _LONG_NEGATIVE: Final = b"-" + b"0" * 19
@@ -27,7 +27,7 @@ _TRUTHS: Final = {"true": True, "false": False}
 
 
 def parse_body(raw: bytes) -> list[object]:
-    """Return the elements of a JSON body: those of an array, else the one value it is.
+    """Return the elements of a JSON body: those of an array, or the single value it is.
 
     Args:
         raw: The decompressed body, in UTF-8.
@@ -40,7 +40,7 @@ def parse_body(raw: bytes) -> list[object]:
 
 
 def parse_document(raw: bytes) -> object:
-    """Return the one value that a JSON body is, all digits of its numbers kept.
+    """Return the value of a JSON body, with all digits of its numbers.
 
     Args:
         raw: The decompressed body, in UTF-8.
@@ -52,7 +52,7 @@ def parse_document(raw: bytes) -> object:
 
 
 def read_record(element: object) -> Record:
-    """Return what one element of a body tells, in whatever shape it tells it.
+    """Return the record of one element of a body, whatever its shape.
 
     Raises:
         PayloadError: `not_an_object`, `no_kind` or `unknown_kind`.
@@ -81,7 +81,7 @@ def read_record(element: object) -> Record:
 
 
 def truth_of(value: object) -> bool | None:
-    """Return the truth value that a JSON value is or, quoted by a template, spells; else None."""
+    """Return the truth value of a JSON value, also if a template quoted it; else None."""
     if value is None or isinstance(value, bool):
         return value
     return _TRUTHS.get(value.strip().lower()) if isinstance(value, str) else None
@@ -111,20 +111,21 @@ def _message_fields(message: Section) -> MessageFields:
 
 
 def _parse(raw: bytes) -> object:
-    """Parse quickly, and exactly where the quick parser would refuse or round."""
+    """Parse fast; slowly but exactly where the fast parser would refuse or round."""
     digits = raw.translate(_AS_ZEROS)
     if _LONG_NUMBER in digits or _LONG_NEGATIVE in digits:
         return _parse_exactly(raw)
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
+        # Perhaps half an emoji, which the fast parser refuses.
         if b"\\ud" in raw.lower():
             return _parse_exactly(raw)
         raise _broken(error) from error
 
 
 def _parse_exactly(raw: bytes) -> object:
-    """Parse with all digits of every number, and with half emoji replaced by U+FFFD.
+    """Parse with all digits of every number, replacing half emoji by U+FFFD.
 
     Source: OneSignal clips contents at 50 characters (Event Streams data reference, 2026); a
     clip by UTF-16 units halves an emoji, which JSON then spells as a lone escape.

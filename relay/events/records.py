@@ -1,7 +1,7 @@
 """One message event, read: what relay understands of it, before any policy is applied.
 
-An attribute is None when the event says nothing of it; blank texts say nothing. Both kinds are
-tuples, because they are made for every event and a frozen dataclass takes thrice as long.
+An attribute is None when the event does not have it, or has a blank text. Both classes are tuples:
+they are made for every event, and a frozen dataclass takes three times as long.
 """
 
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from relay.events.titles import Wording
 
 
 class MessageFields(NamedTuple):
-    """What an event tells of the message it is about.
+    """The message of an event.
 
     Attributes:
         id: OneSignal's message id, the same for all events of one message.
@@ -20,9 +20,9 @@ class MessageFields(NamedTuple):
         title: Heading of a push, subject of an e-mail.
         contents: Text of a push or SMS, clipped by OneSignal at 50 characters.
         template_id: The template it was made from.
-        url: Where it leads.
-        app_url: Where it leads in the app.
-        web_url: Where it leads on the web.
+        url: Its link.
+        app_url: Its link within the app.
+        web_url: Its link on the web.
     """
 
     id: str | None = None
@@ -40,12 +40,12 @@ class MessageFields(NamedTuple):
         return self.name is None and self.title is None and self.contents is None
 
     def to_json(self) -> bytes:
-        """Return what is known as a JSON object."""
+        """Return the present fields as a JSON object."""
         return orjson.dumps(_known(self))
 
     @classmethod
     def from_json(cls, stored: bytes) -> "MessageFields":
-        """Return the fields that `to_json` wrote."""
+        """Return the fields written by `to_json`."""
         return cls(**orjson.loads(stored))
 
 
@@ -54,14 +54,14 @@ class Record(NamedTuple):
 
     Attributes:
         kind: Canonical kind, one of `catalog.KINDS`.
-        event_id: OneSignal's id of the event, the same at every delivery of it.
+        event_id: OneSignal's id of the event, the same for every repetition.
         app_id: OneSignal's id of the app.
         subscription_id: The device, address or number the event is about.
         external_id: The app's own id of the user.
         device_type: OneSignal's label of the device.
         is_subscribed: Whether the subscription was subscribed when the event was sent.
         time_ms: When it happened, in UTC epoch milliseconds.
-        languages: Language codes known of the device, then of the user.
+        languages: Language codes of the device, then of the user.
         page_name: Page of an in-app message.
         page_id: Its id.
         target_name: Element of an in-app message that was clicked.
@@ -88,11 +88,11 @@ class Record(NamedTuple):
 
 
 def fill_blank(record: Record, remembered: MessageFields) -> Record:
-    """Return the record with each absent message field taken from an earlier event.
+    """Return a record with each absent message field filled from earlier events.
 
     Args:
-        record: An event whose message fields may have come blank.
-        remembered: What an earlier event of the same message told.
+        record: An event whose message fields may be blank.
+        remembered: The fields of earlier events of the same message.
 
     Source: OneSignal keeps messages of its API and journeys for 30 days; later events have blank
     message fields (Event Streams, 2026).
@@ -101,10 +101,9 @@ def fill_blank(record: Record, remembered: MessageFields) -> Record:
 
 
 def complete(message: MessageFields, further: MessageFields) -> MessageFields:
-    """Return a message's fields, the absent ones taken from further ones."""
+    """Return a message's fields, the absent ones filled from further ones."""
     return further._replace(**_known(message))
 
 
 def _known(message: MessageFields) -> dict[str, Any]:
-    """Return the present fields by name, for a JSON object or a constructor."""
     return {name: value for name, value in message._asdict().items() if value is not None}

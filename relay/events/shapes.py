@@ -1,8 +1,8 @@
-"""Where a body keeps its fields: every shape is brought to one, nested objects.
+"""Where a body has its fields: every shape is converted to one, nested objects.
 
-OneSignal has no fixed body; each customer's template decides. Seen are nested objects (relay's
+OneSignal has no fixed body; each customer's template decides. Common are nested objects (relay's
 own template), one flat object with dotted names, dotted names under "Event Data" and "Message
-Data", and flat names with underscores. This file moves values about and never reads them.
+Data", and flat names with underscores. This file moves values and never interprets them.
 
 Source: OneSignal, Event Streams and Event Streams data reference, 2025 and 2026.
 """
@@ -14,7 +14,7 @@ Section = Mapping[str, object]
 
 
 class Sections(NamedTuple):
-    """The fields of one event by the object they belong to; a missing object is empty."""
+    """The fields of one event, by the object they belong to; a missing object is empty."""
 
     event: Section
     data: Section
@@ -54,7 +54,7 @@ _READ: Final[Mapping[str, tuple[str, ...]]] = {
 _DOTTED: Final[Mapping[str, tuple[str, str]]] = {
     f"{path}.{name}": (path, name) for path, names in _READ.items() for name in names
 }
-# Names that need no object to be understood; a dotted name is believed before them.
+# Names that are understood without their object; a dotted name takes precedence.
 _LOOSE: Final[Mapping[str, tuple[str, str]]] = {
     dotted.replace(".", "_"): place for dotted, place in _DOTTED.items()
 } | {
@@ -88,12 +88,13 @@ _NESTED_USER: Final = frozenset({*_READ["user"], "subscription", "onesignal_id",
 
 
 def sections_of(element: dict[str, object]) -> Sections:
-    """Return the fields of one event, wherever its shape keeps them."""
+    """Return the fields of one event, wherever its shape has them."""
+    # relay's own template is nested, and then no field has to be moved.
     return _nested(element) or _gathered(element)
 
 
 def _nested(element: dict[str, object]) -> Sections | None:
-    """Return the objects of a purely nested body as they are, or None for any other."""
+    """Return the objects of a purely nested body, or None for any other."""
     event = element.get("event", _EMPTY)
     message = element.get("message", _EMPTY)
     user = element.get("user", _EMPTY)
@@ -115,14 +116,13 @@ def _nested(element: dict[str, object]) -> Sections | None:
 
 
 def _gathered(element: dict[str, object]) -> Sections:
-    """Return the fields collected from wherever they are."""
     found: dict[str, dict[str, object]] = {path: {} for path in _READ}
     _gather(element, "", found)
     return Sections(*found.values())
 
 
 def _gather(source: Section, prefix: str, found: dict[str, dict[str, object]]) -> None:
-    """Add what `source` holds; a blank value leaves the place to another spelling."""
+    """Add the fields of `source`; a blank value leaves its place to another spelling."""
     for name, value in source.items():
         if value is None or (isinstance(value, str) and not value.strip()):
             continue

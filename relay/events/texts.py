@@ -1,23 +1,24 @@
-"""The text a JSON value stands for; what says nothing is treated as if it were not there."""
+"""JSON scalars as text; a blank one counts as missing."""
 
 import json
 from collections.abc import Iterator
 
 
 class _Written(str):
-    """A piece that is JSON already."""
+    """A piece of JSON, already encoded."""
 
     __slots__ = ()
 
 
 def text_of(value: object) -> str | None:
-    """Return the value as text, or None if it is blank or neither text nor number.
+    """Return a value as text, or None if it is blank or neither text nor number.
 
-    Numbers keep all their digits, whole ones without a decimal point. Truth values are no text.
+    Numbers keep all their digits; whole ones have no decimal point. Truth values are not text.
 
     Source: OneSignal renders a missing value of a quoted placeholder as the empty string (Event
     Streams data reference, 2026).
     """
+    # Nearly every value is a text or missing: these two are decided first.
     if isinstance(value, str):
         return value if value and not value.isspace() else None
     if value is None or isinstance(value, bool):
@@ -30,7 +31,8 @@ def text_of(value: object) -> str | None:
 
 
 def texts_in(document: object) -> Iterator[str]:
-    """Yield every text and every number of a JSON document, as texts, names of keys left out."""
+    """Yield every text and number of a JSON document, as texts, but not the keys of objects."""
+    # A stack, as a body may be nested deeper than Python recurses.
     rest = [document]
     while rest:
         value = rest.pop()
@@ -43,7 +45,7 @@ def texts_in(document: object) -> Iterator[str]:
 
 
 def json_of(document: object) -> bytes:
-    """Return a JSON document as JSON, however deeply it is nested."""
+    """Encode a JSON document, however deeply it is nested."""
     try:
         text = json.dumps(document, ensure_ascii=False)
     except RecursionError:  # the parser goes deeper than the encoder

@@ -1,7 +1,7 @@
-"""The words of a message: one text, or a text for each language.
+"""Titles and contents of a message: one text, or a text for each language.
 
 OneSignal sends a title as plain text, as an object by language code, or as that object printed
-into a string, with single quotes and nothing escaped. Which language is shown is decided here.
+into a string, with single quotes and nothing escaped. This file decides which language is shown.
 """
 
 import re
@@ -30,7 +30,7 @@ _IS_CODE: Final = re.compile(_CODE).fullmatch
 
 
 def wording_of(value: object) -> Wording | None:
-    """Return the words a JSON value holds, or None if it holds none."""
+    """Return the text or texts of a JSON value, or None if it has none."""
     if isinstance(value, dict):
         return _texts_by_language(value)
     text = text_of(value)
@@ -41,11 +41,11 @@ def wording_of(value: object) -> Wording | None:
 
 
 def choose_text(wording: Wording | None, languages: Sequence[str]) -> str | None:
-    """Return the text to show: of the first language there is, else English, else the first.
+    """Return the text of the first preferred language, else the English, else the first one.
 
     Args:
-        wording: The words.
-        languages: Language codes in order of preference; `de-AT` is also content with `de`.
+        wording: The text or texts.
+        languages: Language codes in order of preference; `de-AT` also accepts `de`.
     """
     if not isinstance(wording, dict):
         return wording
@@ -63,7 +63,7 @@ def _plain_code(code: str) -> str:
 
 
 def _from_quotes(printed: str) -> dict[str, object] | None:
-    """Return the texts of an object printed with single quotes, or None if it is not one."""
+    """Return the texts of an object printed with single quotes, or None for anything else."""
     first = _FIRST_ENTRY.match(printed)
     end = _END.search(printed, first.end()) if first else None
     if first is None or end is None:
@@ -73,7 +73,7 @@ def _from_quotes(printed: str) -> dict[str, object] | None:
 
 
 def _from_json(printed: str) -> dict[str, object] | None:
-    """Return the texts of an object printed as JSON, or None if it is not one by language."""
+    """Return the texts of an object by language printed as JSON, or None for anything else."""
     try:
         document: dict[str, object] = orjson.loads(printed)
     except orjson.JSONDecodeError:

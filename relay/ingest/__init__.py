@@ -1,1 +1,1 @@
-"""What comes in becomes rows: whole request bodies are read, mapped and appended."""
+"""The way in: whole request bodies are read, mapped and appended to the outbox."""

@@ -1,4 +1,4 @@
-"""Whether new events are taken now, and if not, why."""
+"""Whether new events are accepted now, and if not, why."""
 
 from enum import StrEnum
 
@@ -13,11 +13,11 @@ from relay.outbox.counters import AppCounters
 log = structlog.get_logger(__name__)
 
 LOOK_S = 0.5
-"""Pause between two looks at the free space."""
+"""Pause between two checks of the free space."""
 
 
 class RejectReason(StrEnum):
-    """Why nothing new is taken."""
+    """Why new events are rejected."""
 
     STOPPING = "stopping"
     DISK_FULL = "disk_full"
@@ -25,10 +25,10 @@ class RejectReason(StrEnum):
 
 
 class AdmissionControl:
-    """Watches the disk and the outbox's size.
+    """Watches the free space and the outbox's size.
 
     Attributes:
-        max_events: Stored events past which no new one is taken.
+        max_events: Pending events at which new ones are rejected; it may be replaced at any time.
         is_stopping: Whether the daemon is about to end.
     """
 
@@ -43,26 +43,27 @@ class AdmissionControl:
 
     @property
     def unavailable_reason(self) -> RejectReason | None:
-        """Why nothing at all is taken now, not even what only is to be counted."""
+        """Why no request is processed at all now, not even a repetition; None if it is."""
         if self.is_stopping:
             return RejectReason.STOPPING
         return RejectReason.DISK_FULL if self._ballast.is_short else None
 
     @property
     def reject_reason(self) -> RejectReason | None:
-        """Why no new event is taken now; None if they are."""
+        """Why new events are rejected now; None if they are accepted."""
         if reason := self.unavailable_reason:
             return reason
+        # Not among the above: repetitions of accepted events are answered even by a full outbox.
         if self._counters.pending >= self.max_events:
             return RejectReason.OUTBOX_FULL
         return None
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Look at the disk until cancelled, and say when it fills and when it is well again."""
+        """Check the free space until cancelled; log when it runs out and when it is back."""
         task_status.started()
         was_short = False
         while True:
-            self._ballast.look()
+            self._ballast.refresh()
             if self._ballast.is_short != was_short:
                 was_short = self._ballast.is_short
                 event = "disk.filled" if was_short else "disk.freed"

@@ -29,7 +29,7 @@ TURN_EVENTS = 100
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An app, as its events come in.
+    """An app, for its incoming events.
 
     Attributes:
         app: The app's name.
@@ -52,7 +52,7 @@ class Received(NamedTuple):
 
 
 class EventIngest:
-    """Takes in the bodies of the events hook and any other batch of events."""
+    """Stores the bodies of the events hook, and other batches of events."""
 
     def __init__(
         self,
@@ -61,13 +61,13 @@ class EventIngest:
         clock: Clock,
         observer: Observer | None = None,
     ) -> None:
-        """Make an ingest.
+        """Build it.
 
         Args:
-            writer: Where events are stored.
+            writer: Stores batches.
             message_cache: Fills late events.
             clock: The time.
-            observer: Knows forgotten users, and teaches the directory; None without a directory.
+            observer: Knows forgotten users and teaches the directory; None where there is none.
         """
         self._writer = writer
         self._message_cache = message_cache
@@ -119,8 +119,8 @@ class EventIngest:
 
     async def _retry(self, source: Source, body: Quarantined, *, dry_run: bool) -> bool:
         try:
-            # The first receipt counts on: it gives an event without time or id both, and a
-            # repetition must get the same ones.
+            # The first receipt stays the time of receipt: an event without a time or an id gets
+            # both from it, and must be the same event as at the first reading.
             batch = IngestBatch.parse(source.no, body.received_at, body.body)
         except PayloadError:
             return False
@@ -139,6 +139,7 @@ class EventIngest:
             batch.map(part, source.policy, names_forgotten)
             if len(part) == TURN_EVENTS:
                 await anyio.lowlevel.checkpoint()
+        batch.elements = ()  # parsed JSON takes several times the memory of its body
 
     async def store(self, source: Source, batch: IngestBatch) -> AppendResult:
         """Append a processed batch, without forgotten users, and return once it is on disk.
@@ -159,7 +160,10 @@ class EventIngest:
         return result
 
     def _follow(self, source: Source, batch: IngestBatch) -> None:
-        """Let memory follow the disk: a batch that was refused is sent again, and taught then."""
+        """Update memory, now that the batch is on disk.
+
+        Not before: a batch that is refused comes again, and teaches the directory then.
+        """
         if batch.messages:
             self._message_cache.confirm(batch)
         if self._observer:

@@ -1,8 +1,8 @@
-"""Events of an upload: checked as Amplitude checks them, then as relay keeps and uploads them.
+"""Events of an upload: checked as Amplitude checks them, then prepared for storage. Pure.
 
-Pure. An event goes on as it came, but for three things: `"ip":"$remote"` is taken out, as it would
-place everybody where relay runs; an event without `time` gets the time of its receipt, as Amplitude
-would have given it, so that an outage does not move it; one without `insert_id` gets one, once.
+An event is forwarded unchanged, with three exceptions: `"ip":"$remote"` is removed, as it would
+place every user where relay runs; an event without `time` gets its time of receipt, as from
+Amplitude, so that an outage does not move it; one without `insert_id` gets one, once.
 
 Source: Amplitude, HTTP V2 and Batch Event Upload references (2026), and answers of the live
 service that its SDKs are made for.
@@ -58,18 +58,18 @@ _TYPES: Final[Mapping[str, frozenset[type]]] = {
 
 
 class _Flaw(NamedTuple):
-    """What is wrong with one event, by its place and a field."""
+    """A bad field of one event, by the event's place in the request."""
 
     place: int
     field: str
 
 
 class Receipt(NamedTuple):
-    """What is told apart by its receipt.
+    """One receipt of a request.
 
     Attributes:
         at_ms: Epoch milliseconds.
-        nonce: What no other request has, for events that nothing tells apart.
+        nonce: Unique bytes, from which events without an id and a time get theirs.
     """
 
     at_ms: int
@@ -77,12 +77,14 @@ class Receipt(NamedTuple):
 
 
 def check_events(upload: Upload, *, is_batch: bool) -> list[JsonObject] | UploadResponse:
-    """Return the events as they are taken, or the answer that refuses them all.
+    """Return the accepted events, or the answer that refuses them all.
 
-    The Batch API names all bad events and leaves out ids of a wrong length where another id is
-    left; HTTP V2 names the first bad event of each field and refuses such ids.
+    The Batch API reports all bad events, and drops an id of a wrong length if the event has
+    another; HTTP V2 reports the first bad event of each field, and refuses such ids.
     """
     events = list(enumerate(upload.events))
+    # Missing fields are reported before invalid ones, and those before ids of a wrong length: an
+    # answer has one kind of flaw, as Amplitude's have.
     missing = [flaw for place, event in events for flaw in _missing(place, event)]
     if missing:
         return missing_event_fields(_by_field(missing, names_all=is_batch))
@@ -100,12 +102,12 @@ def check_events(upload: Upload, *, is_batch: bool) -> list[JsonObject] | Upload
 
 
 def map_events(events: Iterable[JsonObject], receipt: Receipt) -> Iterator[MappedEvent]:
-    """Yield checked events as they are kept, the bytes to upload included.
+    """Yield checked events with the bytes to upload.
 
-    An insert id made for an event with a time is a hash of its content: if the same request comes
-    again, each of its events has the same id again; equal events of one request are told apart by
-    their order. Of an event that says neither which nor when it is, a repetition cannot be told
-    from one more of its kind: it counts as one more, as with Amplitude.
+    An insert id made for an event with a time is a hash of its content, so a repeated request gets
+    the same ids again; equal events within one request are distinguished by their order. A
+    repetition of an event without id and time cannot be recognised: it counts as another event, as
+    with Amplitude.
 
     Raises:
         PayloadError: `too_deep`, if an event cannot be written as JSON again.
@@ -177,7 +179,7 @@ def _ids_of_wrong_length(event: JsonObject, min_length: int) -> list[str]:
 def _without_ids(
     events: list[JsonObject], wrong: Iterable[_Flaw]
 ) -> list[JsonObject] | UploadResponse:
-    """Leave ids of a wrong length out, or refuse the request if an event has no other."""
+    """Drop ids of a wrong length, or refuse the request if an event has no other id."""
     names: dict[int, list[str]] = {}
     for flaw in wrong:
         names.setdefault(flaw.place, []).append(flaw.field)
@@ -191,7 +193,7 @@ def _without_ids(
 
 
 def _by_field(flaws: Iterable[_Flaw], *, names_all: bool) -> dict[str, list[int]]:
-    """Return the places of bad events by field: all of them, or the first."""
+    """Return the places of bad events by field: all of them, or only the first."""
     places: dict[str, list[int]] = {}
     for flaw in flaws:
         named = places.setdefault(flaw.field, [])
@@ -201,13 +203,13 @@ def _by_field(flaws: Iterable[_Flaw], *, names_all: bool) -> dict[str, list[int]
 
 
 def _encode(event: JsonObject, option: int | None = None) -> bytes:
-    """Return an event as JSON; the quick way knows no number of more than 64 bits.
+    """Encode an event; the fast encoder has no numbers of more than 64 bits.
 
     Raises:
         PayloadError: `too_deep`, if it is nested many times deeper than Amplitude takes.
     """
     try:
-        # A copy: what orjson returns keeps the room that it wrote in, several times as much.
+        # A copy, because orjson's own result keeps its whole write buffer, several times as large.
         return bytes(memoryview(orjson.dumps(event, option=option)))
     except TypeError:
         is_sorted = option == orjson.OPT_SORT_KEYS

@@ -1,7 +1,7 @@
 """Bytes of an upload to its events, or to the answer that refuses it. Pure.
 
-The key in the body is the credential, so a body must be read before it is known who sends it: a
-long one is parsed only if it seems to name a key that is known, and none that would fill the
+The key in the body is the credential, so a body must be read before its sender is known. A long
+body is therefore parsed only if it seems to contain a known key, and never if it would fill the
 memory.
 
 Source: Amplitude, HTTP V2 and Batch Event Upload references (2026).
@@ -29,14 +29,14 @@ MAX_EVENTS: Final = 2_000
 DEFAULT_MIN_ID_LENGTH: Final = 5
 
 STRANGER_BYTES: Final = 65_536
-"""A body up to this size is parsed whoever sent it."""
+"""A body up to this size is parsed without looking for a known key."""
 
 MAX_VALUES: Final = 1_000_000
-"""JSON values of one body. Each costs up to some 300 bytes of memory; the largest body has room for
-a million of 20 bytes, and an SDK cuts a request with more of them in two."""
+"""JSON values of one body, each of which takes up to about 300 bytes of memory. The largest body
+has room for a million of 20 bytes, and an SDK splits a request that is refused for having more."""
 
 END_BYTES: Final = 65_536
-"""Where the key of a long body is looked for: at either end, as only the events are long."""
+"""A long body is searched for its key at both ends, because only its events are long."""
 
 MAX_NAMED_KEYS: Final = 4
 
@@ -50,8 +50,8 @@ class UploadApi:
     Attributes:
         path: Its path.
         max_body_bytes: Of a request, after decompression.
-        is_batch: Whether a refusal names every bad event and not only the first one of each
-            field, and an id that is too short is left out, not refused.
+        is_batch: Whether a refusal reports every bad event, not only the first of each field, and
+            an id that is too short is dropped, not refused.
     """
 
     path: str
@@ -64,11 +64,11 @@ BATCH: Final = UploadApi("/batch", 20_000_000, is_batch=True)
 
 
 class UploadRequest(NamedTuple):
-    """A request that is JSON and has what every request must have.
+    """A request that is JSON with the fields every request must have.
 
     Attributes:
-        api_key: The key as given, empty if it is no text.
-        document: All of it.
+        api_key: The given key, empty if it is not a text.
+        document: The whole request.
     """
 
     api_key: str
@@ -76,11 +76,11 @@ class UploadRequest(NamedTuple):
 
 
 class Upload(NamedTuple):
-    """A request whose outside is right.
+    """A request whose form is right.
 
     Attributes:
-        events: The events, unchecked.
-        min_id_length: The shortest id it wants.
+        events: The events, not checked yet.
+        min_id_length: The shortest id it allows.
     """
 
     events: list[JsonObject]
@@ -88,7 +88,7 @@ class Upload(NamedTuple):
 
 
 def keys_named(content: bytes) -> Iterator[str]:
-    """Yield the API keys that a body seems to name, without parsing it."""
+    """Yield the API keys that a body seems to contain, without parsing it."""
     ends = (content[:END_BYTES], content[max(END_BYTES, len(content) - END_BYTES) :])
     found = 0
     for end in ends:
@@ -100,9 +100,10 @@ def keys_named(content: bytes) -> Iterator[str]:
 
 
 def parse_request(content: bytes) -> UploadRequest | UploadResponse:
-    """Return what a decompressed body says, or the answer that refuses it."""
+    """Return the request of a decompressed body, or the answer that refuses it."""
     if not content:
         return bad_request("Missing request body")
+    # Counted in the bytes: once they are parsed, the memory is taken.
     if len(content) > MAX_VALUES and _values_in(content) > MAX_VALUES:
         return too_large()
     try:
@@ -132,12 +133,12 @@ def read_upload(document: JsonObject) -> Upload | UploadResponse:
 
 
 def _values_in(content: bytes) -> int:
-    """Return a number that a body's JSON values cannot exceed."""
+    """Return an upper bound for the number of JSON values of a body."""
     return 1 + sum(content.count(opening) for opening in (b",", b"[", b"{"))
 
 
 def _min_id_length(options: object) -> int | None:
-    """Return the shortest id that options want, None if they make no sense."""
+    """Return the shortest id that options allow, None if they are invalid."""
     if options is None:
         return DEFAULT_MIN_ID_LENGTH
     if not isinstance(options, dict):
@@ -145,4 +146,5 @@ def _min_id_length(options: object) -> int | None:
     length = options.get("min_id_length")
     if length is None:
         return DEFAULT_MIN_ID_LENGTH
+    # `True` is an int, but no length.
     return length if type(length) is int and length >= 0 else None

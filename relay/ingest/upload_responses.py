@@ -1,7 +1,7 @@
-"""What relay's own upload API answers: Amplitude's shapes, letter for letter. Pure.
+"""Answers of relay's own upload API: Amplitude's shapes, letter for letter. Pure.
 
-Amplitude's SDKs decide by the body what they send again and what they drop, so every answer has
-the `code` they look for.
+Amplitude's SDKs decide by the body which events they send again and which they drop, so every
+answer has the `code` they look for.
 
 Source: Amplitude, HTTP V2 and Batch Event Upload references (2026), and the parsers of its SDKs.
 """
@@ -11,14 +11,14 @@ from http import HTTPStatus
 from typing import NamedTuple, TypeAlias
 
 Places: TypeAlias = Mapping[str, Sequence[int]]
-"""Names of fields, each with the places of events in their request, from 0."""
+"""Fields, each with the places of bad events in their request, from 0."""
 
 MISSING_FIELD = "Request missing required field"
 INVALID_VALUES = "Invalid field values on some events"
 INVALID_JSON = "Invalid JSON request body"
 
 MAX_KEY_CHARACTERS = 100
-"""Repeated of a key that nobody knows; Amplitude's keys have 32."""
+"""Of an unknown key that are repeated in the answer; Amplitude's keys have 32."""
 
 
 class UploadResponse(NamedTuple):
@@ -34,7 +34,7 @@ class UploadResponse(NamedTuple):
 
 
 def ingested(events: int, size_bytes: int, now_ms: int) -> UploadResponse:
-    """Return the answer for events that are on disk; known ones count too, as with Amplitude."""
+    """Return the answer for events that are on disk; duplicates count too, as with Amplitude."""
     return _answer(
         HTTPStatus.OK,
         events_ingested=events,
@@ -54,22 +54,22 @@ def missing_request_field(name: str) -> UploadResponse:
 
 
 def invalid_api_key(given: str) -> UploadResponse:
-    """Return the refusal of a key that is no app's; it repeats the key, as Amplitude does."""
+    """Return the refusal of an unknown key; it repeats the key, as Amplitude does."""
     return bad_request(f"Invalid API key: {given[:MAX_KEY_CHARACTERS]}")
 
 
 def missing_event_fields(places: Places) -> UploadResponse:
-    """Return the refusal of a request because events lack a field."""
+    """Return the refusal of a request whose events lack a field."""
     return _answer(HTTPStatus.BAD_REQUEST, error=MISSING_FIELD, events_with_missing_fields=places)
 
 
 def invalid_event_fields(places: Places) -> UploadResponse:
-    """Return the refusal of a request because of values of events."""
+    """Return the refusal of a request whose events have bad values."""
     return _answer(HTTPStatus.BAD_REQUEST, error=INVALID_VALUES, events_with_invalid_fields=places)
 
 
 def invalid_id_lengths(places: Places) -> UploadResponse:
-    """Return the refusal of a request because ids are too short or too long."""
+    """Return the refusal of a request with ids that are too short or too long."""
     return _answer(
         HTTPStatus.BAD_REQUEST,
         error="Invalid id length for user_id or device_id",
@@ -78,7 +78,7 @@ def invalid_id_lengths(places: Places) -> UploadResponse:
 
 
 def too_large() -> UploadResponse:
-    """Return the refusal that makes SDKs cut a request in two."""
+    """Return the refusal that makes SDKs split a request."""
     return failed(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Payload too large")
 
 

@@ -18,7 +18,7 @@ _NONCE_BYTES = 16
 
 
 class UploadIngest:
-    """Takes in the events of uploads; the directory learns nothing from them."""
+    """Stores the events of uploads; the directory does not observe them."""
 
     def __init__(self, ingest: EventIngest, clock: Clock) -> None:
         self._ingest = ingest

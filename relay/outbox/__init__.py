@@ -1,6 +1,6 @@
 """The outbox: accepted events on disk until Amplitude has them.
 
-One event's life, and who moves it:
+The life of an event:
 
     append ─► pending ─► claimed ─► delivered (receipt) ─► pruned
                  ▲           │

@@ -1,8 +1,9 @@
-"""Claims: what a sender has in hand, and what became of it.
+"""Claims: the events a sender is about to upload, and how each of them was settled.
 
-The ids and instants of a claim are on disk before its first upload, because Amplitude
-forgets insert ids 7 days after it first saw them: after a crash, events of an open claim
-count as tried since the claim began.
+A claim is on disk before its first upload, because Amplitude forgets an insert id 7 days after it
+first saw it: after a crash, events of an open claim count as tried since the claim began. In turn,
+rows of `events` are never updated: a delivery adds one receipt for many events, as spans of
+sequence numbers, and the rows go later, in bulk.
 """
 
 import sqlite3
@@ -25,12 +26,12 @@ class Waiting(NamedTuple):
 
     Attributes:
         seq: Its place in the order of acceptance.
-        ordering_key: Where its order holds: its device, or its user if it has no device.
+        ordering_key: Its device, or its user if it has no device; order holds within a key.
         device_id: Its device, None if it has none.
         user_id: Its user, None if anonymous.
         size_bytes: Length of its body.
         accepted_at: Epoch milliseconds.
-        first_tried_at: Instant of its first upload in the outbox's own time, None if untried.
+        first_tried_at: Steady time of its first upload (epoch ms), None if untried.
         attempts: Uploads so far.
     """
 
@@ -49,9 +50,9 @@ class DeadLettered:
     """Why an event became a dead letter.
 
     Attributes:
-        event: Which.
+        event: The event.
         reason: A stable word (`invalid_field`, `expired`, …).
-        detail: Amplitude's words, without any key.
+        detail: Amplitude's words, without any API key.
     """
 
     event: Waiting
@@ -61,13 +62,13 @@ class DeadLettered:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What became of events of a claim; whatever is in none of the lists stays claimed.
+    """The fate of events of a claim; events in none of the lists stay claimed.
 
     Attributes:
         delivered: Confirmed by Amplitude.
-        dead: Never to be taken.
-        released: Going back to wait, with what is known of their tries.
-        vanished: No longer on disk: a person removed them meanwhile.
+        dead: Refused by Amplitude for good, or expired.
+        released: Pending again, with their attempts so far.
+        vanished: No longer on disk: their user was forgotten meanwhile.
     """
 
     delivered: Sequence[Waiting] = ()
@@ -77,19 +78,19 @@ class Settlement:
 
     @property
     def events(self) -> list[Waiting]:
-        """Every event that this settles."""
-        dead = [death.event for death in self.dead]
+        """All settled events."""
+        dead = [letter.event for letter in self.dead]
         return [*self.delivered, *dead, *self.released, *self.vanished]
 
 
 class Claim:
-    """Events one sender has in hand.
+    """Events that one sender uploads.
 
     Attributes:
         id: Its row.
         app: The app's number.
         events: The events, in order of acceptance.
-        left: How many of them are not settled yet.
+        left: Number of events not settled yet.
     """
 
     __slots__ = ("app", "events", "id", "left")
@@ -102,11 +103,11 @@ class Claim:
 
 
 class Claims:
-    """Reads what waits, and records claims and their settlement.
+    """Reads pending events, opens claims and settles them.
 
     Attributes:
-        has_gaps: Whether events were removed that a sender may have in hand; their settlement
-            must not count them.
+        has_gaps: Whether events were removed that may be claimed; a settlement must not count
+            them.
     """
 
     def __init__(
@@ -125,36 +126,38 @@ class Claims:
         self.has_gaps = False
 
     def now_ms(self) -> int:
-        """Return the present in the time that instants of tries are of (epoch ms)."""
+        """Return the steady time (epoch ms), by which tries are dated."""
         return self._steady_time.now_ms()
 
     async def read_after(self, app: int, after: int, limit: int) -> tuple[list[Waiting], int]:
-        """Return up to `limit` events of `app` after sequence number `after`.
+        """Return up to `limit` pending events of `app` after sequence number `after`.
 
         Returns:
-            The events in order, and the sequence number to go on from.
+            The events in order, and the sequence number to continue from.
         """
         page = {"app": app, "after": after, "limit": limit}
         events = await self._read(SQL["waiting"], page)
         cursor = events[-1].seq if events else after
+        # Delivered by a former process, but not pruned yet.
         if self._unpruned:
             events = [event for event in events if event.seq not in self._unpruned]
         return events, cursor
 
     async def read_named(self, seqs: Collection[int]) -> list[Waiting]:
-        """Return the events of `seqs` that are still there, in order."""
+        """Return those of the events `seqs` that are still there, in order."""
         return await self._read(SQL["named"], {"seqs": _json(list(seqs))})
 
     async def read_bodies(self, seqs: Collection[int]) -> bytes | None:
-        """Return the bodies of the events `seqs`, in that order, with commas between them.
+        """Return the bodies of the events `seqs` as stored, in that order, joined by commas.
 
-        They are the bytes stored at acceptance. None if some of the events are gone.
+        None if some of the events are gone.
         """
         ((count, bodies),) = await self._database.fetch(SQL["bodies"], {"seqs": _json(list(seqs))})
+        # A gap: a user was forgotten since the events were read. The caller settles the others.
         return bodies.encode() if count == len(seqs) else None
 
     async def read_present(self, seqs: Collection[int]) -> set[int]:
-        """Return which of the events `seqs` are still there."""
+        """Return the sequence numbers of those of `seqs` that are still there."""
         rows = await self._database.fetch(SQL["present"], {"seqs": _json(list(seqs))})
         return {seq for (seq,) in rows}
 
@@ -166,14 +169,14 @@ class Claims:
     async def oldest_accepted_at(self, app: int, after: int) -> int | None:
         """Return when the first event of `app` after sequence number `after` was accepted."""
         events, _ = await self.read_after(app, after, 1)
-        return await self.accepted_at(events[0].seq) if events else None
+        return events[0].accepted_at if events else None
 
     async def _read(self, query: str, parameters: Mapping[str, object]) -> list[Waiting]:
         ((events,),) = await self._database.fetch(query, parameters)
         return [Waiting(*event) for event in orjson.loads(events)]
 
     async def open(self, app: int, events: Sequence[Waiting], now_ms: int) -> Claim:
-        """Record that a sender is about to upload `events` of `app`.
+        """Claim `events` of `app` for an upload that is about to begin at `now_ms`.
 
         Raises:
             StoreFull: If there is no room for the record; nothing may be uploaded.
@@ -186,17 +189,18 @@ class Claims:
         return claim
 
     async def count_attempt(self, claim: Claim) -> None:
-        """Record that a claim is uploaded once more."""
+        """Record one more upload of a claim."""
         await self._database.execute(SQL["count_attempt"], {"id": claim.id})
 
     async def settle(self, claim: Claim, settlement: Settlement, now_ms: int) -> None:
-        """Record what became of events of `claim`, all of it or nothing.
+        """Record the fate of events of `claim`, all of it or nothing.
 
         Raises:
             StoreFull: If there is no room now; the same settlement may be tried again.
         """
 
         def change(raw: sqlite3.Connection) -> int:
+            # A query that is needless until a user was forgotten.
             left = _present(raw, settlement) if self.has_gaps else settlement
             _settle(raw, claim, left)
             if left.dead:
@@ -207,7 +211,7 @@ class Claims:
 
 
 def _present(raw: sqlite3.Connection, settlement: Settlement) -> Settlement:
-    """Return a settlement without the events that are gone; those count as vanished."""
+    """Return a settlement in which the events that are gone count as vanished."""
     seqs = {event.seq for event in settlement.events}
     rows = raw.execute(SQL["present"], {"seqs": _json(sorted(seqs))})
     present = {seq for (seq,) in rows}
@@ -215,7 +219,7 @@ def _present(raw: sqlite3.Connection, settlement: Settlement) -> Settlement:
         return settlement
     return Settlement(
         delivered=[event for event in settlement.delivered if event.seq in present],
-        dead=[death for death in settlement.dead if death.event.seq in present],
+        dead=[letter for letter in settlement.dead if letter.event.seq in present],
         released=[event for event in settlement.released if event.seq in present],
         vanished=[event for event in settlement.events if event.seq not in present],
     )
@@ -236,34 +240,43 @@ def _settle(raw: sqlite3.Connection, claim: Claim, settlement: Settlement) -> No
 
 
 def _dead_letter(
-    raw: sqlite3.Connection, deaths: Sequence[DeadLettered], steady_time: SteadyTime, now_ms: int
+    raw: sqlite3.Connection, dead: Sequence[DeadLettered], steady_time: SteadyTime, now_ms: int
 ) -> None:
-    """Move events to the dead letters, their keys to the remembered ones."""
+    """Move events to the dead letters, and their dedup keys to the disk.
+
+    A key must be in memory, in `events` or in `seen`; these events leave `events`.
+    """
     rows = _json(
         [
             (
-                death.event.seq,
-                death.reason,
-                death.detail,
-                death.event.attempts,
-                steady_time.to_wall(death.event.first_tried_at),
+                letter.event.seq,
+                letter.reason,
+                letter.detail,
+                letter.event.attempts,
+                steady_time.to_wall(letter.event.first_tried_at),
             )
-            for death in deaths
+            for letter in dead
         ]
     )
-    raw.execute(SQL["bury"], {"deaths": rows, "died_at": now_ms})
-    for query in ("remember_days", "remember_keys", "drop_buried", "drop_buried_tries"):
-        raw.execute(SQL[query], {"deaths": rows})
+    raw.execute(SQL["dead_letter"], {"dead": rows, "died_at": now_ms})
+    for query in (
+        "remember_days",
+        "remember_keys",
+        "drop_dead_lettered",
+        "drop_dead_lettered_tries",
+    ):
+        raw.execute(SQL[query], {"dead": rows})
 
 
 def rescue(raw: sqlite3.Connection) -> set[int]:
-    """Return claims of a process that ended to the line, inside a transaction at the start.
+    """Make the claimed events of a process that ended pending again, at the start.
 
     Returns:
-        Sequence numbers whose delivery is recorded but whose rows are still there.
+        Sequence numbers of delivered events whose rows are still there.
     """
     delivered = {seq for (spans,) in raw.execute(SQL["receipts"]) for seq in decode_spans(spans)}
     for started_at, attempts, spans in raw.execute(SQL["claims"]).fetchall():
+        # Part of a claim may have been settled before the process ended.
         left = [seq for seq in decode_spans(spans) if seq not in delivered]
         raw.execute(SQL["add_tries"], {"tries": _json([(s, started_at, attempts) for s in left])})
     raw.execute(SQL["close_claims"])

@@ -1,7 +1,7 @@
 """The apps of an outbox and their counts: `accepted = pending + delivered + dead + discarded`.
 
-A count moves only in the transaction that moves the rows it counts, so the numbers are
-true after any crash and nothing has to be counted again at the start.
+A count changes only in the transaction that changes the rows it counts, so the numbers are true
+after any crash, and a start need not count rows.
 """
 
 import sqlite3
@@ -14,17 +14,17 @@ from relay.outbox.sql import SQL
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """An app's counts, as steps to take or as totals.
+    """An app's counts, as totals or as differences.
 
     Attributes:
-        accepted: Distinct events ever taken.
+        accepted: Distinct events ever accepted.
         delivered: Events Amplitude confirmed.
-        dead: Events standing in the dead letters.
-        discarded: Events a person threw away.
-        duplicate: Repeated deliveries recognised.
+        dead: Events among the dead letters now.
+        discarded: Events an operator discarded, events of forgotten users, and lost ones.
+        duplicate: Events recognised as repetitions.
         filtered: Events the configuration leaves out.
         quarantined: Bodies ever put into quarantine.
-        lost: Part of what is discarded: events that damage to the disk took.
+        lost: The part of `discarded` that damage to the disk took.
     """
 
     accepted: int = 0
@@ -38,18 +38,18 @@ class Counts:
 
     @property
     def pending(self) -> int:
-        """Events on disk that still wait for Amplitude."""
+        """Accepted events that Amplitude has yet to confirm."""
         return self.accepted - self.delivered - self.dead - self.discarded
 
     def add(self, raw: sqlite3.Connection, app: int) -> None:
-        """Add these steps to app number `app`'s counts, inside a transaction."""
+        """Add these differences to the counts of app number `app`, inside a transaction."""
         steps = {name: getattr(self, name) for name in self.__slots__}
         raw.execute(SQL["count"], {"app": app, **steps})
 
 
 @dataclass(frozen=True, slots=True)
 class AppState:
-    """What the outbox knows of an app: its number, whether a person paused it, its counts."""
+    """An app as the outbox knows it: its number, whether an operator paused it, its counts."""
 
     no: int
     app: str
@@ -61,7 +61,7 @@ class AppCounters:
     """The apps of an outbox: their numbers, counts and pauses.
 
     Attributes:
-        pending: Events that wait, over all apps; follows the disk.
+        pending: Pending events of all apps; follows every commit.
     """
 
     def __init__(self, database: Database, states: Collection[AppState]) -> None:
@@ -93,11 +93,11 @@ class AppCounters:
         return self._names[no]
 
     async def states(self) -> dict[str, AppState]:
-        """Return every app with its counts as of now."""
+        """Return every app, by name, with its counts."""
         return {state.app: state for state in await self._database.read(_read_states)}
 
     async def set_paused(self, app: str, *, paused: bool) -> bool:
-        """Remember that a person paused or resumed `app`; False if it was so already."""
+        """Record that an operator paused or resumed `app`; False if it was so already."""
         no = self.number(app)
 
         def change(raw: sqlite3.Connection) -> bool:
@@ -106,7 +106,7 @@ class AppCounters:
         return await self._database.write(change)
 
     def settled(self, events: int) -> None:
-        """Count so many events less as pending, once that is committed."""
+        """Subtract settled events from `pending`, once their settlement is committed."""
         self.pending -= events
 
 

@@ -1,4 +1,4 @@
-"""Dead letters: events Amplitude will never take, kept until a person decides."""
+"""Dead letters: events Amplitude will never accept, kept until an operator decides."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -9,26 +9,26 @@ import orjson
 
 from relay.database.database import Database
 from relay.outbox.counters import AppCounters, Counts
-from relay.outbox.selection import Selection, tally
+from relay.outbox.selection import Selection, count_by_app
 from relay.outbox.sql import SQL
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event with the reason it died.
+    """An event, and why it became a dead letter.
 
     Attributes:
-        id: Names it in lists and actions.
+        id: Identifies it in lists and actions.
         app: Its app's name.
-        insert_id: What Amplitude would have known it by.
+        insert_id: Its id for Amplitude.
         event_type: Amplitude's name of the event.
         reason: A stable word.
-        detail: Amplitude's words, without any key.
+        detail: Amplitude's words, without any API key.
         attempts: Uploads it was part of.
         accepted_at: Epoch milliseconds, like all instants.
         first_tried_at: None if it was never uploaded.
         died_at: When it became a dead letter.
-        body: The event as it was sent, JSON.
+        body: The event as it was uploaded, JSON.
     """
 
     id: int
@@ -45,7 +45,7 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """Lists, revives and discards dead letters."""
+    """Lists, retries and discards dead letters."""
 
     def __init__(self, database: Database, counters: AppCounters, seqs: "count[int]") -> None:
         self._database = database
@@ -59,21 +59,22 @@ class DeadLetters:
         return [DeadLetter(row[0], self._counters.name(row[1]), *row[2:]) for row in rows]
 
     async def count(self, selection: Selection) -> int:
-        """Return how many dead letters an action on `selection` would concern."""
+        """Return how many dead letters an action on `selection` would affect."""
         return await self._sweep(selection, None)
 
     async def retry(self, selection: Selection) -> int:
         """Make the selected dead letters pending again, untried; return how many."""
 
-        def revive(raw: sqlite3.Connection, letters: Sequence[int]) -> None:
-            revived = [(letter, next(self._seqs)) for letter in letters]
-            raw.execute(SQL["revive"], {"revived": orjson.dumps(revived).decode()})
+        def retry(raw: sqlite3.Connection, letters: Sequence[int]) -> None:
+            # Last in order: younger events of the same device have been delivered since.
+            retried = [(letter, next(self._seqs)) for letter in letters]
+            raw.execute(SQL["retry_dead_letters"], {"retried": orjson.dumps(retried).decode()})
             _drop(raw, letters)
 
-        return await self._sweep(selection, revive, revived=1)
+        return await self._sweep(selection, retry, retried=1)
 
     async def discard(self, selection: Selection) -> int:
-        """Throw the selected dead letters away; return how many."""
+        """Remove the selected dead letters for good; return how many."""
         return await self._sweep(selection, _drop, discarded=1)
 
     async def _sweep(
@@ -82,9 +83,9 @@ class DeadLetters:
         act: Callable[[sqlite3.Connection, Sequence[int]], None] | None,
         *,
         discarded: int = 0,
-        revived: int = 0,
+        retried: int = 0,
     ) -> int:
-        """Walk the selected dead letters in short transactions; act on each if asked to."""
+        """Walk the selected dead letters in short transactions; act on each if asked."""
         affected, after = 0, 0
 
         def step(raw: sqlite3.Connection) -> list[tuple[int, int]]:
@@ -92,12 +93,12 @@ class DeadLetters:
             rows: list[tuple[int, int]] = raw.execute(SQL["dead_letter_ids"], parameters).fetchall()
             if act and rows:
                 act(raw, [letter for letter, _ in rows])
-                for app, moved in tally(rows):
+                for app, moved in count_by_app(rows):
                     Counts(dead=-moved, discarded=discarded * moved).add(raw, app)
             return rows
 
         def follow(rows: list[tuple[int, int]]) -> None:
-            self._counters.pending += revived * len(rows)
+            self._counters.pending += retried * len(rows)
 
         async def walk() -> list[tuple[int, int]]:
             if act is None:
@@ -106,6 +107,7 @@ class DeadLetters:
 
         while rows := await walk():
             affected += len(rows)
+            # Ids rise, so every letter is met once, also while others come and go.
             after = rows[-1][0]
         return affected
 

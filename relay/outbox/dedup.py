@@ -89,7 +89,7 @@ class DedupIndex:
                 flushed += len(chunk)
         # The mark moves last, so a crash before it repeats the flush: inserting a key twice is
         # harmless, while a row pruned before its key is on disk would lose the key.
-        await database.execute(SQL["mark_folded"], {"seq": last_seq})
+        await database.execute(SQL["mark_flushed"], {"seq": last_seq})
         return flushed
 
     async def _parts(self) -> dict[tuple[int, int], list[bytes]]:
@@ -104,4 +104,4 @@ class DedupIndex:
 
 def _flush_chunk(day: int, keys: Sequence[bytes], raw: sqlite3.Connection) -> None:
     raw.execute(SQL["open_day"], {"day": day})
-    raw.execute(SQL["fold"], {"day": day, "count": len(keys), "keys": b"".join(keys)})
+    raw.execute(SQL["flush"], {"day": day, "count": len(keys), "keys": b"".join(keys)})

@@ -1,7 +1,7 @@
-"""What messages said: fills late events whose message OneSignal has forgotten.
+"""The contents of messages, kept to fill late events whose message OneSignal has forgotten.
 
-OneSignal keeps the content of API and Journey messages for 30 days; a later click comes
-with the message id alone. The first content seen of a message is kept for 90 days.
+OneSignal keeps the content of API and Journey messages for 30 days; a later click has the message
+id alone. The first content seen of a message is kept for 90 days.
 
 Source: documentation.onesignal.com, Event Streams data reference (2026).
 """
@@ -18,16 +18,16 @@ from relay.outbox.sql import SQL
 CACHED_MESSAGES = 10_000
 
 MAX_FIELDS_BYTES = 16_384
-"""Fields of a message that are worth keeping; Amplitude gets 1,024 characters of each."""
+"""A message with larger fields is not kept; Amplitude gets 1,024 characters of each field."""
 
 
 class _Noted(NamedTuple):
-    """What is known of a message.
+    """A message in memory.
 
     Attributes:
-        fields: What it says.
-        day: The day as of which the disk keeps exactly that; 0 if it does not yet.
-        is_whole: Whether what the disk knew from before is among it.
+        fields: Its fields.
+        day: The day on which the disk was last known to have exactly these; 0 if it has not.
+        is_whole: Whether they include what the disk had before.
     """
 
     fields: MessageFields
@@ -43,11 +43,11 @@ class MessageCache:
         self._cache: OrderedDict[tuple[int, str], _Noted] = OrderedDict()
 
     def note(self, app: int, fields: MessageFields, today: int) -> bytes | None:
-        """Note a message's fields; return them as JSON if the disk should keep them.
+        """Keep a message's fields in memory; return them as JSON if the disk should keep them too.
 
-        The first wording of a field counts; later events add what earlier ones left out.
+        The first content of a field wins; later events add fields that earlier ones left out.
         The fields are returned until `confirm` says that the disk has them, and once a day
-        again, to extend their 90 days.
+        after that, to extend their 90 days.
 
         Args:
             app: The app's number.
@@ -59,9 +59,9 @@ class MessageCache:
         if noted is None:
             noted = _Noted(fields, 0, is_whole=False)
         elif noted.fields != fields and (merged := complete(noted.fields, fields)) != noted.fields:
-            noted = noted._replace(fields=merged, day=0)
+            noted = noted._replace(fields=merged, day=0)  # the disk has less than this
         elif noted.day == today:
-            return None
+            return None  # nearly every event: many events of a day have the same message
         kept = noted.fields.to_json()
         if len(kept) > MAX_FIELDS_BYTES:
             return None
@@ -69,9 +69,9 @@ class MessageCache:
         return kept
 
     async def complete(self, batch: IngestBatch, part: range) -> None:
-        """Fill the blank records of a part of a batch; note what the others say.
+        """Fill the blank records of a part of a batch, and keep the contents of the others.
 
-        In order: a blank event is filled by earlier ones of its batch, never by later ones.
+        In order: a blank record is filled from earlier ones of its batch, never from later ones.
 
         Args:
             batch: The batch; fields worth keeping are added to its messages.
@@ -90,7 +90,7 @@ class MessageCache:
                 batch.messages.append((record.message.id, fields))
 
     def confirm(self, batch: IngestBatch) -> None:
-        """Note that the disk keeps the messages of a batch."""
+        """Note that the disk has the messages of a batch."""
         for message_id, _ in batch.messages:
             place = (batch.app, message_id)
             if place in self._cache:
@@ -98,11 +98,12 @@ class MessageCache:
                 self._cache[place] = self._cache[place]._replace(day=today)
 
     async def recall(self, app: int, message_id: str) -> MessageFields | None:
-        """Return what earlier events said of a message, None if nothing is known."""
+        """Return the fields earlier events had of a message, None if none is known."""
         place = (app, message_id)
         noted = self._cache.get(place)
         if noted is None or not noted.is_whole:
             stored = await self._read(app, message_id) or MessageFields(id=message_id)
+            # Others may have noted fields while this waited for the disk.
             noted = self._cache.get(place) or _Noted(stored, 0, is_whole=True)
             whole = complete(stored, noted.fields)
             noted = noted._replace(fields=whole, is_whole=True)

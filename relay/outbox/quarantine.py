@@ -1,4 +1,4 @@
-"""Quarantine: bodies that could not be understood, raw, until a person decides."""
+"""Quarantine: bodies that could not be understood, raw, until an operator decides."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -13,19 +13,19 @@ from relay.outbox.selection import Selection
 from relay.outbox.sql import SQL
 
 PAGE_BYTES = 16 * 1024 * 1024
-"""Of the bodies read at once; each may have 4 MiB."""
+"""Bodies read at once; each has up to 4 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A body as it came, with the reason it was not understood.
+    """A body, unchanged, and why it was not understood.
 
     Attributes:
-        id: Names it in lists and actions.
+        id: Identifies it in lists and actions.
         app: The app whose token it came with.
         hook: `events` or `cohorts`.
         reason: A stable word.
-        detail: A sentence for a person.
+        detail: A sentence for the operator.
         received_at: Epoch milliseconds.
         body: The bytes.
     """
@@ -49,19 +49,19 @@ class Quarantine:
     async def page(self, selection: Selection, *, after: int, limit: int) -> list[Quarantined]:
         """Return quarantined bodies with an id above `after`, by id.
 
-        At most `limit` of them, and no more once they have `PAGE_BYTES` together: see `is_full`.
+        At most `limit` of them, and fewer if they reach `PAGE_BYTES` together: see `is_full`.
         """
         parameters = selection.parameters(after, limit)
         return await self._fetch("quarantined", parameters)
 
     async def ids(self, selection: Selection, *, after: int) -> list[int]:
-        """Return the next ids an action on `selection` concerns."""
+        """Return the next ids an action on `selection` affects."""
         parameters = selection.parameters(after)
         rows = await self._database.fetch(SQL["quarantined_ids"], parameters)
         return [row[0] for row in rows]
 
     async def named(self, ids: Sequence[int]) -> AsyncIterator[Quarantined]:
-        """Yield those of `ids`, in order, that are still there; a few are in memory at a time."""
+        """Yield those of `ids` that are still there, in order, with a few in memory at a time."""
         while ids:
             named = orjson.dumps(ids).decode()
             found = await self._fetch("quarantined_named", {"ids": named})
@@ -75,11 +75,11 @@ class Quarantine:
         return await self._database.execute(SQL["drop_quarantined"], {"ids": named})
 
     async def count(self, selection: Selection) -> int:
-        """Return how many bodies an action on `selection` would concern."""
+        """Return how many bodies an action on `selection` would affect."""
         return sum([len(ids) async for ids in self.walk(selection)])
 
     async def discard(self, selection: Selection) -> int:
-        """Throw the selected bodies away; return how many."""
+        """Remove the selected bodies for good; return how many."""
         return sum([await self.remove(ids) async for ids in self.walk(selection)])
 
     async def walk(self, selection: Selection) -> AsyncIterator[list[int]]:
@@ -109,6 +109,7 @@ def _read_page(
     for row in raw.execute(query, parameters):
         rows.append(row)
         size_bytes += len(row[-1])
+        # Checked after adding, so that a page is never empty, however large its first body.
         if size_bytes >= PAGE_BYTES:
             break
     return rows

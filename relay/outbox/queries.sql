@@ -9,7 +9,7 @@ FROM apps;
 UPDATE apps SET paused = :paused WHERE no = :app AND paused <> :paused;
 
 -- name: count
--- Moves counts by signed steps, always beside the rows they count.
+-- Adds signed differences, always in the transaction that changes the rows they count.
 UPDATE apps SET
     accepted = accepted + :accepted,
     delivered = delivered + :delivered,
@@ -21,8 +21,8 @@ UPDATE apps SET
 WHERE no = :app;
 
 -- name: append
--- Adds the events of a group unless their keys were accepted in the last days. One statement for
--- the whole group: Python's interpreter lock is given up and fought for once, not once a row.
+-- Inserts events unless their keys were accepted in the last days. One statement for the whole
+-- transaction: Python's interpreter lock is released and taken again once, not once per row.
 -- :rows is a JSON array of [seq, app, device_id, user_id, accepted_at, place and length of the
 -- body in :bodies]; :keys holds 16 bytes a row.
 INSERT INTO events (seq, app, key, device_id, user_id, accepted_at, body)
@@ -44,8 +44,8 @@ SELECT 1 FROM seen_days CROSS JOIN seen ON seen.day = seen_days.day AND seen.key
 SELECT seq FROM events WHERE seq BETWEEN :first AND :last;
 
 -- name: last_seq
--- The highest sequence number ever given that anything still speaks of; a forgotten user's events
--- leave no row, but the receipts of the delivered ones stand.
+-- The highest sequence number that anything still mentions; a forgotten user's events leave no
+-- row, but the receipts of the delivered ones stay.
 SELECT max(
     coalesce((SELECT max(seq) FROM events), 0),
     coalesce((SELECT max(last_seq) FROM receipts), 0),
@@ -53,25 +53,25 @@ SELECT max(
     (SELECT folded_seq FROM marks)
 );
 
--- name: unfolded
+-- name: unflushed
 SELECT key, accepted_at FROM events WHERE seq > (SELECT folded_seq FROM marks);
 
 -- name: open_day
 INSERT INTO seen_days (day) VALUES (:day) ON CONFLICT (day) DO NOTHING;
 
--- name: fold
--- Remembers :count keys of 16 bytes each, sorted, laid end to end in :keys.
+-- name: flush
+-- Inserts :count keys of 16 bytes each, sorted, laid end to end in :keys.
 WITH RECURSIVE place (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM place WHERE i + 1 < :count)
 INSERT OR IGNORE INTO seen (day, key) SELECT :day, substr(:keys, i * 16 + 1, 16) FROM place;
 
--- name: mark_folded
+-- name: mark_flushed
 UPDATE marks SET folded_seq = :seq WHERE folded_seq < :seq;
 
 -- name: oldest_seen_day
 SELECT min(day) FROM seen_days;
 
 -- name: forget_seen
--- Forgets about :count keys of a day, from the left.
+-- Removes about :count keys of a day, the lowest first.
 DELETE FROM seen WHERE day = :day AND key <= coalesce(
     (SELECT key FROM seen WHERE day = :day ORDER BY key LIMIT 1 OFFSET :count),
     (SELECT max(key) FROM seen WHERE day = :day)
@@ -83,7 +83,7 @@ WHERE day = :day AND NOT EXISTS (SELECT 1 FROM seen WHERE seen.day = :day);
 
 -- name: waiting
 -- Events of an app after a sequence number, in order, without their bodies: one JSON array of
--- arrays, so that Python's interpreter lock changes hands once and not once a row.
+-- arrays, so that Python's interpreter lock changes hands once, not once per row.
 SELECT json_group_array(json_array(seq, ordering_key, device_id, user_id, size_bytes, accepted_at,
     first_tried_at, attempts))
 FROM (
@@ -125,7 +125,7 @@ SELECT e.seq FROM json_each(:seqs) AS j CROSS JOIN events AS e ON e.seq = j.valu
 SELECT accepted_at FROM events WHERE seq = :seq;
 
 -- name: clock
--- How far the wall clock has leapt, and the newest instant of the outbox's own time.
+-- The sum of the wall clock's steps, and the newest instant in steady time.
 SELECT clock_ahead_ms, (
     SELECT max(at) FROM (
         SELECT max(started_at) AS at FROM claims UNION ALL SELECT max(first_tried_at) FROM tries
@@ -161,7 +161,7 @@ INSERT INTO receipts (last_seq, spans) VALUES (:last_seq, :spans);
 SELECT spans FROM receipts;
 
 -- name: prunable
--- The oldest receipt whose events' keys are all remembered elsewhere.
+-- The oldest receipt whose events' dedup keys are all in `seen`.
 SELECT id, spans FROM receipts WHERE last_seq <= (SELECT folded_seq FROM marks)
 ORDER BY id LIMIT 1;
 
@@ -182,7 +182,7 @@ DELETE FROM tries WHERE seq IN (
 );
 
 -- name: keep_tries
--- What is known of events that go back: a JSON array of [seq, first_tried_at, attempts].
+-- The attempts of released events: a JSON array of [seq, first_tried_at, attempts].
 INSERT INTO tries (seq, first_tried_at, attempts)
 SELECT e.seq, t.value ->> 1, t.value ->> 2
 FROM json_each(:tries) AS t CROSS JOIN events AS e ON e.seq = t.value ->> 0
@@ -192,7 +192,7 @@ ON CONFLICT (seq) DO UPDATE SET
     attempts = excluded.attempts;
 
 -- name: add_tries
--- The same after a crash, where the attempts of the claim come on top.
+-- The same after a crash, where the attempts of the claim are added to earlier ones.
 INSERT INTO tries (seq, first_tried_at, attempts)
 SELECT e.seq, t.value ->> 1, t.value ->> 2
 FROM json_each(:tries) AS t CROSS JOIN events AS e ON e.seq = t.value ->> 0
@@ -201,7 +201,7 @@ ON CONFLICT (seq) DO UPDATE SET
     first_tried_at = min(first_tried_at, excluded.first_tried_at),
     attempts = attempts + excluded.attempts;
 
--- name: bury
+-- name: dead_letter
 -- Makes dead letters of pending events, given a JSON array of [seq, reason, detail, attempts,
 -- first_tried_at].
 INSERT INTO dead_letters (
@@ -212,24 +212,24 @@ SELECT e.seq, e.app, e.key, e.device_id, e.user_id,
     coalesce(CAST(e.body AS TEXT) ->> '$.insert_id', ''),
     coalesce(CAST(e.body AS TEXT) ->> '$.event_type', ''),
     d.value ->> 1, d.value ->> 2, d.value ->> 3, e.accepted_at, d.value ->> 4, :died_at, e.body
-FROM json_each(:deaths) AS d CROSS JOIN events AS e ON e.seq = d.value ->> 0;
+FROM json_each(:dead) AS d CROSS JOIN events AS e ON e.seq = d.value ->> 0;
 
 -- name: remember_days
 INSERT OR IGNORE INTO seen_days (day)
 SELECT e.accepted_at / 86400000
-FROM json_each(:deaths) AS d CROSS JOIN events AS e ON e.seq = d.value ->> 0;
+FROM json_each(:dead) AS d CROSS JOIN events AS e ON e.seq = d.value ->> 0;
 
 -- name: remember_keys
--- Dead letters leave `events`, so their keys are remembered at once.
+-- Dead letters leave `events`, so their dedup keys go to disk at once.
 INSERT OR IGNORE INTO seen (day, key)
 SELECT e.accepted_at / 86400000, e.key
-FROM json_each(:deaths) AS d CROSS JOIN events AS e ON e.seq = d.value ->> 0;
+FROM json_each(:dead) AS d CROSS JOIN events AS e ON e.seq = d.value ->> 0;
 
--- name: drop_buried
-DELETE FROM events WHERE seq IN (SELECT value ->> 0 FROM json_each(:deaths));
+-- name: drop_dead_lettered
+DELETE FROM events WHERE seq IN (SELECT value ->> 0 FROM json_each(:dead));
 
--- name: drop_buried_tries
-DELETE FROM tries WHERE seq IN (SELECT value ->> 0 FROM json_each(:deaths));
+-- name: drop_dead_lettered_tries
+DELETE FROM tries WHERE seq IN (SELECT value ->> 0 FROM json_each(:dead));
 
 -- name: dead_letters
 SELECT id, app, insert_id, event_type, reason, detail, attempts, accepted_at, first_tried_at,
@@ -241,7 +241,7 @@ WHERE id > :after
 ORDER BY id LIMIT :limit;
 
 -- name: dead_letter_ids
--- The next dead letters a retry or discard concerns (:ids is a JSON array, or null for all).
+-- The next dead letters a retry or discard affects (:ids is a JSON array, or null for all).
 SELECT id, app FROM dead_letters
 WHERE id > :after
     AND (:app IS NULL OR app = :app)
@@ -249,12 +249,12 @@ WHERE id > :after
     AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
 ORDER BY id LIMIT :limit;
 
--- name: revive
--- Makes dead letters pending again, at the end of the line and untried, given a JSON array of
+-- name: retry_dead_letters
+-- Makes dead letters pending again, last in order and untried, given a JSON array of
 -- [id, new sequence number].
 INSERT INTO events (seq, app, key, device_id, user_id, accepted_at, body)
 SELECT r.value ->> 1, d.app, d.key, d.device_id, d.user_id, d.accepted_at, d.body
-FROM json_each(:revived) AS r CROSS JOIN dead_letters AS d ON d.id = r.value ->> 0;
+FROM json_each(:retried) AS r CROSS JOIN dead_letters AS d ON d.id = r.value ->> 0;
 
 -- name: drop_dead_letters
 DELETE FROM dead_letters WHERE id IN (SELECT value FROM json_each(:ids));
@@ -289,7 +289,7 @@ DELETE FROM quarantine WHERE id IN (SELECT value FROM json_each(:ids));
 SELECT fields FROM messages WHERE app = :app AND message_id = :message_id;
 
 -- name: keep_message
--- What the disk knows of a message stays; the new fields add to it.
+-- The stored fields of a message stay; new ones are added.
 INSERT INTO messages (app, message_id, fields, seen_day) VALUES (?, ?, ?, ?)
 ON CONFLICT (app, message_id) DO UPDATE SET
     fields = CAST(
@@ -304,7 +304,7 @@ DELETE FROM messages WHERE (app, message_id) IN (
 
 -- name: events_of
 -- Every event of a user, delivered or not. Where Amplitude refuses the id, only the properties
--- have it; :needle is the id as JSON, which is looked for first.
+-- have it; :needle is the id as JSON, a cheap search before the body is parsed.
 SELECT seq FROM events
 WHERE seq > :after AND seq <= :upto AND app = :app AND (
     user_id = :external_id

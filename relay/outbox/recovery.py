@@ -1,8 +1,8 @@
-"""A damaged outbox is brought to rest: what does not fit together goes, what is lost is counted.
+"""Makes the saved rows of a damaged outbox consistent, and counts the events that are lost.
 
-Events that were acknowledged and cannot be read any more are counted as `lost`, and as part of
-`discarded`, so that `accepted = pending + delivered + dead + discarded` stays true. If in doubt an
-event is counted as lost although it was delivered, and never the other way round.
+Events that were acknowledged and cannot be read any more are counted as `lost` and as part of
+`discarded`, so that `accepted = pending + delivered + dead + discarded` stays true. In doubt an
+event is counted as lost although it was delivered, never the other way round.
 """
 
 import sqlite3
@@ -27,11 +27,11 @@ _NUMBERED: Final = "dead_letters"
 """The table whose sequence gives all events their numbers."""
 
 MOST_IN_A_SPAN: Final = 100_000
-"""No upload has more events; a damaged number may say anything."""
+"""No upload has more events; a damaged number may be any."""
 
 
 class _Counted(NamedTuple):
-    """An app's counts, and its events counted anew."""
+    """An app's counters, and its events as counted in the tables."""
 
     no: int
     app: str
@@ -44,7 +44,7 @@ class _Counted(NamedTuple):
 
     @property
     def missing(self) -> int:
-        """Events that are accounted for nowhere; below zero, those that are there twice."""
+        """Accepted events that are nowhere; below zero, events that are there twice."""
         known = self.delivered + self.discarded + self.pending + self.dead
         return self.accepted - known
 
@@ -64,7 +64,7 @@ def outbox_recovery_spec(apps: Collection[str]) -> RecoverySpec:
 
 
 def read_record(raw: sqlite3.Connection) -> SidecarRecord:
-    """Return what the second book keeps of an outbox."""
+    """Return the sidecar's record of an outbox."""
     (last_seq,) = raw.execute(_SQL["highest_seq"]).fetchone()
     return {"apps": raw.execute(_SQL["app_counters"]).fetchall(), "last_seq": last_seq}
 
@@ -74,7 +74,7 @@ def _is_event(row: Row) -> bool:
 
 
 def _fits(app: Value, key: Value, body: Value) -> bool:
-    """Tell whether an event's body is whole, as far as its key can tell."""
+    """Tell whether an event's body is intact: its key is derived from its content."""
     if not isinstance(app, int) or not isinstance(body, bytes):
         return False
     try:
@@ -95,16 +95,16 @@ def _find_faults(raw: sqlite3.Connection, record: SidecarRecord, *, whole: bool)
             return [f"{senseless} of its events make no sense"]
     known = {no: accepted for no, _, _, accepted, *_ in raw.execute(_SQL["app_counters"])}
     return (_find_imbalances(raw) if whole else []) + [
-        f"{accepted - known.get(no, 0)} events of {app} were accepted that it does not know of"
+        f"it lacks {accepted - known.get(no, 0)} events of {app} that were accepted"
         for no, app, _, accepted, *_ in record.get("apps", ())
         if accepted > known.get(no, 0)
     ]
 
 
 def _find_imbalances(raw: sqlite3.Connection) -> list[str]:
-    """Return whose counts are not what the tables hold."""
+    """Return the apps whose counters differ from the tables."""
     return [
-        f"the counts of {app.app} are not what it holds"
+        f"the counters of {app.app} do not match its events"
         for app in _count(raw)
         if app.missing or app.dead != app.counted_dead
     ]
@@ -130,8 +130,11 @@ def _make_consistent(
     ):
         raw.execute(_SQL[query])
     counted = _count(raw)
+    # An upload may have succeeded although the row that says so is lost. An event that counts as
+    # tried is sent again under the rules that keep Amplitude from counting it twice.
     if dropped or not found.is_whole("claims", "receipts", "tries") or _is_behind(counted):
         raw.execute(_SQL["assume_tried"])
+    # Without all receipts, lost pages of events may have held delivered ones, too.
     is_clear = not dropped and found.is_whole("receipts")
     least = found.unreadable_rows["events"] if is_clear else found.most_lost("events")
     least += found.unreadable_rows["dead_letters"]
@@ -139,21 +142,22 @@ def _make_consistent(
 
 
 def _is_behind(counted: Collection[_Counted]) -> bool:
-    """Tell whether what is there differs from the counts, so that tries may be missing too."""
+    """Tell whether events or counters are missing, so that tries may be missing, too."""
     return any(app.missing or app.dead != app.counted_dead for app in counted)
 
 
 def _restore_apps(raw: sqlite3.Connection, apps: Collection[str], record: SidecarRecord) -> None:
-    """Give every number its name and its counts back."""
+    """Restore the names and counters of apps, from the sidecar where the database lost them."""
     for row in record.get("apps", ()):
         try:
             raw.execute(_SQL["take_app_over"], row)
         except sqlite3.IntegrityError:
-            continue  # two numbers for one name: the database's own word stands
+            continue  # two numbers for one name: the database is right
     nameless = [no for (no,) in raw.execute(_SQL["nameless_apps"]).fetchall()]
     named = {app for _, app, *_ in raw.execute(_SQL["app_counters"])}
     left = [app for app in apps if app not in named]
     for no in nameless:
+        # A name is only given back where no other app can be meant.
         is_clear = len(nameless) == len(left) == 1
         raw.execute(_SQL["name_app"], {"no": no, "app": left[0] if is_clear else f"unknown_{no}"})
 
@@ -163,15 +167,16 @@ def _count(raw: sqlite3.Connection) -> list[_Counted]:
 
 
 def _restate(raw: sqlite3.Connection, app: _Counted, least: int) -> int:
-    """Make an app's counts true again; return how many of its events are lost.
+    """Correct an app's counters; return how many of its events are lost.
 
-    More may be there than is known to be pending: they count as delivered, and go to Amplitude
-    again, which knows them.
+    Delivered events may be pending again, because an older version of their page was saved. They
+    are sent to Amplitude again, which recognises them, and no longer count as delivered.
 
     Args:
         raw: In a transaction.
         app: The app.
-        least: So many are lost at least: others that are there again may hide them.
+        least: Events that are lost at least; the balance may hide them behind others that came
+            back.
     """
     lost = max(app.missing, min(least, app.accepted - app.discarded - app.pending - app.dead), 0)
     again = min(app.delivered, lost - app.missing)

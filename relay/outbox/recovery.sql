@@ -1,13 +1,13 @@
--- After damage: what was saved is brought to rest, and what is lost is counted.
+-- After damage: saved rows are made consistent, and lost events are counted.
 
 -- name: app_counters
--- What the second book keeps of an app.
+-- An app as the sidecar has it.
 SELECT no, app, paused, accepted, delivered, dead, discarded, duplicate, filtered, quarantined, lost
 FROM apps;
 
 -- name: take_app_over
--- An app as the second book has it. What is in the database counts for itself, but that events
--- were accepted is known from the one or the other.
+-- An app from the sidecar. Of delivered, dead and discarded events the database is right: they belong
+-- to its rows. Of what came in the larger number is: rows may be missing, and the sidecar be older.
 INSERT INTO apps (
     no, app, paused, accepted, delivered, dead, discarded, duplicate, filtered, quarantined, lost
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -54,15 +54,15 @@ DELETE FROM claims WHERE NOT json_valid(spans) OR EXISTS (
 DELETE FROM tries WHERE seq NOT IN (SELECT seq FROM events);
 
 -- name: drop_buried_twice
--- Two versions of a page may show an event before and after it died.
+-- An older version of a page may still have an event that became a dead letter.
 DELETE FROM events WHERE (key, accepted_at) IN (SELECT key, accepted_at FROM dead_letters);
 
 -- name: drop_repeated
 DELETE FROM events WHERE seq NOT IN (SELECT min(seq) FROM events GROUP BY app, key, accepted_at);
 
 -- name: assume_tried
--- Which events were tried, and since when, is not known any more. That they were tried at once
--- is the assumption that never counts an event twice at Amplitude.
+-- It is no longer known which events were tried, and since when. Assuming that all were tried at once
+-- never makes Amplitude count an event twice.
 INSERT INTO tries (seq, first_tried_at, attempts)
 SELECT seq, accepted_at - (SELECT clock_ahead_ms FROM marks), 1 FROM events WHERE true
 ON CONFLICT (seq) DO UPDATE SET first_tried_at = min(first_tried_at, excluded.first_tried_at);
@@ -82,7 +82,7 @@ SELECT max(
 );
 
 -- name: census
--- Of each app: its counts, and how many events are pending and dead in truth.
+-- Each app's counters, and how many of its events are really pending and dead.
 SELECT a.no, a.app, a.accepted, a.delivered, a.discarded,
     (SELECT count(*) FROM events AS e WHERE e.app = a.no) - (
         SELECT count(DISTINCT e.seq)
@@ -112,6 +112,6 @@ WHERE NOT json_valid(b.spans) OR EXISTS (
 SELECT count(*) FROM marks;
 
 -- name: senseless_events
--- Events that are not what their keys stand for.
+-- Events whose keys do not belong to their content.
 SELECT (SELECT count(*) FROM events WHERE NOT fits(app, key, body))
     + (SELECT count(*) FROM dead_letters WHERE NOT fits(app, key, body));

@@ -72,6 +72,7 @@ class Retention:
         Raises:
             StoreFull: If there is no room; the next step tries again.
         """
+        # First of all: the rows of delivered events can go only once their keys are flushed.
         if self._is_flush_due():
             await self.flush()
             self._flushed_at_s = self._clock.monotonic_s()
@@ -117,6 +118,7 @@ def _prune(raw: sqlite3.Connection) -> bool:
         return False
     number, spans = receipt
     dropped = raw.execute(SQL["drop_events"], {"spans": spans, "limit": PRUNE_CHUNK}).rowcount
+    # The receipt goes with the last of its rows: until then it tells that they are delivered.
     if dropped < PRUNE_CHUNK:
         raw.execute(SQL["drop_tries"], {"spans": spans})
         raw.execute(SQL["drop_receipt"], {"id": number})
@@ -126,6 +128,7 @@ def _prune(raw: sqlite3.Connection) -> bool:
 def _expire(today: int, raw: sqlite3.Connection) -> bool:
     stale = {"day": today - MESSAGE_DAYS, "limit": EXPIRE_CHUNK}
     forgotten = raw.execute(SQL["forget_messages"], stale).rowcount
+    # Whole days, oldest first: `append` looks keys up day by day, so empty days must go.
     (oldest,) = raw.execute(SQL["oldest_seen_day"]).fetchone()
     if oldest is not None and oldest < today - SEEN_DAYS:
         raw.execute(SQL["forget_seen"], {"day": oldest, "count": EXPIRE_CHUNK})

@@ -1,4 +1,4 @@
-"""Sets of sequence numbers as spans: `[[first, last], …]`, compact because claims are runs."""
+"""Sets of sequence numbers as spans, `[[first, last], …]`: claims are mostly unbroken runs."""
 
 from collections.abc import Iterable, Iterator
 

@@ -1,4 +1,4 @@
-"""The outbox as a whole: opened once, handed in parts to those who need a part."""
+"""The outbox as a whole: locked, recovered, opened; its parts go to those that use them."""
 
 import fcntl
 import os
@@ -44,11 +44,11 @@ class Outbox:
         counters: Apps, counts and pauses.
         writer: The way in.
         claims: The way out.
-        dead_letters: Events Amplitude will never take.
+        dead_letters: Events Amplitude will never accept.
         quarantine: Bodies not understood.
-        message_cache: What messages said.
-        retention: What is removed in time.
-        erasure: What is removed because a user is.
+        message_cache: Contents of messages.
+        retention: Removes what is past its days.
+        erasure: Removes forgotten users.
     """
 
     database: Database
@@ -64,7 +64,14 @@ class Outbox:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the tables say at the start."""
+    """What the tables say at the start.
+
+    Attributes:
+        unpruned: Sequence numbers of delivered events whose rows are still there.
+        dedup: Dedup keys that only rows of `events` have.
+        last_seq: The highest sequence number ever given.
+        last_claim: The highest claim id.
+    """
 
     unpruned: set[int]
     dedup: DedupIndex
@@ -74,11 +81,11 @@ class _Found:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold the data directory for this process; made, for its owner alone, if missing.
+    """Lock the data directory for this process; create it, for its owner alone, if missing.
 
     Raises:
-        StoreBusy: If another process holds it.
-        StoreFailed: If it cannot be made or written.
+        StoreBusy: If another process has it.
+        StoreFailed: If it cannot be created or written.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -88,6 +95,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
             f"the data directory {folder} does not serve: {error.strerror}"
         ) from error
     try:
+        # The kernel releases this lock however the process ends; a file with a pid would stay.
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -109,7 +117,7 @@ async def open_outbox(
 ) -> AsyncIterator[Outbox]:
     """Open the outbox of a folder this process has locked, with its writer running.
 
-    Events that a former process had in hand are pending again. A damaged database is set aside
+    Events that a former process had claimed are pending again. A damaged database is archived
     first, and what can be read of it is saved.
 
     Args:
@@ -117,11 +125,11 @@ async def open_outbox(
         apps: Names of the configured apps.
         max_events: Pending events past which new ones are refused.
         heartbeat: The writer's sign of life.
-        make_room: Called when the disk is full; may give up space.
-        clock: The time; the machine's if there is none.
+        make_room: Called when the disk is full; may free space.
+        clock: The time; the machine's by default.
 
     Raises:
-        StoreError: If the database does not serve.
+        StoreError: If the database cannot be used.
     """
     path, clock = (folder / DATABASE_NAME).resolve(), clock or SystemClock()
     recovery = partial(recover, path, outbox_recovery_spec(apps), clock.now_ms())
@@ -143,7 +151,7 @@ async def begin_outbox(
     max_events: int,
     clock: Clock | None = None,
 ) -> AsyncIterator[Outbox]:
-    """Run the writer of an open database, as `open_outbox` does; commit all at the end."""
+    """Run the writer of an open database, as `open_outbox` does; commit everything at the end."""
     async with anyio.create_task_group() as group:
         await group.start(database.run, name="outbox writer")
         yield await _assemble(database, apps, clock or SystemClock(), max_events)
@@ -157,7 +165,7 @@ async def _assemble(
     found = await database.write(_recover)
     steady_time = await SteadyTime.load(database, clock)
     counters = await AppCounters.load(database, apps)
-    seqs = count(found.last_seq + 1)
+    seqs = count(found.last_seq + 1)  # one order for new events and retried dead letters
     claims = Claims(database, counters, steady_time, found.last_claim, found.unpruned)
     dead_letters = DeadLetters(database, counters, seqs)
     quarantine = Quarantine(database, counters)
@@ -175,10 +183,11 @@ async def _assemble(
 
 
 def _recover(raw: sqlite3.Connection) -> _Found:
-    """Bring the tables to rest after whatever ended the former process."""
+    """Release the claims of a former process, and read where it ended."""
+    # Read before the claims are released: their rows go then.
     (last_claim,) = raw.execute(SQL["last_claim"]).fetchone()
     unpruned = rescue(raw)
     (last_seq,) = raw.execute(SQL["last_seq"]).fetchone()
-    unfolded = raw.execute(SQL["unfolded"])
-    dedup = DedupIndex(((key, accepted_at // DAY_MS) for key, accepted_at in unfolded), last_seq)
+    unflushed = raw.execute(SQL["unflushed"])
+    dedup = DedupIndex(((key, accepted_at // DAY_MS) for key, accepted_at in unflushed), last_seq)
     return _Found(unpruned, dedup, last_seq, last_claim)

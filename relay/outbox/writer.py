@@ -109,6 +109,7 @@ class OutboxWriter:
         # A single batch always fits, however large: it would be refused for ever otherwise.
         if self.waiting_bytes and self.waiting_bytes + size_bytes > MAX_WAITING_BYTES:
             raise StoreFull("too much waits for the disk")
+        # A transaction that has begun reads its batches on the writer's thread: too late to join.
         if self._open is None or self._pending is None or self._pending.is_started:
             self._open = AppendTransaction(self._dedup, self._seqs)
             self._pending = self._database.submit(
@@ -188,6 +189,7 @@ class AppendTransaction:
             step = steps.setdefault(batch.app, [0, 0, 0, 0])
             step[0] += new
             step[1] += repeated
+            # Hardly any batch has more than events, and two empty `executemany` cost time.
             if batch.filtered or batch.quarantined or batch.messages:
                 step[2] += batch.filtered
                 step[3] += len(batch.quarantined)
@@ -259,6 +261,7 @@ class _Rows:
         }
         if raw.execute(SQL["append"], parameters).rowcount == len(self._rows):
             return []
+        # Late repetitions are rare, so which rows were left out is asked only when some were.
         span = {"first": self._rows[0][0], "last": self.last_seq}
         added = {seq for (seq,) in raw.execute(SQL["appended"], span)}
         return [index for index, row in enumerate(self._rows) if row[0] not in added]

@@ -80,7 +80,7 @@ class Erasure:
         self._database = database
         self._forgotten = forgotten
 
-    async def refuse(self, app: int, external_id: str, now_ms: int) -> None:
+    async def keep_out(self, app: int, external_id: str, now_ms: int) -> None:
         """Keep a user out from now on; called before `remove`, or rows could slip in behind it."""
         row = {"app": app, "hash": self._forgotten.digest(external_id), "at": now_ms}
         await self._database.execute(SQL["add_forgotten"], row)

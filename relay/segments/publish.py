@@ -55,7 +55,7 @@ def publish(
     _apply_overrides(raw, cohort, run, compared.webhook_seq)
     delta = measure_delta(raw, cohort, run_id)
     if guard and (reason := reason_to_hold(raw, guard, cohort, delta.leaving)):
-        return _hold(raw, cohort, run, reason, at)
+        return _hold(raw, run, reason, at)
     return _apply(raw, cohort, run, delta, at)
 
 
@@ -86,11 +86,11 @@ def _apply_overrides(
         raw.execute(SQL[query], scope)
 
 
-def _hold(raw: sqlite3.Connection, cohort: CohortRow, run: RunRow, reason: str, at: int) -> Outcome:
+def _hold(raw: sqlite3.Connection, run: RunRow, reason: str, at: int) -> Outcome:
     outcome = Outcome(RunState.HELD, reason=reason)
     finish_run(raw, run.run_id, outcome, at)
     # One decision at a time: an older held computation is out of date by now.
-    supersede_held(raw, cohort.no, run.run_id, at, up_to=run.computed_at or 0)
+    supersede_held(raw, run, at)
     return outcome
 
 
@@ -121,5 +121,5 @@ def _apply(
     state = RunState.APPLIED if is_changed else RunState.UNCHANGED
     outcome = Outcome(state, effect.added, effect.removed, figures.unknown_users)
     finish_run(raw, run.run_id, outcome, at)
-    supersede_held(raw, cohort.no, run.run_id, at, up_to=run.computed_at or 0)
+    supersede_held(raw, run, at)
     return outcome

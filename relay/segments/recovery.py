@@ -1,9 +1,8 @@
-"""A damaged segment table is brought to rest: whole segments or none, and nobody forgotten in it.
+"""Makes the saved rows of a damaged segment table consistent: whole segments or none.
 
-Which ids are on a list can be downloaded again, so a list that is not whole leaves its segment
-without members to show: it is gone until then, never half or empty. Who asked to be forgotten, and
-the number of the last change that followers were told, cannot be had again; the second book has
-them.
+The ids of a list can be downloaded again, so a segment whose list is incomplete disappears until
+then; it is never shown in part or empty. The forgotten users and the number of the last change that
+followers have read cannot be fetched again, so they come from the sidecar.
 """
 
 import sqlite3
@@ -40,18 +39,21 @@ _FORGETTING: Final = (
 
 
 class SidecarReader:
-    """Reads what the second book keeps of a segment table; who is forgotten, only when it grew."""
+    """Reads the sidecar's record of a segment table.
+
+    It runs in every commit, so the forgotten users are read only when their number has changed.
+    """
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Read all anew: what was read last was undone."""
+        """Forget what was read: its transaction was undone."""
         self._count = -1
         self._forgotten = orjson.Fragment(b"[]")
 
     def __call__(self, raw: sqlite3.Connection) -> SidecarRecord:
-        """Return it as of this transaction."""
+        """Return the record as of this transaction."""
         (count,) = raw.execute(_SQL["count_forgotten"]).fetchone()
         if count != self._count:
             people = [(app, hash_.hex(), at) for app, hash_, at in raw.execute(_SQL["forgotten"])]
@@ -69,14 +71,14 @@ def _find_faults(raw: sqlite3.Connection, record: SidecarRecord, *, whole: bool)
     faults = []
     sequences = dict(raw.execute(_SQL["sequences"]).fetchall())
     if any(seq > sequences.get(name, 0) for name, seq in record.get("sequences", {}).items()):
-        faults.append("changes and runs were written down that it does not know of")
+        faults.append("it lacks changes or runs that were committed")
     people = {(app, hash_.hex()) for app, hash_, _ in raw.execute(_SQL["forgotten"])}
     if any((app, hash_) not in people for app, hash_, _ in record.get("forgotten", ())):
-        faults.append("it does not know everybody who is forgotten")
+        faults.append("it lacks users who are forgotten")
     if record.get("salts") and record["salts"] != _salts(raw):
-        faults.append("its salt is another one")
+        faults.append("its salt has changed")
     if whole and (torn := raw.execute(_SQL["torn_lists"]).fetchall()):
-        faults.append(f"{len(torn)} of its lists are not whole")
+        faults.append(f"{len(torn)} of its lists are incomplete")
     return faults
 
 
@@ -98,16 +100,18 @@ def _make_consistent(
         "drop_stray_sightings",
     ):
         raw.execute(_SQL[query])
-    lost = _settle_lists(raw, found, record)
+    lost = _withdraw_torn_lists(raw, found, record)
     _restore_forgotten(raw, record)
-    lost |= _settle_directory(raw, found)
+    lost |= _complete_directory(raw, found)
     for query in ("recount_figures", "discard_unused_lists", "keep_used_lists"):
         raw.execute(_SQL[query])
     return {word: number for word, number in lost.items() if number}
 
 
-def _settle_lists(raw: sqlite3.Connection, found: Salvage, record: SidecarRecord) -> dict[str, int]:
-    """Take lists that are not whole out of force, and what is staged with them."""
+def _withdraw_torn_lists(
+    raw: sqlite3.Connection, found: Salvage, record: SidecarRecord
+) -> dict[str, int]:
+    """Take incomplete lists out of force, and what is staged beside them."""
     torn = raw.execute(_SQL["torn_lists"]).fetchall()
     for no, app, cohort_id in torn:
         log.error("segment.list_lost", app=app, cohort_id=cohort_id)
@@ -115,6 +119,7 @@ def _settle_lists(raw: sqlite3.Connection, found: Salvage, record: SidecarRecord
     (whole,) = raw.execute(_SQL["count_lists"]).fetchone()
     lists = max(len(torn), record.get("lists", 0) - whole)
     failed = 0
+    # A run's rows depend on each other across these tables; nothing tells which of them are lost.
     if not found.is_whole("listed", "run_changes", "marks", "runs", "cohorts"):
         failed = raw.execute(_SQL["fail_open_runs"], {"reason": REASON}).rowcount
         raw.execute(_SQL["drop_history"])
@@ -125,8 +130,8 @@ def _settle_lists(raw: sqlite3.Connection, found: Salvage, record: SidecarRecord
     }
 
 
-def _settle_directory(raw: sqlite3.Connection, found: Salvage) -> dict[str, int]:
-    """Let the directory fit together; what it lacks, the next refresh brings."""
+def _complete_directory(raw: sqlite3.Connection, found: Salvage) -> dict[str, int]:
+    """Make users and subscriptions match; the next refresh adds what is missing."""
     if found.is_whole("users", "subscriptions"):
         return {}
     restored = raw.execute(_SQL["restore_users"]).rowcount
@@ -140,7 +145,7 @@ def _settle_directory(raw: sqlite3.Connection, found: Salvage) -> dict[str, int]
 
 
 def _restore_forgotten(raw: sqlite3.Connection, record: SidecarRecord) -> None:
-    """Know everybody again who is forgotten, and remove what came back with older pages."""
+    """Restore the forgotten users; remove their rows, which older pages may have brought back."""
     for salt in record.get("salts", ())[:1]:
         raw.execute(_SQL["drop_salt"])
         raw.execute(_SQL["set_salt"], {"value": bytes.fromhex(salt)})

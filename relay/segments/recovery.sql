@@ -1,4 +1,4 @@
--- After damage: a list that is not whole is in force no more, and nobody forgotten comes back.
+-- After damage: an incomplete list is taken out of force, and no forgotten user comes back.
 
 -- name: sequences
 SELECT name, seq FROM sqlite_sequence;
@@ -51,7 +51,7 @@ WHERE c.list <> 0 AND c.ids <> (SELECT count(*) FROM listed AS l WHERE l.list = 
 ORDER BY c.no;
 
 -- name: drop_list
--- The segment is gone, and not empty, until its cohort was downloaded again.
+-- The segment disappears, instead of being empty, until its cohort is downloaded again.
 UPDATE cohorts SET
     list = 0, list_at = 0, version = version + 1, is_segment = 0, stale_since = NULL,
     applied_computed_at = NULL, applied_mod_at = NULL, applied_size = NULL, computed_at = NULL,
@@ -60,7 +60,7 @@ UPDATE cohorts SET
 WHERE no = :cohort;
 
 -- name: fail_open_runs
--- What was staged may not be whole: it is downloaded again.
+-- What was staged may be incomplete: it is downloaded again.
 UPDATE runs SET state = 'failed', finished_at = coalesce(finished_at, started_at), reason = :reason
 WHERE state IN ('running', 'held');
 
@@ -77,7 +77,7 @@ WHERE list NOT IN (SELECT list FROM cohorts)
 DELETE FROM discarded_lists WHERE list IN (SELECT list FROM cohorts);
 
 -- name: restore_users
--- Whoever has a subscription is known.
+-- A user with a subscription is known.
 INSERT OR IGNORE INTO users (app, external_id, known_at)
 SELECT app, external_id, min(as_of) FROM subscriptions GROUP BY app, external_id;
 
@@ -144,7 +144,7 @@ DELETE FROM marks WHERE is_forgotten(
 );
 
 -- name: forget_changes
--- But for the last word about them.
+-- Except the last change about them, by which followers learn that they left.
 DELETE FROM changes WHERE seq NOT IN (SELECT seq FROM departures) AND is_forgotten(
     (SELECT c.app FROM cohorts AS c WHERE c.no = changes.cohort), external_id
 );

@@ -1,7 +1,6 @@
 """Runs: attempts to bring a segment up to date, and how they ended."""
 
 import sqlite3
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -50,16 +49,10 @@ class RunRow(NamedTuple):
     cohort: int
     source: str
     state: str
-    started_at: int
-    members: int
     empty_ids: int
     computed_at: int | None
     mod_at: int | None
     listed_size: int | None
-    request_id: str | None
-    is_complete: int
-    added: int
-    removed: int
 
 
 class Outcome(NamedTuple):
@@ -111,24 +104,12 @@ def finish_run(raw: sqlite3.Connection, run_id: int, outcome: Outcome, at: int) 
         raw.execute(SQL["set_revision"], {"run": run_id})
 
 
-def supersede_held(
-    raw: sqlite3.Connection, cohort: int, by: int, at: int, *, up_to: int | None = None
-) -> Sequence[int]:
-    """Reject the held runs of a cohort that a newer one supersedes; return their ids.
-
-    Args:
-        raw: In a transaction.
-        cohort: The cohort's number.
-        by: The run that supersedes them.
-        at: When, UTC epoch milliseconds.
-        up_to: Only those of a computation not later than this.
-    """
-    superseded = []
-    for run_id, _, computed_at in raw.execute(SQL["held_runs"], {"cohort": cohort}).fetchall():
-        if run_id == by or (up_to is not None and (computed_at or 0) > up_to):
+def supersede_held(raw: sqlite3.Connection, run: RunRow, at: int) -> None:
+    """Reject the other held runs of a run's cohort, except those of a later computation."""
+    held = raw.execute(SQL["held_runs"], {"cohort": run.cohort}).fetchall()
+    for run_id, computed_at in held:
+        if run_id == run.run_id or (computed_at or 0) > (run.computed_at or 0):
             continue
-        reason = f"overtaken by run {by}"
+        reason = f"overtaken by run {run.run_id}"
         raw.execute(SQL["reject_run"], {"run": run_id, "at": at, "reason": reason})
         raw.execute(SQL["discard_list"], {"list": run_id})
-        superseded.append(run_id)
-    return superseded

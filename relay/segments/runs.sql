@@ -11,8 +11,7 @@ INSERT INTO runs (
 RETURNING run_id;
 
 -- name: run
-SELECT run_id, cohort, source, state, started_at, members, empty_ids, computed_at, mod_at,
-    listed_size, request_id, is_complete, added, removed
+SELECT run_id, cohort, source, state, empty_ids, computed_at, mod_at, listed_size
 FROM runs WHERE run_id = :run;
 
 -- name: finish_run
@@ -57,7 +56,7 @@ FROM runs AS r
 WHERE r.run_id = :run AND r.source = 'poll' AND cohorts.no = r.cohort;
 
 -- name: held_runs
-SELECT run_id, source, computed_at FROM runs
+SELECT run_id, computed_at FROM runs
 WHERE cohort = :cohort AND state = 'held' ORDER BY run_id;
 
 -- name: message_runs

@@ -252,7 +252,7 @@ async def test_damage_that_is_met_later_costs_one_start(
         await anyio.to_thread.run_sync(shutil.rmtree, folder)
 
 
-async def test_without_the_second_book_a_lost_log_would_be_hidden(tmp_path: Path) -> None:
+async def test_without_the_sidecar_a_lost_log_would_be_hidden(tmp_path: Path) -> None:
     """The control: the counts alone add up whatever is missing behind them."""
     (tmp_path / "stock").mkdir()
     stock = await _crashed(tmp_path / "stock")

@@ -26,7 +26,7 @@ def requested(it: World, cohort_id: str = "buyers") -> int:
 
 
 async def sync(it: World) -> Answered:
-    """Ask for a download, as a person does."""
+    """Ask for a download, as an operator does."""
     answer = await it.relay.api("POST", "/segments/shop/buyers/sync")
     assert answer.status == 200
     return answer
@@ -88,7 +88,7 @@ async def test_an_unchanged_cohort_is_not_downloaded_again(tmp_path: Path) -> No
 
 
 async def test_a_changed_cohort_moves_the_segment_in_one_step(tmp_path: Path) -> None:
-    """Who enters and who leaves is told in one revision, under one run."""
+    """All changes are in one revision, under one run."""
     async with world(tmp_path) as it:
         await it.know(u1=[True], u2=[True], u3=[True])
         it.cohorts.put(StandInCohort(id="buyers", user_ids=["u1", "u2"]))
@@ -114,7 +114,7 @@ async def test_a_cohort_that_empties_empties_its_segment_below_the_guard(tmp_pat
 
 
 async def test_a_large_shrink_is_held_and_can_be_approved(tmp_path: Path) -> None:
-    """Nobody leaves by the hundred without a person having seen it."""
+    """No mass removal without an operator's approval."""
     async with world(tmp_path) as it:
         run, reason = await held_shrink(it)
         assert "100 of 200" in reason
@@ -127,7 +127,7 @@ async def test_a_large_shrink_is_held_and_can_be_approved(tmp_path: Path) -> Non
 
 
 async def test_a_rejected_computation_is_not_downloaded_again(tmp_path: Path) -> None:
-    """What a person has judged is not asked for or held once more."""
+    """A judged computation is not asked for or held again."""
     async with world(tmp_path) as it:
         run, _ = await held_shrink(it)
         assert (await it.relay.api("POST", f"/cohort-runs/{run}/reject")).status == 200
@@ -152,7 +152,7 @@ async def test_a_rejected_computation_is_not_downloaded_again(tmp_path: Path) ->
 async def test_a_bad_file_fails_the_run_and_leaves_the_segment(
     tmp_path: Path, shape: FileShape, reason: str
 ) -> None:
-    """Whatever is wrong with a file is named, and nobody leaves for it."""
+    """The reason is named, and no member leaves."""
     async with world(tmp_path) as it:
         users = {user: [True] for user in MANY[:5]}
         await it.know(**users)
@@ -231,7 +231,7 @@ async def test_wrong_keys_are_named_and_not_hammered(tmp_path: Path) -> None:
 
 
 async def test_the_month_s_downloads_are_never_exceeded(tmp_path: Path) -> None:
-    """The limit holds for first downloads and for a person's wish too; the status says so."""
+    """The limit holds for first and for requested downloads too; the status says so."""
     async with world(tmp_path, {"RELAY_COHORTS__MONTHLY_DOWNLOADS": "2"}) as it:
         await it.know(u1=[True])
         for name in ("one", "two", "three"):
@@ -380,7 +380,7 @@ async def test_a_failed_wish_of_a_person_is_repeated_and_shown(tmp_path: Path) -
 
 
 async def test_several_approvals_at_once_are_one(tmp_path: Path) -> None:
-    """A double click approves once; the others are told that the run is not held any more."""
+    """A double click approves once; the others learn that the run is not held any more."""
     async with world(tmp_path) as it:
         run, _ = await held_shrink(it)
         statuses: list[int] = []
@@ -425,7 +425,7 @@ async def test_an_export_whose_state_is_not_told_is_not_paid_for_again(tmp_path:
         await members(it, "u1")
 
 
-async def test_a_run_nobody_is_at_is_written_off(tmp_path: Path) -> None:
+async def test_an_orphaned_run_is_failed(tmp_path: Path) -> None:
     """A disk too full to write down a failure leaves a run behind; no restart is needed."""
     async with world(tmp_path) as it:
         await it.know(u1=[True])

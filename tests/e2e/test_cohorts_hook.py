@@ -66,7 +66,7 @@ async def test_a_repeated_message_is_answered_without_effect(tmp_path: Path) -> 
 
 
 async def test_leavers_past_the_guard_are_held_and_said_to_be(tmp_path: Path) -> None:
-    """A segment is not emptied by a mistake elsewhere; nobody leaves before a person says so."""
+    """A segment is not emptied by a mistake elsewhere; an operator decides first."""
     everybody = [f"user-{number}" for number in range(10)]
     changes = {"RELAY_COHORTS__GUARD_MIN_MEMBERS": "10"}
     async with running_relay(tmp_path, offline(**changes)) as relay:
@@ -92,7 +92,7 @@ async def test_leavers_past_the_guard_are_held_and_said_to_be(tmp_path: Path) ->
 async def test_what_is_not_understood_is_422_and_kept(
     tmp_path: Path, body: bytes, headers: dict[str, str], reason: str
 ) -> None:
-    """Whoever reshaped the payload reads why; the body waits in quarantine as it came."""
+    """The answer says why; the body waits unchanged in quarantine."""
     async with running_relay(tmp_path, offline()) as relay:
         answer = await relay.post(body, webhook="cohorts", **headers)
         assert answer.status == 422

@@ -39,7 +39,7 @@ async def send(relay: Relay, file: bytes, query: str = "", app: str = "shop") ->
 
 
 async def test_a_user_is_shown_with_subscriptions_and_segments(tmp_path: Path) -> None:
-    """Why somebody is a member, or is not, stands beside it."""
+    """The answer says why a user is a member or not."""
     async with running_relay(tmp_path, offline()) as relay:
         told = {
             "subscriptions": [

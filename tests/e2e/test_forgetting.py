@@ -2,28 +2,31 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import orjson
+import pytest
 
 from relay.clock import SystemClock
 from relay.directory.erasure import UserErasure
 from relay.directory.observer import CHUNK, Observer
+from relay.errors import StoreFull
 from relay.events.catalog import parse_selection
 from relay.events.mapping import MappingPolicy
 from relay.events.records import Record
 from relay.ingest.events import EventIngest, Source
+from relay.outbox.selection import Selection
 from relay.outbox.store import Outbox
 from relay.sandbox.cohorts.project import StandInCohort
 from relay.sandbox.cohorts.stand_in import CohortsStandIn
 from relay.sandbox.onesignal.csv_export import CsvExportStandIn, ExportConditions
 from relay.segments.store import Segments
 from tests.support.cohort_relays import ONESIGNAL_KEY, SECRET_KEY, World, world
-from tests.support.outboxes import running_outbox, waiting
+from tests.support.outboxes import busy_reader, running_outbox, waiting
 from tests.support.relays import (
     API_KEY,
     APP_ID,
@@ -212,6 +215,62 @@ async def test_an_event_being_read_while_its_user_is_forgotten_stays_out(tmp_pat
         left = {one.user_id for one in await waiting(it.outbox, APP)}
         assert WHO not in left
         assert len(left) == len(users) - 1
+
+
+def _click(user: str, **changes: str) -> dict[str, dict[str, str]]:
+    kind, name = "message.push.clicked", f"e-{user}"
+    return {"event": {"kind": kind, "id": name, "external_id": user, **changes}}
+
+
+async def test_an_event_waiting_for_room_while_its_user_is_forgotten_stays_out(
+    tmp_path: Path,
+) -> None:
+    """At the outbox's limit an append asks the disk first, and others get their turn."""
+    async with _inside(tmp_path) as it:
+        it.outbox.writer.max_events = 2
+        await it.reception.receive(it.source, orjson.dumps([_click("ben")]))
+        with anyio.fail_after(DEADLINE_S):
+            async with anyio.create_task_group() as group, busy_reader(it.outbox):
+                again = orjson.dumps([_click("ben"), _click(WHO)])
+                group.start_soon(it.reception.receive, it.source, again)
+                await anyio.wait_all_tasks_blocked()
+                number = it.segments.cohorts.number(APP)
+                await it.segments.erasure.keep_out(number, WHO, 0)
+        assert [one.user_id for one in await waiting(it.outbox, APP)] == ["ben"]
+
+
+async def test_the_directory_observes_only_what_is_committed(tmp_path: Path) -> None:
+    """A refused body is sent again; a body of the quarantine teaches once, when it leaves it."""
+    async with _inside(tmp_path) as it:
+        told: list[str | None] = []
+        ingest = EventIngest(
+            it.outbox.writer, it.outbox.message_cache, SystemClock(), _Noting(it, told)
+        )
+        it.outbox.writer.max_events = 1
+        with pytest.raises(StoreFull):
+            await ingest.receive(it.source, orjson.dumps([_click("ben"), _click("cara")]))
+        assert told == []
+        foreign = _click("dan", app_id="another")
+        assert (await ingest.receive(it.source, orjson.dumps(foreign))).quarantined == 1
+        assert told == []
+        policy = replace(it.source.policy, app_id="another")
+        sources = {APP: replace(it.source, policy=policy)}
+        for dry_run, names in ((True, []), (False, ["dan"]), (False, ["dan"])):
+            await ingest.retry(it.outbox.quarantine, Selection(), sources, dry_run=dry_run)
+            assert told == names
+
+
+class _Noting(Observer):
+    """Notes the users it is offered."""
+
+    def __init__(self, it: Inside, told: list[str | None]) -> None:
+        self.__dict__ = it.feed.__dict__
+        self._told = told
+
+    def offer(self, app: str, record: Record, received_at: int) -> None:
+        """Note the user of an event."""
+        del app, received_at
+        self._told.append(record.external_id)
 
 
 async def test_evidence_on_its_way_while_its_user_is_forgotten_stays_out(tmp_path: Path) -> None:

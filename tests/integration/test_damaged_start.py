@@ -54,7 +54,7 @@ def _is_clear(daemon: DaemonProcess) -> bool:
     return b"Traceback" not in daemon.errors and not daemon.logged("relay.crashed")
 
 
-async def test_a_damaged_outbox_is_mended_at_the_start(tmp_path: Path) -> None:
+async def test_a_damaged_outbox_is_recovered_at_the_start(tmp_path: Path) -> None:
     """Events that cannot be read are lost, are counted, and are said wherever a person looks."""
     relay = CommandLine(tmp_path)
     await _fill(relay)
@@ -92,7 +92,7 @@ def _words(done: Finished) -> str:
 async def test_a_database_that_was_removed_is_missed(
     tmp_path: Path, tails: tuple[str, ...]
 ) -> None:
-    """The second book knows how much was in it."""
+    """The sidecar knows how much was in it."""
     relay = CommandLine(tmp_path)
     await _fill(relay)
     for tail in tails:
@@ -118,7 +118,7 @@ async def test_an_empty_folder_begins_anew(tmp_path: Path) -> None:
         assert not daemon.logged("database.rescued")
 
 
-async def test_damage_met_while_running_ends_the_daemon_and_the_next_start_mends_it(
+async def test_damage_met_while_running_ends_the_daemon_and_the_next_start_recovers_it(
     tmp_path: Path,
 ) -> None:
     """Nothing is believed any more; what can be read is there again two seconds later."""
@@ -144,7 +144,7 @@ async def test_damage_met_while_running_ends_the_daemon_and_the_next_start_mends
         assert (await _counts(relay))["pending"] == EVENTS
 
 
-async def test_a_damaged_segment_table_is_mended_at_the_start(tmp_path: Path) -> None:
+async def test_a_damaged_segment_table_is_recovered_at_the_start(tmp_path: Path) -> None:
     """The events do not wait for it."""
     relay = CommandLine(tmp_path)
     await _fill(relay)

@@ -261,13 +261,13 @@ async def test_a_failing_disk_ends_the_writer_and_refuses_everything(
 
 
 async def test_damage_ends_the_writer_too(tmp_path: Path) -> None:
-    """The next start mends it; until then nothing is believed."""
+    """The next start recovers it; until then nothing of it is trusted."""
     answers = await _answers(tmp_path / "a.db", _failing(sqlite3.SQLITE_CORRUPT))
     assert answers == [StoreDamaged, StoreFailed]
 
 
 async def test_damage_met_by_a_reader_ends_the_writer(tmp_path: Path) -> None:
-    """Whoever meets it: only a start can mend it."""
+    """Wherever it is met: only a start can recover it."""
     with pytest.RaisesGroup(StoreDamaged, flatten_subgroups=True):
         async with _database(tmp_path / "a.db") as database:
             with pytest.raises(StoreDamaged):

@@ -786,7 +786,7 @@ def _parameters(sql: str) -> Iterable[str]:
     [
         ("append", "SEARCH seen USING PRIMARY KEY (day=? AND key=?)"),
         ("appended", "SEARCH events USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
-        ("unfolded", "SEARCH events USING INTEGER PRIMARY KEY (rowid>?)"),
+        ("unflushed", "SEARCH events USING INTEGER PRIMARY KEY (rowid>?)"),
         ("waiting", "SEARCH e USING INDEX events_by_app (app=? AND rowid>?)"),
         ("named", "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)"),
         ("bodies", "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)"),
@@ -796,7 +796,7 @@ def _parameters(sql: str) -> Iterable[str]:
         ("forget_seen", "SEARCH seen USING PRIMARY KEY (day=? AND key<?)"),
         ("forget_messages", "SEARCH messages USING COVERING INDEX messages_by_day (seen_day<?)"),
         ("message", "SEARCH messages USING PRIMARY KEY (app=? AND message_id=?)"),
-        ("bury", "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("dead_letter", "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)"),
         ("dead_letters", "SEARCH dead_letters USING INTEGER PRIMARY KEY (rowid>?)"),
         ("quarantined", "SEARCH quarantine USING INTEGER PRIMARY KEY (rowid>?)"),
     ],

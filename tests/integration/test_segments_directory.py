@@ -35,13 +35,13 @@ async def test_an_export_is_the_whole_truth_about_subscriptions(tmp_path: Path) 
             asked_at=NOW,
         )
         await table.poll(["a", "b", "c"])
-        told = table.changes()
+        logged = table.changes()
         await table.apply_export({"a": {"s1": False}, "c": {"s4": True}}, asked_at=T1)
         assert _subscriptions(table) == {"s1": ("a", 0), "s4": ("c", 1)}
         assert table.members() == ["a", "b", "c"]
         found = table.segment()
         assert (found["matched_users"], found["subscribed_count"]) == (3, 1)
-        assert table.changes() == told
+        assert table.changes() == logged
         table.check_figures()
 
 
@@ -80,9 +80,9 @@ async def test_a_file_that_replaces_is_the_whole_truth_about_users(tmp_path: Pat
             drops_users=True,
         )
         assert table.members() == ["a", "b"]
-        told = table.changes()
-        assert sorted(told[4:7]) == [("a", "left"), ("c", "left"), ("z", "left")]
-        assert told[7:] == [("a", "entered")]
+        logged = table.changes()
+        assert sorted(logged[4:7]) == [("a", "left"), ("c", "left"), ("z", "left")]
+        assert logged[7:] == [("a", "entered")]
         table.check_figures()
 
 
@@ -101,7 +101,7 @@ async def test_a_user_the_app_told_of_since_stays_when_a_file_replaces(tmp_path:
 async def test_a_subscription_moves_to_its_new_user(
     tmp_path: Path, former: str, owner: str, way: str
 ) -> None:
-    """A device logs in as somebody else; nobody is counted twice."""
+    """A device logs in as another user; no user is counted twice."""
     async with open_table(tmp_path) as table:
         await table.apply_export({former: {"s": True}, "m": {"t": True}}, asked_at=NOW)
         await table.poll(["a", "m", "z"])
@@ -184,7 +184,7 @@ async def test_of_the_app_s_word_and_an_export_the_newer_counts(
 
 
 async def test_the_app_s_word_is_all_subscriptions_of_the_user(tmp_path: Path) -> None:
-    """It replaces what was known of that user and of nobody else."""
+    """It replaces what was known of that user and of no other."""
     async with open_table(tmp_path) as table:
         await table.apply_export({"a": {"s": True, "t": True}, "b": {"u": True}}, asked_at=NOW)
         await table.poll(["a", "b"])
@@ -195,7 +195,7 @@ async def test_the_app_s_word_is_all_subscriptions_of_the_user(tmp_path: Path) -
 
 
 async def test_an_event_without_a_user_tells_of_known_subscriptions_only(tmp_path: Path) -> None:
-    """Nobody becomes known by it, and no flag is lost."""
+    """No user becomes known by it, and no flag is lost."""
     async with open_table(tmp_path) as table:
         await table.apply_export({"a": {"s": True}}, asked_at=NOW)
         for id_ in ("s", "never-seen"):
@@ -205,7 +205,7 @@ async def test_an_event_without_a_user_tells_of_known_subscriptions_only(tmp_pat
 
 
 async def test_a_late_user_enters_without_a_download(tmp_path: Path) -> None:
-    """The list is kept, also whom nobody knew; the segment follows in the same step."""
+    """The list keeps unknown users too; the segment follows in the same step."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True]})
         await table.poll(["a", "late", "never"])
@@ -223,7 +223,7 @@ async def test_a_late_user_enters_without_a_download(tmp_path: Path) -> None:
 
 
 async def test_a_segment_appears_with_its_first_matched_user(tmp_path: Path) -> None:
-    """A cohort nobody of is known is no segment yet."""
+    """A cohort without a known user is no segment yet."""
     async with open_table(tmp_path) as table:
         await table.poll(["a", "b"])
         assert table.look("SELECT * FROM segments") == []

@@ -43,7 +43,7 @@ def test_the_numbers_add_up_and_the_ids_behind_them_are_as_many(  # noqa: PLR091
     later: dict[str, list[bool]],
     empty_ids: int,
 ) -> None:
-    """A person who asks where the rest is gets every single one named."""
+    """An operator who asks for the missing users gets every single one named."""
 
     async def check(folder: Path) -> None:
         async with open_table(folder, AppRules(takes_all, None)) as table:
@@ -65,17 +65,17 @@ async def _check(
     empty_ids: int,
 ) -> None:
     number = await table.cohort_no()
-    told = await table.store.read_model.explain(number)
-    assert told.cohort_size == len(listed) + empty_ids
-    assert told.cohort_size == (
-        told.empty_ids + told.restricted_ids + told.unknown_users + told.matched_users
+    shown = await table.store.read_model.explain(number)
+    assert shown.cohort_size == len(listed) + empty_ids
+    assert shown.cohort_size == (
+        shown.empty_ids + shown.restricted_ids + shown.unknown_users + shown.matched_users
     )
-    assert told.matched_users == (
-        told.matched_without_subscription + told.only_unsubscribed + told.subscribed_users
+    assert shown.matched_users == (
+        shown.matched_without_subscription + shown.only_unsubscribed + shown.subscribed_users
     )
-    assert told.empty_ids == empty_ids
-    assert told.subscribed_count == sum(sum(known.get(user, [])) for user in listed)
-    numbers = told._asdict()
+    assert shown.empty_ids == empty_ids
+    assert shown.subscribed_count == sum(sum(known.get(user, [])) for user in listed)
+    numbers = shown._asdict()
     rows = {group: await _behind(table, number, group) for group in GROUPS}
     for group, found in rows.items():
         assert len(found) == numbers[group], group
@@ -89,10 +89,10 @@ async def _check(
     named = {row[0] for found in rows.values() for row in found}
     assert named == listed
     table.check_figures()
-    if told.matched_users:
+    if shown.matched_users:
         row = table.segment()
         assert (row["cohort_size"], row["matched_users"], row["subscribed_count"]) == (
-            told.cohort_size,
-            told.matched_users,
-            told.subscribed_count,
+            shown.cohort_size,
+            shown.matched_users,
+            shown.subscribed_count,
         )

@@ -1,4 +1,4 @@
-"""The guard: nobody leaves in masses without a person having seen it."""
+"""The guard: no mass removal without an operator's approval."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -47,7 +47,7 @@ async def test_a_run_is_held_above_the_ratio_and_from_the_least_number_on(
 
 
 async def test_only_members_count_for_the_guard(tmp_path: Path) -> None:
-    """Ids nobody knows may go without anybody losing anything."""
+    """Unknown ids may leave: the segment loses no member."""
     async with open_table(tmp_path) as table:
         await table.know({user: [True] for user in TEN})
         strangers = [f"s{number}" for number in range(30)]
@@ -61,11 +61,11 @@ async def test_a_held_run_holds_its_additions_too(tmp_path: Path) -> None:
     """What is implausible in part is not believed in part."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
-        before, told = table.segment(), table.changes()
+        before, logged = table.segment(), table.changes()
         outcome = await table.poll(["u0", "n1"], guard=SMALL, at=FIRST)
         assert (outcome.state, outcome.added, outcome.removed) == ("held", 0, 0)
         assert table.segment() == before | {"state": "held"}
-        assert (table.members(), table.changes()) == (TEN, told)
+        assert (table.members(), table.changes()) == (TEN, logged)
         run = table.runs()[-1]
         assert (run["state"], run["source"], run["members"]) == ("held", "poll", 2)
         assert "9 of 10" in str(run["reason"])
@@ -73,7 +73,7 @@ async def test_a_held_run_holds_its_additions_too(tmp_path: Path) -> None:
 
 
 async def test_a_held_list_outlives_tidying_up_and_a_restart(tmp_path: Path) -> None:
-    """A person may take days to decide."""
+    """An operator may take days to decide."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         await table.poll(["u0", "n1"], guard=SMALL, at=FIRST)
@@ -122,7 +122,7 @@ async def test_approval_lets_newer_words_of_the_webhook_stand(tmp_path: Path) ->
 
 
 async def test_a_rejected_run_leaves_everything_and_is_not_wanted_again(tmp_path: Path) -> None:
-    """What a person has judged is not downloaded or held once more, until it changes."""
+    """A judged computation is not downloaded or held again until it changes."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         before = table.segment()
@@ -171,7 +171,7 @@ async def test_a_newer_plausible_run_overtakes_a_held_one(
 
 
 async def test_of_two_implausible_runs_the_newer_one_is_held(tmp_path: Path) -> None:
-    """A person has one thing to decide, and it is the latest."""
+    """There is one decision to make, about the latest run."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         await table.poll(["u0"], guard=SMALL, at=FIRST)
@@ -183,7 +183,7 @@ async def test_of_two_implausible_runs_the_newer_one_is_held(tmp_path: Path) -> 
 
 
 async def test_a_first_download_is_never_held(tmp_path: Path) -> None:
-    """Without a segment nobody can leave one."""
+    """Without a segment there are no members to lose."""
     async with open_table(tmp_path) as table:
         await table.know({user: [True] for user in TEN})
         assert (await table.poll(TEN, guard=SMALL)).state == "applied"

@@ -26,9 +26,9 @@ SMALL = {
 # Queries that read a large table through, and why they may.
 READ_THROUGH = {
     "forgotten": "once, at the start",
-    "changes_of_user": "somebody is forgotten, which is rare, on the reading connection",
-    "count_users": "asked by a person",
-    "count_subscriptions": "asked by a person",
+    "changes_of_user": "erasures are rare, and it runs on the reading connection",
+    "count_users": "asked by an operator",
+    "count_subscriptions": "asked by an operator",
     "spent_delta": "a handful of runs, collected on the way",
     "drop_old_runs": "the oldest, as many as may be dropped at once",
     "drop_old_changes": "the oldest, as many as may be dropped at once",

@@ -63,7 +63,7 @@ async def test_lists_out_of_force_vanish_piece_by_piece(tmp_path: Path) -> None:
 
 
 async def test_lists_of_failed_and_rejected_runs_vanish(tmp_path: Path) -> None:
-    """Nobody can bring them into force any more."""
+    """They can never come into force."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True], "b": [True]})
         await table.poll(["a", "b"])

@@ -1,4 +1,4 @@
-"""A person undoes what runs did to a segment."""
+"""An operator undoes what runs did to a segment."""
 
 from pathlib import Path
 
@@ -132,7 +132,7 @@ async def test_the_webhook_s_computation_is_undone_as_one(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("way", ["poll", "webhook"])
 async def test_an_approved_shrink_can_be_undone(tmp_path: Path, way: str) -> None:
-    """Just then somebody may want that."""
+    """That is when it is wanted."""
     async with open_table(tmp_path) as table:
         await _poll_all(table, 1)
         before = table.entered()

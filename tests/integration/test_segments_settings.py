@@ -21,7 +21,7 @@ def _names(table: SegmentFile) -> list[str]:
 
 
 async def test_with_all_every_id_but_restricted_ones_is_a_member(tmp_path: Path) -> None:
-    """OneSignal takes those ids from nobody; unless it knows one, nobody is reached by it."""
+    """OneSignal refuses those ids; unless it knows one, no user is reached by it."""
     async with open_table(tmp_path, ALL) as table:
         await table.know({"a": [True], "0": [True]})
         await table.poll(["a", "b", *RESTRICTED_IDS])
@@ -48,7 +48,7 @@ async def test_with_all_becoming_known_is_no_change_of_membership(tmp_path: Path
 
 
 async def test_a_restart_with_the_other_membership_moves_the_segments(tmp_path: Path) -> None:
-    """Who becomes a member by it, or is none any more, is told as a run of the directory."""
+    """Users who enter or leave by it are logged under a run of the directory."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True]})
         await table.poll(["a", "b", "c", "NA"], empty_ids=1)
@@ -87,7 +87,7 @@ async def test_no_segment_is_made_past_the_limit(tmp_path: Path, limit: int) -> 
 
 
 async def test_a_raised_limit_makes_the_segments_it_allows(tmp_path: Path) -> None:
-    """Without a download, with everybody who is in them by now, told to whoever follows."""
+    """Without a download, with all members they have by now, logged for followers."""
     async with open_table(tmp_path, _limit(1)) as table:
         await table.know({"a": [True], "b": [True]})
         for name in ("c1", "c2", "c3"):

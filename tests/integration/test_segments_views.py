@@ -204,8 +204,8 @@ async def test_every_member_s_last_change_is_the_instant_of_entry(tmp_path: Path
         await table.send("m1", "b", is_entering=False, computed_at=T2, at=T2)
         await table.know({"b": [True]}, T2)
         await table.send("m2", "b", computed_at=T3, at=T3)
-        told = table.look("SELECT external_id, max(at) FROM segment_changes GROUP BY external_id")
-        assert dict(told) == table.entered() == {"a": T1, "b": T3, "NA": T2}
+        logged = table.look("SELECT external_id, max(at) FROM segment_changes GROUP BY external_id")
+        assert dict(logged) == table.entered() == {"a": T1, "b": T3, "NA": T2}
 
 
 async def test_seq_only_grows(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ async def test_seq_only_grows(tmp_path: Path) -> None:
 
 
 async def test_run_ids_only_grow(tmp_path: Path) -> None:
-    """A number a person noted down never means another run."""
+    """A noted run id never means another run."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True]})
         await table.poll(["a"])
@@ -293,7 +293,7 @@ async def test_a_read_transaction_sees_one_revision_to_its_end(tmp_path: Path) -
 
 
 async def test_who_enters_by_the_settings_bears_that_instant(tmp_path: Path) -> None:
-    """Whoever reads members since an instant must not miss whom the followers are told of."""
+    """Reading members since an instant finds the same users as following the changes."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True]}, NOW - DAY_MS)
         await table.poll(["a", "b"], at=NOW - DAY_MS)

@@ -135,7 +135,7 @@ async def test_who_entered_first_does_not_hide_the_leavers(tmp_path: Path) -> No
 
 
 async def test_members_learned_between_two_messages_belong_to_the_base(tmp_path: Path) -> None:
-    """With a ratio of 1 nothing is held, whoever became a member after the first leaver."""
+    """With a ratio of 1 nothing is held, even if users became members after the first leaver."""
     off = GuardPolicy(1.0, 0)
     async with open_table(tmp_path) as table:
         await table.poll(["a", "e"], guard=off)
@@ -177,7 +177,7 @@ async def test_who_enters_and_leaves_by_one_computation_is_in_the_base_too(tmp_p
 async def test_a_computation_that_brought_everybody_cannot_take_them_unseen(
     tmp_path: Path,
 ) -> None:
-    """It found nobody; what it takes counts by whom it brought, also in small messages."""
+    """It found no members; its removals count by those it brought, also in small messages."""
     async with open_table(tmp_path) as table:
         await table.know({user: [True] for user in TEN})
         await _enter(table, "m1", *TEN)
@@ -270,7 +270,7 @@ async def test_approval_does_not_undo_newer_words(tmp_path: Path) -> None:
 
 
 async def test_a_newer_download_overtakes_a_held_computation(tmp_path: Path) -> None:
-    """The file says it all; nobody has to decide any more."""
+    """The file is complete; there is nothing left to decide."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         await _leave(table, "m1", *TEN[:5])
@@ -365,7 +365,7 @@ async def test_a_message_during_the_comparison_is_not_lost(
 
 
 async def test_approval_during_the_comparison_asks_for_another_look(tmp_path: Path) -> None:
-    """What a person brings into force meanwhile is what the new list is compared with."""
+    """The list approved meanwhile is what the new list is compared with."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         await _leave(table, "m1", *TEN[:5])

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.database.snapshot import check_copy, open_snapshot, publish_copies, remove_copy
+from relay.database.disk import remove_database
+from relay.database.snapshot import check_copy, open_snapshot, publish_copies
 from relay.errors import StoreFailed
 
 ROWS = 20_000
@@ -80,7 +81,7 @@ def test_who_watches_a_copy_can_give_it_up(tmp_path: Path) -> None:
     with written(tmp_path / "a.db") as raw, open_snapshot(tmp_path / "a.db") as snapshot:
         with pytest.raises(InterruptedError):
             snapshot.copy_to(tmp_path / "copy.db", give_up)
-        remove_copy(tmp_path / "copy.db")
+        remove_database(tmp_path / "copy.db")
         add(raw, 1)
     assert {path.name for path in tmp_path.iterdir()} == {"a.db"}
 

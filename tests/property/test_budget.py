@@ -123,20 +123,20 @@ def test_paced_downloads_never_outrun_the_month(
 def test_next_is_the_first_instant_with_credit(now_ms: int, monthly: int, used: int) -> None:
     """Not before it, and at it at once; asking again changes nothing."""
     allowance = Allowance(monthly, used)
-    next_at = allowance.next_at(now_ms)
+    next_at = allowance.turn_at(1, now_ms, is_paced=True)
     assert now_ms <= next_at <= next_month_start(now_ms)
     if used >= monthly:
         assert next_at == next_month_start(now_ms)
         return
-    assert allowance.next_at(next_at) == next_at
-    assert next_at == now_ms or allowance.next_at(next_at - 1) == next_at
+    assert allowance.turn_at(1, next_at, is_paced=True) == next_at
+    assert next_at == now_ms or allowance.turn_at(1, next_at - 1, is_paced=True) == next_at
 
 
 @given(instants, st.integers(1, 600))
 def test_a_whole_month_of_eager_downloads_uses_all_of_it(now_ms: int, monthly: int) -> None:
     """What may be spent can be spent, in equal steps."""
     start, end = month_start(now_ms), next_month_start(now_ms)
-    taken = [Allowance(monthly, used).next_at(start) for used in range(monthly)]
+    taken = [Allowance(monthly, used).turn_at(1, start, is_paced=True) for used in range(monthly)]
     assert taken[0] == start
     assert taken[-1] < end
     gaps = [later - earlier for earlier, later in zip(taken, [*taken[1:], end], strict=True)]

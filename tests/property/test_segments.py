@@ -201,7 +201,7 @@ class SegmentMachine(RuleBasedStateMachine):
 
     @invariant()
     def members_are_listed_and_known(self) -> None:
-        """A segment is who is listed and known, and nobody else."""
+        """A segment is the listed and known users, and no others."""
         for name in COHORTS:
             assert self.table.members(name) == sorted(self.lists[name] & self.known)
 
@@ -212,7 +212,7 @@ class SegmentMachine(RuleBasedStateMachine):
 
     @invariant()
     def followers_know_the_members(self) -> None:
-        """Whoever follows the changes from the first one has the members."""
+        """Following the changes from the first one yields the members."""
         for name in COHORTS:
             followed: set[str] = set()
             for user, change in self.table.changes(name):

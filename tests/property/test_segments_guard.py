@@ -34,7 +34,7 @@ ratios = st.sampled_from([0.2, 0.5, 0.75, 1.0])
 
 
 class Model:
-    """One computation as sets: who is listed and known, whom it brought, whom it took."""
+    """One computation as sets: listed and known users, those it brought, those it took."""
 
     def __init__(self, listed: list[str]) -> None:
         self.listed, self.known = set(listed), set[str]()

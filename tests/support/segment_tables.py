@@ -238,7 +238,7 @@ class SegmentTable(SegmentFile):
     async def forget(self, user: str, at: int = NOW, app: str = APP) -> None:
         """Forget a user in the segment table."""
         number = self.store.cohorts.number(app)
-        await self.store.erasure.refuse(number, user, at)
+        await self.store.erasure.keep_out(number, user, at)
         await self.store.erasure.remove(number, user, at)
 
     async def cohort_no(self, cohort_id: str = "c1") -> int:

@@ -43,7 +43,7 @@ async def test_what_closes_the_intake_is_named_and_no_loop_is_blamed(tmp_path: P
             (BallastFile(tmp_path, 1 << 62), outbox.counters, False, "disk_full"),
             (BallastFile(tmp_path, 0), full, False, "outbox_full"),
         ):
-            ballast.look()
+            ballast.refresh()
             admission = AdmissionControl(ballast, ledger, Heartbeat(clock), max_events=5)
             admission.is_stopping = is_stopping
             health = Health({}, admission)

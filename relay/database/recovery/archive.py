@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 
 import orjson
 
+from relay.database.disk import remove_database
+
 _PARTS: Final = ("-wal", "-shm", "")
 """What belongs to a database. The file itself comes last: while it is there, nothing else of it
 may be taken for the new database's."""
@@ -64,9 +66,8 @@ def scratch_path(database: Path) -> Path:
 
 def remove_unfinished(database: Path) -> None:
     """Remove what a rescue left that did not come to its end."""
-    new = unfinished_path(database)
-    for path in (new, _beside(new, "-journal"), scratch_path(database)):
-        path.unlink(missing_ok=True)
+    remove_database(unfinished_path(database))
+    scratch_path(database).unlink(missing_ok=True)
 
 
 def put_in_place(database: Path, stamp: str, archived: ArchivedDatabase) -> Path:

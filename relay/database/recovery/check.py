@@ -1,4 +1,4 @@
-"""Finds out whether a database file is whole, without changing anything in it.
+"""Finds out whether a database file is whole.
 
 Every start looks at the header, the log and the schema, and compares the counts with the sidecar
 (`relay.database.counters_sidecar`). A small database is read whole, a large one only after an end

@@ -114,8 +114,8 @@ def open_page_reader(pages: Pages, path: Path) -> Iterator[PageReader]:
     try:
         # Long rows continue on overflow pages, which are found by their numbers. Only these are
         # copied, so the scratch file stays small however large the database is.
-        os.ftruncate(file, max(pages.count, _ROOT) * PAGE_BYTES)
-        for number in range(1, pages.count + 1):
+        os.ftruncate(file, max(pages.last_stored, _ROOT) * PAGE_BYTES)
+        for number in range(1, pages.last_stored + 1):
             page = pages.read(number)
             if any(page) and not page_kind(page) and not is_map_page(number):
                 os.pwrite(file, page, (number - 1) * PAGE_BYTES)

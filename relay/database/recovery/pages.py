@@ -78,11 +78,16 @@ class Pages:
         self.wal = wal
         size_bytes = os.fstat(file).st_size if file is not None else 0
         self.in_file = -(-size_bytes // PAGE_BYTES)
-        self.count = wal.pages or max(self.in_file, max(wal.places, default=0))
+        self.count = wal.pages or self.last_stored
         if self.count and not wal.pages and self.is_database:
             claimed = read_page_count(self.read(1))
             if claimed <= self.count + _MOST_MISSING:
                 self.count = max(self.count, claimed)
+
+    @property
+    def last_stored(self) -> int:
+        """The last page that the file or the log has."""
+        return max(self.in_file, max(self.wal.places, default=0))
 
     @property
     def is_database(self) -> bool:

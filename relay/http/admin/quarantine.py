@@ -30,7 +30,7 @@ async def _retry(context: StoresContext, call: Call[Choice]) -> Affected:
     selection = context.selection(asked.app, asked.reason, asked.ids)
     sources = {name: app.source for name, app in context.apps.items()}
     events = await context.event_ingest.retry(quarantine, selection, sources, dry_run=asked.dry_run)
-    messages = await context.cohort_webhook.read_again(quarantine, selection, dry_run=asked.dry_run)
+    messages = await context.cohort_webhook.retry(quarantine, selection, dry_run=asked.dry_run)
     return Affected(affected=events + messages)
 
 

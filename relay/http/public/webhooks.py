@@ -178,7 +178,7 @@ class CohortsWebhook:
         try:
             body = request.content()
         except PayloadError as error:
-            await self._webhook.refuse(app, request.raw, error)
+            await self._webhook.quarantine(app, request.raw, error)
             raise
         return await self._webhook.receive(app, body)
 

@@ -113,20 +113,20 @@ def test_the_less_favourable_count_is_believed(
 )
 def test_credit_accrues_evenly_and_stays_good(used: int, next_at: int) -> None:
     """Thirty a month are one a day in November: by its 16th day, sixteen in all."""
-    assert Allowance(monthly=30, used=used).next_at(NOW) == next_at
+    assert Allowance(monthly=30, used=used).turn_at(1, NOW, is_paced=True) == next_at
 
 
 def test_credit_that_falls_between_milliseconds_is_never_early() -> None:
     """A share of 2/7 of a month ends within a millisecond."""
     allowance = Allowance(monthly=7, used=2)
-    since_start_ms = allowance.next_at(NOVEMBER) - NOVEMBER
+    since_start_ms = allowance.turn_at(1, NOVEMBER, is_paced=True) - NOVEMBER
     assert 7 * (since_start_ms - 1) < 2 * 30 * DAY_MS <= 7 * since_start_ms
 
 
 @pytest.mark.parametrize("monthly", [0, -1])
 def test_without_any_allowance_nothing_happens_this_month(monthly: int) -> None:
-    """Whoever sets the limit to 0 wants no downloads."""
-    assert Allowance(monthly, used=0).next_at(NOW) == DECEMBER
+    """A limit of 0 means no downloads."""
+    assert Allowance(monthly, used=0).turn_at(1, NOW, is_paced=True) == DECEMBER
 
 
 # Amplitude's window.
@@ -163,7 +163,7 @@ def test_requests_of_a_clock_that_was_set_back_do_not_block_for_long() -> None:
 
 
 def test_asked_for_come_first_then_first_downloads_then_the_rest() -> None:
-    """A person waits for the one, nobody has anything of the other."""
+    """An operator waits for the one, no user of the other."""
     assert _order(_candidate("c", 9 * DAY_MS), _first("b"), _manual("a")) == ["a", "b", "c"]
 
 
@@ -192,7 +192,7 @@ def test_of_equals_the_one_downloaded_longest_ago_comes_first() -> None:
     assert _order(_candidate("c"), older, _candidate("a")) == ["b", "a", "c"]
 
 
-def test_instants_of_a_clock_that_was_set_back_put_nobody_last() -> None:
+def test_instants_of_a_clock_that_was_set_back_put_no_cohort_last() -> None:
     """How long they really waited is unknown, so they go first, once."""
     ahead = _candidate("ahead", -HOUR_MS, last_downloaded_at=NOW + HOUR_MS)
     assert _order(_candidate("a"), ahead) == ["ahead", "a"]
@@ -238,13 +238,13 @@ def test_a_first_download_that_failed_is_paced_when_tried_again() -> None:
 
 @pytest.mark.parametrize("candidate", [_manual("a"), _first("a"), _candidate("a")])
 def test_a_spent_month_stops_everybody_until_the_next(candidate: Candidate) -> None:
-    """The total is promised whoever asks."""
+    """The total holds for requested downloads too."""
     reason = "the month's downloads are used up: 450 of 450; the next is possible on 2026-12-01"
     assert plan([candidate], Allowance(450, 450), [], NOW) == [Due("a", DECEMBER, reason)]
 
 
 def test_who_finds_no_place_this_month_learns_when_the_next_begins() -> None:
-    """One is left, and a person's wish goes before a first download."""
+    """One is left, and a request goes before a first download."""
     dues = plan([_manual("a"), _first("b"), _candidate("c")], Allowance(30, 29), [], NOW)
     others = "what is left of the month's downloads goes to others; the next come on 2026-12-01"
     share_ms = 31 * DAY_MS // 30

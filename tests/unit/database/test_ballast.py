@@ -27,7 +27,7 @@ def test_its_name_on_the_disk_stays() -> None:
 def test_it_is_taken_where_there_is_plenty(tmp_path: Path) -> None:
     """The blocks are really allocated, for the owner alone."""
     ballast = BallastFile(tmp_path, min_free_bytes=0)
-    ballast.look()
+    ballast.refresh()
     assert not ballast.is_short
     assert held_bytes(tmp_path) > 0
     assert (tmp_path / BALLAST_NAME).stat().st_mode & 0o777 == 0o600
@@ -36,16 +36,16 @@ def test_it_is_taken_where_there_is_plenty(tmp_path: Path) -> None:
 def test_it_is_not_taken_where_space_is_short(tmp_path: Path) -> None:
     """Below the free space asked for it would only make things worse."""
     ballast = BallastFile(tmp_path, min_free_bytes=free_bytes(tmp_path) * 2)
-    ballast.look()
+    ballast.refresh()
     assert ballast.is_short
     assert held_bytes(tmp_path) == 0
 
 
 def test_it_is_given_up_part_by_part(tmp_path: Path) -> None:
     """Each call leaves a part to the database, until nothing is left; more does no harm."""
-    BallastFile(tmp_path, min_free_bytes=0).look()
+    BallastFile(tmp_path, min_free_bytes=0).refresh()
     short = BallastFile(tmp_path, min_free_bytes=free_bytes(tmp_path) * 2)
-    short.look()
+    short.refresh()
     sizes = [held_bytes(tmp_path)]
     for _ in range(PARTS + 1):
         short.make_room()
@@ -67,14 +67,14 @@ def test_an_opening_with_room_costs_nothing(tmp_path: Path) -> None:
 def test_a_database_without_room_is_believed(tmp_path: Path) -> None:
     """The disk's figures know nothing of a quota: closed until room is found by trying."""
     ballast = BallastFile(tmp_path, min_free_bytes=0)
-    ballast.look()
+    ballast.refresh()
     whole = held_bytes(tmp_path)
     ballast.make_room()
     states = [(ballast.is_short, held_bytes(tmp_path))]
     with file_size_limit(whole // PARTS):
-        ballast.look()
+        ballast.refresh()
     states.append((ballast.is_short, held_bytes(tmp_path)))
-    ballast.look()
+    ballast.refresh()
     states.append((ballast.is_short, held_bytes(tmp_path)))
     less = whole - whole // PARTS
     assert states == [(True, less), (True, less), (False, whole)]
@@ -83,9 +83,9 @@ def test_a_database_without_room_is_believed(tmp_path: Path) -> None:
 def test_a_part_that_cannot_be_had_leaves_the_others(tmp_path: Path) -> None:
     """What is held stays held."""
     ballast = BallastFile(tmp_path, min_free_bytes=0)
-    ballast.look()
+    ballast.refresh()
     whole = held_bytes(tmp_path)
     os.truncate(tmp_path / BALLAST_NAME, whole // PARTS)
     with file_size_limit(whole // PARTS):
-        ballast.look()
+        ballast.refresh()
     assert held_bytes(tmp_path) == whole // PARTS

@@ -1,4 +1,4 @@
-"""Mending: what is looked at before a database is opened, and what becomes of a damaged one."""
+"""Recovery: what is checked before a database is opened, and what is saved of a damaged one."""
 
 import shutil
 import sqlite3
@@ -21,6 +21,7 @@ from relay.database.recovery.wal import Wal
 from relay.errors import DoorBlocked, SchemaTooNew, StoreDamaged, StoreFull
 from relay.outbox.sql import MIGRATIONS as OUTBOX
 from relay.segments.sql import MIGRATIONS as SEGMENTS
+from tests.support.limits import file_size_limit
 
 NOW_MS = 1_785_500_000_000
 STAMP = "20260731T121320Z"
@@ -128,9 +129,9 @@ def test_rows_of_a_vacuumed_database_are_saved_where_they_are(tmp_path: Path) ->
         )
         raw.commit()
     _put(path, (_root(path, "events_by_app") - 1) * PAGE_BYTES, bytes(PAGE_BYTES))
-    told = recover(path, spec, NOW_MS)
-    assert told is not None
-    assert told.saved == {"quarantine": THINGS, "marks": 1}
+    archived = recover(path, spec, NOW_MS)
+    assert archived is not None
+    assert archived.saved == {"quarantine": THINGS, "marks": 1}
 
 
 def test_a_missing_database_is_no_damage(tmp_path: Path) -> None:
@@ -152,16 +153,16 @@ def test_a_first_start_that_was_interrupted_is_no_damage(tmp_path: Path, size_by
 
 
 def test_an_empty_database_where_rows_were_is_damage(tmp_path: Path) -> None:
-    """The second book knows of them, whatever stands there now."""
+    """The sidecar knows of them, whatever the file has now."""
     path = tmp_path / "a.db"
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("PRAGMA journal_mode=WAL")
     sidecar = CountersSidecar(sidecar_path(path), lambda _: {})
     sidecar.write(b'{"things":3}')
     sidecar.close()
-    told = recover(path, RECOVERY_SPEC, NOW_MS)
-    assert told is not None
-    assert told.lost == {"things": 3}
+    archived = recover(path, RECOVERY_SPEC, NOW_MS)
+    assert archived is not None
+    assert archived.lost == {"things": 3}
 
 
 def _lose_root(path: Path) -> None:
@@ -188,15 +189,54 @@ def test_damage_to_what_leads_to_rows_loses_none(
     """Each row is found by one of two ways, and what is no row is made anew."""
     damage(database)
     damaged = database.read_bytes()
-    told = recover(database, RECOVERY_SPEC, NOW_MS)
-    assert told is not None
-    assert told.lost == {"things": 0}
+    archived = recover(database, RECOVERY_SPEC, NOW_MS)
+    assert archived is not None
+    assert archived.lost == {"things": 0}
     assert _ids(database) == set(range(1, THINGS + 1))
-    assert told.path == database.with_name(f"a.db.damaged-{STAMP}")
-    assert told.path.read_bytes() == damaged
-    assert told.path.stat().st_mode & 0o777 == 0o600
+    assert archived.path == database.with_name(f"a.db.damaged-{STAMP}")
+    assert archived.path.read_bytes() == damaged
+    assert archived.path.stat().st_mode & 0o777 == 0o600
     assert recover(database, RECOVERY_SPEC, NOW_MS) is None
-    assert list(find_archived(database)) == [told]
+    assert list(find_archived(database)) == [archived]
+
+
+def test_a_lost_root_of_a_table_without_rowids_costs_its_own_rows(tmp_path: Path) -> None:
+    """Its interior pages have rows as well, and lead to all others."""
+    path = tmp_path / "a.db"
+    keyed = "CREATE TABLE pairs (a INTEGER, b TEXT, PRIMARY KEY (b, a)) STRICT, WITHOUT ROWID;"
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        migrate(raw, [keyed])
+        pairs = [(n, f"{n:05}{'x' * 90}") for n in range(THINGS)]
+        raw.executemany("INSERT INTO pairs VALUES (?, ?)", pairs)
+        raw.commit()
+    _put(path, (_root(path, "pairs") - 1) * PAGE_BYTES, bytes(PAGE_BYTES))
+    spec = RecoverySpec([keyed], {}, lambda *_, **__: [], lambda *_: {})
+    assert recover(path, spec, NOW_MS) is not None
+    with closing(sqlite3.connect(path)) as raw:
+        saved = set(raw.execute("SELECT a, b FROM pairs"))
+    assert saved <= set(pairs)
+    assert len(saved) >= THINGS - THINGS // 20
+
+
+def test_a_header_that_claims_a_huge_file_asks_for_no_room(database: Path) -> None:
+    """The scratch file is as long as the pages that are there."""
+    _put(database, 28, (900_000).to_bytes(4))
+    with file_size_limit(64 * 1024 * 1024):
+        assert recover(database, RECOVERY_SPEC, NOW_MS) is not None
+    assert _ids(database) == set(range(1, THINGS + 1))
+
+
+def test_a_text_that_is_not_utf8_costs_its_row_and_is_not_quoted(database: Path) -> None:
+    """SQLite stores any bytes; Python's error about them quotes the row."""
+    with closing(sqlite3.connect(database)) as raw:
+        raw.execute("UPDATE things SET name = CAST(x'7468696e67203137ff' AS TEXT) WHERE id = 17")
+        raw.commit()
+    mark_unclean(database)
+    archived = recover(database, RECOVERY_SPEC, NOW_MS)
+    assert archived is not None
+    assert archived.why == "a text is not UTF-8"
+    assert _ids(database) == set(range(1, THINGS + 1)) - {17}
 
 
 def test_a_lost_page_costs_its_rows_only(database: Path) -> None:
@@ -214,9 +254,9 @@ def test_a_cut_file_is_known_by_its_length(database: Path) -> None:
     pages = database.stat().st_size // PAGE_BYTES
     with database.open("r+b") as file:
         file.truncate((pages - 3) * PAGE_BYTES)
-    told = recover(database, RECOVERY_SPEC, NOW_MS)
-    assert told is not None
-    assert told.why == f"3 of its {pages} pages are missing"
+    archived = recover(database, RECOVERY_SPEC, NOW_MS)
+    assert archived is not None
+    assert archived.why == f"3 of its {pages} pages are missing"
 
 
 def test_the_page_of_sqlites_locks_is_never_missing(tmp_path: Path) -> None:
@@ -253,27 +293,27 @@ def test_a_row_without_sense_is_not_taken_over(database: Path) -> None:
         (bytes(3 * PAGE_BYTES), "it is no SQLite database"),
     ],
 )
-def test_a_foreign_file_is_set_aside(tmp_path: Path, content: bytes, why: str) -> None:
+def test_a_foreign_file_is_archived(tmp_path: Path, content: bytes, why: str) -> None:
     """Relay starts anew, and nothing of the file is lost."""
     path = tmp_path / "a.db"
     path.write_bytes(content)
-    told = recover(path, RECOVERY_SPEC, NOW_MS)
-    assert told is not None
-    assert told.why == why
-    assert told.path.read_bytes() == content
+    archived = recover(path, RECOVERY_SPEC, NOW_MS)
+    assert archived is not None
+    assert archived.why == why
+    assert archived.path.read_bytes() == content
     assert _ids(path) == set()
 
 
 @pytest.mark.parametrize("version", [0, 1, 2, 3])
-def test_a_foreign_database_is_set_aside(tmp_path: Path, version: int) -> None:
+def test_a_foreign_database_is_archived(tmp_path: Path, version: int) -> None:
     """Its tables are not taken for ours, and ours are not put beside them."""
     path = tmp_path / "a.db"
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("CREATE TABLE places (url TEXT)")
         raw.execute(f"PRAGMA user_version={version}")
-    told = recover(path, RECOVERY_SPEC, NOW_MS)
-    assert told is not None
-    assert told.why == "it is another program's database"
+    archived = recover(path, RECOVERY_SPEC, NOW_MS)
+    assert archived is not None
+    assert archived.why == "it is another program's database"
 
 
 def test_a_later_schema_is_refused_and_left_alone(database: Path) -> None:
@@ -317,9 +357,9 @@ def test_half_a_migration_is_named(tmp_path: Path) -> None:
         raw.executescript(f"{ONE}PRAGMA user_version=2;")
         raw.execute(ROW, (1, "thing 1 "))
         raw.commit()
-    told = recover(path, RECOVERY_SPEC, NOW_MS)
-    assert told is not None
-    assert told.why == "it says that its schema is 2, and it is not"
+    archived = recover(path, RECOVERY_SPEC, NOW_MS)
+    assert archived is not None
+    assert archived.why == "it says that its schema is 2, and it is not"
     assert _ids(path) == {1}
 
 
@@ -386,7 +426,7 @@ def test_a_full_disk_is_said_and_leaves_all_as_it_was(database: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "is_distrusted"),
+    ("error", "is_marked"),
     [
         (StoreDamaged("x"), True),
         (ExceptionGroup("", [ValueError("x")]), True),
@@ -396,12 +436,12 @@ def test_a_full_disk_is_said_and_leaves_all_as_it_was(database: Path) -> None:
     ],
 )
 def test_an_end_that_damage_may_have_caused_has_all_rows_read(
-    database: Path, error: BaseException, *, is_distrusted: bool
+    database: Path, error: BaseException, *, is_marked: bool
 ) -> None:
     """What is too large to be read at every start is read at the next one."""
     with pytest.raises(type(error)), mark_unclean_on_error(database):
         raise error
-    assert is_marked_unclean(database) == is_distrusted
+    assert is_marked_unclean(database) == is_marked
 
 
 @pytest.mark.parametrize("migrations", [OUTBOX, SEGMENTS])

@@ -70,7 +70,7 @@ def test_no_log_is_an_empty_one(tmp_path: Path) -> None:
 
 
 def test_a_spoilt_last_commit_is_what_a_power_cut_leaves(database: Path) -> None:
-    """Nobody was told of it: its sync was never over."""
+    """It was never acknowledged: its sync did not end."""
     _flip(_log(database), _log(database).stat().st_size - 1)
     assert not read_wal(_log(database)).is_damaged
     assert _names(database) == set("01234")
@@ -92,7 +92,7 @@ def test_a_damaged_header_costs_nothing(database: Path) -> None:
 
 
 def test_a_cut_log_ends_with_its_last_whole_frame(database: Path) -> None:
-    """Nothing tells that there was more; the second book does."""
+    """Only the sidecar tells that there was more."""
     with _log(database).open("r+b") as file:
         file.truncate(HEADER_BYTES + 3 * FRAME_BYTES + 100)
     assert not read_wal(_log(database)).is_damaged

@@ -31,7 +31,7 @@ def _read(record: Record) -> Observation:
 
 
 def test_an_event_proves_its_user_and_its_subscription() -> None:
-    """Whoever clicked is there."""
+    """A user who clicked exists."""
     assert _read(EVENT) == Observation(
         external_id="user-10042",
         subscription_id="a3f1c8d2-77b0-4f0b-8a51-3a1e64a0b001",
@@ -76,7 +76,7 @@ def test_unsubscribing_counts_whatever_the_body_says_beside_it(kind: str) -> Non
 
 @pytest.mark.parametrize("kind", sorted(ENDS | REACHED))
 def test_without_a_user_a_known_subscription_can_still_change(kind: str) -> None:
-    """Its flag is proven; whose it is, somebody else said."""
+    """Its flag is proven; its user is known from elsewhere."""
     evidence = _read(EVENT._replace(kind=kind, external_id=None))
     assert evidence.external_id is None
     assert evidence.is_proof_of_flag
@@ -85,8 +85,8 @@ def test_without_a_user_a_known_subscription_can_still_change(kind: str) -> None
 @pytest.mark.parametrize("kind", sorted(KINDS - ENDS - REACHED))
 def test_without_a_user_existence_says_nothing(kind: str) -> None:
     """The directory knows people by their own ids."""
-    nobody = EVENT._replace(kind=kind, external_id=None)
-    assert read_observation(nobody, received_at=RECEIVED_AT) is None
+    anonymous = EVENT._replace(kind=kind, external_id=None)
+    assert read_observation(anonymous, received_at=RECEIVED_AT) is None
 
 
 def test_without_a_subscription_nothing_is_said() -> None:
@@ -138,7 +138,7 @@ T1, T2, T3 = 1_000, 2_000, 3_000
 KNOWN = KnownSubscription("anna", "iOSPush", 1, T2, 0)
 
 
-def _told(
+def _seen(
     at: int, *, user: str | None = "anna", flag: bool | None = None, is_proof: bool = False
 ) -> Observation:
     return Observation(user, "s", "AndroidPush", flag, is_proof, at)
@@ -150,59 +150,59 @@ def test_a_new_subscription_is_subscribed_unless_the_event_says_no(
     *, flag: bool | None, stored: int, is_proof: bool
 ) -> None:
     """OneSignal sends to subscribed ones; in-app messages are the exception."""
-    told = _told(T1, flag=flag, is_proof=is_proof)
-    assert merge(told, None, 0) == KnownSubscription("anna", "AndroidPush", stored, T1, 0)
+    seen = _seen(T1, flag=flag, is_proof=is_proof)
+    assert merge(seen, None, 0) == KnownSubscription("anna", "AndroidPush", stored, T1, 0)
 
 
-def test_a_new_subscription_without_a_user_is_nobody_s() -> None:
+def test_a_new_subscription_without_a_user_is_not_stored() -> None:
     """The directory is of users."""
-    assert merge(_told(T1, user=None, flag=False, is_proof=True), None, 0) is None
+    assert merge(_seen(T1, user=None, flag=False, is_proof=True), None, 0) is None
 
 
 @pytest.mark.parametrize(("at", "is_taken"), [(T1, False), (T2, False), (T3, True)])
 def test_a_whole_export_tells_also_of_what_it_lacks(at: int, *, is_taken: bool) -> None:
     """A subscription it did not show was not there then."""
-    assert (merge(_told(at), None, T2) is not None) is is_taken
+    assert (merge(_seen(at), None, T2) is not None) is is_taken
 
 
 @pytest.mark.parametrize(("at", "flag"), [(T1, None), (T2, 0), (T3, 0)])
 def test_of_two_words_about_a_flag_the_newer_counts(at: int, flag: int | None) -> None:
     """Of one instant the later to arrive does."""
-    now = merge(_told(at, flag=False, is_proof=True), KNOWN, 0)
+    now = merge(_seen(at, flag=False, is_proof=True), KNOWN, 0)
     assert (now.is_subscribed if now else None) == flag
     assert now is None or now.as_of == at
 
 
 def test_what_is_no_proof_changes_no_flag() -> None:
-    """An in-app message shown to somebody does not unsubscribe the phone."""
-    assert merge(_told(T3, flag=False), KNOWN, 0) is None
+    """An in-app message does not unsubscribe the phone."""
+    assert merge(_seen(T3, flag=False), KNOWN, 0) is None
 
 
 def test_an_event_does_not_unsay_a_later_export() -> None:
     """What the export confirmed without writing it down counts too."""
-    told = _told(T2, flag=False, is_proof=True)
-    assert merge(told, KNOWN, T3) is None
-    assert merge(told._replace(at=T3), KNOWN, T3) is not None
+    seen = _seen(T2, flag=False, is_proof=True)
+    assert merge(seen, KNOWN, T3) is None
+    assert merge(seen._replace(at=T3), KNOWN, T3) is not None
 
 
 def test_a_subscription_gets_another_owner_by_a_newer_event_only() -> None:
     """It keeps its kind and its flag."""
-    assert merge(_told(T1, user="ben"), KNOWN, 0) is None
-    assert merge(_told(T3, user="ben"), KNOWN, 0) == KnownSubscription("ben", "iOSPush", 1, T3, 0)
+    assert merge(_seen(T1, user="ben"), KNOWN, 0) is None
+    assert merge(_seen(T3, user="ben"), KNOWN, 0) == KnownSubscription("ben", "iOSPush", 1, T3, 0)
 
 
 def test_an_event_without_a_user_leaves_the_owner() -> None:
     """It concerns the subscription alone."""
-    told = _told(T3, user=None, flag=False, is_proof=True)
-    assert merge(told, KNOWN, 0) == KnownSubscription("anna", "iOSPush", 0, T3, 0)
+    seen = _seen(T3, user=None, flag=False, is_proof=True)
+    assert merge(seen, KNOWN, 0) == KnownSubscription("anna", "iOSPush", 0, T3, 0)
 
 
 def test_an_event_counts_after_the_app_s_own_word_whatever_its_instant() -> None:
     """The app's word has none; but no event unsays a later export."""
     app_s_word = KNOWN._replace(is_from_app=1, as_of=T3)
-    told = _told(T2, flag=False, is_proof=True)
-    assert merge(told, app_s_word, T1) == KnownSubscription("anna", "iOSPush", 0, T3, 0)
-    assert merge(told, app_s_word, T3) is None
+    seen = _seen(T2, flag=False, is_proof=True)
+    assert merge(seen, app_s_word, T1) == KnownSubscription("anna", "iOSPush", 0, T3, 0)
+    assert merge(seen, app_s_word, T3) is None
 
 
 instants = st.integers(0, 9)
@@ -234,12 +234,12 @@ def test_what_counts_is_news_and_never_older(  # everything that may be
     exported_at: int,
 ) -> None:
     """Hearing it a second time changes nothing, and the instant never goes back."""
-    told = _told(at, user=user, flag=flag, is_proof=is_proof)
-    now = merge(told, known, exported_at)
+    seen = _seen(at, user=user, flag=flag, is_proof=is_proof)
+    now = merge(seen, known, exported_at)
     if now is None:
         return
     assert now != known
     assert now.as_of >= at
     assert at >= exported_at
     assert known is None or now.as_of >= known.as_of
-    assert merge(told, now, exported_at) is None
+    assert merge(seen, now, exported_at) is None

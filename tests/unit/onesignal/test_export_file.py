@@ -44,21 +44,21 @@ def test_the_documented_columns_are_read() -> None:
 
 
 def test_a_compressed_export_is_the_same() -> None:
-    """OneSignal writes `.csv.gz`, a person may have unpacked it."""
+    """OneSignal writes `.csv.gz`, which may have been decompressed by hand."""
     file = SubscriptionsFile()
     assert len([*file.feed(gzip.compress((HEADER + ROW).encode()))]) == 1
     assert file.finish() == []
 
 
 def test_the_column_of_choices_may_be_missing() -> None:
-    """An export made by a person may lack it; the other flag is there always."""
+    """An export made by hand may lack it; the other flag is always there."""
     rows, _ = _read("external_user_id,invalid_identifier,device_type,id\nu,f,11,s1\nv,t,11,s2")
     assert rows == [("u", "s1", "Email", True), ("v", "s2", "Email", False)]
 
 
 @pytest.mark.parametrize("external_id", ["", '""', '" "'])
 def test_anonymous_subscriptions_have_no_user(external_id: str) -> None:
-    """They count for nobody until their user logs in."""
+    """They count for no user until one logs in."""
     assert _read_row(f"s1,1,f,{external_id},1\n").external_id is None
 
 
@@ -145,7 +145,7 @@ def test_names_stand_for_themselves(name: str) -> None:
 
 
 def test_an_export_without_users_says_what_to_ask_for() -> None:
-    """The dashboard leaves the column out unless told otherwise."""
+    """The dashboard leaves the column out by default."""
     with pytest.raises(FileRejected) as caught:
         _read("id,device_type,invalid_identifier\n")
     assert caught.value.reason == "wrong_columns"

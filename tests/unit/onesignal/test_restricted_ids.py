@@ -5,7 +5,7 @@ from relay.onesignal.restricted_ids import RESTRICTED_IDS, is_restricted
 
 @pytest.mark.parametrize("external_id", RESTRICTED_IDS)
 def test_ids_onesignal_refuses_are_restricted(external_id: str) -> None:
-    """Nobody bears them in OneSignal, so no member can be matched by them."""
+    """No OneSignal user can have one, so no member can be matched by it."""
     assert is_restricted(external_id)
 
 

@@ -36,7 +36,7 @@ def test_ratio_one_never_holds() -> None:
 
 
 def test_ratio_zero_holds_any_removal() -> None:
-    """A single leaver is looked at; nobody leaving is not; an empty segment has nothing to lose."""
+    """A single leaver is held, none is not; an empty segment has nothing to lose."""
     policy = GuardPolicy(removed_ratio=0, min_members=0)
     assert is_implausible(policy, Shrink(members=5000, removed=1))
     assert not is_implausible(policy, Shrink(members=5000, removed=0))
@@ -44,7 +44,7 @@ def test_ratio_zero_holds_any_removal() -> None:
 
 
 def test_the_reason_has_the_figures_and_what_to_do() -> None:
-    """Whoever decides needs nothing else to start with."""
+    """An operator needs nothing else to start with."""
     expected = "240 of 1000 members would leave, more than 20 %; approve or reject it"
     assert explain_hold(POLICY, Shrink(members=1000, removed=240)) == expected
     odd = GuardPolicy(removed_ratio=0.07, min_members=0)
@@ -68,7 +68,7 @@ def test_what_a_recomputation_may_change_passes(rows: int, listed: int) -> None:
     [(11, 0), (1, 12), (13, 2), (799, 1000), (1201, 1000), (69, 57), (45, 57), (500, 1000)],
 )
 def test_what_is_far_off_is_refused(rows: int, listed: int) -> None:
-    """Too long is as suspect as too short; a person sees both numbers."""
+    """Too long is as suspect as too short; the error has both numbers."""
     with pytest.raises(FileRejected) as caught:
         check_size(rows=rows, listed=listed)
     assert caught.value.reason == "size_mismatch"

@@ -21,7 +21,7 @@ async def _made(folder: Path) -> Path:
 
 
 def _note(database: Path, **changes: object) -> None:
-    """Change the second book."""
+    """Change the sidecar."""
     sidecar = CountersSidecar(sidecar_path(database), lambda _: {})
     sidecar.write(orjson.dumps({**load_record(database), **changes}))
     sidecar.close()

@@ -23,7 +23,7 @@ def test_any_difference_is_worth_a_download(other: Watermark) -> None:
 
 
 def test_another_definition_alone_does_not_bring_back_what_was_judged() -> None:
-    """A person judges a computation; its definition may be edited without a new one."""
+    """A computation is judged; its definition may be edited without a new one."""
     edited = LISTED._replace(last_mod_at=LISTED.last_mod_at + 1000)
     assert not needs_refresh(edited, applied=None, rejected=LISTED, held=None)
     assert not needs_refresh(edited, applied=None, rejected=None, held=LISTED)
@@ -31,12 +31,12 @@ def test_another_definition_alone_does_not_bring_back_what_was_judged() -> None:
 
 @pytest.mark.parametrize("other", [OTHERS[0], OTHERS[1], OTHERS[3]])
 def test_a_new_computation_is_judged_anew(other: Watermark) -> None:
-    """What a person decided holds for that computation alone."""
+    """A decision holds for that computation alone."""
     assert needs_refresh(LISTED, applied=None, rejected=other, held=other)
 
 
 def test_what_is_applied_is_not_downloaded_again() -> None:
-    """The month has only so many downloads."""
+    """Downloads per month are limited."""
     assert not needs_refresh(LISTED, applied=LISTED, rejected=None, held=None)
 
 

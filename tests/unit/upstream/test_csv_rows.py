@@ -112,7 +112,7 @@ def test_one_tab_is_taken_off_names_and_values() -> None:
 
 
 def test_a_header_alone_is_a_table_without_rows() -> None:
-    """A cohort may have nobody in it."""
+    """A cohort may be empty."""
     assert _read(HEADER) == _read(HEADER.rstrip()) == []
 
 
@@ -175,7 +175,7 @@ def test_missing_columns_are_named_and_the_files_own_are_not() -> None:
     ids=["short", "long", "long end", "quote", "cr", "huge field", "huge row", "open quote"],
 )
 def test_a_broken_row_rejects_the_file(data: bytes) -> None:
-    """What cannot be told from an attack or a mixed-up file is not guessed at."""
+    """A file that could be an attack or mixed up is not guessed at."""
     pieces = [data[at : at + 65_536] for at in range(0, len(data), 65_536)]
     assert _rejected(*pieces).reason == "broken_row"
 

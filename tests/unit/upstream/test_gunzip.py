@@ -79,7 +79,7 @@ def test_damage_is_found() -> None:
 
 @pytest.mark.parametrize("is_packed", [True, False])
 def test_pieces_are_small_however_large_the_content(is_packed: bool) -> None:  # noqa: FBT001
-    """A bomb is read no faster than somebody takes its pieces."""
+    """A bomb is read no faster than its pieces are consumed."""
     content = bytes(20 * PIECE_BYTES + 1)
     unpacker = Gunzip()
     sizes = list(map(len, unpacker.feed(gzip.compress(content) if is_packed else b"x" + content)))

@@ -53,8 +53,8 @@ async def test_the_id_leaves_every_table_but_for_one_last_word(tmp_path: Path) -
         await table.forget(WHO, T3)
         assert _places(table) == ["changes.external_id"] * 4
         for name in ("held", "left", "pushed", "running"):
-            told = [change for change in table.changes(name) if change[0] == WHO]
-            assert told == [(WHO, "left")]
+            logged = [change for change in table.changes(name) if change[0] == WHO]
+            assert logged == [(WHO, "left")]
             assert table.changes(name)[-1] == (WHO, "left")
             assert WHO not in table.members(name)
         table.check_figures()
@@ -81,7 +81,7 @@ async def test_figures_and_revision_follow(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("who", ["stranger", "NA", "0"])
 @pytest.mark.parametrize("rules", [KNOWN, AppRules(takes_all=True, segment_limit=None)])
-async def test_whoever_is_listed_can_be_forgotten(
+async def test_every_listed_user_can_be_forgotten(
     tmp_path: Path, who: str, rules: AppRules
 ) -> None:
     """Known or not, restricted or not: the figures stay true."""
@@ -89,10 +89,10 @@ async def test_whoever_is_listed_can_be_forgotten(
         await table.know({"a": [True]})
         await table.poll([who, "a"])
         was_member = who in table.members()
-        told = table.changes()
+        logged = table.changes()
         await table.forget(who)
         assert table.members() == ["a"]
-        assert table.changes() == ([("a", "entered"), (who, "left")] if was_member else told)
+        assert table.changes() == ([("a", "entered"), (who, "left")] if was_member else logged)
         table.check_figures()
 
 
@@ -155,8 +155,8 @@ async def test_the_same_id_of_another_app_is_another_person(tmp_path: Path) -> N
         assert (table.store.cohorts.number("other"), WHO) not in table.store.forgotten
 
 
-async def test_forgetting_twice_or_nobody_does_no_harm(tmp_path: Path) -> None:
-    """Whoever is not sure asks again."""
+async def test_forgetting_twice_or_an_unknown_user_does_no_harm(tmp_path: Path) -> None:
+    """An operator who is not sure asks again."""
     async with open_table(tmp_path) as table:
         await table.know({WHO: [True], "a": [True]})
         await table.poll([WHO, "a"])
