@@ -1,6 +1,7 @@
 """Package = floor: the order of relay's packages, and the budgets that keep modules readable."""
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -174,13 +175,24 @@ def test_only_the_clock_module_reads_a_clock() -> None:
     assert readers == ["clock"]
 
 
-def test_pure_packages_do_not_wait() -> None:
-    """What an event is, and what became of it, is decided without disk and network."""
+def _is_pure(module: str) -> bool:
+    text = ast.get_docstring(_tree(module)) or ""
+    return _package(module) in PURE_PACKAGES or re.search(r"\bPure[.:]", text) is not None
+
+
+def test_pure_modules_do_not_wait() -> None:
+    """What an event is, and what follows from an answer, is decided without disk and network.
+
+    A module that calls itself pure in its docstring is one, and so is one of a pure package.
+    """
     waiting = [
         module
         for module in MODULES
-        if _package(module) in PURE_PACKAGES
+        if _is_pure(module)
         for node in ast.walk(_tree(module))
         if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncWith)
     ]
     assert waiting == []
+    assert {"delivery.decide", "delivery.poison", "amplitude.judge"} <= set(
+        filter(_is_pure, MODULES)
+    )

@@ -1,4 +1,4 @@
-"""What an upload's answer means for each of its events. Pure, and the only place that judges.
+"""What an upload's answer means for each of its events. Pure. Nothing else judges answers.
 
 | answer                                          | verdict                                      |
 |-------------------------------------------------|----------------------------------------------|

@@ -127,7 +127,7 @@ class Forbidden:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Nothing was taken, or nothing is known: upload the same again later.
+    """Nothing was accepted, or nothing is known: upload the same again later.
 
     Attributes:
         reason: For the operator.

@@ -13,7 +13,7 @@ from relay.outbox.claims import DeadLettered, Waiting
 Item = TypeVar("Item")
 
 RECOVERY_UPLOADS = 50
-"""Uploads that Amplitude takes whole at a learned size before a larger one is tried."""
+"""Uploads delivered whole at a learned size before a larger one is tried."""
 
 RECOVERY_FACTOR = 2
 
@@ -56,7 +56,7 @@ class LearnedLimits:
             self._configured = self.current = limits
 
     def learn(self, events: int, body_bytes: int) -> None:
-        """Lower the limits to an upload that was taken where a larger one was refused."""
+        """Lower the limits to an upload that fitted where a larger one did not."""
         self._uploads_left = RECOVERY_UPLOADS
         size_bytes = self._configured.overhead_bytes + body_bytes + max(events - 1, 0)
         self.current = BatchLimits(
@@ -66,7 +66,7 @@ class LearnedLimits:
         )
 
     def grow(self) -> None:
-        """Count an upload taken whole; after `RECOVERY_UPLOADS` of them, try larger ones."""
+        """Count an upload delivered whole; after `RECOVERY_UPLOADS` of them, try larger ones."""
         if self.current == self._configured:
             return
         self._uploads_left -= 1
@@ -145,6 +145,7 @@ def regroup(items: Sequence[Item], settled: Settled) -> list[Sequence[Item]]:
     ]
     if not settled.is_partial:
         return [[items[place] for place in places]] if places else []
+    # Sent as they are, the others would come back with the next bad event each time.
     first_named = next(
         place for place, outcome in enumerate(settled.outcomes) if not isinstance(outcome, Requeue)
     )

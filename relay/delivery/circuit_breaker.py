@@ -15,7 +15,7 @@ import anyio
 from relay.clock import Clock
 
 GROW_AFTER = 10
-"""Uploads Amplitude takes at the full limit before the limit grows by one."""
+"""Successful uploads at the full limit before the limit grows by one."""
 
 _MAX_DOUBLINGS = 62
 """The cap rules long before; this keeps the power of two within a float."""
@@ -57,7 +57,7 @@ class BackoffPolicy:
 class AdaptiveLimit:
     """How many uploads may be in flight at once: additive increase, multiplicative decrease.
 
-    A failure halves the limit. It grows by one after a run of uploads that Amplitude took while
+    A failure halves the limit. It grows by one after a run of successful uploads while
     the limit was fully used: an overloaded Amplitude gets relief within one round trip, and a
     lasting capacity is approached from below.
 
@@ -67,27 +67,27 @@ class AdaptiveLimit:
 
     def __init__(self, senders: int) -> None:
         self._senders = senders
-        self._taken = 0
+        self._successes = 0
         self.limit = senders
 
     def decrease(self) -> None:
         """Halve the limit after a failure."""
         self.limit = max(1, self.limit // 2)
-        self._taken = 0
+        self._successes = 0
 
-    def record_taken(self, in_flight: int) -> None:
-        """Count an upload that Amplitude took, and grow the limit after `GROW_AFTER` of them.
+    def record_success(self, in_flight: int) -> None:
+        """Count a successful upload, and grow the limit after `GROW_AFTER` of them.
 
         Args:
             in_flight: Uploads in flight then, this one included.
         """
-        # An upload below the limit does not show that Amplitude would take more at once.
+        # An upload below the limit does not show that Amplitude would bear more at once.
         if in_flight < self.limit or self.limit == self._senders:
             return
-        self._taken += 1
-        if self._taken >= GROW_AFTER:
+        self._successes += 1
+        if self._successes >= GROW_AFTER:
             self.limit += 1
-            self._taken = 0
+            self._successes = 0
 
 
 class BreakerState(StrEnum):
@@ -208,8 +208,8 @@ class CircuitBreaker:
         self._wake()
 
     def succeed(self, permit: Permit) -> None:
-        """Record that Amplitude took an upload: the failure is over."""
-        self.adaptive_limit.record_taken(len(self._in_flight))
+        """Record a successful upload: the failure is over."""
+        self.adaptive_limit.record_success(len(self._in_flight))
         # An upload that started before the latest failure says nothing about the time since.
         if permit.failures_before == self._failures_ever:
             self._failures = 0

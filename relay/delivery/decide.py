@@ -70,6 +70,8 @@ def decide(
         case Forbidden():
             return _decide_forbidden(verdict, batch, progress, poison, pauses)
         case Retry():
+            # The breaker paces the app. The batch's own backoff comes on top, so that one batch
+            # that keeps failing leaves the probes to others.
             return Plan(
                 progress=progress.put_first(batch),
                 poison=poison,
@@ -106,16 +108,17 @@ def _decide_settled(
             case _:
                 assert_never(outcome)
     is_whole = len(delivered) == len(batch.events)
-    largest = progress.largest_taken
+    largest = progress.largest_delivered
     if is_whole and (largest is None or len(batch.events) > len(largest.events)):
         largest = batch
     again = [replace(batch, events=part) for part in regroup(batch.events, settled)]
     held = {each.event.ordering_key: each.names for each in deferred}
     queue, followers = _defer_keys((*again, *progress.queue), held)
+    # Amplitude judges this app's events: a later doubt is a new one, with canaries of its own.
     search = replace(progress.search, canaries=0)
     return Plan(
         progress=Progress(queue, search, largest, progress.was_too_large),
-        poison=poison.record_taken(),
+        poison=poison.record_success(),
         breaker=Succeed(),
         delivered=delivered,
         dead=dead,
@@ -152,6 +155,7 @@ def _decide_split(split: Split, batch: Batch, progress: Progress, poison: Poison
     if len(batch.events) == 1:
         dead = batch.dead_letter(split.reason, split.detail)
         return Plan(progress=progress, poison=poison, breaker=Succeed(), dead=dead)
+    # Learned only from several events: one too large says nothing about how many others fit.
     was_too_large = progress.was_too_large or split.is_size
     halves = replace(progress.put_first(*batch.halves()), was_too_large=was_too_large)
     return Plan(progress=halves, poison=poison, breaker=Succeed())
@@ -178,7 +182,7 @@ def _decide_forbidden(
         case Finding.UNDECIDED:
             return _defer_all(rest, found.detector, pauses.hold_s)
         case Finding.APP_REFUSED:
-            # Longer each time until something is taken: or two batches of refused events would
+            # Longer each time until an upload succeeds: or two batches of refused events would
             # alternate and starve the events behind them.
             wait_s = pauses.probe_s * (1 + found.detector.app_refusals)
             reason = f"Amplitude refuses this app's uploads: {forbidden.detail}"

@@ -15,13 +15,13 @@ class Progress:
     Attributes:
         queue: Batches still to upload, in order.
         search: The claim's part of the search for a poisoned event.
-        largest_taken: The largest batch that Amplitude took whole, None without any.
+        largest_delivered: The largest batch that was delivered whole, None without any.
         was_too_large: Whether Amplitude found a batch too large.
     """
 
     queue: tuple[Batch, ...]
     search: PoisonSearch
-    largest_taken: Batch | None = None
+    largest_delivered: Batch | None = None
     was_too_large: bool = False
 
     @classmethod
@@ -35,13 +35,13 @@ class Progress:
 
     @property
     def learned_size(self) -> Batch | None:
-        """A batch whose size Amplitude takes where it refused a larger one, None without any."""
-        return self.largest_taken if self.was_too_large else None
+        """A batch that fitted where a larger one did not, None without any."""
+        return self.largest_delivered if self.was_too_large else None
 
 
 @dataclass(frozen=True, slots=True)
 class Succeed:
-    """Tells the circuit breaker that Amplitude works: it took the batch or judged its content."""
+    """Tells the circuit breaker that Amplitude works: it judged the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Plan:
         delivered: Confirmed by Amplitude.
         dead: To become dead letters.
         deferred: To wait in the backlog.
-        grows_limits: Whether the batch was taken whole, so that the limits may recover.
+        grows_limits: Whether the batch was delivered whole, so that the limits may recover.
         backs_off: Whether this sender waits on its own before its next upload.
     """
 

@@ -2,9 +2,9 @@
 
 A 403 (or a 404, or another answer from in front of Amplitude) may concern the content of one
 event, or everything the app sends. Halving leads to a lone refused event, a *suspect*. It is to
-blame only if it is refused alone again after Amplitude took something else. If the rest of its
-claim cannot show that, a *canary event* goes first: one of the others, alone. If no canary is
-taken either, the app is refused; it is halted, and nothing is lost.
+blame only if it is refused alone again after another upload succeeded. If the rest of its claim
+cannot show that, a *canary event* goes first: one of the others, alone. If the canaries are
+refused as well, so is the app; it is halted, and nothing is lost.
 """
 
 from collections import Counter
@@ -16,10 +16,10 @@ from relay.delivery.batching import Batch
 from relay.outbox.claims import Waiting
 
 MAX_REFUSED_IN_A_ROW = 5
-"""Lone events refused with nothing taken in between, beyond which the app is in doubt."""
+"""Lone events refused without a success in between, beyond which the app is in doubt."""
 
 MAX_CANARIES = 3
-"""Canary events sent in a row, one at a time, before the app is taken for refused."""
+"""Canary events sent in a row, one at a time, before the app counts as refused."""
 
 MAX_SUSPECTS = 10_000
 """Suspects remembered, the latest."""
@@ -30,13 +30,13 @@ class PoisonDetector:
     """What one app's uploads have shown so far, over all of its senders; a value.
 
     Attributes:
-        taken: Uploads whose events Amplitude took or judged one by one.
-        refused_in_a_row: Lone events refused since the last upload that it took.
-        app_refusals: Times the app was found refused since then.
-        suspects: Sequence numbers of suspects, oldest first, and `taken` at their first refusal.
+        successes: Uploads that got an answer for each of their events.
+        refused_in_a_row: Lone events refused since the last success.
+        app_refusals: Times the app was found refused since the last success.
+        suspects: Suspects by sequence number, oldest first: `successes` at their first refusal.
     """
 
-    taken: int = 0
+    successes: int = 0
     refused_in_a_row: int = 0
     app_refusals: int = 0
     suspects: Mapping[int, int] = field(default_factory=dict)
@@ -47,17 +47,17 @@ class PoisonDetector:
         return self.refused_in_a_row > MAX_REFUSED_IN_A_ROW
 
     def is_proven(self, seq: int) -> bool:
-        """Return whether Amplitude took something since this event was first refused alone."""
-        return self.taken > self.suspects.get(seq, self.taken)
+        """Return whether an upload succeeded since this event was first refused alone."""
+        return self.successes > self.suspects.get(seq, self.successes)
 
-    def record_taken(self) -> "PoisonDetector":
-        """Return the detector after an upload that Amplitude took."""
-        return PoisonDetector(self.taken + 1, suspects=self.suspects)
+    def record_success(self) -> "PoisonDetector":
+        """Return the detector after a successful upload."""
+        return PoisonDetector(self.successes + 1, suspects=self.suspects)
 
     def record_suspect(self, seq: int) -> "PoisonDetector":
         """Return the detector with one suspect more; the first refusal of a suspect counts."""
         suspects = {**self.suspects}
-        suspects.setdefault(seq, self.taken)
+        suspects.setdefault(seq, self.successes)
         if len(suspects) > MAX_SUSPECTS:
             del suspects[next(iter(suspects))]
         return replace(self, suspects=suspects)
@@ -72,11 +72,11 @@ class PoisonSearch:
     """The search for the reason of refusals within one claim.
 
     Attributes:
-        taken_before: `PoisonDetector.taken` at the claim's first lone refusal, None before it.
-        canaries: Canary events sent since the last upload that Amplitude took.
+        successes_before: The app's successes at the claim's first lone refusal, None before it.
+        canaries: Canary events sent since the claim's last success.
     """
 
-    taken_before: int | None = None
+    successes_before: int | None = None
     canaries: int = 0
 
 
@@ -84,7 +84,7 @@ class Finding(Enum):
     """What a lone refusal shows."""
 
     EVENT_REFUSED = auto()
-    """Other events are taken: this one is to blame."""
+    """Other events are accepted: this one is to blame."""
 
     WAIT_FOR_OTHERS = auto()
     """The answers to the rest of the claim will tell."""
@@ -93,10 +93,10 @@ class Finding(Enum):
     """The rest may be refused for its content too: a canary event goes first."""
 
     APP_REFUSED = auto()
-    """Nothing was taken since the first lone refusal of the claim."""
+    """No upload succeeded since the first lone refusal of the claim."""
 
     UNDECIDED = auto()
-    """Something was taken, but nothing left in the claim can tell."""
+    """Uploads succeeded, but nothing left in the claim can tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +135,8 @@ def diagnose(
         blames_request: Whether the answer speaks of the request rather than of the sender.
     """
     seq = refused.events[0].seq
-    if search.taken_before is None:
-        search = replace(search, taken_before=detector.taken)
+    if search.successes_before is None:
+        search = replace(search, successes_before=detector.successes)
     if detector.is_proven(seq):
         return Diagnosis(Finding.EVENT_REFUSED, detector.forget(seq), search, queue)
     detector = replace(detector, refused_in_a_row=detector.refused_in_a_row + 1)
@@ -160,7 +160,7 @@ def _diagnose_app(
         alone, rest = _pull_forward(canary, queue)
         search = replace(search, canaries=search.canaries + 1)
         return Diagnosis(Finding.SEND_CANARY, detector, search, (alone, *rest))
-    if detector.taken != search.taken_before:
+    if detector.successes != search.successes_before:
         return Diagnosis(Finding.UNDECIDED, detector, search, queue)
     detector = replace(detector, app_refusals=detector.app_refusals + 1)
     return Diagnosis(Finding.APP_REFUSED, detector, search, queue)

@@ -169,7 +169,7 @@ class Claims:
     async def oldest_accepted_at(self, app: int, after: int) -> int | None:
         """Return when the first event of `app` after sequence number `after` was accepted."""
         events, _ = await self.read_after(app, after, 1)
-        return await self.accepted_at(events[0].seq) if events else None
+        return events[0].accepted_at if events else None
 
     async def _read(self, query: str, parameters: Mapping[str, object]) -> list[Waiting]:
         ((events,),) = await self._database.fetch(query, parameters)

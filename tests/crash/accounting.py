@@ -1,7 +1,7 @@
-"""The books of a crash test, kept outside of the daemon: what must hold after any misfortune.
+"""The accounts of a crash test, kept outside the daemon: what must hold after any fault.
 
 Pure: what was answered, what Amplitude holds and what the daemon says come in as arguments;
-every departure comes back as a sentence.
+every deviation comes back as a sentence.
 """
 
 from collections import Counter
@@ -18,8 +18,8 @@ class Accounts:
     """What is known of every event at the end.
 
     Attributes:
-        attempted: Ids of events that were sent to the hook.
-        acknowledged: Ids that were answered with 200.
+        attempted: Ids of events that were posted to the webhook.
+        acknowledged: Ids of events that were answered 200.
         held: Insert ids of the events that Amplitude counted, each as often as it counted it.
         dead: Insert ids of the dead letters.
     """
@@ -31,7 +31,7 @@ class Accounts:
 
 
 def imbalances(accounts: Accounts) -> list[str]:
-    """Return what does not add up between the answers and what became of the events."""
+    """Return what does not add up between the acknowledged events and their outcomes."""
     return [
         *_named("lost", set(accounts.acknowledged) - set(accounts.held) - set(accounts.dead)),
         *_named("counted more than once", _repeated(accounts.held)),
@@ -41,7 +41,7 @@ def imbalances(accounts: Accounts) -> list[str]:
 
 
 def wrong_counts(counts: AppCounts, accounts: Accounts) -> list[str]:
-    """Return what the daemon's counts say wrongly of drained books."""
+    """Return which of the daemon's counts disagree with the accounts, once drained."""
     said = (counts.accepted, counts.delivered, counts.dead, counts.pending)
     true = (len(accounts.held) + len(accounts.dead), len(accounts.held), len(accounts.dead), 0)
     named = zip(("accepted", "delivered", "dead", "pending"), said, true, strict=True)
@@ -49,7 +49,7 @@ def wrong_counts(counts: AppCounts, accounts: Accounts) -> list[str]:
 
 
 def contradictions(counts: AppCounts) -> list[str]:
-    """Return how one reading of the counts contradicts itself."""
+    """Return how one set of counts contradicts itself."""
     parts = counts.pending + counts.delivered + counts.dead + counts.discarded
     sentences = [] if counts.accepted == parts else [f"the parts make {parts}: {counts}"]
     if counts.in_flight > counts.pending:
@@ -58,7 +58,7 @@ def contradictions(counts: AppCounts) -> list[str]:
 
 
 def regressions(before: AppCounts, after: AppCounts) -> list[str]:
-    """Return which counts were forgotten between two readings."""
+    """Return which counts fell between two readings."""
     return [
         f"{name} fell from {getattr(before, name)} to {getattr(after, name)}"
         for name in GROWING
@@ -67,7 +67,7 @@ def regressions(before: AppCounts, after: AppCounts) -> list[str]:
 
 
 def changes(before: AppCounts, after: AppCounts) -> list[str]:
-    """Return which counts differ between two readings, what is in flight apart."""
+    """Return which counts differ between two readings, `in_flight` aside."""
     return [
         f"{field.name} was {getattr(before, field.name)}, is {getattr(after, field.name)}"
         for field in fields(AppCounts)

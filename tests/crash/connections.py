@@ -15,7 +15,7 @@ HEAD_BYTES = 16_384
 
 
 class Connection:
-    """One connection to a door."""
+    """One HTTP connection to a door."""
 
     def __init__(self, stream: SocketStream) -> None:
         self._stream = stream
@@ -33,11 +33,11 @@ class Connection:
         await self.send("\r\n".join([*head, "", ""]).encode() + body[:sent])
 
     async def send(self, data: bytes) -> None:
-        """Send some bytes more."""
+        """Send more bytes of the body."""
         await self._stream.send(data)
 
     async def answer(self) -> tuple[int, bytes]:
-        """Return status and body of the next answer."""
+        """Return the status and body of the next response."""
         with anyio.fail_after(ANSWER_S):
             head = await self._answers.receive_until(b"\r\n\r\n", HEAD_BYTES)
             status, *fields = head.decode().split("\r\n")
@@ -49,7 +49,7 @@ class Connection:
             return int(status.split()[1]), await self._answers.receive_exactly(length)
 
     async def closed(self) -> None:
-        """Return once the other side has closed, with nothing more said."""
+        """Return once the other side has closed without sending anything more."""
         with anyio.fail_after(ANSWER_S):
             try:
                 said = await self._answers.receive()
@@ -60,7 +60,7 @@ class Connection:
 
 @asynccontextmanager
 async def connected(door: str) -> AsyncIterator[Connection]:
-    """Hold a connection to the door at a URL, one that has been served, while the block runs."""
+    """Yield a connection that has already served one request."""
     address = urlsplit(door)
     assert address.hostname is not None
     assert address.port is not None

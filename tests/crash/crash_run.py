@@ -1,4 +1,4 @@
-"""One long trial: traffic that never pauses, and a daemon that is killed again and again."""
+"""One long crash run: traffic that never pauses, and a daemon that is killed again and again."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -47,7 +47,7 @@ STUBBORN = StreamOptions(
     unknown_rate=0.01,
     shuffle=5,
 )
-"""A stream that repeats, mixes and spoils events, and that never gives one up."""
+"""A stream that repeats, shuffles and corrupts events and never gives one up."""
 
 Tracer: TypeAlias = Sequence[str]
 """A command that runs the daemon, with its options."""
@@ -55,7 +55,7 @@ Tracer: TypeAlias = Sequence[str]
 FAULTS = ("503", "stored_500", "stored_reset", "429", "200_cut", "stored_504", "200_html")
 
 WITH_POISON = Conditions(poisons=(Poison(property_name="failure_reason", indices="all"),))
-"""Some events are never taken by Amplitude, so that there are dead letters."""
+"""Amplitude never accepts some events, so there are dead letters."""
 
 FAULT_SHARE = 0.5
 SETTLE_S = 120.0
@@ -63,10 +63,10 @@ AGAIN_EVENTS = 100
 
 
 class EndlessTraffic:
-    """Events without end, until it is stopped; the same seed gives the same events.
+    """Events until stopped; the same seed gives the same events.
 
     Attributes:
-        bodies: What was sent, by event id, unspoilt.
+        bodies: Bodies as rendered, by event id.
     """
 
     def __init__(self, seed: int) -> None:
@@ -77,11 +77,11 @@ class EndlessTraffic:
         self.bodies: dict[str, bytes] = {}
 
     def stop(self) -> None:
-        """Send no further event."""
+        """Yield no further event."""
         self._is_over = True
 
     def events(self) -> Iterator[RawEvent]:
-        """Yield events until stopped, and remember each as it is written."""
+        """Yield events until stopped, recording each body."""
         for event in self._events:
             if self._is_over:
                 return
@@ -100,12 +100,12 @@ class EndlessTraffic:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is left when everything is through.
+    """The state after everything has drained.
 
     Attributes:
-        books: What became of every event.
+        accounts: What happened to every event.
         counts: The daemon's counts.
-        again: Sums of the answers to every acknowledged event sent once more.
+        again: Sums of the responses when every acknowledged event was sent once more.
     """
 
     accounts: Accounts
@@ -115,18 +115,18 @@ class Outcome:
 
 @dataclass
 class CrashRun:
-    """What stands around the daemon, and what was seen of it.
+    """The daemon's surroundings, and what was observed of it.
 
     Attributes:
         relay: The daemon's configuration.
         stream: OneSignal.
         amplitude: Amplitude.
         doors: The daemon's doors.
-        campaign: What OneSignal sends.
-        rng: Chance; seeded.
-        wrong: Sentences about counts that were not true on the way.
+        traffic: What OneSignal sends.
+        rng: Seeded chance.
+        wrong: Sentences about counts that were wrong on the way.
         starts_s: How long each start took, until `/readyz` said 200.
-        own: Ids of events sent beside the stream and answered with 200.
+        own: Ids of events sent outside the stream and answered 200.
     """
 
     relay: CommandLine
@@ -152,11 +152,11 @@ class CrashRun:
         *,
         tracers: Iterable[Tracer] = (),
     ) -> Outcome:
-        """Bring the daemon to each of its ends under traffic; return what is left at last.
+        """End the daemon in each given way under traffic; return the final state.
 
         Args:
-            ends: What is done with each life.
-            tracers: What each life runs under; those beyond run by themselves.
+            ends: What is done with each process.
+            tracers: What each process runs under; later ones run untraced.
         """
         under = chain(tracers, repeat(()))
         async with anyio.create_task_group() as tasks:
@@ -175,7 +175,7 @@ class CrashRun:
         self._sent.set()
 
     async def killed(self, daemon: DaemonProcess, *, moment: Moment) -> None:
-        """Inspect the daemon once it is ready, and kill it when its moment has come."""
+        """Inspect the daemon once it is ready, and kill it at its moment."""
         self.amplitude.faults.clear()
         if self.rng.random() < FAULT_SHARE:
             self.amplitude.faults.add(self.rng.choice(FAULTS), count=self.rng.randint(1, 3))
@@ -186,7 +186,7 @@ class CrashRun:
         await daemon.ended()
 
     async def inspect(self, daemon: DaemonProcess) -> None:
-        """Hold the daemon's counts against what they were and against the answers given."""
+        """Check the daemon's counts against earlier ones and against the answers given."""
         known = len(self.acknowledged)
         await daemon.until("relay.ready")
         status, _ = await self.doors.readiness()
@@ -202,14 +202,14 @@ class CrashRun:
         self._seen = counts
 
     async def _acknowledge(self) -> None:
-        """Send one event and return as soon as its 200 begins."""
+        """Send one event and return at the first byte of its 200."""
         name, body = self.traffic.one()
         async with self.doors.sending(body) as answer:
             assert answer.status == 200
             self.own.add(name)
 
     async def _finish(self) -> Outcome:
-        """Let everything come through and read all books."""
+        """Drain everything and collect the accounts."""
         self.traffic.stop()
         with anyio.fail_after(SETTLE_S):
             await self._sent.wait()
@@ -237,7 +237,7 @@ class CrashRun:
 
 @asynccontextmanager
 async def prepared(folder: Path, seed: int) -> AsyncIterator[CrashRun]:
-    """Give a trial whose stand-ins are up while the block runs."""
+    """Provide a crash run whose stand-ins are up while the block runs."""
     amplitude = AmplitudeStandIn([API_KEY])
     amplitude.conditions = WITH_POISON
     async with running(amplitude.app()) as url:

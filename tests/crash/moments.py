@@ -1,4 +1,4 @@
-"""Moments at which the daemon is killed: each returns when its moment has come."""
+"""Moments at which the daemon is killed: each returns when to kill it."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from tests.support.daemons import DaemonProcess
 
 LONGEST_WAIT_S = 30.0
 OTHERS_S = 1.0
-"""For further uploads to meet what the first has met."""
+"""For further uploads to meet the same fault."""
 
 SENDERS = 4
 
@@ -22,7 +22,7 @@ class Scene:
     """What a moment can see and do.
 
     Attributes:
-        life: The daemon that will be killed.
+        daemon: The process that will be killed.
         amplitude: Where it uploads.
         rng: Seeded.
         acknowledge: Sends one event and returns at the first byte of its 200.
@@ -38,56 +38,56 @@ Moment: TypeAlias = Callable[[Scene], Awaitable[None]]
 
 
 async def at_boot(scene: Scene) -> None:
-    """Come while the daemon starts, or a little later."""
+    """Wait until some point during or shortly after the start."""
     await _some_time(scene, 0.5)
 
 
 async def at_ready(scene: Scene) -> None:
-    """Come as soon as the daemon says it is ready: events of its former life go out."""
+    """Wait for `relay.ready`, when the events of the previous process go out."""
     await scene.daemon.until("relay.ready")
 
 
 async def at_any_time(scene: Scene) -> None:
-    """Come when nobody knows."""
+    """Wait a random time after `relay.ready`."""
     await scene.daemon.until("relay.ready")
     await _some_time(scene, 1.0)
 
 
 async def after_answer(scene: Scene) -> None:
-    """Come with a 200: the event is known to be safe, and nothing more has happened."""
+    """Wait for the first byte of a 200: the event is durable, and nothing else has happened."""
     await scene.daemon.until("relay.ready")
     await scene.acknowledge()
 
 
 async def after_upload(scene: Scene) -> None:
-    """Come between an upload's answer and its record: the line is written first."""
+    """Wait between an upload's answer and its settlement; the log line comes first."""
     await scene.daemon.until("relay.ready")
     await scene.daemon.until("batch.uploaded", scene.rng.randint(1, 6))
 
 
 async def while_held(scene: Scene) -> None:
-    """Come while Amplitude keeps uploads waiting and has stored nothing."""
+    """Wait until Amplitude keeps uploads waiting and has stored nothing."""
     await _met(scene, "hang", scene.rng.randint(1, SENDERS))
 
 
 async def while_held_stored(scene: Scene) -> None:
-    """Come while Amplitude has stored uploads that it does not answer."""
+    """Wait until Amplitude has stored uploads that it does not answer."""
     await _met(scene, "stored_hang", scene.rng.randint(1, SENDERS))
 
 
 async def while_slow(scene: Scene) -> None:
-    """Come while uploads take their time, some of which are through."""
+    """Wait until slow uploads are in flight and some are done."""
     scene.amplitude.faults.add("slow", delay_s=0.05, seconds=5)
     await at_any_time(scene)
 
 
 async def after_reset(scene: Scene) -> None:
-    """Come when Amplitude has stored uploads and broken the connection."""
+    """Wait until Amplitude has stored uploads and reset the connection."""
     await _met(scene, "stored_reset", scene.rng.randint(1, SENDERS))
 
 
 async def in_shutdown(scene: Scene) -> None:
-    """Come while the daemon ends as asked."""
+    """Wait until the daemon is shutting down."""
     await scene.daemon.until("relay.ready")
     scene.daemon.terminate()
     await scene.daemon.until("relay.stopping")
@@ -109,16 +109,16 @@ MOMENTS: Final[tuple[Moment, ...]] = (
 
 
 UNSEEN: Final = frozenset({at_boot, at_ready})
-"""Moments that do not wait until the daemon was looked at."""
+"""Moments that come before the daemon's counts were inspected."""
 
 
 async def _some_time(scene: Scene, at_most_s: float) -> None:
-    """Let chance decide: the wait is the fault, not a guess at when something has happened."""
+    """Wait a random time: here the wait is the fault, not a guess at an event."""
     await anyio.sleep(scene.rng.uniform(0.0, at_most_s))
 
 
 async def _met(scene: Scene, fault: str, times: int) -> None:
-    """Return when so many uploads have met a fault, or fewer: after failures fewer go at once."""
+    """Return when this many uploads have met a fault, or fewer: failures lower the concurrency."""
     await scene.daemon.until("relay.ready")
     ledger = scene.amplitude.ledger
     before = sum(line.fault == fault for line in ledger.requests)

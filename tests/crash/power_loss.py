@@ -1,4 +1,4 @@
-"""What a power cut leaves of a folder: every write not yet synced may be there, torn or missing.
+"""What a power cut leaves of a folder: every unsynced write may be present, torn or missing.
 
 Pure. The rules are the hardest a file system may follow. Bytes are safe once an `fdatasync` or
 `fsync` of their file, begun after they were written, has ended; a file's name once a sync of its
@@ -14,11 +14,11 @@ from random import Random
 from typing import Final, NamedTuple, TypeAlias
 
 SECTORS_BYTES: Final = (512, 4096)
-"""What a disk writes whole."""
+"""The unit a disk writes atomically."""
 
 
 class Write(NamedTuple):
-    """Bytes written into a file, at a place."""
+    """Bytes written into a file at an offset."""
 
     at: int
     data: bytes
@@ -31,7 +31,7 @@ class Resize(NamedTuple):
 
 
 class Naming(NamedTuple):
-    """A name given to a file, or taken from it; or both at once."""
+    """A name given to a file, removed from it, or both at once."""
 
     file: int
     given: str | None
@@ -40,7 +40,7 @@ class Naming(NamedTuple):
 
 Change: TypeAlias = Write | Resize
 Keep: TypeAlias = Callable[[int, int], bool]
-"""Of so many changes, is the one of this number on the disk?"""
+"""Given the number of changes and one's index, is that one on the disk?"""
 
 
 @dataclass
@@ -48,15 +48,15 @@ class File:
     """A file: what of it is safe, and what is not yet.
 
     Attributes:
-        safe: Its bytes after every power cut from now on, but for the changes.
-        changes: Made since, oldest first.
+        safe: Its bytes after any later power cut, unless changed again.
+        changes: Unsynced changes, oldest first.
     """
 
     safe: bytearray = field(default_factory=bytearray)
     changes: list[Change] = field(default_factory=list)
 
     def settle(self, number: int) -> None:
-        """Make the first so many changes safe."""
+        """Make the first `count` changes safe."""
         for change in self.changes[:number]:
             _apply(self.safe, change)
         del self.changes[:number]
@@ -64,7 +64,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How much a sync covers, from where it began."""
+    """What a sync covers, from the moment it began."""
 
     files: Mapping[int, int]
     namings: int
@@ -75,9 +75,9 @@ class Luck:
     """What a power cut spares.
 
     Attributes:
-        name: For people.
-        keep: Which unsafe changes are on the disk.
-        is_torn: Whether sectors share a fate, or whole calls.
+        name: For failure messages.
+        keep: Which unsynced changes reach the disk.
+        is_torn: Whether each sector of a write has its own fate.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Luck:
 
 
 def fates(rng: Random) -> list[Luck]:
-    """Return kinds of power cuts, gentle ones and others."""
+    """Return kinds of power cuts, from gentle to harsh."""
     share, place = rng.choice((0.1, 0.5, 0.9)), rng.random()
     return [
         Luck("nothing is spared", lambda _place, _number: False),
@@ -100,7 +100,7 @@ def fates(rng: Random) -> list[Luck]:
 
 
 class Disk:
-    """A folder and its files, as calls change them."""
+    """A folder and its files, as system calls change them."""
 
     def __init__(self) -> None:
         self._files: list[File] = []
@@ -115,25 +115,25 @@ class Disk:
         return len(self._namings) + sum(len(file.changes) for file in self._files)
 
     def keep_folder(self) -> None:
-        """Note that the parent was synced."""
+        """Record that the parent folder was synced."""
         self._has_folder = True
 
     def open(self, name: str) -> None:
-        """Make a file unless it is there."""
+        """Create a file unless it exists."""
         if name not in self._names:
             self._files.append(File())
             self._name(Naming(len(self._files) - 1, name))
 
     def remove(self, name: str) -> None:
-        """Take a file's name away."""
+        """Remove a file's name."""
         self._name(Naming(self._names[name], None, name))
 
     def rename(self, name: str, given: str) -> None:
-        """Give a file another name, at once."""
+        """Rename a file atomically."""
         self._name(Naming(self._names[name], given, name))
 
     def adopt(self, name: str, content: bytes) -> None:
-        """Take a file over that was safe before."""
+        """Add a file that was safe before the trace."""
         self._files.append(File(bytearray(content)))
         for names in (self._names, self._safe_names):
             names[name] = len(self._files) - 1
@@ -144,12 +144,12 @@ class Disk:
             self._files[self._names[name]].changes.append(change)
 
     def append(self, name: str, data: bytes) -> None:
-        """Write at the end of a file that has a name."""
+        """Write at the end of a named file."""
         if name in self._names:
             self.change(name, Write(self._size_bytes(name), data))
 
     def grow(self, name: str, size_bytes: int) -> None:
-        """Set space aside for a file that has a name, up to a size."""
+        """Allocate space for a named file up to a size."""
         if name in self._names and size_bytes > self._size_bytes(name):
             self.change(name, Resize(size_bytes))
 
@@ -161,7 +161,7 @@ class Disk:
         return Mark({} if number is None else {number: len(self._files[number].changes)}, 0)
 
     def settle(self, mark: Mark) -> None:
-        """Make safe what a sync covers that has ended."""
+        """Make safe what a completed sync covers."""
         for number, changes in mark.files.items():
             self._files[number].settle(changes)
         for naming in self._namings[: mark.namings]:
@@ -169,7 +169,7 @@ class Disk:
         del self._namings[: mark.namings]
 
     def after_power_loss(self, luck: Luck, rng: Random) -> dict[str, bytes] | None:
-        """Return the files a power cut leaves, None where even the folder is gone."""
+        """Return the files a power cut leaves; None where even the folder is gone."""
         if not self._has_folder and not luck.keep(0, 2):
             return None
         names = dict(self._safe_names)
@@ -209,7 +209,7 @@ def _remains(file: File, luck: Luck, rng: Random) -> bytes:
 
 
 def _parts(changes: Sequence[Change], sector_bytes: int) -> Iterator[Change]:
-    """Cut writes where sectors begin."""
+    """Split writes at sector boundaries."""
     for change in changes:
         if isinstance(change, Resize):
             yield change

@@ -1,4 +1,4 @@
-"""From traced system calls to what they did to the disk, and what was answered when.
+"""Turns traced system calls into changes of the disk and the answers given in between.
 
 Pure.
 """
@@ -33,11 +33,11 @@ _OK_HEAD: Final = '"HTTP/1.1 200 OK'
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A 200 whose first byte leaves.
+    """The first byte of a 200.
 
     Attributes:
-        hook: Which hook said it.
-        ids: Of the events, or the users, that the request brought.
+        webhook: Which webhook answered.
+        ids: Ids of the events, or the users, in the request.
     """
 
     webhook: str
@@ -46,24 +46,24 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """A sync that has ended; before it there was more to lose."""
+    """A sync that has ended and made something safe."""
 
     name: str | None
 
 
 Moment: TypeAlias = Answer | Synced | None
-"""What a power cut may come after; None is a change of the disk."""
+"""What a power cut may follow; None is a change of the disk."""
 
 
 class Recording:
-    """Plays traces back onto a disk.
+    """Replays traces onto a simulated disk.
 
     Attributes:
-        disk: As it is now.
+        disk: Its current state.
     """
 
     def __init__(self, folder: Path, blind_to: str | None = None) -> None:
-        """Make a player of what happened in `folder`, blind to the syncs of one file."""
+        """Replay what happened in `folder`, ignoring the syncs of one file."""
         self.disk = Disk()
         self._folder = str(folder)
         self._blind_to = blind_to
@@ -71,7 +71,7 @@ class Recording:
         self._asked: dict[str, bytearray] = {}
 
     def play(self, lines: Iterable[str]) -> Iterator[Moment]:
-        """Change the disk as the calls of one process did, call by call."""
+        """Apply the calls of one process in order, yielding answers and syncs."""
         self._asked.clear()
         parent = str(Path(self._folder).parent)
         wanted = (self._folder, "<socket:", f"<{parent}>)", " resumed>")
@@ -158,7 +158,7 @@ class Recording:
         return path[1] if path else ""
 
     def _inside(self, call: Call) -> str | None:
-        """Return the name of an open file of the folder."""
+        """Return the name of an open file if it is in the folder."""
         return self._name_of(self._path(call))
 
     def _named(self, call: Call) -> str | None:
@@ -172,7 +172,7 @@ class Recording:
 
 
 def _data(text: str) -> tuple[bytes, str]:
-    """Return the bytes that a call was given, and what is written after them."""
+    """Return the bytes passed to a call, and the text after them."""
     written = _BYTES.search(text)
     assert written is not None, text[:200]
     assert written[2] is None, "the trace was cut: strace needs a larger -s"
@@ -181,5 +181,5 @@ def _data(text: str) -> tuple[bytes, str]:
 
 
 def _numbers(call: Call) -> list[int]:
-    """Return the numbers among the arguments of a call."""
+    """Return the numbers among a call's arguments."""
     return [int(number) for number in _NUMBERS.findall(call.text.rpartition(")")[0])]

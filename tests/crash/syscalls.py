@@ -1,4 +1,4 @@
-"""Reads a trace of system calls and says which answers were given before a sync.
+"""Reads a trace of system calls and reports answers that were given before a sync.
 
 Pure. An event is durable once an `fdatasync` of the log that began after the event was written
 has ended; a 200 must not begin before.
@@ -27,7 +27,7 @@ class Verdict:
     """What a trace shows.
 
     Attributes:
-        answers: 200s to requests that brought an event.
+        answers: Number of 200s to requests with events.
         syncs: Completed syncs of the log.
         early: Ids of events answered before they were durable.
     """
@@ -48,7 +48,7 @@ class _Reader:
         self._durable: set[str] = set()
 
     def begin(self, call: Call) -> None:
-        """Take the beginning of a call in."""
+        """Process the start of a call."""
         if call.name == "fdatasync":
             self._covered[id(call)] = set(self._written)
         elif call.name in _SENDING and _OK_HEAD in call.text:
@@ -61,7 +61,7 @@ class _Reader:
                 self.verdict.early.append(name)
 
     def end(self, call: Call) -> None:
-        """Take the end of a call in."""
+        """Process the end of a call."""
         is_log = LOG_NAME in call.file
         if call.name in _RECEIVING:
             ids = _ID.findall(call.text)
@@ -77,7 +77,7 @@ class _Reader:
 
 
 def judge_trace(lines: Iterable[str]) -> Verdict:
-    """Return which answers a trace shows to have come too early."""
+    """Return which answers in a trace came before their event was synced."""
     reader = _Reader()
     for step in follow(lines):
         if isinstance(step, Begun):

@@ -1,4 +1,4 @@
-"""The accounting itself: whatever is missing or there twice, it says so."""
+"""The accounting itself: it reports whatever is missing or duplicated."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ STANDING = AppCounts(
 
 
 def test_accounts_that_balance_pass() -> None:
-    """An event that was stored but whose answer was lost may well be delivered."""
+    """An event that was stored but whose answer was lost may be delivered."""
     assert imbalances(ACCOUNTS) == []
     assert wrong_counts(STANDING, ACCOUNTS) == []
     assert contradictions(STANDING) == []
@@ -50,12 +50,12 @@ def test_accounts_that_balance_pass() -> None:
     ],
 )
 def test_a_wrong_account_is_found(accounts: Accounts, sentence: str) -> None:
-    """One event is enough."""
+    """One wrong event is enough."""
     assert imbalances(accounts) == [sentence]
 
 
 def test_every_missing_event_is_named() -> None:
-    """Take away each of those that are held: the accounting names exactly that one."""
+    """Removing any one of the held events names exactly that event."""
     for gone in ("a", "b"):
         accounts = replace(ACCOUNTS, held=[name for name in ACCOUNTS.held if name != gone])
         assert imbalances(accounts) == [f"{gone} is lost"]
@@ -63,14 +63,14 @@ def test_every_missing_event_is_named() -> None:
 
 @pytest.mark.parametrize("name", ["accepted", "delivered", "dead", "pending"])
 def test_a_wrong_count_is_found(name: str) -> None:
-    """The counts are held against the books, and against each other."""
+    """The counts are compared with the accounts and with each other."""
     counts = replace(STANDING, **{name: getattr(STANDING, name) + 1})
     assert wrong_counts(counts, ACCOUNTS)
     assert contradictions(counts)
 
 
 def test_a_count_that_falls_is_found() -> None:
-    """Nothing that was counted is forgotten by a restart."""
+    """A restart must not lower any count."""
     after = replace(STANDING, duplicate=1)
     assert regressions(STANDING, after) == ["duplicate fell from 2 to 1"]
     assert regressions(after, STANDING) == []

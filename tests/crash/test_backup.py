@@ -25,20 +25,20 @@ pytestmark = pytest.mark.slow
 
 NAMES = ("outbox.db", "segments.db")
 BEFORE = 300
-"""Events that are answered before each backup."""
+"""Events answered before each backup."""
 
 KEPT_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
 class Backup:
-    """A backup, and what was known of it from outside.
+    """A backup, and what was known of the daemon when it was made.
 
     Attributes:
         folder: Where it is.
-        acknowledged: Ids answered with 200 before it was asked for.
-        meanwhile: How many were answered while it was made.
-        took_s: How long it took, the command's start included.
+        acknowledged: Ids answered 200 before it was requested.
+        meanwhile: Events answered while it was made.
+        took_s: Duration of the command, its start included.
     """
 
     folder: Path
@@ -49,7 +49,7 @@ class Backup:
 
 @dataclass
 class Keeper:
-    """Makes a backup in each life of a daemon, and kills the daemon as soon as it is made."""
+    """Makes one backup in each run of the daemon and then kills the daemon."""
 
     crashes: CrashRun
     root: Path
@@ -74,7 +74,7 @@ class Keeper:
 
 
 async def restored(crashes: CrashRun, backup: Backup) -> list[str]:
-    """Start a daemon on a backup and let it drain; return what does not add up."""
+    """Start a daemon on a backup and drain it; return what does not add up."""
     relay = CommandLine(backup.folder.with_name(f"{backup.folder.name}-restored"))
     place = {"RELAY_DATA_DIR", "RELAY_LISTEN", "RELAY_ADMIN_LISTEN"}
     relay.env |= {name: text for name, text in crashes.relay.env.items() if name not in place}
@@ -105,7 +105,7 @@ async def restored(crashes: CrashRun, backup: Backup) -> list[str]:
 async def test_what_was_answered_before_a_backup_is_in_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Under traffic that is answered meanwhile, and with a crash right after it."""
+    """Also under traffic, and with the daemon killed right after it."""
     times = option("BACKUPS", 3)
     async with prepared(tmp_path, option("CRASH_SEED", 20261124)) as crashes:
         keeper = Keeper(crashes, tmp_path)
@@ -126,7 +126,7 @@ async def test_what_was_answered_before_a_backup_is_in_it(
 
 
 async def test_a_backup_that_does_not_fit_says_so_and_leaves_nothing(tmp_path: Path) -> None:
-    """Neither where it was to go nor on the daemon's disk, whose room is for events."""
+    """Neither at its target nor on the daemon's disk, whose space is for events."""
     relay = CommandLine(tmp_path)
     assert (await relay.run("forget", "shop", "nobody")).code == 0
     with small_disk(tmp_path / "disk") as disk:
@@ -143,8 +143,8 @@ async def test_a_backup_that_does_not_fit_says_so_and_leaves_nothing(tmp_path: P
         assert (done.code, done.err) == (0, "")
 
 
-async def test_a_disk_that_fills_up_under_a_copy_is_said(tmp_path: Path) -> None:
-    """Whoever fills it does so after the room was measured."""
+async def test_a_disk_that_fills_up_during_a_copy_is_reported(tmp_path: Path) -> None:
+    """Another program fills the disk after free space was checked."""
     relay = CommandLine(tmp_path)
     async with relay.serving():
         pass
@@ -158,7 +158,7 @@ async def test_a_disk_that_fills_up_under_a_copy_is_said(tmp_path: Path) -> None
 
 
 def test_a_backup_gives_way_when_the_daemons_disk_becomes_short(tmp_path: Path) -> None:
-    """The daemon's log grows while a backup is made; events come before backups."""
+    """The write-ahead log grows during a backup; events come before backups."""
     with small_disk(tmp_path / "disk") as disk:
         (disk / "data").mkdir()
         prefix = "RELAY_APPS__SHOP__"

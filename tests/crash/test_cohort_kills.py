@@ -1,4 +1,4 @@
-"""The daemon is killed in the middle of downloads; the segment is one whole list or the other."""
+"""The daemon is killed during downloads; the segment is one whole list or the other."""
 
 import sqlite3
 from contextlib import closing
@@ -32,29 +32,31 @@ MOMENTS = (
     "SELECT count(*) FROM runs WHERE state = 'applied' AND run_id > 1",
     "SELECT count(*) FROM discarded_lists",
 )
-"""How far a reconcile has come when the daemon is killed."""
+"""How far a reconcile got before the kill."""
 
 
 def ask(folder: Path, query: str) -> list[tuple[int, ...]]:
-    """Ask the segment table, if it is there."""
+    """Query the segment table if its file exists."""
     path = folder / DATABASE_NAME
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as raw:
             return raw.execute(query).fetchall()
-    except sqlite3.OperationalError:  # not made yet
+    except sqlite3.OperationalError:  # not created yet
         return [(0,)]
 
 
 async def until(folder: Path, query: str) -> None:
-    """Return once a query answers with a number above zero."""
+    """Return once a query gives a number above zero."""
     with anyio.fail_after(BOOT_S):
         while not ask(folder, query)[0][0]:
             await anyio.sleep(POLL_S / 10)
 
 
 def check(folder: Path) -> None:
-    """Assert that the segment is whole, and that figures and followers agree with it."""
-    with closing(sqlite3.connect(folder / DATABASE_NAME)) as raw:  # recovers, as a start would
+    """Assert that the segment is whole and agrees with its figures and its changes."""
+    with closing(
+        sqlite3.connect(folder / DATABASE_NAME)
+    ) as raw:  # recovers the log, as a start does
         assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         members = {user for (user,) in raw.execute("SELECT external_id FROM segment_members")}
         assert members in (set(), set(ONE), set(OTHER))
@@ -72,7 +74,7 @@ def check(folder: Path) -> None:
 async def test_a_kill_leaves_one_whole_list_and_costs_no_download(
     tmp_path: Path, moment: str
 ) -> None:
-    """Whatever a reconcile was doing, the next start ends it with the export it had asked for."""
+    """The next start finishes the reconcile with the export already requested."""
     cohorts = CohortsStandIn({API_KEY: SECRET_KEY})
     cohorts.put(StandInCohort(id="large", user_ids=ONE))
     async with running(cohorts.app()) as url:

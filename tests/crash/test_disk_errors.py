@@ -1,4 +1,4 @@
-"""A disk that fails under the daemon: no 200 on its strength, a clear end, a start that goes on."""
+"""Disk errors under the daemon: no 200 without the disk, one clear exit, a clean next start."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -34,23 +34,23 @@ from tests.support.segment_tables import SegmentFile
 pytestmark = pytest.mark.slow
 
 BEFORE = 12
-"""Events that a former life has taken, and left in the log."""
+"""Events that an earlier process accepted and left in the log."""
 
 MOST = 400
 BULKS, BULK_EVENTS = 12, 1_000
-"""More than enough to have the log written back."""
+"""Enough to trigger a checkpoint."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A system call that fails.
+    """A failing system call.
 
     Attributes:
         call: Its name.
-        when: From which one on, or which alone, as `strace` counts it in a thread.
-        error: What it says.
-        file: The only file it concerns; none for all.
-        is_first: Whether it meets the very first start.
+        when: The first, or only, call that fails, as `strace` counts per thread.
+        error: The error it returns.
+        file: The only file affected; None for all.
+        is_first: Whether it hits the very first start.
     """
 
     call: str
@@ -64,7 +64,7 @@ class Fault:
         return f"{self.call}{place}-{self.when}{'-first-start' * self.is_first}"
 
     def tracer(self, folder: Path) -> list[str]:
-        """Return the command that makes it fail."""
+        """Return the `strace` command that injects it."""
         path = ["-P", str(folder / self.file)] if self.file else []
         inject = f"inject={self.call}:error={self.error}:when={self.when}"
         return ["strace", "-D", "-f", "-q", *path, "-e", f"trace={self.call}", "-e", inject]
@@ -80,7 +80,7 @@ STARTS = [
     Fault("pwrite64", "1", file=f"{DATABASE_NAME}-wal"),
     Fault("fdatasync", "1", file=f"{SEGMENTS_NAME}-wal"),
 ]
-"""What a start meets: creation, migration, the folder and its parent, recovery."""
+"""Faults during a start: creation, migration, the folder and its parent, recovery."""
 
 RUNS = [
     Fault("pwrite64", "60", file=f"{DATABASE_NAME}-wal"),
@@ -88,11 +88,11 @@ RUNS = [
     Fault("pwrite64", "1", file=DATABASE_NAME),
     Fault("fdatasync", "1", file=DATABASE_NAME),
 ]
-"""What it meets while events come in: commits, and the log written back."""
+"""Faults while events come in: during commits and checkpoints."""
 
 
 def any_fault(seed: int) -> Fault:
-    """Return a fault of any kind, somewhere in a start or a little later."""
+    """Return a random fault during a start or shortly after."""
     rng = Random(seed)
     call = rng.choice(("pwrite64", "pwrite64", "fdatasync", "fsync", "pread64", "ftruncate"))
     stores = (DATABASE_NAME, SEGMENTS_NAME, f"{DATABASE_NAME}-wal", f"{SEGMENTS_NAME}-wal")
@@ -100,7 +100,7 @@ def any_fault(seed: int) -> Fault:
         call,
         when=f"{round(10 ** rng.uniform(0, 2.6))}{rng.choice(('', '+', '+7'))}",
         error=rng.choice(("EIO", "ENOSPC", "EDQUOT", "EROFS")),
-        file=rng.choice(stores) if call == "pread64" else "",  # Python itself is read so, too
+        file=rng.choice(stores) if call == "pread64" else "",  # also how Python reads its own files
         is_first=rng.random() < 1 / 3,
     )
 
@@ -112,7 +112,7 @@ class Scene:
         relay: The relay.
         doors: Its doors.
         acknowledged: Ids of events answered 200.
-        users: Users of the cohorts hook answered 200.
+        users: Users in messages of the cohorts webhook answered 200.
     """
 
     def __init__(self, relay: CommandLine, doors: Doors, http: ClientSession) -> None:
@@ -124,7 +124,7 @@ class Scene:
         self._campaign = EndlessTraffic(4)
 
     async def send(self, events: int) -> bool:
-        """Send a body of so many events; tell whether it was taken."""
+        """Post this many events in one body; return whether they were accepted."""
         some = dict(self._campaign.one() for _ in range(events))
         body = b"[%b]" % b",".join(some.values())
         status, _ = await self.doors.post(body)
@@ -133,7 +133,7 @@ class Scene:
         return status == 200
 
     async def push(self) -> bool:
-        """Send a message of the cohorts hook; tell whether it was taken."""
+        """Post a message to the cohorts webhook; return whether it was accepted."""
         name, _ = self._campaign.one()
         url = f"{self.relay.public}/v1/apps/{APP}/cohorts"
         message = orjson.dumps(cohort_message(UUID(name).int, name))
@@ -164,7 +164,7 @@ async def _live_before(scene: Scene) -> None:
 
 
 async def _expect_bad_end(daemon: DaemonProcess) -> None:
-    """See that it ends by itself, with one line that says why."""
+    """Assert that the daemon exits alone, with one line that says why."""
     assert await daemon.ended() == 1
     said = daemon.errors.decode().splitlines()
     assert [line for line in said if line.startswith("relay: ")], said
@@ -172,7 +172,7 @@ async def _expect_bad_end(daemon: DaemonProcess) -> None:
 
 
 async def _expect_all_there(scene: Scene, amplitude: AmplitudeStandIn) -> None:
-    """See that the next start goes on with all that was answered."""
+    """Assert that the next start has everything that was answered."""
     async with running_daemon(scene.relay) as daemon:
         await daemon.until("relay.ready")
         counts = await scene.doors.drained()
@@ -193,7 +193,7 @@ async def _expect_all_there(scene: Scene, amplitude: AmplitudeStandIn) -> None:
 async def test_a_start_that_meets_an_error_says_so_and_harms_nothing(
     tmp_path: Path, fault: Fault
 ) -> None:
-    """It ends before it takes anything, and the next one starts."""
+    """It exits before accepting anything, and the next start succeeds."""
     amplitude = AmplitudeStandIn([API_KEY])
     async with _scene(tmp_path, amplitude) as scene:
         if not fault.is_first:
@@ -206,7 +206,7 @@ async def test_a_start_that_meets_an_error_says_so_and_harms_nothing(
 
 @pytest.mark.parametrize("fault", RUNS, ids=str)
 async def test_an_error_while_events_come_in_ends_the_daemon(tmp_path: Path, fault: Fault) -> None:
-    """What it could not write or sync is not answered 200."""
+    """What could not be written or synced is not answered 200."""
     amplitude = AmplitudeStandIn([API_KEY])
     async with _scene(tmp_path, amplitude) as scene:
         await _live_before(scene)
@@ -220,7 +220,7 @@ async def test_an_error_while_events_come_in_ends_the_daemon(tmp_path: Path, fau
 
 @pytest.mark.parametrize("seed", range(option("DISK_FAULTS", 3)))
 async def test_whatever_call_fails_nothing_is_lost(tmp_path: Path, seed: int) -> None:
-    """It goes on, or ends with a reason; either way the next start has all that was answered."""
+    """The daemon continues or exits with a reason; the next start has all that was answered."""
     fault, amplitude = any_fault(seed), AmplitudeStandIn([API_KEY])
     async with _scene(tmp_path, amplitude) as scene:
         if not fault.is_first:
@@ -254,7 +254,7 @@ async def _send_and_push(scene: Scene, times: int) -> None:
 
 
 async def test_a_failed_sync_of_the_segments_ends_the_daemon(tmp_path: Path) -> None:
-    """A message of the cohorts hook is answered by the same rule as an event."""
+    """The cohorts webhook follows the same rule as the events webhook."""
     fault = Fault("fdatasync", "12+", file=f"{SEGMENTS_NAME}-wal")
     amplitude = AmplitudeStandIn([API_KEY])
     async with _scene(tmp_path, amplitude) as scene:

@@ -1,4 +1,4 @@
-"""A disk that has no room for a while, or for good, whatever it calls that: 503, never an end."""
+"""A disk without space, for a while or for good, whatever its error: 503, never an exit."""
 
 import resource
 from contextlib import suppress
@@ -20,16 +20,16 @@ pytestmark = pytest.mark.slow
 
 NO_ROOM = ["strace", "-D", "-f", "-q", "-e", "trace=pwrite64"]
 OFTEN = "inject=pwrite64:error=ENOSPC:when=150+97"
-"""Every 97th write fails, of each thread: in a commit, a claim, the log written back."""
+"""Every 97th write of each thread fails: in a commit, a claim, a checkpoint."""
 
 EVENTS = 120
 BULK_EVENTS = 500
 HEALED_S = 3.0
-"""Free space is looked at twice a second."""
+"""Free space is checked twice a second."""
 
 
-async def test_writes_that_find_no_room_now_and_then_cost_a_503_each(tmp_path: Path) -> None:
-    """Nothing of a refused body is kept, nothing answered is lost, and the daemon lives on."""
+async def test_each_write_without_space_costs_one_503(tmp_path: Path) -> None:
+    """No rejected body is kept, no answered event is lost, and the daemon keeps running."""
     amplitude = AmplitudeStandIn([API_KEY])
     async with running(amplitude.app()) as url:
         relay = fast_relay(tmp_path, url)
@@ -53,8 +53,8 @@ async def test_writes_that_find_no_room_now_and_then_cost_a_503_each(tmp_path: P
     assert counts.accepted == len(held) == len(set(held)) == EVENTS
 
 
-async def test_a_limit_that_the_disk_does_not_know_of_is_no_broken_disk(tmp_path: Path) -> None:
-    """A quota or a limit says something else than a full disk, and heals in the same way."""
+async def test_a_size_limit_is_not_a_broken_disk(tmp_path: Path) -> None:
+    """A quota or a size limit has another error than a full disk and recovers alike."""
     amplitude = AmplitudeStandIn([API_KEY])
     async with running(amplitude.app()) as url:
         relay = fast_relay(tmp_path, url)
@@ -82,8 +82,8 @@ async def test_a_limit_that_the_disk_does_not_know_of_is_no_broken_disk(tmp_path
     assert counts.accepted == len(held) == len(set(held))
 
 
-async def test_a_disk_that_turns_read_only_is_named_until_it_is_well(tmp_path: Path) -> None:
-    """The daemon ends, each start says why it cannot, and the first that can goes on."""
+async def test_a_read_only_disk_is_reported_until_it_recovers(tmp_path: Path) -> None:
+    """The daemon exits, each start says why it cannot, and the first that can continues."""
     amplitude, traffic = AmplitudeStandIn([API_KEY]), EndlessTraffic(7)
     async with running(amplitude.app()) as url:
         relay = fast_relay(tmp_path / "disk", url)
@@ -112,7 +112,7 @@ async def test_a_disk_that_turns_read_only_is_named_until_it_is_well(tmp_path: P
 
 
 async def _send(doors: Doors, traffic: EndlessTraffic) -> bool:
-    """Send some events in one body; tell whether they were taken."""
+    """Post some events in one body; return whether they were accepted."""
     bodies = [traffic.one()[1] for _ in range(BULK_EVENTS)]
     status, _ = await doors.post(b"[%b]" % b",".join(bodies))
     assert status in {200, 503}

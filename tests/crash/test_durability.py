@@ -1,4 +1,4 @@
-"""Every 200 leaves after the sync that covers its event: the system calls are the witnesses."""
+"""Every 200 leaves after the sync that covers its event, as the system calls prove."""
 
 from pathlib import Path
 
@@ -17,10 +17,10 @@ from tests.support.options import option
 pytestmark = pytest.mark.slow
 
 TRACER = ["strace", "-D", "-f", "-q", "-y", "-s", "6000", "-e", f"trace={CALLS}"]
-"""Traces from beside, so that the daemon is our own child; bodies are shown whole."""
+"""Traces as a grandchild, so that the daemon is our own child; shows whole bodies."""
 
 FAILING = ["strace", "-D", "-f", "-q", "-e", "trace=fdatasync"]
-"""Makes every sync fail from one on."""
+"""Makes every sync fail from a given one on."""
 
 SENDERS = 8
 EVENTS = option("TRACED_EVENTS", 60)
@@ -28,7 +28,7 @@ EVENTS = option("TRACED_EVENTS", 60)
 
 
 async def test_no_200_leaves_before_its_event_is_synced(tmp_path: Path) -> None:
-    """Also not those that share a sync, and not those to a repetition."""
+    """Including events that share a sync, and repetitions."""
     amplitude = AmplitudeStandIn([API_KEY])
     async with running(amplitude.app()) as url:
         relay = fast_relay(tmp_path, url)
@@ -47,14 +47,14 @@ async def test_no_200_leaves_before_its_event_is_synced(tmp_path: Path) -> None:
     assert verdict.answers == counts.accepted + counts.duplicate
     assert verdict.early == []
     blind = judge_trace(line for line in trace if f"{LOG_NAME}>) = 0" not in line)
-    assert blind.early  # without the syncs the same trace would not have passed
+    assert blind.early  # without the syncs the same trace does not pass
 
 
 @pytest.mark.parametrize("first", [40, 41, 42, 43])
 async def test_a_sync_that_fails_ends_the_daemon_and_nothing_more(
     tmp_path: Path, first: int
 ) -> None:
-    """What it could not sync is not answered 200; the next start goes on with what is there."""
+    """What could not be synced is not answered 200; the next start continues."""
     amplitude = AmplitudeStandIn([API_KEY])
     tracer = [*FAILING, "-e", f"inject=fdatasync:error=EIO:when={first}+"]
     async with running(amplitude.app()) as url:
@@ -62,7 +62,7 @@ async def test_a_sync_that_fails_ends_the_daemon_and_nothing_more(
         traffic = EndlessTraffic(4)
         async with open_doors(relay) as doors, running_daemon(relay, under=tracer) as daemon:
             await daemon.until("relay.ready")
-            acknowledged = await _send_until_refused(doors, traffic)
+            acknowledged = await _send_until_rejected(doors, traffic)
             assert await daemon.ended() == 1
         async with open_doors(relay) as doors, running_daemon(relay) as daemon:
             await daemon.until("relay.ready")
@@ -73,8 +73,8 @@ async def test_a_sync_that_fails_ends_the_daemon_and_nothing_more(
     assert counts.accepted == counts.delivered == len(held)
 
 
-async def _send_until_refused(doors: Doors, traffic: EndlessTraffic) -> list[str]:
-    """Send one event after the other; return the ids of those answered with 200."""
+async def _send_until_rejected(doors: Doors, traffic: EndlessTraffic) -> list[str]:
+    """Send events one by one; return the ids of those answered 200."""
     acknowledged: list[str] = []
     while True:
         name, body = traffic.one()

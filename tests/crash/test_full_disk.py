@@ -1,4 +1,4 @@
-"""A disk without a free byte: nothing is taken, what was taken still leaves."""
+"""A disk without a free byte: nothing is accepted, accepted events are still delivered."""
 
 from pathlib import Path
 
@@ -25,8 +25,8 @@ MIN_FREE = str(16 * 1024 * 1024)
 pytestmark = pytest.mark.slow
 
 
-async def until_refused(relay: Relay) -> None:
-    """Wait until new events get 503, then see that `/readyz` says why."""
+async def until_rejected(relay: Relay) -> None:
+    """Wait until new events get 503, then assert that `/readyz` says why."""
     with anyio.fail_after(DEADLINE_S):
         number = 100_000
         while (await relay.post(event(number))).status == 200:
@@ -35,8 +35,8 @@ async def until_refused(relay: Relay) -> None:
     assert (ready.status, ready.json["checks"]["intake"]) == (503, "disk_full")
 
 
-async def test_a_full_disk_takes_nothing_and_drains_all_the_same(tmp_path: Path) -> None:
-    """503 instead of a lie; delivery goes on without a free byte; room heals it by itself."""
+async def test_a_full_disk_accepts_nothing_and_still_drains(tmp_path: Path) -> None:
+    """Delivery needs no free byte, and 200s resume once there is space."""
     amplitude = AmplitudeStandIn([API_KEY])
     with small_disk(tmp_path / "disk") as disk:
         async with running(amplitude.app()) as url:
@@ -49,7 +49,7 @@ async def test_a_full_disk_takes_nothing_and_drains_all_the_same(tmp_path: Path)
                 for first in range(0, 10_000, 1000):
                     await relay.post([event(n) for n in range(first, first + 1000)])
                 filler = fill(disk)
-                await until_refused(relay)
+                await until_rejected(relay)
                 fill(disk)
                 amplitude.faults.clear()
                 status = await relay.settled()
@@ -65,7 +65,7 @@ async def test_a_full_disk_takes_nothing_and_drains_all_the_same(tmp_path: Path)
 async def test_a_relay_killed_on_a_full_disk_starts_there_and_drains(
     tmp_path: Path, disk_of_its_own: Disk
 ) -> None:
-    """The ballast is given up before the database is opened."""
+    """The ballast is released before the database is opened."""
     amplitude = AmplitudeStandIn([API_KEY])
     with disk_of_its_own(tmp_path / "disk") as disk:
         async with running(amplitude.app()) as url:

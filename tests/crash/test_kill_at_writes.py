@@ -24,12 +24,12 @@ from tests.support.options import option
 pytestmark = pytest.mark.slow
 
 TRACER = ("strace", "-D", "-f", "-q")
-"""Traces from beside, so that the daemon is our own child."""
+"""Traces as a grandchild, so that the daemon is our own child."""
 
 WRITES = "pwrite64,fdatasync,fsync,ftruncate,unlink"
 
-LONGEST_LIFE_S = 6.0
-"""Who has not come to its call by then is killed where it is."""
+MAX_RUN_S = 6.0
+"""A daemon that has not reached its call by then is killed anyway."""
 
 PLACES = (
     ("commit, written", "pwrite64", f"{OUTBOX}-wal", 200),
@@ -40,14 +40,14 @@ PLACES = (
     ("directory, written", "pwrite64", f"{SEGMENTS}-wal", 40),
     ("directory, before the sync", "fdatasync", f"{SEGMENTS}-wal", 10),
 )
-"""Where it is killed: a name, a call, a file, and the last of such calls that is chosen."""
+"""Places to kill: a name, a call, a file, and the highest call number chosen."""
 
 FIRST_CALLS = 242
-"""Calls that write while an empty folder becomes a relay's, and a few more."""
+"""Writing calls of a first start, and a few more."""
 
 
 def killing(calls: str, number: int, path: Path | None = None) -> Sequence[str]:
-    """Return what kills a process when it begins the `number`-th of some calls."""
+    """Return a tracer that kills the process at the start of the `number`-th such call."""
     on = ("-P", str(path)) if path else ()
     return (*TRACER, *on, "-e", f"trace={calls}", "-e", f"inject={calls}:signal=KILL:when={number}")
 
@@ -55,11 +55,11 @@ def killing(calls: str, number: int, path: Path | None = None) -> Sequence[str]:
 async def test_a_kill_at_any_write_loses_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Between any two calls a power button may be pressed; all counts are true afterwards."""
+    """After a kill between any two calls all counts are correct."""
     rng = Random(option("CRASH_SEED", 20261125))
-    lives = option("CRASH_WRITES", 21)
+    processes = option("CRASH_WRITES", 21)
     async with prepared(tmp_path, rng.randrange(1 << 30)) as crashes:
-        places = [PLACES[number % len(PLACES)] for number in range(lives)]
+        places = [PLACES[number % len(PLACES)] for number in range(processes)]
         tracers = [
             killing(call, rng.randint(1, last), crashes.relay.folder / file)
             for _, call, file, last in places
@@ -69,20 +69,20 @@ async def test_a_kill_at_any_write_loses_nothing(
         outcome = await crashes.run(ends, tracers=tracers)
     with capsys.disabled():
         told = ", ".join(f"{name} {met.count(name)}" for name, *_ in PLACES)
-        sys.stdout.write(f"\n{lives} lives ended at: {told}\n")
+        sys.stdout.write(f"\n{processes} processes ended at: {told}\n")
     assert imbalances(outcome.accounts) == []
     assert wrong_counts(outcome.counts, outcome.accounts) == []
     assert crashes.wrong == []
     assert outcome.again["duplicate"] == len(outcome.accounts.acknowledged)
-    assert len(met) >= lives / 2
+    assert len(met) >= processes / 2
 
 
 async def _until_killed(
     crashes: CrashRun, name: str, met: list[str], daemon: DaemonProcess
 ) -> None:
-    """Live under traffic until killed at the chosen call, or for a while."""
+    """Run under traffic until killed at the chosen call, or for a while."""
     crashes.amplitude.faults.clear()
-    with anyio.move_on_after(LONGEST_LIFE_S):
+    with anyio.move_on_after(MAX_RUN_S):
         await daemon.ended()
         met.append(name)
     daemon.kill()
@@ -90,7 +90,7 @@ async def _until_killed(
 
 
 def _old(folder: Path) -> None:
-    """Leave databases of the first schema in a folder."""
+    """Create databases of the first schema in a folder."""
     for name, scripts in ((OUTBOX, OUTBOX_MIGRATIONS), (SEGMENTS, SEGMENTS_MIGRATIONS)):
         with closing(sqlite3.connect(folder / name, isolation_level=None)) as raw:
             raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
@@ -99,10 +99,10 @@ def _old(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("beginning", ["nothing", "first schema"])
-async def test_a_kill_while_the_databases_are_made_is_made_good(
+async def test_a_kill_while_the_databases_are_created_is_repaired(
     tmp_path: Path, beginning: str
 ) -> None:
-    """However far a first start or a migration came, the next one ends it."""
+    """The next start completes a first start or a migration from any point."""
     for number in range(1, FIRST_CALLS, option("CRASH_FIRST_CALLS_STEP", 20)):
         relay = fast_relay(tmp_path / str(number), "http://127.0.0.1:9")
         relay.folder.mkdir(parents=True, mode=0o700)
@@ -111,11 +111,11 @@ async def test_a_kill_while_the_databases_are_made_is_made_good(
         async with running_daemon(relay, under=killing(WRITES, number)) as daemon:
             reached_the_end = await daemon.reaches("relay.ready")
         await _starts_well(relay)
-    assert reached_the_end  # so that every call before was among those tried
+    assert reached_the_end  # so every earlier call was tried
 
 
 async def _starts_well(relay: CommandLine) -> None:
-    """Assert that a daemon starts on what is there, empty and whole."""
+    """Assert that a daemon starts on what the kill left, empty and intact."""
     async with running_daemon(relay) as daemon, open_doors(relay) as doors:
         await daemon.until("relay.ready")
         counts = await doors.counts()

@@ -1,4 +1,4 @@
-"""A disk without one free byte: what is in the outbox still goes."""
+"""A disk without one free byte: the outbox still drains."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system that can be filled."""
+    """Mount a small file system that can be filled."""
     with small_disk(tmp_path / "disk") as place:
         yield place
 
@@ -38,7 +38,7 @@ async def _paused(folder: Path) -> AsyncIterator[Bench]:
 
 
 async def test_a_disk_that_fills_up_does_not_stop_delivery(disk: Path) -> None:
-    """Draining goes on down to no byte free."""
+    """Draining needs no free byte."""
     async with _paused(disk / "data") as bench:
         fill(disk)
         bench.delivery.breaker.set_paused(paused=False)
@@ -46,7 +46,7 @@ async def test_a_disk_that_fills_up_does_not_stop_delivery(disk: Path) -> None:
 
 
 async def test_an_outbox_starts_and_drains_on_a_full_disk(disk: Path) -> None:
-    """Also across a restart there."""
+    """A restart needs no free byte either."""
     async with _paused(disk / "data"):
         pass
     fill(disk)
@@ -55,7 +55,7 @@ async def test_an_outbox_starts_and_drains_on_a_full_disk(disk: Path) -> None:
 
 
 async def test_nothing_is_lost_where_the_disk_is_full(disk: Path) -> None:
-    """What was answered before is there when there is room again, whatever happened between."""
+    """Every answered event is present once there is space, whatever happened in between."""
     async with _paused(disk / "data") as bench:
         fill(disk)
         bench.delivery.breaker.set_paused(paused=False)

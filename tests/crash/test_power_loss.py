@@ -1,4 +1,4 @@
-"""The power is cut at any moment: what was answered 200 is there, and segments are whole."""
+"""The power is cut at any moment: every event answered 200 is present, and segments are whole."""
 
 import sqlite3
 import sys
@@ -60,30 +60,30 @@ LISTS = (set[str](), set(ONE), set(OTHER))
 
 SENDERS = 6
 SINGLES = 8
-"""Events of each sender, one to a request."""
+"""Events of each sender, one per request."""
 
 BULKS, BULK_EVENTS = 9, 1_000
-"""Enough for the log to be written back while events come in, and pages to be given back."""
+"""Enough to trigger checkpoints while events come in, and to free pages."""
 
 CONTROL = 80
-"""After so many answers the power is cut as though the syncs of a log did nothing."""
+"""After this many answers the power is cut as if syncs of a log did nothing."""
 
-LIVES = 3
+PROCESSES = 3
 LONGEST_TEXT = 4_000_000
 
 NEVER_SHORT = 1 << 60
-"""Sets no ballast aside."""
+"""Creates no ballast."""
 
 
 @dataclass(frozen=True)
 class Story:
-    """What was traced of a relay from its first start on.
+    """Traces of a relay since its first start.
 
     Attributes:
         folder: Its data directory.
-        traces: A file for each life.
+        traces: One file for each process.
         events: Ids of all events sent.
-        delivered: Insert ids that Amplitude has at the end.
+        delivered: Insert ids at Amplitude in the end.
     """
 
     folder: Path
@@ -92,7 +92,7 @@ class Story:
     delivered: Collection[str]
 
     def moments(self, recording: Recording) -> Iterator[Answer | Synced | None]:
-        """Play every life."""
+        """Replay every process."""
         for trace in self.traces:
             with trace.open(encoding="latin-1") as lines:
                 yield from recording.play(lines)
@@ -103,15 +103,15 @@ class Promised:
     """What the answers so far have promised.
 
     Attributes:
-        events: Ids of events that are on disk.
-        users: Who is in the segment of the cohorts hook.
+        events: Ids of events that must be on disk.
+        users: Members of the segment of the cohorts webhook.
     """
 
     events: set[str] = field(default_factory=set)
     users: set[str] = field(default_factory=set)
 
-    def heed(self, answer: Answer, story: Story) -> None:
-        """Take an answer in."""
+    def record(self, answer: Answer, story: Story) -> None:
+        """Record an answer."""
         if answer.webhook == "events":
             self.events |= answer.ids & set(story.events)
         else:
@@ -120,10 +120,10 @@ class Promised:
 
 @pytest.fixture
 async def story(tmp_path: Path) -> Story:
-    """Three lives of a relay: ended in order, killed, and tidying up."""
+    """Three processes of a relay: one stopped in order, one killed, one pruning."""
     amplitude, cohorts = AmplitudeStandIn([API_KEY]), CohortsStandIn({API_KEY: SECRET_KEY})
     cohorts.put(StandInCohort(id=POLLED, user_ids=ONE))
-    traces = [tmp_path / f"life-{number}" for number in range(LIVES)]
+    traces = [tmp_path / f"process-{number}" for number in range(PROCESSES)]
     async with running_amplitude(amplitude.app()) as ingest, running_cohorts(cohorts.app()) as url:
         relay = _relay(tmp_path, str(ingest), str(url).rstrip("/"))
         traffic = EndlessTraffic(9)
@@ -172,7 +172,7 @@ def _relay(folder: Path, ingest: str, cohorts: str) -> CommandLine:
 async def _traced(
     relay: CommandLine, trace: Path, *, is_killed: bool = False
 ) -> AsyncIterator[None]:
-    """Run a traced life of the daemon, then end it one way or the other."""
+    """Run one traced process of the daemon, then stop or kill it."""
     tracer = ["strace", "-D", "-f", "-q", "-y", "-s", str(LONGEST_TEXT), "-o", str(trace)]
     async with running_daemon(relay, under=[*tracer, "-e", f"trace={CALLS}"]) as daemon:
         await daemon.until("relay.ready")
@@ -185,7 +185,7 @@ async def _traced(
 
 
 async def _come_in(relay: CommandLine, doors: Doors, traffic: EndlessTraffic) -> None:
-    """Send events at once, one to a request, and a message of the cohorts hook with each."""
+    """Send events concurrently, one per request, and a cohort message with each."""
     async with anyio.create_task_group() as senders:
         for _ in range(SENDERS):
             senders.start_soon(_send, relay, doors, traffic)
@@ -212,7 +212,7 @@ async def _come_in_bulks(doors: Doors, traffic: EndlessTraffic) -> None:
 
 
 async def _until(path: Path, holds: str) -> None:
-    """Return once a query about a database says yes."""
+    """Return once a query of a database is true."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as raw:
         with anyio.fail_after(BOOT_S):
             while not (raw.execute(holds).fetchone() or (0,))[0]:
@@ -220,7 +220,7 @@ async def _until(path: Path, holds: str) -> None:
 
 
 async def _wrongs(folder: Path, story: Story, promised: Promised) -> list[str]:
-    """Open what a power cut left as a start does; return what does not hold."""
+    """Open what a power cut left as a start does; return what is wrong."""
     with lock_folder(folder):
         ballast = BallastFile(folder, NEVER_SHORT)
         ballast.prepare_opening()
@@ -253,7 +253,7 @@ def _unsound(path: Path) -> list[str]:
 
 
 def _recognised(folder: Path, names: Collection[str]) -> set[str]:
-    """Return which events are known from before though their rows are gone."""
+    """Return which events are deduplicated although their rows are gone."""
     with closing(sqlite3.connect(folder / DATABASE_NAME)) as raw:
         seen = {key for (key,) in raw.execute("SELECT key FROM seen")}
         (no,) = raw.execute("SELECT no FROM apps WHERE app = ?", (APP,)).fetchone()
@@ -267,7 +267,7 @@ def _torn_segments(folder: Path, promised: Promised) -> list[str]:
     if set(file.members(POLLED)) not in LISTS:
         wrongs.append(f"{POLLED} is no list of Amplitude's")
     if lost := promised.users - set(file.members(COHORT)):
-        wrongs.append(f"{len(lost)} users of the cohorts hook are lost")
+        wrongs.append(f"{len(lost)} users of the cohorts webhook are lost")
     figures = dict(file.look("SELECT cohort_id, matched_users FROM segments"))
     for cohort in (POLLED, COHORT):
         found = set(file.members(cohort))
@@ -282,7 +282,7 @@ def _torn_segments(folder: Path, promised: Promised) -> list[str]:
 
 
 def restore(folder: Path, files: dict[str, bytes] | None, rng: Random) -> None:
-    """Make a folder of what a power cut left; the shared memory of SQLite may hold anything."""
+    """Write what a power cut left into a folder; SQLite's shared memory may hold anything."""
     rmtree(folder, ignore_errors=True)
     if files is None:
         return
@@ -298,10 +298,10 @@ def restore(folder: Path, files: dict[str, bytes] | None, rng: Random) -> None:
 
 @dataclass
 class Cuts:
-    """Power cuts of a story, one after the other, and what did not hold after them.
+    """Power cuts of a story and what was wrong after them.
 
     Attributes:
-        rng: Where and how the power is cut.
+        rng: Chooses where and how the power is cut.
         wrongs: Sentences.
         kinds: How often each kind of cut was tried.
     """
@@ -313,7 +313,7 @@ class Cuts:
     kinds: Counter[str] = field(default_factory=Counter)
 
     async def cut(self, disk: Disk, luck: Luck, promised: Promised, where: str) -> None:
-        """Cut the power, start, and look."""
+        """Cut the power, start, and check."""
         restore(self.place, disk.after_power_loss(luck, self.rng), self.rng)
         self.kinds[luck.name] += 1
         wrongs = await _wrongs(self.place, self.story, promised)
@@ -322,7 +322,7 @@ class Cuts:
 
 @dataclass
 class Timeline:
-    """Where in a story something happens, by the number of the moment.
+    """Where things happen in a story, by the number of the moment.
 
     Attributes:
         syncs: Ends of syncs.
@@ -333,7 +333,7 @@ class Timeline:
     answers: list[int] = field(default_factory=list)
 
     def places(self, rng: Random, number: int) -> list[int]:
-        """Return where the power is cut: anywhere between two syncs, all pairs alike."""
+        """Return where to cut: anywhere between two syncs, all intervals equally likely."""
         ends = (rng.choice(list(pairwise(self.syncs))) for _ in range(number))
         return sorted(rng.randint(*between) for between in ends)
 
@@ -350,11 +350,11 @@ def _course(story: Story, recording: Recording) -> Timeline:
 
 
 async def _cut_power(story: Story, cuts: Cuts, recording: Recording, places: Sequence[int]) -> None:
-    """Play a story and cut the power at some places, each time in another way."""
+    """Replay a story and cut the power at some places, each in another way."""
     promised, due = Promised(), Counter(places)
     for place, moment in enumerate(story.moments(recording), start=1):
         if isinstance(moment, Answer):
-            promised.heed(moment, story)
+            promised.record(moment, story)
         for _ in range(due[place]):
             lucks = fates(cuts.rng)
             luck = lucks[cuts.kinds.total() % len(lucks)]
@@ -366,12 +366,12 @@ async def _cut_power(story: Story, cuts: Cuts, recording: Recording, places: Seq
 async def test_no_power_cut_loses_what_was_answered(
     story: Story, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At any call, with any part of what is not synced on the disk."""
+    """At any call, with any part of the unsynced changes on the disk."""
     number = option("POWER_CUTS", 100)
     rng = Random(option("POWER_SEED", 20261124))
     recording = Recording(story.folder)
     course = _course(story, recording)
-    _assert_true_to_life(recording.disk, story)
+    _assert_replay_is_exact(recording.disk, story)
     with small_disk(tmp_path / "memory") as memory:
         cuts = Cuts(story, memory / "data", rng)
         await _cut_power(story, cuts, Recording(story.folder), course.places(rng, number))
@@ -384,8 +384,8 @@ async def test_no_power_cut_loses_what_was_answered(
     assert cuts.wrongs == [], "\n".join(cuts.wrongs)
 
 
-def _assert_true_to_life(disk: Disk, story: Story) -> None:
-    """See that, with nothing lost, what was played is what is there, byte for byte."""
+def _assert_replay_is_exact(disk: Disk, story: Story) -> None:
+    """Assert that the replay without losses equals the real files, byte for byte."""
     rng = Random(1)
     played = disk.after_power_loss(Luck("everything is spared", lambda _place, _number: True), rng)
     assert played is not None

@@ -1,4 +1,4 @@
-"""The power is cut while a damaged database is rescued: the next start ends the rescue."""
+"""The power is cut during the recovery of a damaged database: the next start completes it."""
 
 import sqlite3
 from collections.abc import Collection, Sequence
@@ -26,13 +26,13 @@ pytestmark = pytest.mark.slow
 
 EVENTS = 80
 HEADER_BYTES = 16
-"""Without them a file is no database of SQLite's, though every row is there."""
+"""Without them the file is not an SQLite database, though every row is there."""
 
 
-async def test_a_power_cut_in_a_rescue_loses_nothing_more(tmp_path: Path) -> None:
-    """Whatever stands half moved is moved on, or begun anew."""
+async def test_a_power_cut_in_a_recovery_loses_nothing_more(tmp_path: Path) -> None:
+    """A half-finished recovery is continued or restarted."""
     relay = fast_relay(tmp_path, "http://127.0.0.1:9")
-    sent = await _take_events(relay)
+    sent = await _accept_events(relay)
     with (relay.folder / DATABASE_NAME).open("r+b") as file:
         file.write(bytes(HEADER_BYTES))
     before = copytree(relay.folder, tmp_path / "before")
@@ -58,8 +58,8 @@ async def test_a_power_cut_in_a_rescue_loses_nothing_more(tmp_path: Path) -> Non
     assert wrongs == [], "\n".join(wrongs)
 
 
-async def _take_events(relay: CommandLine) -> Collection[str]:
-    """Let a relay take events that it cannot deliver; return their ids."""
+async def _accept_events(relay: CommandLine) -> Collection[str]:
+    """Let a relay accept events that it cannot deliver; return their ids."""
     traffic = EndlessTraffic(13)
     sent = dict(traffic.one() for _ in range(EVENTS))
     async with open_doors(relay) as doors, running_daemon(relay) as daemon:
@@ -71,7 +71,7 @@ async def _take_events(relay: CommandLine) -> Collection[str]:
 
 
 def _replay(before: Path, folder: Path) -> Recording:
-    """Return a player whose disk is as it was before the trace."""
+    """Return a recording whose disk is in the state before the trace."""
     recording = Recording(folder)
     recording.disk.keep_folder()
     for path in before.iterdir():
@@ -80,7 +80,7 @@ def _replay(before: Path, folder: Path) -> Recording:
 
 
 async def _wrongs(folder: Path, sent: Collection[str]) -> Sequence[str]:
-    """Open what a power cut left as a start does; return what does not hold."""
+    """Open what a power cut left as a start does; return what is wrong."""
     with lock_folder(folder):
         async with open_outbox(folder, [APP], max_events=1 << 30, heartbeat=Heartbeat(FakeClock())):
             pass

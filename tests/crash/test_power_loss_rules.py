@@ -1,4 +1,4 @@
-"""The rules of a power cut: what is synced stays, what is not may go in any way."""
+"""The rules of a power cut: synced changes stay, unsynced ones may be lost in any way."""
 
 from collections.abc import Sequence
 from random import Random
@@ -12,7 +12,7 @@ EVERYTHING = Luck("everything", lambda _place, _number: True)
 
 
 def safe_disk(*names: str) -> Disk:
-    """Return a folder of empty files whose names are synced, its own too."""
+    """Return a folder of empty files whose names are synced, as is its own."""
     disk = Disk()
     disk.keep_folder()
     for name in names:
@@ -27,7 +27,7 @@ def left(disk: Disk, luck: Luck = NOTHING) -> dict[str, bytes] | None:
 
 
 def test_what_is_synced_stays() -> None:
-    """Its bytes and its size."""
+    """Both bytes and size."""
     disk = safe_disk("a")
     disk.change("a", Write(2, b"xyz"))
     disk.settle(disk.mark("a"))
@@ -35,7 +35,7 @@ def test_what_is_synced_stays() -> None:
 
 
 def test_a_sync_covers_what_was_written_before_it_began() -> None:
-    """What comes while it runs is not safe with it."""
+    """Writes during the sync are not covered."""
     disk = safe_disk("a")
     disk.change("a", Write(0, b"one"))
     mark = disk.mark("a")
@@ -46,7 +46,7 @@ def test_a_sync_covers_what_was_written_before_it_began() -> None:
 
 
 def test_a_sync_of_one_file_is_none_of_another() -> None:
-    """Nor of the folder."""
+    """Nor is it a sync of the folder."""
     disk = safe_disk("a")
     disk.open("b")
     disk.change("a", Write(0, b"one"))
@@ -58,7 +58,7 @@ def test_a_sync_of_one_file_is_none_of_another() -> None:
 
 
 def test_a_removed_file_may_be_back_until_its_folder_is_synced() -> None:
-    """With what it held, and though a new file has its name."""
+    """With its content, even if a new file has its name."""
     disk = safe_disk("a")
     disk.change("a", Write(0, b"old"))
     disk.settle(disk.mark("a"))
@@ -73,7 +73,7 @@ def test_a_removed_file_may_be_back_until_its_folder_is_synced() -> None:
 
 
 def test_a_folder_whose_parent_was_not_synced_may_be_gone() -> None:
-    """With all that is synced in it."""
+    """Including everything synced in it."""
     disk = Disk()
     disk.open("a")
     disk.settle(disk.mark(None))
@@ -83,7 +83,7 @@ def test_a_folder_whose_parent_was_not_synced_may_be_gone() -> None:
 
 
 def test_a_size_is_lost_like_bytes() -> None:
-    """Cut or grown."""
+    """Both a truncation and an extension."""
     disk = safe_disk("a")
     disk.change("a", Write(0, b"long text"))
     disk.settle(disk.mark("a"))
@@ -104,7 +104,7 @@ def test_a_size_is_lost_like_bytes() -> None:
     ],
 )
 def test_any_part_may_be_spared(name: str, expected: bytes) -> None:
-    """Later bytes without earlier ones too."""
+    """Later bytes may survive without earlier ones."""
     disk = safe_disk("a")
     disk.change("a", Write(0, b"aa"))
     disk.change("a", Write(2, b"bb"))
@@ -114,7 +114,7 @@ def test_any_part_may_be_spared(name: str, expected: bytes) -> None:
 
 @pytest.mark.parametrize("sectors", [(0,), (1,), (0, 2), (1, 2)])
 def test_a_write_is_torn_where_sectors_begin(sectors: Sequence[int]) -> None:
-    """Each sector is there or not; a size may come without its bytes."""
+    """Each sector is written or not; a size may survive without its bytes."""
     disk = safe_disk("a")
     disk.change("a", Write(100, b"x" * 1200))
     luck = Luck("some sectors", lambda place, _number: place in sectors, is_torn=True)

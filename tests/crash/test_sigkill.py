@@ -1,4 +1,4 @@
-"""The daemon is killed again and again; an oracle outside of it accounts for every 200."""
+"""The daemon is killed again and again; an external oracle accounts for every 200."""
 
 import sqlite3
 import sys
@@ -23,7 +23,7 @@ from tests.support.options import option
 pytestmark = pytest.mark.slow
 
 START_S = 5.0
-"""A start takes well under a second; more only where the machine does much else."""
+"""A start takes well under a second, longer only on a busy machine."""
 
 MANY = 21_000
 """Past 20,000 events in `events` the daemon moves their keys at once, and then prunes the rows."""
@@ -35,7 +35,7 @@ TIDYING = (
     "SELECT count(*) <= 18000 FROM events",
     "SELECT count(*) <= 9000 FROM events",
 )
-"""How far it has come when it is killed."""
+"""How far pruning got before the kill."""
 
 AT_ONCE = 500
 
@@ -43,7 +43,7 @@ AT_ONCE = 500
 async def test_every_200_survives_kill_after_kill(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing acknowledged is lost, counted twice or changed, and no count is forgotten."""
+    """Nothing acknowledged is lost, duplicated or changed, and no count falls."""
     times = option("CRASH_KILLS", 25)
     async with prepared(tmp_path, option("CRASH_SEED", 20261124)) as crashes:
         moments = islice(cycle(MOMENTS), times)
@@ -71,7 +71,7 @@ async def test_every_200_survives_kill_after_kill(
 
 
 async def test_a_restart_changes_no_count(tmp_path: Path) -> None:
-    """While nothing moves, the counts after a kill are those before it, to the last one."""
+    """While nothing moves, the counts after a kill equal those before it."""
     async with prepared(tmp_path, seed=5) as crashes:
         crashes.amplitude.faults.add("hang")
         good = [crashes.traffic.one()[1] for _ in range(50)]
@@ -91,8 +91,8 @@ async def test_a_restart_changes_no_count(tmp_path: Path) -> None:
     assert changes(before, after) == []
 
 
-async def test_killed_while_it_tidies_up_it_forgets_nothing(tmp_path: Path) -> None:
-    """Keys move and rows are pruned in many small steps; it is killed between them."""
+async def test_a_kill_during_pruning_loses_nothing(tmp_path: Path) -> None:
+    """Keys move and rows are pruned in many small steps; the daemon is killed between them."""
     async with prepared(tmp_path, seed=6) as crashes:
         events = dict(crashes.traffic.one() for _ in range(MANY))
         bodies = list(events.values())
@@ -122,7 +122,7 @@ async def _post_all(doors: Doors, bodies: Sequence[bytes], *, expected: str) -> 
 
 
 async def _until(folder: Path, holds: str) -> None:
-    """Return once a query about the database says yes."""
+    """Return once a query of the database is true."""
     path = f"file:{folder / DATABASE_NAME}?mode=ro"
     with closing(sqlite3.connect(path, uri=True)) as raw, anyio.fail_after(BOOT_S):
         while not raw.execute(holds).fetchone()[0]:

@@ -1,4 +1,4 @@
-"""The daemon is asked to end: what is under way comes to its end, and nothing is lost."""
+"""The daemon is asked to stop: work in flight is completed, and nothing is lost."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,7 +20,7 @@ from tests.support.daemons import APP, DaemonProcess, Doors, fast_relay, open_do
 pytestmark = pytest.mark.slow
 
 END_S = 10.0
-"""systemd kills what has not ended by then."""
+"""systemd kills the daemon after this."""
 
 SLACK_S = 2.0
 """For a machine that is busy with other tests."""
@@ -31,7 +31,7 @@ EVENTS = 30
 
 @dataclass(frozen=True)
 class Setup:
-    """A daemon's surroundings."""
+    """A daemon's configuration, its stand-in and a client."""
 
     relay: CommandLine
     amplitude: AmplitudeStandIn
@@ -61,7 +61,7 @@ class Setup:
 
 @asynccontextmanager
 async def prepared_setup(folder: Path) -> AsyncIterator[Setup]:
-    """Set the stage while the block runs."""
+    """Provide the surroundings while the block runs."""
     amplitude = AmplitudeStandIn([API_KEY])
     async with running(amplitude.app()) as url:
         relay = fast_relay(folder, url, DELIVERY__REQUEST_TIMEOUT_S="30")
@@ -70,7 +70,7 @@ async def prepared_setup(folder: Path) -> AsyncIterator[Setup]:
 
 
 async def stop(daemon: DaemonProcess) -> float:
-    """Ask for an end; return when it began, in monotonic seconds."""
+    """Send SIGTERM; return when, in monotonic seconds."""
     began_s = monotonic()
     daemon.terminate()
     await daemon.until("relay.stopping")
@@ -78,7 +78,7 @@ async def stop(daemon: DaemonProcess) -> float:
 
 
 async def ended_in_order(daemon: DaemonProcess, began_s: float) -> None:
-    """Hold the end against what is promised of it."""
+    """Assert a clean exit within the promised time."""
     assert await daemon.ended() == 0
     assert monotonic() - began_s < END_S + SLACK_S
     assert daemon.logged("relay.stopped")
@@ -86,7 +86,7 @@ async def ended_in_order(daemon: DaemonProcess, began_s: float) -> None:
 
 
 async def test_in_mid_traffic_every_request_in_flight_is_answered(tmp_path: Path) -> None:
-    """Bodies that were still coming are taken; the rest finds the next daemon."""
+    """Bodies still arriving are accepted; later requests reach the next daemon."""
     async with prepared(tmp_path, seed=11) as crashes:
 
         async def end(daemon: DaemonProcess) -> None:
@@ -99,7 +99,7 @@ async def test_in_mid_traffic_every_request_in_flight_is_answered(tmp_path: Path
                     connection = await stack.enter_async_context(connected(crashes.relay.public))
                     await connection.begin(body, sent=len(body) // 2)
                     requests.append((name, body, connection))
-                await crashes.doors.readiness()  # the daemon has read what was sent before
+                await crashes.doors.readiness()  # the daemon has read the earlier bytes
                 began_s = await stop(daemon)
                 for name, body, connection in requests:
                     await connection.send(body[len(body) // 2 :])
@@ -115,7 +115,7 @@ async def test_in_mid_traffic_every_request_in_flight_is_answered(tmp_path: Path
 
 
 async def test_a_body_that_does_not_come_gets_three_seconds(tmp_path: Path) -> None:
-    """Then its sender is told to come again, and idle connections hold up nothing."""
+    """Then its sender gets 503, and idle connections delay nothing."""
     async with prepared_setup(tmp_path) as setup, running_daemon(setup.relay) as daemon:
         await daemon.until("relay.ready")
         async with connected(setup.relay.public) as idle, connected(setup.relay.public) as late:
@@ -132,7 +132,7 @@ async def test_a_body_that_does_not_come_gets_three_seconds(tmp_path: Path) -> N
 
 
 async def test_the_admin_door_gives_a_body_three_seconds_too(tmp_path: Path) -> None:
-    """A file that was being handed in is refused in words, not cut; nothing else holds it up."""
+    """An upload of a file gets an error, not a reset, and delays nothing else."""
     async with prepared_setup(tmp_path) as setup, running_daemon(setup.relay) as daemon:
         await daemon.until("relay.ready")
         async with connected(setup.relay.admin) as idle, connected(setup.relay.admin) as late:
@@ -147,8 +147,8 @@ async def test_the_admin_door_gives_a_body_three_seconds_too(tmp_path: Path) -> 
     assert 2.5 < waited_s < END_S
 
 
-async def test_an_upload_under_way_is_settled_first(tmp_path: Path) -> None:
-    """It is not made again by the next daemon."""
+async def test_an_upload_in_flight_is_settled_first(tmp_path: Path) -> None:
+    """The next daemon does not repeat it."""
     async with prepared_setup(tmp_path) as setup:
         async with running_daemon(setup.relay) as daemon:
             await daemon.until("relay.ready")
@@ -167,7 +167,7 @@ async def test_an_upload_under_way_is_settled_first(tmp_path: Path) -> None:
 
 
 async def test_an_upload_that_hangs_is_left_to_the_next_start(tmp_path: Path) -> None:
-    """Meanwhile the public door is closed, and the admin door says so."""
+    """Meanwhile the public door is closed, and the admin door reports it."""
     async with prepared_setup(tmp_path) as setup:
         async with running_daemon(setup.relay) as daemon:
             await daemon.until("relay.ready")
@@ -192,7 +192,7 @@ async def test_an_upload_that_hangs_is_left_to_the_next_start(tmp_path: Path) ->
 
 
 async def test_a_kill_while_it_drains_loses_nothing(tmp_path: Path) -> None:
-    """Whoever has no patience may kill it."""
+    """An impatient operator may kill it."""
     async with prepared_setup(tmp_path) as setup:
         async with running_daemon(setup.relay) as daemon:
             await daemon.until("relay.ready")
@@ -209,8 +209,8 @@ async def test_a_kill_while_it_drains_loses_nothing(tmp_path: Path) -> None:
     assert (len(account.insert_ids), account.duplicates) == (1, 1)
 
 
-async def test_nothing_that_stalls_at_any_door_holds_it_up(tmp_path: Path) -> None:
-    """A body that stalls at each door and an upload that hangs together stay in the limit."""
+async def test_stalls_at_every_door_do_not_delay_the_stop(tmp_path: Path) -> None:
+    """A stalled body at each door and a hanging upload together stay within the limit."""
     async with prepared_setup(tmp_path) as setup, running_daemon(setup.relay) as daemon:
         await daemon.until("relay.ready")
         await setup.met("hang")
@@ -224,7 +224,7 @@ async def test_nothing_that_stalls_at_any_door_holds_it_up(tmp_path: Path) -> No
 
 
 async def test_a_second_daemon_waits_for_the_end_of_the_first(tmp_path: Path) -> None:
-    """It refuses the folder while the first lives, and not a moment longer."""
+    """It rejects the folder while the first runs, and not a moment longer."""
     async with prepared_setup(tmp_path) as setup:
         async with running_daemon(setup.relay) as first:
             await first.until("relay.ready")

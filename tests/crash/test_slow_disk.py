@@ -1,4 +1,4 @@
-"""A disk that takes its time: answers wait for it, and nothing else goes wrong."""
+"""A slow disk: answers wait for it, and nothing else goes wrong."""
 
 from pathlib import Path
 from time import monotonic
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.slow
 
 SENDERS, EVENTS = 40, 4
 SYNCS = 2
-"""A request waits for the sync that runs when it comes, and for its own."""
+"""A request waits for the running sync and for its own."""
 
 WORK_S = 3.0
-"""For what is not the disk's, on a busy machine."""
+"""For everything but the disk, on a busy machine."""
 
 
 async def test_a_slow_disk_makes_answers_slow_and_nothing_else(tmp_path: Path) -> None:
-    """No answer before its sync, all that wait share the next one, and every loop is alive."""
+    """No answer before its sync, waiting requests share the next one, every loop stays alive."""
     sync_s = option("SLOW_SYNC_MS", 300) / 1000
     tracer = ["strace", "-D", "-f", "-q", "-e", "trace=fdatasync"]
     delay = f"inject=fdatasync:delay_exit={round(sync_s * 1e6)}"

@@ -1,4 +1,4 @@
-"""The reader of traces: it sees an answer that comes too early, however lines interleave."""
+"""The trace reader: it finds an answer that comes too early, however lines interleave."""
 
 import pytest
 
@@ -26,7 +26,7 @@ OTHER_SYNC = "[pid 8] fdatasync(13</data/outbox.db>) = 0"
     ],
 )
 def test_an_answer_after_the_sync_is_in_order(trace: list[str]) -> None:
-    """Whole lines or halves; a repetition is covered by the first sync."""
+    """In whole or split lines; the first sync also covers a repetition."""
     verdict = judge_trace(trace)
     assert verdict.answers == trace.count(ASK)
     assert verdict.syncs == 1

@@ -1,4 +1,4 @@
-"""The daemon is killed under an SDK's uploads; whoever sends goes on until it is answered 200."""
+"""The daemon is killed under an SDK's uploads; the sender retries until it is answered 200."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,12 +26,12 @@ FIRST_MS = 1_767_261_906_412
 
 
 class Sender:
-    """Uploads small requests one after the other, each until it is taken.
+    """Uploads small requests one after another, each until it is answered 200.
 
     Attributes:
-        taken: How many were answered 200.
-        is_last: Whether no further one shall begin.
-        ended: Set once the last one is taken.
+        acknowledged: Requests answered 200.
+        is_last: Whether to send no further request.
+        ended: Set once the last request is answered.
     """
 
     def __init__(self, number: int, url: str, http: aiohttp.ClientSession) -> None:
@@ -44,7 +44,7 @@ class Sender:
         self.ended = anyio.Event()
 
     async def run(self) -> None:
-        """Send until told to end, and until the last request is taken."""
+        """Send until `is_last` is set and the last request is answered."""
         while not self.is_last:
             body = self._request()
             while not await self._is_acknowledged(body):
@@ -62,7 +62,7 @@ class Sender:
         return answer.status == 200
 
     def _request(self) -> bytes:
-        """Return the next request; half of its events have no insert id of their own."""
+        """Return the next request; half of its events have no insert id."""
         events = [
             {
                 "device_id": f"device-{self._number}",
@@ -77,7 +77,7 @@ class Sender:
 
 
 async def test_every_upload_survives_kill_after_kill(tmp_path: Path) -> None:
-    """What was answered 200 is at Amplitude once, in its order, whatever was sent again for it."""
+    """Every event answered 200 is at Amplitude once and in order, whatever was retried."""
     rng = Random(option("CRASH_SEED", 20261124))
     amplitude = AmplitudeStandIn([API_KEY])
     async with running(amplitude.app()) as ingest, aiohttp.ClientSession() as http:

@@ -1,4 +1,4 @@
-"""Reads the lines that `strace -f -y` writes: every call in the order in which calls begin and end.
+"""Parses `strace -f -y` output: every call, in the order in which calls begin and end.
 
 Pure. A call that another thread overtakes is written in two parts.
 """
@@ -23,10 +23,10 @@ class Call:
 
     Attributes:
         pid: The thread.
-        name: Which call.
-        file: Its first argument where that is an open file, with the number and the name.
-        text: Its arguments as far as they are written.
-        result: What it returned; None while it runs, and where it never did.
+        name: The call.
+        file: Its first argument if that is an open file, as number and name.
+        text: Its arguments as printed.
+        result: What it returned; None while it runs or if it never returned.
     """
 
     pid: str
@@ -51,7 +51,7 @@ class Ended:
 
 
 def follow(lines: Iterable[str]) -> Iterator[Begun | Ended]:
-    """Yield where calls begin and end; whatever is no call is left out."""
+    """Yield the start and the end of each call, skipping other lines."""
     running: dict[str, Call] = {}
     for line in lines:
         if resumed := _RESUMED.match(line):

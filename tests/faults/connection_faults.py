@@ -1,4 +1,4 @@
-"""Ways in which the other side goes wrong, by the words that describe them."""
+"""Faults of the other side, by the words that complete a test's name."""
 
 from tests.support.chaos import (
     GZIP_HEAD,
@@ -65,7 +65,7 @@ FAULTS: dict[str, Fault] = {
     "redirects to nonsense": saying(head("301 Moved", "Location: ://", "Content-Length: 0")),
 }  # fmt: skip
 
-# Of these a file can be made: whatever comes is taken as its content, and judged by its reader.
+# These yield a file: whatever arrives is its content, and its reader judges it.
 CONTENTS = {
     "answers 200 with nothing", "answers in deep JSON", "answers megabytes", "never ends its body",
     "never ends its chunks", "sends a gzip bomb", "sends broken gzip", "sends half of a gzip",

@@ -1,8 +1,8 @@
-"""The other side: whatever a connection does, it is an outcome; everything waits and goes again.
+"""The other side: whatever a connection does, the outcome is known and everything is retried.
 
 Each line of the tables is a way in which Amplitude, OneSignal, or what stands between, goes wrong.
 What is checked of all of them: an outcome in the time a request has, in words that hold no secret,
-with memory flat; and that the next request, once the trouble is over, is served.
+with memory flat; and that the next request, once the fault is over, is served.
 """
 
 import socket
@@ -23,7 +23,6 @@ from relay.amplitude.events_api import EventsApi, UploadTarget
 from relay.amplitude.judge import judge_upload
 from relay.amplitude.verdicts import Retry, UploadReply
 from relay.clock import SystemClock
-from relay.daemon.clients import open_session
 from relay.errors import ExportNotReady, FileRejected, UpstreamError, UpstreamUnavailable
 from relay.onesignal.export_api import ExportApi, ExportTarget
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
@@ -31,10 +30,13 @@ from relay.sandbox.cohorts.project import StandInCohort
 from relay.sandbox.cohorts.stand_in import CohortsStandIn
 from relay.sandbox.common.listener import running
 from relay.sandbox.onesignal.csv_export import CsvExportStandIn, ExportConditions
+from relay.upstream.client import open_session
 from tests.faults.connection_faults import CONTENTS, FAULTS
 from tests.support.chaos import Certificates, Chaos, chaos, refusing, unanswered
 from tests.support.daemons import fast_relay, open_doors, running_daemon
 from tests.support.relays import event
+
+AGENT = "relay/test"
 
 KEY = "0123456789abcdef0123456789abcdef"
 SECRET = "the-secret-key-of-the-test"
@@ -55,7 +57,7 @@ EACH_FAULT = pytest.mark.parametrize("name", FAULTS)
 
 
 def _peak_bytes() -> int:
-    """Return the most memory that was resident since `_begin_measuring`."""
+    """Return the peak resident memory since `_begin_measuring`."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -69,7 +71,7 @@ def _begin_measuring() -> int:
 
 @asynccontextmanager
 async def _bounded(within_s: float = TIMEOUT_S) -> AsyncIterator[None]:
-    """Hold the block to the time of a request and to flat memory."""
+    """Hold the block to one request timeout and to flat memory."""
     before_bytes, began_s = _begin_measuring(), monotonic()
     yield
     assert monotonic() - began_s < within_s + SLACK_S
@@ -90,8 +92,8 @@ def _events_api(session: aiohttp.ClientSession, url: URL) -> EventsApi:
     return EventsApi(session, target, SystemClock())
 
 
-def _waits(reply: UploadReply) -> str:
-    """Check that an upload goes again; return why, as a person reads it."""
+def _retry_reason(reply: UploadReply) -> str:
+    """Assert that an upload is to be retried; return the reason given."""
     verdict = judge_upload(reply, [])
     assert isinstance(verdict, Retry), verdict
     _says_no_secret(verdict.reason)
@@ -99,18 +101,18 @@ def _waits(reply: UploadReply) -> str:
 
 
 @EACH_FAULT
-async def test_an_upload_goes_again_when_the_other_side(name: str) -> None:
-    """No event is lost or dies of it, and no sender waits longer than a request may take."""
+async def test_an_upload_is_retried_when_the_other_side(name: str) -> None:
+    """No event is lost or dead-lettered, and no sender blocks past the request timeout."""
     amplitude = AmplitudeStandIn([KEY])
     async with (
         running(amplitude.app()) as url,
         chaos(url) as proxy,
-        open_session() as session,
+        open_session(AGENT) as session,
     ):
         api = _events_api(session, proxy.url)
         proxy.set(FAULTS[name])
         async with _bounded():
-            _waits(await api.upload(EVENTS))
+            _retry_reason(await api.upload(EVENTS))
         assert proxy.connections == 1  # aiohttp made one request of it, and followed nowhere
         proxy.set(None)
         assert (await api.upload(EVENTS)).status == 200
@@ -122,26 +124,26 @@ async def test_an_upload_goes_again_when_the_other_side(name: str) -> None:
     [(refusing, "Connection refused"), (unanswered, f"no answer within {TIMEOUT_S:g} s")],
     ids=["takes connections", "answers the first packet"],
 )
-async def test_an_upload_goes_again_where_nobody(
+async def test_an_upload_is_retried_where_nobody(
     door: Callable[[], AbstractContextManager[URL]], words: str
 ) -> None:
-    """That is known at once, or in the time of a request."""
+    """The failure is immediate, or takes one request timeout."""
     with door() as url:
-        async with open_session() as session, _bounded():
-            assert _waits(await _events_api(session, url).upload(EVENTS)) == words
+        async with open_session(AGENT) as session, _bounded():
+            assert _retry_reason(await _events_api(session, url).upload(EVENTS)) == words
 
 
-async def test_an_upload_goes_again_where_the_name_is_unknown() -> None:
+async def test_an_upload_is_retried_where_the_name_is_unknown() -> None:
     """Names under .invalid have no address (RFC 6761)."""
-    async with open_session() as session, _bounded(SLACK_S):
+    async with open_session(AGENT) as session, _bounded(SLACK_S):
         api = _events_api(session, URL("http://api.amplitude.invalid"))
-        reason = _waits(await api.upload(EVENTS))
+        reason = _retry_reason(await api.upload(EVENTS))
     assert reason in ("the name of its host is not found", f"no answer within {TIMEOUT_S:g} s")
 
 
 @pytest.mark.slow
-async def test_a_name_server_that_says_nothing_holds_up_nobody(tmp_path: Path) -> None:
-    """Uploads fail in their time, events are taken meanwhile, and relay ends when it is asked to.
+async def test_a_silent_name_server_blocks_only_uploads(tmp_path: Path) -> None:
+    """Uploads time out, events are accepted meanwhile, and relay stops on time.
 
     A lookup cannot be called off: this one takes half a minute. Needs root, for a name server of
     its own.
@@ -180,7 +182,7 @@ def _certificates() -> dict[str, Callable[[Certificates], ssl.SSLContext]]:
 
 @pytest.mark.parametrize("name", _certificates())
 async def test_no_upload_is_made_where_the_certificate(name: str) -> None:
-    """Not a byte of an event or a key goes there; the words say what is wrong with it."""
+    """No byte of an event or a key is sent, and the error says what is wrong."""
     certificates = Certificates()
     amplitude = AmplitudeStandIn([KEY])
     async with (
@@ -189,14 +191,14 @@ async def test_no_upload_is_made_where_the_certificate(name: str) -> None:
         _trusted(certificates) as session,
         _bounded(),
     ):
-        reason = _waits(await _events_api(session, proxy.url).upload(EVENTS))
+        reason = _retry_reason(await _events_api(session, proxy.url).upload(EVENTS))
         assert reason.startswith("its certificate is not accepted: ")
         assert proxy.connections == 0
         assert not amplitude.ledger.requests
 
 
 async def test_uploads_are_made_where_the_certificate_is_right() -> None:
-    """Which shows that the others fail by their certificates."""
+    """The control: the others fail because of their certificates."""
     certificates = Certificates()
     async with (
         running(AmplitudeStandIn([KEY]).app()) as url,
@@ -206,10 +208,14 @@ async def test_uploads_are_made_where_the_certificate_is_right() -> None:
         assert (await _events_api(session, proxy.url).upload(EVENTS)).status == 200
 
 
-async def test_an_upload_goes_again_where_tls_is_met_by_plain_http() -> None:
+async def test_an_upload_is_retried_where_tls_is_met_by_plain_http() -> None:
     """A proxy on the wrong port."""
-    async with running(AmplitudeStandIn([KEY]).app()) as url, open_session() as session, _bounded():
-        reason = _waits(await _events_api(session, url.with_scheme("https")).upload(EVENTS))
+    async with (
+        running(AmplitudeStandIn([KEY]).app()) as url,
+        open_session(AGENT) as session,
+        _bounded(),
+    ):
+        reason = _retry_reason(await _events_api(session, url.with_scheme("https")).upload(EVENTS))
         assert reason == "it does not speak TLS as it should"
 
 
@@ -237,13 +243,13 @@ async def _usage(api: CohortsApi) -> None:
 
 @asynccontextmanager
 async def _cohorts() -> AsyncIterator[tuple[CohortsApi, Chaos]]:
-    """Give a client of cohorts, and the chaos between it and the stand-in."""
+    """Yield a cohorts client whose connections pass through a faulty proxy."""
     cohorts = CohortsStandIn({KEY: SECRET})
     cohorts.put(StandInCohort(id="buyers", user_ids=[f"{USER}-{n}" for n in range(20_000)]))
     async with (
         running(cohorts.app()) as url,
         chaos(url) as proxy,
-        open_session(keeps_alive=False) as session,
+        open_session(AGENT, keeps_alive=False) as session,
     ):
         target = CohortsTarget(str(proxy.url).rstrip("/"), KEY, SECRET, TIMEOUT_S)
         yield CohortsApi(session, target, SystemClock()), proxy
@@ -252,10 +258,8 @@ async def _cohorts() -> AsyncIterator[tuple[CohortsApi, Chaos]]:
 @pytest.mark.slow
 @EACH_FAULT
 @pytest.mark.parametrize("ask", [_list, _request, _look, _usage])
-async def test_a_question_about_cohorts_fails_in_words_when_the_other_side(
-    ask: Ask, name: str
-) -> None:
-    """A list is never empty, an export never ready, because an answer was strange."""
+async def test_a_cohorts_request_fails_when_the_other_side(ask: Ask, name: str) -> None:
+    """A malformed response never becomes an empty list or a finished export."""
     async with _cohorts() as (api, proxy):
         proxy.set(FAULTS[name])
         async with _bounded():
@@ -268,7 +272,7 @@ async def test_a_question_about_cohorts_fails_in_words_when_the_other_side(
 
 
 async def _read(api: CohortsApi, request_id: str, at_most_bytes: int = 1 << 20) -> int:
-    """Read a file, as its reader does, which gives up what is too long; return its bytes."""
+    """Read a file as its reader does, up to the reader's limit; return its bytes."""
     length = 0
     async with api.open_file(request_id) as pieces:
         async for piece in pieces:
@@ -281,7 +285,7 @@ async def _read(api: CohortsApi, request_id: str, at_most_bytes: int = 1 << 20) 
 @pytest.mark.slow
 @EACH_FAULT
 async def test_a_cohort_s_file_is_whole_or_an_error_when_the_other_side(name: str) -> None:
-    """What comes of a file is bounded by what its reader takes; the idle time is a request's."""
+    """The reader bounds the size; the idle timeout is that of a request."""
     async with _cohorts() as (api, proxy):
         request_id = await api.request_export("buyers")
         with anyio.fail_after(SLACK_S):
@@ -306,15 +310,15 @@ async def test_a_cohort_s_file_is_whole_or_an_error_when_the_other_side(name: st
 
 @pytest.mark.slow
 @EACH_FAULT
-async def test_an_export_fails_in_words_when_the_other_side(name: str) -> None:
-    """Asked for, or fetched: an outcome in time, without the key and the file's address."""
+async def test_an_export_fails_when_the_other_side(name: str) -> None:
+    """Requesting and fetching both end in time, without the key or the file's URL."""
     exports = CsvExportStandIn({APP_ID: SECRET})
     exports.conditions = ExportConditions(polls=0)
     exports.put([(f"user-{n}", f"s-{n}", 1, True) for n in range(20_000)])
     async with (
         running(exports.app()) as url,
         chaos(url) as proxy,
-        open_session(keeps_alive=False) as session,
+        open_session(AGENT, keeps_alive=False) as session,
     ):
         target = ExportTarget(str(proxy.url).rstrip("/"), APP_ID, SECRET, TIMEOUT_S)
         api = ExportApi(session, target)
@@ -343,7 +347,7 @@ async def test_an_export_fails_in_words_when_the_other_side(name: str) -> None:
 
 
 async def _begun(api: ExportApi) -> str:
-    """Return the address of an export, once no other is under way and its file is there."""
+    """Return the URL of an export once no other is running and its file exists."""
     while True:
         try:
             link = await api.request_export()

@@ -1,4 +1,4 @@
-"""An outage in short: `tests/bench/outage.py` has the long form, and says what goes on."""
+"""A short outage; `tests/bench/outage.py` has the long form and explains it."""
 
 import anyio.to_thread
 import pytest
@@ -20,8 +20,8 @@ SLOW_MS = 500
 """For answers on a machine that is busy with other things; the long form tells the true ratios."""
 
 
-async def test_an_outage_costs_no_event_no_memory_and_no_time_of_the_hook() -> None:
-    """Everything that was answered with 200 arrives once; the hook does not notice."""
+async def test_an_outage_costs_no_event_no_memory_and_no_webhook_latency() -> None:
+    """Every event answered 200 arrives once, and the webhook stays as fast as before."""
     report = await anyio.to_thread.run_sync(measure, EVENTS, SECONDS, 0.0)
     assert (report.arrived, report.repeated) == (report.sent, 0)
     usual = report.phase("before")

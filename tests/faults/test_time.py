@@ -1,7 +1,7 @@
-"""The wall clock leaps, a machine is suspended, summer ends: no storm, no stuck wait, no false end.
+"""Clock steps, suspension, the end of summer time: no storm, no stuck wait, no false expiry.
 
-`go_wrong` sets the wall clock and nothing else, as a person, a time server or a dead battery does;
-`leap` lets time pass; `suspend` lets it pass while the machine sleeps.
+`step_wall_clock` moves only the wall clock, as an operator, a time server or a dead battery does;
+`advance` lets time pass; `suspend` lets it pass while the machine sleeps.
 """
 
 from pathlib import Path
@@ -34,7 +34,7 @@ RARELY = {"RELAY_COHORTS__POLL_INTERVAL_S": "3600"}
 
 
 async def _post(relay: Relay, *numbers: int) -> dict[str, int]:
-    """Send events; return the counts of the answer."""
+    """Send events; return the counts of the response."""
     answer = await relay.post([event(number) for number in numbers])
     assert answer.status == 200
     counts: dict[str, int] = answer.json
@@ -42,7 +42,7 @@ async def _post(relay: Relay, *numbers: int) -> dict[str, int]:
 
 
 async def _tried(relay: Relay, times: int = 1) -> None:
-    """Wait until Amplitude failed so many uploads more."""
+    """Wait until this many more uploads have failed."""
     metric = 'relay_uploads_total{app="shop",outcome="retry"}'
     before = await _metric(relay, metric)
     with anyio.fail_after(DEADLINE_S):
@@ -63,7 +63,7 @@ async def _metric(relay: Relay, name: str) -> float:
 async def test_a_clock_that_is_wrong_for_a_while_expires_nothing(
     tmp_path: Path, wrong_s: float
 ) -> None:
-    """Neither the leap nor the way back ends what Amplitude would still recognise."""
+    """Neither the step nor the correction expires what Amplitude would still deduplicate."""
     clock = AdjustableClock()
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
         amplitude.faults.add("503")
@@ -86,7 +86,7 @@ async def test_a_clock_that_is_wrong_for_a_while_expires_nothing(
 async def test_what_a_wrong_clock_tried_expires_at_no_later_start(
     tmp_path: Path, wrong_s: float
 ) -> None:
-    """A server without a battery starts in 1970; its tries are not 50 years old ever after."""
+    """A machine without a battery boots in 1970; its attempts must not count as 50 years old."""
     clock = AdjustableClock()
     clock.step_wall_clock(wrong_s)
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
@@ -94,7 +94,7 @@ async def test_what_a_wrong_clock_tried_expires_at_no_later_start(
         await _post(relay, 1)
         await _tried(relay)
         clock.step_wall_clock(0)
-        await anyio.sleep(1.2)  # housekeeping notes a leap within a second
+        await anyio.sleep(1.2)  # maintenance records a step within a second
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, _):
         status = await relay.settled()
         assert (status["delivered"], status["dead"]) == (1, 0)
@@ -104,7 +104,7 @@ async def test_what_a_wrong_clock_tried_expires_at_no_later_start(
 async def test_a_clock_put_right_while_relay_is_down_expires_nothing_but_the_old(
     tmp_path: Path, wrong_s: float
 ) -> None:
-    """Nobody saw the leap; what was tried in the future counts as tried just now."""
+    """The step was not observed, so attempts dated in the future count as made just now."""
     clock = AdjustableClock()
     clock.step_wall_clock(wrong_s)
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
@@ -124,14 +124,14 @@ async def test_a_clock_put_right_while_relay_is_down_expires_nothing_but_the_old
 
 
 @WRONG
-async def test_a_leap_of_former_days_expires_nothing_of_today(
+async def test_a_clock_step_of_earlier_days_expires_nothing_of_today(
     tmp_path: Path, wrong_s: float
 ) -> None:
-    """What was noted of a leap ends with the last event that was tried in its time."""
+    """A recorded step is dropped with the last event attempted before it."""
     clock = AdjustableClock()
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
         clock.step_wall_clock(wrong_s)
-        await anyio.sleep(1.2)  # housekeeping notes it
+        await anyio.sleep(1.2)  # maintenance records it
         await _post(relay, 1)
         await relay.settled()
     clock.step_wall_clock(0)
@@ -147,7 +147,7 @@ async def test_a_leap_of_former_days_expires_nothing_of_today(
 async def test_what_is_too_old_expires_though_the_clock_was_wrong(
     tmp_path: Path, wrong_s: float
 ) -> None:
-    """A wrong clock gives no event eternal life either, and the letter's dates are right."""
+    """A wrong clock keeps no event alive for ever, and the dead letter's dates are right."""
     clock = AdjustableClock()
     clock.step_wall_clock(wrong_s)
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
@@ -169,7 +169,7 @@ async def test_what_is_too_old_expires_though_the_clock_was_wrong(
 
 
 async def test_a_suspension_counts_as_time(tmp_path: Path) -> None:
-    """Amplitude forgets while the machine sleeps: a night does no harm, a week does."""
+    """Amplitude's memory runs out while the machine sleeps: one night is safe, a week is not."""
     clock = AdjustableClock()
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
         amplitude.faults.add("503")
@@ -184,8 +184,8 @@ async def test_a_suspension_counts_as_time(tmp_path: Path) -> None:
 
 
 @WRONG
-async def test_a_leap_moves_no_wait_of_delivery(tmp_path: Path, wrong_s: float) -> None:
-    """A hold ends when its time is over: not with the leap, not days later; a backoff too."""
+async def test_a_clock_step_changes_no_wait_of_delivery(tmp_path: Path, wrong_s: float) -> None:
+    """Holds and backoffs end on time: neither at the step nor days later."""
     clock = AdjustableClock()
     changes = {"RELAY_DELIVERY__THROTTLE_HOLD_S": "1"}
     async with relay_and_amplitude(tmp_path, changes, clock=clock) as (relay, amplitude):
@@ -211,8 +211,8 @@ async def test_a_leap_moves_no_wait_of_delivery(tmp_path: Path, wrong_s: float) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wrong_s", [-DAY_S, 73 * YEAR_S], ids=["a day back", "in 2099"])
-async def test_a_leap_forgets_no_key(tmp_path: Path, wrong_s: float) -> None:
-    """An id stays known: a clock of 2099 would else forget all of them at once."""
+async def test_a_clock_step_expires_no_dedup_key(tmp_path: Path, wrong_s: float) -> None:
+    """A clock set to 2099 must not expire every dedup key at once."""
     clock = AdjustableClock()
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, _):
         await _post(relay, 1)
@@ -221,7 +221,7 @@ async def test_a_leap_forgets_no_key(tmp_path: Path, wrong_s: float) -> None:
         clock.step_wall_clock(wrong_s)
         await _post(relay, 2)
         await relay.settled()
-        await anyio.sleep(2.5)  # housekeeping looks every second
+        await anyio.sleep(2.5)  # maintenance runs every second
         clock.step_wall_clock(0)
         await anyio.sleep(1.2)
         assert (await _post(relay, 1, 2))["duplicate"] == 2
@@ -231,8 +231,8 @@ async def test_a_leap_forgets_no_key(tmp_path: Path, wrong_s: float) -> None:
         assert (await _post(relay, 1, 2))["duplicate"] == 2
 
 
-def test_a_clock_is_trusted_once_it_has_gone_on() -> None:
-    """What leapt, or has just been started, has to prove itself; suspensions are no leaps."""
+def test_a_clock_is_trusted_once_it_has_run_on() -> None:
+    """After a step or a start, wall time is trusted once it has run on; a suspension is no step."""
     clock = FakeClock()
     watch = SteadyClock(clock)
     assert not watch.is_trusted()
@@ -248,8 +248,8 @@ def test_a_clock_is_trusted_once_it_has_gone_on() -> None:
     assert watch.is_trusted()
 
 
-def test_a_steady_clock_follows_back_at_once_and_ahead_when_it_is_trusted() -> None:
-    """It shows what passed since, as long as the leap has not lasted."""
+def test_a_steady_clock_follows_back_at_once_and_ahead_once_trusted() -> None:
+    """It shows elapsed time until the step is trusted."""
     clock = FakeClock()
     steady = SteadyClock(clock)
     clock.set_wall(START_MS + round(73 * YEAR_S * 1000))
@@ -268,8 +268,8 @@ def test_a_steady_clock_follows_back_at_once_and_ahead_when_it_is_trusted() -> N
     assert (steady.now_ms(), steady.is_behind()) == (clock.now_ms(), False)
 
 
-def test_a_steady_clock_that_woke_up_in_1970_is_put_right_at_once() -> None:
-    """Which is how every server without a battery begins its day."""
+def test_a_steady_clock_that_booted_in_1970_is_corrected_at_once() -> None:
+    """A machine without a battery boots in 1970."""
     clock = FakeClock(0)
     steady = SteadyClock(clock)
     assert steady.now_ms() == 0
@@ -281,7 +281,7 @@ def test_a_steady_clock_that_woke_up_in_1970_is_put_right_at_once() -> None:
 
 
 def _asked(it: World, operation: str) -> int:
-    """Return how often the cohorts API was asked for something."""
+    """Return how often the cohorts API was called for something."""
     return sum(call.operation == operation for call in it.cohorts.requests)
 
 
@@ -291,7 +291,7 @@ def _exports(it: World) -> int:
 
 
 async def _sync(it: World) -> None:
-    """Have an export begun, once none is under way."""
+    """Have an export begin once no other is running."""
     with anyio.fail_after(DEADLINE_S):
         while (await it.relay.api("POST", "/directory/shop/sync")).json != {"affected": 1}:
             await anyio.sleep(0.01)
@@ -303,8 +303,8 @@ async def _members(it: World, *wanted: str) -> None:
 
 
 @WRONG
-async def test_a_leap_asks_for_nothing_twice(tmp_path: Path, wrong_s: float) -> None:
-    """No list, no export of a cohort, no export of the directory because of it."""
+async def test_a_clock_step_requests_nothing_twice(tmp_path: Path, wrong_s: float) -> None:
+    """A clock step triggers no list, no cohort export and no directory export."""
     clock = AdjustableClock()
     changes = RARELY | {"RELAY_DIRECTORY__SYNC_INTERVAL_S": "3600"}
     cohorts = CohortsStandIn({API_KEY: SECRET_KEY})
@@ -325,8 +325,8 @@ async def test_a_leap_asks_for_nothing_twice(tmp_path: Path, wrong_s: float) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wrong_s", [-DAY_S, 73 * YEAR_S], ids=["a day back", "in 2099"])
-async def test_a_leap_does_not_keep_the_directory_waiting(tmp_path: Path, wrong_s: float) -> None:
-    """The next export comes when its time has passed; after a night's suspension at once."""
+async def test_a_clock_step_does_not_delay_the_directory(tmp_path: Path, wrong_s: float) -> None:
+    """The next export runs when its interval has passed, at once after a night's suspension."""
     clock = AdjustableClock()
     changes = RARELY | {"RELAY_DIRECTORY__SYNC_INTERVAL_S": "3600"}
     exports = CsvExportStandIn({APP_ID: ONESIGNAL_KEY})
@@ -352,8 +352,8 @@ async def test_a_leap_does_not_keep_the_directory_waiting(tmp_path: Path, wrong_
                 await anyio.sleep(0.01)
 
 
-async def test_an_export_made_by_a_clock_ahead_does_not_outdo_later_ones(tmp_path: Path) -> None:
-    """Of two exports the later one counts, whatever the clock said in between."""
+async def test_an_export_by_a_clock_ahead_does_not_outrank_later_ones(tmp_path: Path) -> None:
+    """Of two exports the later one wins, whatever the clock said in between."""
     clock = AdjustableClock()
     async with world(tmp_path, clock=clock) as it:
         it.cohorts.put(StandInCohort(id="buyers", user_ids=["anna", "ben"]))
@@ -371,8 +371,8 @@ async def test_an_export_made_by_a_clock_ahead_does_not_outdo_later_ones(tmp_pat
         await it.until(count, lambda rows: rows == [(2,)])
 
 
-async def test_a_leap_brings_no_new_month_of_downloads(tmp_path: Path) -> None:
-    """What the month allows is not allowed again because the clock says so; until it is so."""
+async def test_a_clock_step_does_not_reset_the_month_of_downloads(tmp_path: Path) -> None:
+    """The monthly budget is not reset before the new date is trusted."""
     clock = AdjustableClock()
     changes = {"RELAY_COHORTS__MONTHLY_DOWNLOADS": "1"}
     own = StandInCohort(id="buyers", user_ids=["u1"])
@@ -392,8 +392,8 @@ async def test_a_leap_brings_no_new_month_of_downloads(tmp_path: Path) -> None:
 
 
 @WRONG
-async def test_a_pause_amplitude_asked_for_ends_in_time(tmp_path: Path, wrong_s: float) -> None:
-    """A leap back does not stop downloads for a day, one ahead does not cut the pause."""
+async def test_a_pause_amplitude_asked_for_ends_on_time(tmp_path: Path, wrong_s: float) -> None:
+    """A step back does not stop downloads for a day; one ahead does not shorten the pause."""
     clock = AdjustableClock()
     async with world(tmp_path, clock=clock) as it:
         it.cohorts.faults.add("429", operation="request", count=1, retry_after=1)
@@ -409,21 +409,21 @@ async def test_a_pause_amplitude_asked_for_ends_in_time(tmp_path: Path, wrong_s:
         assert 900 <= second - first < 10_000
 
 
-# The real daemon, under a wall clock that others move.
+# The real daemon, under a wall clock that the test moves.
 
 SUMMER_ENDS_S = 1_792_890_000
 """2026-10-25 01:00 UTC: in Berlin the hour from two to three begins anew."""
 
 
 def _faketime() -> Path:
-    """Return the library that shows a program another wall clock (Debian package libfaketime)."""
+    """Return the libfaketime library, which shifts a program's wall clock (Debian package)."""
     (library,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
     return library
 
 
 @pytest.mark.slow
-async def test_the_daemon_outlives_the_end_of_summer_and_every_leap(tmp_path: Path) -> None:
-    """Through an outage with all of it: nothing expires, nothing is forgotten, no storm."""
+async def test_the_daemon_survives_the_end_of_summer_time_and_clock_steps(tmp_path: Path) -> None:
+    """During an outage nothing expires, nothing is forgotten, and no request storm starts."""
     setting = tmp_path / "offset"
     amplitude = AmplitudeStandIn([CHILD_KEY])
     amplitude.faults.add("503")

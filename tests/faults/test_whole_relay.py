@@ -1,4 +1,4 @@
-"""A whole relay outlives what the other side does: one after the other, without a restart."""
+"""A whole relay survives every fault of the other side, one after another, without a restart."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 EVENTS = 4
 ACKNOWLEDGED_S = 2.0
-"""For an answer of the hook on a machine that is busy with other things."""
+"""For a response of the webhook on a machine that is busy with other things."""
 
 WAITING = 10_000
 STORM_S = 4.0
@@ -41,8 +41,8 @@ FLAT_BYTES = 40 << 20
 MEMBERS = "SELECT external_id FROM segment_members"
 
 
-async def test_a_relay_lives_through_every_trouble_in_turn(tmp_path: Path) -> None:
-    """Each stops delivery, in words; none stops the hook; after each all that waited arrives.
+async def test_a_relay_survives_every_fault_in_turn(tmp_path: Path) -> None:
+    """Each fault stops delivery with a reason, none stops the webhook, and all events arrive.
 
     A sender that stayed stuck, or a connection that stayed spoilt, would be missed by the next.
     """
@@ -68,7 +68,7 @@ async def test_a_relay_lives_through_every_trouble_in_turn(tmp_path: Path) -> No
 
 
 async def _pile_up(doors: Doors, devices: int) -> None:
-    """Have events of so many devices wait."""
+    """Let events of this many devices wait."""
     for first in range(0, WAITING, 500):
         bodies = [
             event(number, subscription_id=f"device-{number % devices}")
@@ -82,7 +82,7 @@ async def _pile_up(doors: Doors, devices: int) -> None:
 async def test_a_storm_of_429_costs_next_to_nothing(
     tmp_path: Path, retry_after: int | None
 ) -> None:
-    """No busy loop, a request now and then, memory flat; afterwards everything arrives."""
+    """No busy loop, few requests, flat memory; afterwards everything arrives."""
     amplitude = AmplitudeStandIn([KEY_OF_CHILD])
     async with running(amplitude.app()) as url:
         slow = {"DELIVERY__BACKOFF_BASE_S": "0.5", "DELIVERY__BACKOFF_CAP_S": "5"}
@@ -102,8 +102,8 @@ async def test_a_storm_of_429_costs_next_to_nothing(
     assert len(set(amplitude.ledger.account(KEY_OF_CHILD).insert_ids)) == WAITING
 
 
-async def test_throttled_devices_hold_up_nobody_else_and_cost_little(tmp_path: Path) -> None:
-    """A fifth of the devices rests, whatever is tried of it; the rest arrives; then all does."""
+async def test_throttled_devices_delay_no_others_and_cost_little(tmp_path: Path) -> None:
+    """A fifth of the devices stays on hold; the rest arrives, and finally everything does."""
     amplitude = AmplitudeStandIn([KEY_OF_CHILD])
     throttled = {f"device-{number}": 31 for number in range(0, 500, 5)}
     amplitude.conditions.throttled_devices = throttled
@@ -129,7 +129,7 @@ async def test_throttled_devices_hold_up_nobody_else_and_cost_little(tmp_path: P
 
 
 async def _watch(daemon: DaemonProcess, seconds: float) -> tuple[float, int]:
-    """Return a daemon's share of a processor for some time, and the bytes it grew by."""
+    """Return the daemon's share of a processor over some time, and by how much it grew."""
     seen = psutil.Process(daemon.process.pid)
     before, before_bytes = seen.cpu_times(), seen.memory_info().rss
     await anyio.sleep(seconds)
@@ -145,8 +145,8 @@ LATE = {
 """What only the time of a request ends: a minute, for a question about cohorts."""
 
 
-async def test_a_segment_lives_through_every_quick_trouble_in_turn(tmp_path: Path) -> None:
-    """It keeps its members while Amplitude goes wrong, and follows as soon as it is right."""
+async def test_a_segment_survives_every_quick_fault_in_turn(tmp_path: Path) -> None:
+    """It keeps its members during each fault and follows as soon as it is over."""
     cohorts = CohortsStandIn({API_KEY: SECRET_KEY})
     cohorts.put(StandInCohort(id="buyers", user_ids=["u0"]))
     async with running(cohorts.app()) as url, chaos(url) as proxy:
@@ -168,7 +168,7 @@ async def test_a_segment_lives_through_every_quick_trouble_in_turn(tmp_path: Pat
                 proxy.set(None)
                 await _members(it, wanted)
     used = sum(call.operation == "request" for call in cohorts.requests)
-    assert used <= 2 * len(wanted)  # an export is paid for again only if its name was never told
+    assert used <= 2 * len(wanted)  # an export is requested again only if its id never arrived
 
 
 async def _members(it: World, wanted: Sequence[str]) -> None:

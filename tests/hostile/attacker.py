@@ -1,6 +1,6 @@
-"""Peers that mean ill, in a process of their own: `python -m tests.hostile.attacker NAME PORT`.
+"""Hostile peers in a process of their own: `python -m tests.hostile.attacker NAME PORT`.
 
-It says `under way` as soon as all of its peers are at it, and goes on until it is killed.
+It prints `running` once all of its peers are connected, and runs until it is killed.
 """
 
 import gzip
@@ -18,7 +18,7 @@ import anyio.lowlevel
 from tests.support.command_line import WEBHOOK_TOKEN
 from tests.support.daemons import EVENTS_PATH
 
-UNDER_WAY = b"under way\n"
+RUNNING = b"running\n"
 
 ABREAST = 200
 """Peers that connect at a time: the system drops what a listener cannot take in at once."""
@@ -41,7 +41,7 @@ def _post(token: str, length: int, fields: str = "") -> bytes:
 
 @cache
 def _bombs() -> list[bytes]:
-    """Return requests that may be sent, each with a body that is more than it looks like."""
+    """Return authenticated requests whose bodies are far larger, or deeper, than they look."""
     plain = (b"[" * BODY_BYTES, b"9" * BODY_BYTES)
     packed = gzip.compress(b" " * BODY_BYTES * 20)
     return [
@@ -54,12 +54,12 @@ Peer = Callable[[anyio.abc.SocketStream], Awaitable[None]]
 
 
 async def _idle(_: anyio.abc.SocketStream) -> None:
-    """Say nothing."""
+    """Connect and send nothing."""
     await anyio.sleep_forever()
 
 
 async def _slow_head(stream: anyio.abc.SocketStream) -> None:
-    """Send a head that does not end."""
+    """Send a request head that never ends."""
     await stream.send(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n")
     while True:
         await anyio.sleep(DRIP_S)
@@ -67,7 +67,7 @@ async def _slow_head(stream: anyio.abc.SocketStream) -> None:
 
 
 async def _slow_body(stream: anyio.abc.SocketStream) -> None:
-    """Send a body of somebody who may send, byte by byte."""
+    """Send an authenticated body one byte at a time."""
     await stream.send(_post(WEBHOOK_TOKEN, 100_000))
     while True:
         await anyio.sleep(DRIP_S)
@@ -75,20 +75,20 @@ async def _slow_body(stream: anyio.abc.SocketStream) -> None:
 
 
 async def _no_reading(stream: anyio.abc.SocketStream) -> None:
-    """Ask and ask, and never take an answer."""
+    """Pipeline requests without reading a response."""
     while True:
         await stream.send(ASK * 500)
 
 
 async def _pipelining(stream: anyio.abc.SocketStream) -> None:
-    """Ask by the hundred before the first answer, and take the answers."""
+    """Pipeline hundreds of requests, then read the responses."""
     while True:
         await stream.send(ASK * 500)
         await stream.receive(1 << 20)
 
 
 async def _guessing(stream: anyio.abc.SocketStream) -> None:
-    """Try one token after the other."""
+    """Try one token after another."""
     guess = 0
     while True:
         guess += 1
@@ -104,7 +104,7 @@ async def _unwanted_bodies(stream: anyio.abc.SocketStream) -> None:
 
 
 async def _coming_and_going(stream: anyio.abc.SocketStream) -> None:
-    """Leave in the middle of the first word."""
+    """Disconnect in the middle of the request line."""
     await stream.send(b"GET /rea")
 
 
@@ -115,7 +115,7 @@ async def _garbage(stream: anyio.abc.SocketStream) -> None:
 
 
 async def _bombing(stream: anyio.abc.SocketStream) -> None:
-    """Send bodies that may be sent, one worse than the other."""
+    """Send one authenticated bomb after another."""
     for bomb in cycle(_bombs()):
         await stream.send(bomb)
         await stream.receive()
@@ -123,11 +123,11 @@ async def _bombing(stream: anyio.abc.SocketStream) -> None:
 
 @dataclass(frozen=True)
 class Attack:
-    """What a crowd of peers does.
+    """One kind of attack, and how many peers carry it out.
 
     Attributes:
-        peer: Does it, over one connection.
-        count: How many do so at a time; each begins again when its connection is closed.
+        peer: Attacks over one connection.
+        count: Peers at a time; each reconnects when its connection is closed.
     """
 
     peer: Peer
@@ -160,7 +160,7 @@ class Crowd:
         self._begun = 0
 
     async def run(self) -> None:
-        """Attack for ever."""
+        """Attack until cancelled."""
         async with anyio.create_task_group() as peers:
             for _ in range(self._attack.count):
                 peers.start_soon(self._attend)
@@ -182,7 +182,7 @@ class Crowd:
     def _begin(self) -> None:
         self._begun += 1
         if self._begun == self._attack.count:
-            sys.stdout.buffer.write(UNDER_WAY)
+            sys.stdout.buffer.write(RUNNING)
             sys.stdout.buffer.flush()
 
 

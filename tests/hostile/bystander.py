@@ -1,4 +1,4 @@
-"""An honest client who is served meanwhile, and what it costs the daemon."""
+"""An honest client that runs beside an attack, and what the attack costs the daemon."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,18 +22,18 @@ ANSWER_S = 10.0
 
 @dataclass
 class Experience:
-    """How somebody honest was served.
+    """How the honest client was served.
 
     Attributes:
-        waits_s: For each answer.
-        statuses: Of every answer.
+        waits_s: Response time of each request.
+        statuses: Status of each response.
     """
 
     waits_s: list[float] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
 
     def wait_s(self, share: float) -> float:
-        """Return how long that share of the answers took at most."""
+        """Return the response time that this share of the requests stayed within."""
         return sorted(self.waits_s)[int(len(self.waits_s) * share)]
 
     def __str__(self) -> str:
@@ -45,21 +45,21 @@ class Experience:
 async def bystander(
     door: str, *, tls: SSLContext | None = None, path: str = EVENTS_PATH
 ) -> AsyncIterator[Experience]:
-    """Send events while the block runs, over an old connection and a new one in turn.
+    """Send events while the block runs, over a kept-alive and a new connection in turn.
 
     Args:
         door: URL of the door.
         tls: How its certificate is checked, if it has one.
-        path: Where to; anything but the hook is read.
+        path: Where to post; any other path than the events webhook is read with GET.
     """
     experience = Experience()
     secure = tls if tls is not None else True
     async with (
         ClientSession(connector=TCPConnector(ssl=secure)) as regular,
-        ClientSession(connector=TCPConnector(ssl=secure, force_close=True)) as newcomer,
+        ClientSession(connector=TCPConnector(ssl=secure, force_close=True)) as new_connection,
         anyio.create_task_group() as group,
     ):
-        group.start_soon(_send, f"{door}{path}", (regular, newcomer), experience)
+        group.start_soon(_send, f"{door}{path}", (regular, new_connection), experience)
         yield experience
         group.cancel_scope.cancel()
 
@@ -70,8 +70,8 @@ async def _send(
     number = 0
     while True:
         number += 1
-        is_hook = url.endswith(EVENTS_PATH)
-        method, body = ("POST", orjson.dumps(event(number))) if is_hook else ("GET", None)
+        is_webhook = url.endswith(EVENTS_PATH)
+        method, body = ("POST", orjson.dumps(event(number))) if is_webhook else ("GET", None)
         began_s = monotonic()
         with anyio.fail_after(ANSWER_S):
             session = sessions[number % 2]
@@ -83,20 +83,20 @@ async def _send(
 
 
 def quiet(folder: Path, **changes: str) -> CommandLine:
-    """Return a relay that does not try to deliver all the time."""
+    """Return a relay that hardly ever tries to deliver."""
     calm = {"DELIVERY__BACKOFF_BASE_S": "30", "DELIVERY__BACKOFF_CAP_S": "30"}
     return fast_relay(folder, "http://127.0.0.1:9", **calm, **changes)
 
 
 def complaints(daemon: DaemonProcess) -> list[object]:
-    """Return what is logged as an error, or said beside the log."""
+    """Return what was logged as an error or written to standard error."""
     kinds = ("request.failed", "connection.failed", "relay.crashed")
     lines = [line for kind in kinds for line in daemon.logged(kind) if line["level"] == "error"]
     return [*lines, *daemon.errors.decode().splitlines()]
 
 
 def most_resident_bytes(daemon: DaemonProcess) -> int:
-    """Return the most memory that the process has had.
+    """Return the process's peak resident memory.
 
     Source: proc(5), `VmHWM`.
     """

@@ -1,4 +1,4 @@
-"""Bytes to a door and back, without an HTTP client's good manners."""
+"""Raw bytes to a door and back, without an HTTP client's restraint."""
 
 import re
 from contextlib import suppress
@@ -14,12 +14,12 @@ QUIET_S = 0.3
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a door said on one connection.
+class Received:
+    """Everything a door sent on one connection.
 
     Attributes:
-        text: All of it.
-        is_closed: Whether the door closed the connection then.
+        text: The bytes as text.
+        is_closed: Whether the door then closed the connection.
     """
 
     text: bytes
@@ -27,7 +27,7 @@ class Said:
 
     @property
     def statuses(self) -> list[int]:
-        """Of every answer, in order."""
+        """Status of every response, in order."""
         return [int(status) for status in STATUS.findall(self.text)]
 
 
@@ -38,8 +38,8 @@ def port_of(door: str) -> int:
     return port
 
 
-async def say(door: str, *parts: bytes, quiet_s: float = QUIET_S) -> Said:
-    """Send the parts, each once the one before is taken in; return what is said to them all."""
+async def say(door: str, *parts: bytes, quiet_s: float = QUIET_S) -> Received:
+    """Send each part once the last one is read by the door; return the whole response."""
     text = b""
     async with await anyio.connect_tcp("127.0.0.1", port_of(door)) as stream:
         for part in parts:
@@ -51,6 +51,6 @@ async def say(door: str, *parts: bytes, quiet_s: float = QUIET_S) -> Said:
                 try:
                     text += await stream.receive()
                 except (anyio.EndOfStream, anyio.BrokenResourceError):
-                    return Said(text, is_closed=True)
+                    return Received(text, is_closed=True)
             if waiting.cancelled_caught:
-                return Said(text, is_closed=False)
+                return Received(text, is_closed=False)

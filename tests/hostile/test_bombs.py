@@ -1,4 +1,4 @@
-"""Bodies made to be more than they look like: understood, kept or refused, in bounded memory."""
+"""Bodies larger or deeper than they look: parsed, quarantined or rejected, in bounded memory."""
 
 import gzip
 import os
@@ -49,22 +49,22 @@ GZIP: dict[str, tuple[bytes, tuple[int, str]]] = {
 
 
 @pytest.mark.parametrize("name", PLAIN)
-async def test_a_plain_body_is_taken_kept_or_refused(tmp_path: Path, name: str) -> None:
-    """Whatever is in it: never an error that the sender would have to think about."""
+async def test_a_plain_body_is_accepted_quarantined_or_rejected(tmp_path: Path, name: str) -> None:
+    """No content makes the events webhook answer with an error that stops the stream."""
     body, expected = PLAIN[name]
     await _expect(tmp_path, body, expected)
 
 
 @pytest.mark.parametrize("name", GZIP)
-async def test_a_packed_body_is_unpacked_as_far_as_a_body_may_go(tmp_path: Path, name: str) -> None:
-    """What is larger is known to be so before it is there."""
+async def test_a_gzip_body_is_decompressed_up_to_the_limit(tmp_path: Path, name: str) -> None:
+    """A body past the limit is rejected before it is decompressed whole."""
     body, expected = GZIP[name]
     await _expect(tmp_path, body, expected, Content_Encoding="gzip")
 
 
 @pytest.mark.parametrize("coding", ["deflate", "br", "zstd", "compress", "gzip, gzip", "utf-8"])
-async def test_other_codings_are_named_as_the_mistake(tmp_path: Path, coding: str) -> None:
-    """They could be bombs as well."""
+async def test_other_content_codings_are_rejected(tmp_path: Path, coding: str) -> None:
+    """Other content codings could hide bombs too, so they get 415."""
     await _expect(tmp_path, b"{}", UNKNOWN, Content_Encoding=coding)
 
 

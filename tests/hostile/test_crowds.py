@@ -1,4 +1,4 @@
-"""Crowds that mean ill: somebody honest is served meanwhile, and the daemon stays its size."""
+"""Crowds of hostile peers: an honest client is still served, and memory stays bounded."""
 
 import ssl
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.hostile.attacker import ATTACKS, UNDER_WAY
+from tests.hostile.attacker import ATTACKS, RUNNING
 from tests.hostile.bystander import bystander, complaints, most_resident_bytes, quiet
 from tests.hostile.talking import port_of
 from tests.support.certificates import AUTHORITY, write_pair
@@ -37,7 +37,7 @@ USUAL_DESCRIPTORS = "1024"
 
 @asynccontextmanager
 async def attacked(door: str, name: str) -> AsyncIterator[None]:
-    """Have a crowd attack a door while the block runs."""
+    """Run a crowd against a door while the block runs."""
     attacker = await anyio.open_process(
         [sys.executable, "-m", "tests.hostile.attacker", name, str(port_of(door))],
         cwd=Path(__file__).parents[2],
@@ -47,7 +47,7 @@ async def attacked(door: str, name: str) -> AsyncIterator[None]:
         assert attacker.stdout is not None
         try:
             with anyio.fail_after(BEGIN_S):
-                assert await attacker.stdout.receive() == UNDER_WAY
+                assert await attacker.stdout.receive() == RUNNING
             yield
         finally:
             attacker.kill()
@@ -55,7 +55,7 @@ async def attacked(door: str, name: str) -> AsyncIterator[None]:
 
 @pytest.mark.parametrize("name", CROWDS)
 async def test_a_crowd_does_not_keep_others_from_being_served(tmp_path: Path, name: str) -> None:
-    """Whatever it does, short of taking the whole line or the whole processor."""
+    """No attack short of saturating the network or the processor starves an honest client."""
     relay = quiet(tmp_path)
     async with running_daemon(relay) as daemon:
         await daemon.until("relay.ready")
@@ -73,7 +73,7 @@ async def test_a_crowd_does_not_keep_others_from_being_served(tmp_path: Path, na
 
 
 async def test_with_few_descriptors_it_sheds_and_recovers(tmp_path: Path) -> None:
-    """At `ulimit -n 64`: newcomers take the places of those who want nothing, and nothing ends."""
+    """At `ulimit -n 64` new connections replace idle ones and the daemon keeps running."""
     relay = quiet(tmp_path)
     limited = ["prlimit", f"--nofile={FEW_DESCRIPTORS}:{FEW_DESCRIPTORS}"]
     async with running_daemon(relay, under=limited) as daemon:
@@ -90,8 +90,8 @@ async def test_with_few_descriptors_it_sheds_and_recovers(tmp_path: Path) -> Non
         assert await daemon.ended() == 0
 
 
-async def test_those_who_never_shake_hands_do_not_keep_others_out(tmp_path: Path) -> None:
-    """Silent crowds at both doors with TLS: each is held to what its door may have."""
+async def test_connections_without_a_handshake_do_not_block_others(tmp_path: Path) -> None:
+    """Silent connections to both TLS doors stay within each door's connection limit."""
     pair = write_pair(tmp_path)
     files = {"TLS_CERT_FILE": str(pair.cert), "TLS_KEY_FILE": str(pair.key)}
     admin_files = {f"ADMIN_{name}": file for name, file in files.items()}

@@ -1,4 +1,4 @@
-"""Pages of other sites, and what they can make a browser on this machine send to the admin door."""
+"""What pages of other sites can make a browser on this machine send to the admin door."""
 
 from pathlib import Path
 
@@ -14,12 +14,12 @@ ACT = b"POST /api/v1/apps/shop/pause"
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Return settings of an app whose Amplitude is not there."""
+    """Return the settings of an app whose Amplitude is unreachable."""
     return {**app_environment("shop", "http://127.0.0.1:9"), **changes}
 
 
 async def status(relay: Relay, request: bytes, *fields: str, version: str = "1.1") -> int:
-    """Return how a request with those header lines is answered."""
+    """Return the status of a request with these header lines."""
     lines = "".join(f"{field}\r\n" for field in fields)
     text = f" HTTP/{version}\r\n{lines}Content-Length: 0\r\nConnection: close\r\n\r\n"
     said = await say(relay.admin, request + text.encode(), quiet_s=5)
@@ -67,7 +67,7 @@ FOREIGN = (
 
 
 async def test_only_loopback_names_open_a_door_without_token(tmp_path: Path) -> None:
-    """A name that the attacker's name server points to loopback is still the attacker's name."""
+    """A name that DNS rebinding points to loopback is still the attacker's name."""
     async with running_relay(tmp_path, environment()) as relay:
         opened = {
             host for host in OWN + FOREIGN if await status(relay, READ, f"Host: {host}") != 403
@@ -78,7 +78,7 @@ async def test_only_loopback_names_open_a_door_without_token(tmp_path: Path) -> 
 
 
 async def test_the_host_cannot_be_named_twice(tmp_path: Path) -> None:
-    """In the address and in the header, say: one of the two would be checked."""
+    """With two names, in the target and in the header, only one would be checked."""
     async with running_relay(tmp_path, environment()) as relay:
         for host, address, answer in (
             ("localhost:1", "http://localhost:1", 200),
@@ -94,8 +94,8 @@ async def test_the_host_cannot_be_named_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("token", [None, ADMIN])
-async def test_pages_of_other_origins_are_turned_away(tmp_path: Path, token: str | None) -> None:
-    """Also where the browser brings a login of its own with the request."""
+async def test_cross_origin_requests_are_rejected(tmp_path: Path, token: str | None) -> None:
+    """A cross-origin request is rejected even if the browser adds credentials."""
     host = "Host: localhost:8081"
     bearer = (f"Authorization: Bearer {token}",) if token else ()
     changes = {"RELAY_ADMIN_TOKEN": token} if token else {}
@@ -138,18 +138,18 @@ async def test_pages_of_other_origins_are_turned_away(tmp_path: Path, token: str
         ("cross-site", "navigate", 200, 403),
     ],
 )
-async def test_what_a_browser_says_of_the_sender_counts(
+async def test_sec_fetch_site_is_respected(
     tmp_path: Path, site: str, mode: str, reading: int, acting: int
 ) -> None:
-    """Requests without an `Origin` too: pictures, forms of old. A link to the door is a link."""
+    """`Sec-Fetch-Site` also covers requests without `Origin`: images, old forms, links."""
     async with running_relay(tmp_path, environment()) as relay:
         fetch = ("Host: localhost", f"Sec-Fetch-Site: {site}", f"Sec-Fetch-Mode: {mode}")
         assert await status(relay, READ, *fetch) == reading
         assert await status(relay, ACT, *fetch) == acting
 
 
-async def test_no_page_can_show_or_read_the_door(tmp_path: Path) -> None:
-    """Every answer says so, refusals among them."""
+async def test_no_page_can_frame_or_read_the_door(tmp_path: Path) -> None:
+    """Every response, errors included, forbids framing and cross-origin reads."""
     async with running_relay(tmp_path, environment()) as relay:
         for host in ("localhost", "evil.example"):
             headers = {"Host": host}

@@ -1,4 +1,4 @@
-"""Wrong secrets: answered later and later, told once, and nobody else's trouble."""
+"""Wrong tokens: each answer comes later than the last, logged once, at no one else's cost."""
 
 import io
 from ipaddress import IPv6Address
@@ -26,20 +26,20 @@ DEADLINE_S = 10.0
 
 @pytest.fixture
 def log() -> io.StringIO:
-    """Give what is logged."""
+    """Capture the log."""
     stream = io.StringIO()
     configure_logging("info", "json", stream=stream)
     return stream
 
 
 def lines(log: io.StringIO) -> list[dict[str, Any]]:
-    """Return what was logged about guessing."""
+    """Return the log lines about guessing."""
     every = [orjson.loads(line) for line in log.getvalue().splitlines()]
     return [line for line in every if line["event"].startswith("guessing.")]
 
 
 def test_each_wrong_secret_waits_longer_up_to_a_limit() -> None:
-    """The first few, mistyped or outdated, do not wait at all."""
+    """The first few, mistyped or outdated, are answered at once."""
     waits = [ThrottlePolicy().wait_s(count) for count in (1, 5, 6, 7, 8, 11, 10_000)]
     assert waits == [0, 0, 0.1, 0.2, 0.4, 3.0, 3.0]
 
@@ -60,10 +60,10 @@ async def _right(relay: Relay, door: str) -> Answered:
 
 
 @pytest.mark.parametrize("door", ["shop", "unknown", "admin"])
-async def test_guesses_wait_and_who_knows_does_not(
+async def test_guesses_are_delayed_and_the_right_token_is_not(
     tmp_path: Path, log: io.StringIO, door: str
 ) -> None:
-    """Both come from the same address, as they do through a reverse proxy."""
+    """Both share one address, as behind a reverse proxy."""
     environment = {
         **app_environment("shop", "http://127.0.0.1:9"),
         "RELAY_ADMIN_TOKEN": ADMIN,
@@ -96,7 +96,7 @@ async def test_guesses_wait_and_who_knows_does_not(
 
 
 async def test_a_stop_does_not_wait_for_guesses(tmp_path: Path) -> None:
-    """They are answered at once then."""
+    """Delayed answers are sent at once on shutdown."""
     environment = app_environment("shop", "http://127.0.0.1:9")
     async with anyio.create_task_group() as guessers:
         async with running_relay(tmp_path, environment) as relay:
@@ -107,8 +107,8 @@ async def test_a_stop_does_not_wait_for_guesses(tmp_path: Path) -> None:
         assert monotonic() - began_s < 2.5
 
 
-async def test_an_attack_is_told_at_its_begin_and_at_its_end(log: io.StringIO) -> None:
-    """How many there were is known only then."""
+async def test_an_attack_is_logged_at_its_start_and_at_its_end(log: io.StringIO) -> None:
+    """The number of guesses is known only at the end."""
     attempts = FailedAuthThrottle(SWIFT)
     async with anyio.create_task_group() as group:
         group.start_soon(attempts.run)
@@ -126,8 +126,8 @@ async def test_an_attack_is_told_at_its_begin_and_at_its_end(log: io.StringIO) -
     ]
 
 
-async def test_after_a_quiet_while_an_address_begins_anew() -> None:
-    """Who mistypes once a day never waits."""
+async def test_an_address_is_forgiven_after_a_quiet_period() -> None:
+    """One mistyped token a day is never delayed."""
     attempts = FailedAuthThrottle(SWIFT)
     for _ in range(4):
         await attempts.slow("203.0.113.9")
@@ -135,8 +135,8 @@ async def test_after_a_quiet_while_an_address_begins_anew() -> None:
     assert await _waited_s(attempts, "203.0.113.9") < SWIFT.first_s
 
 
-async def test_neighbours_in_ipv6_are_one() -> None:
-    """A subscriber chooses freely among the addresses of a network."""
+async def test_an_ipv6_network_counts_as_one_address() -> None:
+    """A subscriber can choose any address of a /64."""
     attempts = FailedAuthThrottle(SWIFT)
     network = int(IPv6Address("2001:db8:1:2::"))
     for number in range(6):
@@ -145,8 +145,8 @@ async def test_neighbours_in_ipv6_are_one() -> None:
     assert await _waited_s(attempts, "2001:db8:1:3::1") < SWIFT.first_s
 
 
-async def test_an_ipv4_address_is_one_however_it_is_written() -> None:
-    """A socket for both families shows it mapped into IPv6."""
+async def test_an_ipv4_mapped_address_counts_as_the_ipv4_address() -> None:
+    """A dual-stack socket shows it as an IPv4-mapped IPv6 address."""
     attempts = FailedAuthThrottle(SWIFT)
     for address in ("203.0.113.9", "::ffff:203.0.113.9") * 2:
         await attempts.slow(address)
@@ -154,8 +154,8 @@ async def test_an_ipv4_address_is_one_however_it_is_written() -> None:
     assert await _waited_s(attempts, "::ffff:203.0.113.10") < SWIFT.first_s
 
 
-async def test_only_so_many_wait() -> None:
-    """For one more, the one that has waited longest is answered."""
+async def test_delayed_answers_are_bounded() -> None:
+    """Past the limit, the request delayed longest is answered."""
     attempts = FailedAuthThrottle(ThrottlePolicy(free=0, first_s=60, longest_s=60, most_waiting=3))
     answered: list[int] = []
 
@@ -175,8 +175,8 @@ async def test_only_so_many_wait() -> None:
     assert answered == [0, 1, 2, 3, 4]
 
 
-async def test_only_so_many_addresses_are_remembered_and_told(log: io.StringIO) -> None:
-    """Whoever has a million of them fills neither the memory nor the log."""
+async def test_remembered_and_logged_addresses_are_bounded(log: io.StringIO) -> None:
+    """A million addresses fill neither the memory nor the log."""
     few = ThrottlePolicy(free=9, attack=1, most_addresses=10, most_attacks=2, quiet_s=60)
     attempts = FailedAuthThrottle(few)
     for number in range(200):

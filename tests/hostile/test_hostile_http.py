@@ -1,4 +1,4 @@
-"""Requests that two readers could read in two ways, and bytes that are no request at all."""
+"""Requests that two parsers could read differently, and bytes that are no request at all."""
 
 import io
 import os
@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from relay.observability.logs import configure_logging
-from tests.hostile.talking import Said, say
+from tests.hostile.talking import Received, say
 from tests.support.relays import TOKEN, app_environment, running_relay
 
 MARK = b"a-word-that-no-log-may-hold"
@@ -23,7 +23,7 @@ EVENTS_PATH, ACTION = "/v1/apps/shop/events", "/api/v1/quarantine/discard"
 
 
 def post(path: str, fields: bytes, body: bytes = b"", version: bytes = b"1.1") -> bytes:
-    """Return a request with those header lines, of somebody who may send it."""
+    """Return an authenticated request with these header lines."""
     first = b"POST " + path.encode() + b" HTTP/" + version + b"\r\nHost: localhost\r\n"
     token = b"Authorization: Bearer " + TOKEN.encode() + b"\r\n"
     return first + token + b"X-Mark: " + MARK + b"\r\n" + fields + b"\r\n\r\n" + body
@@ -88,13 +88,13 @@ NO_REQUESTS = {
 
 
 def offline() -> dict[str, str]:
-    """Return settings of an app whose Amplitude is not there."""
+    """Return the settings of an app whose Amplitude is unreachable."""
     return app_environment("shop", "http://127.0.0.1:9")
 
 
-async def say_all(door: str, requests: dict[str, bytes]) -> dict[str, Said]:
-    """Send each request over a connection of its own; return what is said to each."""
-    said: dict[str, Said] = {}
+async def say_all(door: str, requests: dict[str, bytes]) -> dict[str, Received]:
+    """Send each request over its own connection; return the responses to each."""
+    said: dict[str, Received] = {}
 
     async def say_one(name: str, request: bytes) -> None:
         said[name] = await say(door, request)
@@ -107,14 +107,14 @@ async def say_all(door: str, requests: dict[str, bytes]) -> dict[str, Said]:
 
 @pytest.fixture
 def log() -> io.StringIO:
-    """Give what is logged, down to the least important line."""
+    """Capture the log down to debug level."""
     stream = io.StringIO()
     configure_logging("debug", "json", stream=stream)
     return stream
 
 
-async def test_what_could_be_read_in_two_ways_is_refused(tmp_path: Path, log: io.StringIO) -> None:
-    """One answer, 400, and the end: nothing behind it becomes a request, nothing is repeated."""
+async def test_ambiguous_framing_is_rejected(tmp_path: Path, log: io.StringIO) -> None:
+    """One 400 and the end: nothing after it becomes a request, nothing is echoed."""
     async with running_relay(tmp_path, offline()) as relay:
         for door, path in ((relay.public, EVENTS_PATH), (relay.admin, ACTION)):
             said = await say_all(
@@ -136,8 +136,8 @@ async def test_what_could_be_read_in_two_ways_is_refused(tmp_path: Path, log: io
     assert "Traceback" not in log.getvalue()
 
 
-async def test_unusual_framing_is_understood_to_its_end(tmp_path: Path) -> None:
-    """Then the next request begins, and is answered as one of its own."""
+async def test_unusual_framing_is_read_to_its_end(tmp_path: Path) -> None:
+    """The next request starts where this one ends and gets its own response."""
     async with running_relay(tmp_path, offline()) as relay:
         said = await say_all(
             relay.public,
@@ -158,10 +158,10 @@ async def test_unusual_framing_is_understood_to_its_end(tmp_path: Path) -> None:
         (b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", 200),
     ],
 )
-async def test_a_body_that_turns_out_wrong_gets_one_answer(
+async def test_a_malformed_body_gets_one_response(
     tmp_path: Path, log: io.StringIO, start: bytes, status: int
 ) -> None:
-    """A second one would be taken for that to the next request; and nobody waits for the rest."""
+    """A second response would be matched to the next request; the rest is not awaited."""
     async with running_relay(tmp_path, offline()) as relay:
         with anyio.fail_after(5):
             said = await say(relay.public, start + b"2\r\n[]\r\n", b"zz\r\n", SECOND, quiet_s=5)
@@ -170,16 +170,16 @@ async def test_a_body_that_turns_out_wrong_gets_one_answer(
     assert not [line for line in lines if line["level"] == "error"]
 
 
-async def test_an_answer_without_a_head_is_not_given(tmp_path: Path) -> None:
-    """HTTP/0.9 asks for one; whoever reads it behind another answer takes it for what he likes."""
+async def test_http_0_9_is_rejected(tmp_path: Path) -> None:
+    """An HTTP/0.9 response could be mistaken for part of another response."""
     async with running_relay(tmp_path, offline()) as relay:
         for door in (relay.public, relay.admin):
             said = await say(door, b"GET /healthz\r\n\r\n")
             assert (said.text, said.is_closed) == (b"", True)
 
 
-async def test_requests_ahead_of_the_answers_are_answered_in_order(tmp_path: Path) -> None:
-    """However many: more are not read than fit."""
+async def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
+    """Pipelining is bounded: requests past the buffer are not read."""
     async with running_relay(tmp_path, offline()) as relay:
         ask = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
         said = await say(relay.public, (ask % b"healthz" + ask % b"none") * 200, quiet_s=0.6)

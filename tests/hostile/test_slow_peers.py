@@ -1,4 +1,4 @@
-"""Peers that keep a door waiting, each until its timeout."""
+"""Peers that stall a door, each until its timeout."""
 
 import gc
 import socket
@@ -52,9 +52,9 @@ class Door:
     """A door of the test.
 
     Attributes:
-        connections: Who is connected.
-        under_way: How many requests are being answered.
-        answered: How many were.
+        connections: Its open connections.
+        in_flight: Requests being answered.
+        answered: Requests answered so far.
     """
 
     def __init__(self, connections: Connections) -> None:
@@ -63,7 +63,7 @@ class Door:
         self._released = anyio.Event()
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
-        """Answer small, large, or only when released."""
+        """Answer small, large, or only once released."""
         self.in_flight += 1
         try:
             if request.path == "/later":
@@ -75,31 +75,31 @@ class Door:
             self.answered += 1
 
     def release(self) -> None:
-        """Have answered what waits."""
+        """Let the waiting requests be answered."""
         self._released.set()
 
     async def answering(self, requests: int) -> None:
-        """Return once so many requests are being answered."""
+        """Return once this many requests are in flight."""
         with anyio.fail_after(DEADLINE_S):
             while self.in_flight != requests:
                 await anyio.sleep(0.01)
 
     async def emptied(self) -> None:
-        """Return once nobody is connected."""
+        """Return once no connection is open."""
         await self.until(0)
 
     async def until(self, count: int) -> None:
-        """Return once so many are connected."""
+        """Return once this many connections are open."""
         with anyio.fail_after(DEADLINE_S):
             while len(self.connections) != count:
                 await anyio.sleep(0.01)
 
 
 @asynccontextmanager
-async def standing(
+async def serving(
     door: Door, *, is_app: bool = False, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[int]:
-    """Serve a door, like the public one or like the admin one; give its port."""
+    """Serve a door with the limits of the public or the admin door; yield its port."""
     if is_app:
         app = web.Application()
         app.router.add_get("/{path:.*}", door.answer)
@@ -122,7 +122,7 @@ async def ended_after(stream: SocketStream) -> float:
 
 
 async def asked(stream: ByteStream, request: bytes = ASK) -> bytes:
-    """Send a request and return what is answered."""
+    """Send a request and return the response."""
     await stream.send(request)
     with anyio.fail_after(DEADLINE_S):
         return await stream.receive()
@@ -130,11 +130,11 @@ async def asked(stream: ByteStream, request: bytes = ASK) -> bytes:
 
 @pytest.mark.parametrize("is_app", [False, True])
 @pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
-async def test_a_head_that_does_not_come_is_not_waited_for(start: bytes, *, is_app: bool) -> None:
-    """However steadily it drips: what counts is when it began."""
+async def test_a_slow_head_times_out(start: bytes, *, is_app: bool) -> None:
+    """A steady drip does not extend the timeout, which counts from the first byte."""
     door = Door(Connections(timeouts=replace(PATIENT, head_s=SHORT_S)))
     async with (
-        standing(door, is_app=is_app) as port,
+        serving(door, is_app=is_app) as port,
         await anyio.connect_tcp("127.0.0.1", port) as stream,
         anyio.create_task_group() as dripping,
     ):
@@ -154,14 +154,14 @@ async def _drip(stream: SocketStream, start: bytes) -> None:
 
 
 def door_tls() -> ssl.SSLContext:
-    """Return what a door of the test proves its name with."""
+    """Return the door's side of TLS."""
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     AUTHORITY.issue_cert("localhost").configure_cert(tls)
     return tls
 
 
 async def connect_tls(port: int) -> TLSStream:
-    """Return a connection whose handshake is over."""
+    """Return a connection whose handshake is complete."""
     client = ssl.create_default_context()
     AUTHORITY.configure_trust(client)
     stream = await anyio.connect_tcp(
@@ -180,14 +180,12 @@ HELLO = bytes.fromhex("16030100c8010000c40303")
 
 
 @pytest.mark.parametrize("start", [b"", HELLO])
-async def test_a_handshake_that_does_not_come_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch, start: bytes
-) -> None:
-    """Who does not shake hands is a guest for a while, and then is none."""
+async def test_a_slow_handshake_times_out(monkeypatch: pytest.MonkeyPatch, start: bytes) -> None:
+    """An unfinished handshake occupies a connection until its timeout, then it is closed."""
     monkeypatch.setattr("relay.http.server.handshakes.HANDSHAKE_S", SHORT_S)
     door = Door(Connections(timeouts=PATIENT))
     async with (
-        standing(door, tls=door_tls()) as port,
+        serving(door, tls=door_tls()) as port,
         await anyio.connect_tcp("127.0.0.1", port) as stream,
     ):
         await stream.send(start)
@@ -197,13 +195,13 @@ async def test_a_handshake_that_does_not_come_is_not_waited_for(
 
 
 @pytest.mark.parametrize("words", [ASK, HELLO + bytes(200), b""])
-async def test_who_does_not_speak_tls_is_left_without_a_word(
+async def test_plain_text_to_a_tls_door_is_closed_silently(
     caplog: pytest.LogCaptureFixture, words: bytes
 ) -> None:
-    """Nor with a line in the log: it would quote him."""
+    """No log line either: it would quote the peer."""
     door = Door(Connections(timeouts=PATIENT))
     async with (
-        standing(door, tls=door_tls()) as port,
+        serving(door, tls=door_tls()) as port,
         await anyio.connect_tcp("127.0.0.1", port) as stream,
     ):
         await (stream.send(words) if words else stream.send_eof())
@@ -213,10 +211,10 @@ async def test_who_does_not_speak_tls_is_left_without_a_word(
     assert caplog.records == []
 
 
-async def test_those_who_keep_silent_make_room_before_their_handshake() -> None:
-    """A crowd of them is held to the door's number, and whoever speaks TLS is served."""
+async def test_silent_connections_are_evicted_before_their_handshake() -> None:
+    """Silent connections count against the limit, and TLS clients are still served."""
     door = Door(Connections(4, PATIENT))
-    async with standing(door, tls=door_tls()) as port, AsyncExitStack() as stack:
+    async with serving(door, tls=door_tls()) as port, AsyncExitStack() as stack:
         regular = await stack.enter_async_context(await connect_tls(port))
         assert b" 200 " in await asked(regular)
         silent = [
@@ -226,17 +224,17 @@ async def test_those_who_keep_silent_make_room_before_their_handshake() -> None:
         for gone in silent[:-3]:
             await ended_after(gone)
         assert len(door.connections) == 4
-        newcomer = await stack.enter_async_context(await connect_tls(port))
-        for known in (newcomer, regular):
+        new = await stack.enter_async_context(await connect_tls(port))
+        for known in (new, regular):
             assert b" 200 " in await asked(known)
 
 
 @pytest.mark.parametrize("start", [b"", HELLO])
-async def test_a_closing_door_does_not_wait_for_handshakes(start: bytes) -> None:
-    """They are cut before those who have asked something are settled with."""
+async def test_shutdown_does_not_wait_for_handshakes(start: bytes) -> None:
+    """Unfinished handshakes are aborted before requests in flight are drained."""
     door = Door(Connections(timeouts=PATIENT))
     async with AsyncExitStack() as stack:
-        async with standing(door, tls=door_tls()) as port:
+        async with serving(door, tls=door_tls()) as port:
             stream = await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port))
             await stream.send(start)
             await door.until(1)
@@ -247,14 +245,14 @@ async def test_a_closing_door_does_not_wait_for_handshakes(start: bytes) -> None
 
 
 class BareTls:
-    """A client whose every piece is sent when the test says so.
+    """A TLS client that sends each record when the test says so.
 
     Attributes:
         wire: Its connection.
     """
 
     def __init__(self, port: int) -> None:
-        """Connect, and send the first piece of the handshake."""
+        """Connect, and send the first part of the handshake."""
         client = ssl.create_default_context()
         AUTHORITY.configure_trust(client)
         self._come, self._go = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -265,7 +263,7 @@ class BareTls:
         self.wire.sendall(self._go.read())
 
     def ask(self) -> bytes:
-        """Send a request in one piece with the last one of the handshake; return the answer."""
+        """Send a request in one packet with the end of the handshake; return the response."""
         self._receive_until(self._tls.do_handshake)
         self._tls.write(ASK)
         return self._receive_until(self._tls.read)
@@ -282,13 +280,13 @@ class BareTls:
 
 
 @pytest.mark.parametrize("use_uvloop", [False, True])
-def test_neither_end_of_a_handshake_is_lost(*, use_uvloop: bool) -> None:
-    """Begun before the door looks, as most are; and with a request right behind its last words."""
+def test_no_byte_around_a_handshake_is_lost(*, use_uvloop: bool) -> None:
+    """Bytes before the door starts TLS and a request right behind the handshake both count."""
 
     async def shake_hands() -> None:
         door = Door(Connections(timeouts=PATIENT))
-        async with standing(door, tls=door_tls()) as port:
-            early = [BareTls(port) for _ in range(20)]  # nothing else runs meanwhile
+        async with serving(door, tls=door_tls()) as port:
+            early = [BareTls(port) for _ in range(20)]  # no other task runs meanwhile
             for client in early:
                 with client.wire:
                     assert b" 200 " in await anyio.to_thread.run_sync(client.ask)
@@ -297,29 +295,29 @@ def test_neither_end_of_a_handshake_is_lost(*, use_uvloop: bool) -> None:
     anyio.run(shake_hands, backend_options={"use_uvloop": use_uvloop})
 
 
-async def test_the_second_head_has_its_own_time() -> None:
-    """It begins with its first byte, long after the connection did; the first request's is over."""
+async def test_the_second_head_has_its_own_timeout() -> None:
+    """Its timeout starts with its first byte, not with the connection."""
     door = Door(Connections(timeouts=replace(PATIENT, head_s=SHORT_S)))
-    async with standing(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+    async with serving(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
         for _ in range(4):
             assert b" 200 " in await asked(stream)
-            await anyio.sleep(SHORT_S / 2)  # idle: as long as it likes
+            await anyio.sleep(SHORT_S / 2)  # idle connections have their own timeout
         await stream.send(ASK[:20])
         assert await ended_after(stream) > SHORT_S * 0.8
 
 
 async def test_an_idle_connection_is_closed_after_a_while() -> None:
-    """One that has been served, and then has nothing more to ask."""
+    """A kept-alive connection without a further request is closed."""
     door = Door(Connections(timeouts=replace(PATIENT, idle_s=SHORT_S)))
-    async with standing(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+    async with serving(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
         assert b" 200 " in await asked(stream)
         assert await ended_after(stream) > SHORT_S * 0.8
 
 
-async def test_a_head_has_a_length_that_is_enough() -> None:
-    """Many lines of the length that each may have are too much together."""
+async def test_the_length_of_a_head_is_bounded() -> None:
+    """Many header lines of an allowed length are too much together."""
     door = Door(Connections(timeouts=replace(PATIENT, head_bytes=8192)))
-    async with standing(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+    async with serving(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
         await stream.send(ASK[:-2])
         for _ in range(100):
             await anyio.sleep(0.001)
@@ -332,11 +330,11 @@ async def test_a_head_has_a_length_that_is_enough() -> None:
 
 
 @pytest.mark.parametrize("is_app", [False, True])
-async def test_who_does_not_take_an_answer_is_left(*, is_app: bool) -> None:
-    """The answer is held in memory meanwhile."""
+async def test_an_unread_response_times_out(*, is_app: bool) -> None:
+    """An unread response is held in memory."""
     door = Door(Connections(timeouts=replace(PATIENT, stall_s=SHORT_S)))
     async with (
-        standing(door, is_app=is_app) as port,
+        serving(door, is_app=is_app) as port,
         await anyio.connect_tcp("127.0.0.1", port) as stream,
     ):
         await stream.send(ASK.replace(b"/", b"/large", 1))
@@ -344,10 +342,10 @@ async def test_who_does_not_take_an_answer_is_left(*, is_app: bool) -> None:
         await door.emptied()
 
 
-async def test_who_takes_an_answer_slowly_is_waited_for() -> None:
-    """Longer than anybody is who takes nothing at all."""
+async def test_a_slow_reader_gets_its_response() -> None:
+    """Slow progress gets more time than no progress."""
     door = Door(Connections(timeouts=replace(PATIENT, stall_s=SHORT_S)))
-    async with standing(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+    async with serving(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
         await stream.send(ASK.replace(b"/", b"/large", 1))
         began_s, taken = monotonic(), 0
         with anyio.fail_after(DEADLINE_S * 4):
@@ -357,13 +355,13 @@ async def test_who_takes_an_answer_slowly_is_waited_for() -> None:
         assert monotonic() - began_s > SHORT_S * 2
 
 
-async def test_a_closed_connection_does_not_wait_for_its_reader(
+async def test_a_closing_connection_times_out_sooner(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After `Connection: close` nothing but the rest of the answer is to come."""
+    """After `Connection: close` only the rest of the response is to come."""
     monkeypatch.setattr("relay.http.server.protocol.FLUSH_S", SHORT_S)
     door = Door(Connections(timeouts=PATIENT))
-    async with standing(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+    async with serving(door) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
         close = b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         await stream.send(close)
         await stream.receive(1)
@@ -371,10 +369,10 @@ async def test_a_closed_connection_does_not_wait_for_its_reader(
         await door.emptied()
 
 
-async def test_a_full_door_makes_room() -> None:
-    """First goes who never asked, then who asked longest ago; not who is being answered."""
+async def test_a_full_door_evicts_idle_connections() -> None:
+    """Evicted first: connections without a request, then the longest idle; never one in flight."""
     door = Door(Connections(4, PATIENT))
-    async with standing(door) as port, AsyncExitStack() as stack:
+    async with serving(door) as port, AsyncExitStack() as stack:
 
         async def come() -> SocketStream:
             return await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port))
@@ -385,13 +383,13 @@ async def test_a_full_door_makes_room() -> None:
             assert b" 200 " in await asked(known)
         stranger = await come()
         await door.until(4)
-        newcomers = [await come()]
+        news = [await come()]
         await ended_after(stranger)
-        assert b" 200 " in await asked(newcomers[0])
-        newcomers.append(await come())
+        assert b" 200 " in await asked(news[0])
+        news.append(await come())
         await ended_after(late)
-        assert b" 200 " in await asked(newcomers[1])
-        newcomers.append(await come())
+        assert b" 200 " in await asked(news[1])
+        news.append(await come())
         await ended_after(early)
         assert door.in_flight == 1
         door.release()
@@ -399,10 +397,10 @@ async def test_a_full_door_makes_room() -> None:
             assert b" 200 " in await busy.receive()
 
 
-async def test_who_takes_long_to_send_makes_room_at_last() -> None:
-    """Where everybody else is being answered: one who may send can also send slowly."""
+async def test_a_slow_sender_is_evicted_last() -> None:
+    """Where all others are in flight, a slow sender is evicted although it is authenticated."""
     door = Door(Connections(2, PATIENT))
-    async with standing(door) as port, AsyncExitStack() as stack:
+    async with serving(door) as port, AsyncExitStack() as stack:
 
         async def come() -> SocketStream:
             return await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port))
@@ -412,16 +410,16 @@ async def test_who_takes_long_to_send_makes_room_at_last() -> None:
         body = b"POST /later HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
         await slow.send(body)
         await door.answering(2)
-        newcomer = await come()
+        new = await come()
         await ended_after(slow)
-        assert b" 200 " in await asked(newcomer)
+        assert b" 200 " in await asked(new)
         door.release()
         with anyio.fail_after(DEADLINE_S):
             assert b" 200 " in await busy.receive()
 
 
-async def test_a_body_whose_sender_is_gone_is_no_error_of_ours() -> None:
-    """In whichever moment he goes: to make room, here, for the next one."""
+async def test_a_vanished_sender_is_not_an_error() -> None:
+    """The sender may disappear at any moment, here by eviction."""
     bodies, outcomes = BodyReader(), set()
 
     async def take(request: web.BaseRequest) -> web.Response:
@@ -445,24 +443,24 @@ async def test_a_body_whose_sender_is_gone_is_no_error_of_ours() -> None:
     assert outcomes == {web.HTTPBadRequest}
 
 
-async def test_where_all_are_being_answered_a_newcomer_is_turned_away() -> None:
-    """Whoever is being answered is not given up for somebody who may want nothing."""
+async def test_where_all_are_being_answered_a_new_is_turned_away() -> None:
+    """A request in flight is never dropped for a connection that may send nothing."""
     door = Door(Connections(2, PATIENT))
-    async with standing(door) as port, AsyncExitStack() as stack:
+    async with serving(door) as port, AsyncExitStack() as stack:
         for _ in range(2):
             busy = await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port))
             await busy.send(ASK.replace(b"/", b"/later", 1))
         await door.answering(2)
-        newcomer = await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port))
-        await ended_after(newcomer)
+        new = await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port))
+        await ended_after(new)
         assert door.in_flight == 2
         door.release()
 
 
-async def test_who_asks_ahead_of_the_answers_keeps_nobody_else_waiting() -> None:
-    """They wait in one line; whoever takes an answer before asking again does not stand in it."""
+async def test_pipelining_delays_no_other_client() -> None:
+    """Pipelined requests share one semaphore, which other requests never wait for."""
     door = Door(Connections(timeouts=PATIENT))
-    async with standing(door) as port, anyio.create_task_group() as crowd:
+    async with serving(door) as port, anyio.create_task_group() as crowd:
         for _ in range(CROWD):
             crowd.start_soon(_ask_ahead, port)
         await door.until(CROWD)

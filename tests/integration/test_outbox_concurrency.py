@@ -1,4 +1,4 @@
-"""How many uploads go at once, against an Amplitude that takes only so many."""
+"""How many uploads go at once, against an Amplitude of limited capacity."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +14,15 @@ SENDERS = 16
 CAPACITY = 3
 EVENTS = 1_500
 LATENCY_S = 0.001
-"""Of an upload: without it no two would ever be under way together."""
+"""Of an upload: without it no two would ever be in flight together."""
 
 
 class NarrowAmplitude(ScriptedAmplitude):
-    """Answers 429 to every upload beyond so many at once.
+    """Answers 429 to every upload beyond its capacity.
 
     Attributes:
         refused: How many it turned away.
-        was_full: For each upload, how many were under way with it.
+        was_full: For each upload, how many were in flight with it.
     """
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from relay.amplitude.verdicts import UploadReply
-from relay.delivery.batching import BatchLimits
+from relay.delivery.batching import RECOVERY_UPLOADS, BatchLimits
 from relay.delivery.circuit_breaker import BreakerState
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.pool import DeliverySetup
@@ -134,7 +134,7 @@ async def test_first_only_indices_find_every_bad_event_without_repeating_a_compa
 async def test_an_unexplained_refusal_is_halved_until_the_culprit_stands_alone(
     tmp_path: Path, status: int
 ) -> None:
-    """A 400 or 413 without rows kills only the event that is refused by itself."""
+    """A 400 or 413 without rows kills only the event that is refused alone."""
 
     def script(upload: Upload) -> UploadReply:
         return answer(status, error="No") if _names(upload, "bad") else ACCEPTED
@@ -159,6 +159,26 @@ async def test_a_lone_oversized_event_does_not_make_uploads_small(tmp_path: Path
         await append(bench.outbox, *(f"e{number}" for number in range(10)))
         await bench.settled(11)
         assert [len(upload) for upload in amplitude.uploads] == [1, 10]
+
+
+async def test_a_learned_size_recovers_once_many_uploads_were_taken(tmp_path: Path) -> None:
+    """Amplitude's limit may have been a passing one."""
+    largest = 5
+
+    def script(upload: Upload) -> UploadReply:
+        return ACCEPTED if len(upload) <= largest else answer(413, error="Payload too large")
+
+    amplitude = ScriptedAmplitude(script)
+    async with running_delivery(tmp_path, amplitude) as bench:
+        await append(bench.outbox, *(f"first{number}" for number in range(10)))
+        await bench.settled(10)
+        largest = 10
+        events = 5 * RECOVERY_UPLOADS + 10
+        await append(bench.outbox, *(f"e{number}" for number in range(events)))
+        await bench.settled(10 + events, within_s=20)
+        sizes = [len(upload) for upload in amplitude.uploads]
+        assert sizes[:4] == [10, 5, 5, 5]
+        assert sizes[-1] == 10
 
 
 @pytest.mark.parametrize(
@@ -278,8 +298,8 @@ async def test_a_long_backlog_of_a_held_device_does_not_hold_up_others(tmp_path:
         assert bench.amplitude.accepted == ["q1"]
 
 
-async def test_a_second_hold_on_a_waiting_lane_does_not_hold_up_others(tmp_path: Path) -> None:
-    """A lane whose device may go but whose user rests is not read again and again."""
+async def test_a_second_hold_on_a_waiting_key_does_not_hold_up_others(tmp_path: Path) -> None:
+    """An ordering key whose device may go but whose user rests is not read again and again."""
     is_device_throttled = True
 
     def script(upload: Upload) -> UploadReply:
@@ -335,7 +355,9 @@ async def test_a_halted_app_is_not_hammered_by_its_senders(tmp_path: Path) -> No
         assert (await counts(bench.outbox)).pending == 40
 
 
-async def test_content_refused_by_the_door_dies_when_it_alone_is_refused(tmp_path: Path) -> None:
+async def test_content_refused_in_front_of_amplitude_dies_when_it_alone_is_refused(
+    tmp_path: Path,
+) -> None:
     """A 403 pinned to one event kills that event and halts nothing."""
 
     def script(upload: Upload) -> UploadReply:
@@ -348,7 +370,7 @@ async def test_content_refused_by_the_door_dies_when_it_alone_is_refused(tmp_pat
         assert _state(bench) is BreakerState.RUNNING
 
 
-async def test_a_shut_door_halts_the_app_and_kills_nothing(tmp_path: Path) -> None:
+async def test_a_refusal_of_everything_halts_the_app_and_kills_nothing(tmp_path: Path) -> None:
     """A 403 for everything is no judgement on any event."""
     amplitude = ScriptedAmplitude(lambda _: FORBIDDEN)
     async with running_delivery(tmp_path, amplitude, _with_batches_of(64)) as bench:
@@ -413,8 +435,8 @@ async def test_refused_uploads_do_not_take_turns_for_ever(tmp_path: Path) -> Non
         assert amplitude.accepted == ["e1"]
 
 
-async def test_a_lane_is_in_one_senders_hands_at_a_time(tmp_path: Path) -> None:
-    """However many senders, two uploads under way never hold events of one device."""
+async def test_an_ordering_key_is_with_one_sender_at_a_time(tmp_path: Path) -> None:
+    """However many senders, two uploads in flight never hold events of one device."""
     amplitude = ScriptedAmplitude()
     async with running_delivery(tmp_path, amplitude, _with_batches_of(5, senders=4)) as bench:
         amplitude.may_answer = anyio.Event()
@@ -487,8 +509,8 @@ async def test_an_event_that_grows_too_old_while_paused_dies_without_an_upload(
         assert len(amplitude.uploads) == sent
 
 
-async def test_a_stop_settles_what_is_under_way_and_claims_nothing_more(tmp_path: Path) -> None:
-    """A drained delivery ends by itself; the rest waits for the next start."""
+async def test_a_stop_settles_what_is_in_flight_and_claims_nothing_more(tmp_path: Path) -> None:
+    """A drained pool of senders ends; the rest waits for the next start."""
     amplitude = ScriptedAmplitude()
     amplitude.may_answer = anyio.Event()
     async with running_outbox(tmp_path) as outbox:
@@ -510,7 +532,7 @@ async def test_a_stop_settles_what_is_under_way_and_claims_nothing_more(tmp_path
 async def test_a_crash_during_an_upload_sends_it_again_and_remembers_the_try(
     tmp_path: Path,
 ) -> None:
-    """After a crash the events in hand go again, in the same bytes, counted as tried."""
+    """After a crash the events in flight go again, in the same bytes, counted as tried."""
     amplitude = ScriptedAmplitude()
     amplitude.may_answer = anyio.Event()
     async with running_delivery(tmp_path / "a", amplitude) as bench:
@@ -543,7 +565,7 @@ async def test_a_dead_letter_that_is_retried_goes_again(tmp_path: Path) -> None:
 
 
 async def test_events_that_vanish_from_disk_are_let_go(tmp_path: Path) -> None:
-    """An event removed while it waited neither goes nor stops its lane."""
+    """An event removed while it waited neither goes nor blocks its ordering key."""
     amplitude = ScriptedAmplitude()
     async with running_delivery(tmp_path, amplitude) as bench:
         bench.delivery.breaker.set_paused(paused=True)
@@ -604,7 +626,7 @@ async def test_a_look_given_up_while_reading_leaves_nothing_unread(tmp_path: Pat
         assert len(await _take(dispatcher)) == 1
 
 
-async def test_a_look_given_up_while_reading_back_a_held_lane_loses_nothing(
+async def test_a_look_given_up_while_reading_back_a_held_key_loses_nothing(
     tmp_path: Path,
 ) -> None:
     """Events whose pause is over are not forgotten when their reading is cancelled."""

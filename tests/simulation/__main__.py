@@ -1,4 +1,4 @@
-"""Runs seeds of the simulation, or shows one step by step."""
+"""Runs seeds of the simulation, or prints one step by step."""
 
 import argparse
 import sys
@@ -9,21 +9,21 @@ from tests.simulation.simulation import simulate
 
 
 def main() -> int:
-    """Run what is asked for; 1 if anything was wrong."""
+    """Run the given seeds; return 1 if anything was wrong."""
     given = _arguments()
     listener = print if given.verbose else None
     began_s = monotonic()
-    failed, lives, events, seed = 0, 0, 0, given.seed
-    for runs in takewhile(lambda done: _goes_on(given, done, monotonic() - began_s), count()):
+    failed, processes, events, seed = 0, 0, 0, given.seed
+    for runs in takewhile(lambda done: _continues(given, done, monotonic() - began_s), count()):
         seed = given.seed + runs * given.stride
         result = simulate(seed, listener=listener)
-        failed, lives = failed + bool(result.wrong), lives + result.lives
+        failed, processes = failed + bool(result.wrong), processes + result.processes
         events += result.events
         if result.wrong or given.all:
             print(result.describe())  # noqa: T201  # a command prints
         done = runs + 1
     print(  # noqa: T201  # likewise
-        f"{done} runs, seeds {given.seed} to {seed}: {events} events, {lives} lives,"
+        f"{done} runs, seeds {given.seed} to {seed}: {events} events, {processes} processes,"
         f" {failed} failed, {monotonic() - began_s:.1f} s"
     )
     return min(failed, 1)
@@ -40,7 +40,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _goes_on(given: argparse.Namespace, done: int, lasted_s: float) -> bool:
+def _continues(given: argparse.Namespace, done: int, lasted_s: float) -> bool:
     if given.seconds is None:
         return done < int(given.runs)
     return not done or lasted_s < float(given.seconds)

@@ -1,4 +1,4 @@
-"""Amplitude and the network before it, in memory: seeded misfortunes, then the sandbox's judge."""
+"""Amplitude and the network before it, in memory: seeded faults, then the sandbox's judge."""
 
 import asyncio
 from collections import Counter
@@ -13,8 +13,8 @@ from relay.sandbox.amplitude.conditions import Conditions, Poison, PoisonEffect
 from relay.sandbox.amplitude.judge import Judge
 from relay.sandbox.amplitude.uploads import BATCH_PATH, HTTPAPI_PATH, Upload
 from relay.sandbox.common.replies import Answer, JsonObject, html_answer
-from tests.simulation.book import Book
 from tests.simulation.journal import Journal
+from tests.simulation.project_record import ProjectRecord
 from tests.simulation.scenario import Scenario
 
 FLAW_EFFECTS: dict[str, PoisonEffect] = {
@@ -29,25 +29,25 @@ POISONS = [
     for flaw, effect in FLAW_EFFECTS.items()
 ]
 REASONS = {400: "rejected", 401: "forbidden", 403: "forbidden", 404: "rejected", 413: "too_large"}
-"""What a lone event may die of when an answer names none."""
+"""Dead-letter reasons for a lone event when an answer names none."""
 
 SMALL_EVENTS = 2
-"""The most events an upload may hold while Amplitude takes only small ones."""
+"""Largest upload while Amplitude accepts only small ones."""
 
 HELD = frozenset({"throttle", "quota", "silenced"})
-"""Kinds that concern some devices and users, not a whole upload."""
+"""Kinds that affect some devices and users, not a whole upload."""
 
 MAYBE_STORED = frozenset({"500", "502", "504", "200_html", "200_cut"})
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Transmission:
     """One upload on its way.
 
     Attributes:
-        events: What it holds.
-        size_bytes: Of the bodies.
-        fate: What will happen to it, empty for nothing.
+        events: Its events.
+        size_bytes: Size of the bodies.
+        fate: What will happen to it; empty for nothing.
         is_stored: Whether Amplitude counts its events although it answers with an error.
         back_s: How long the answer travels.
     """
@@ -63,13 +63,13 @@ Answered = Callable[[UploadReply], None]
 
 
 class Project:
-    """One app's project, and the way to it.
+    """One app's project, and the network path to it.
 
     Attributes:
-        book: What it knows.
-        spells: What goes wrong when.
-        sent: How many uploads were sent during each spell, by the spell's place.
-        helped: How often something during each spell called for an upload at once.
+        record: What it knows.
+        fault_periods: What goes wrong when.
+        sent: Uploads sent during each fault period, by its index.
+        helped: How often something in each period called for an immediate upload.
     """
 
     def __init__(
@@ -84,26 +84,26 @@ class Project:
         self._judge.conditions = Conditions(poisons=POISONS)
         self._held: tuple[str, ...] = ()
         self._hiccup_rate = scenario.hiccup_rate
-        self.spells = scenario.spells(f"network {app}", scenario.network)
-        self.book = Book(scenario.memory_s)
+        self.fault_periods = scenario.fault_periods(f"network {app}", scenario.network)
+        self.record = ProjectRecord(scenario.memory_s)
         self.sent: Counter[int] = Counter()
         self.helped: Counter[int] = Counter()
 
-    def mend(self) -> None:
-        """Let no single upload go wrong from now on; all spells are over by then."""
+    def recover(self) -> None:
+        """Let no single upload go wrong from now on; all fault periods are over by then."""
         self._hiccup_rate = 0.0
 
     def help(self) -> None:
-        """Note that a process begins or a person says to go on, which asks for another try."""
+        """Record that a process starts or an operator resumes, which calls for another attempt."""
         now_s = self._loop.time()
-        for place, spell in enumerate(self.spells):
-            self.helped[place] += spell.begins_s <= now_s < spell.ends_s
+        for place, period in enumerate(self.fault_periods):
+            self.helped[place] += period.begins_s <= now_s < period.ends_s
 
     def send(self, events: Sequence[JsonObject], size_bytes: int, answered: Answered) -> None:
-        """Begin an upload; `answered` is called with what comes back, if anything does."""
+        """Begin an upload; `answered` is called with the reply, if there is one."""
         now_s = self._loop.time()
-        for place, spell in enumerate(self.spells):
-            self.sent[place] += spell.begins_s <= now_s < spell.ends_s
+        for place, period in enumerate(self.fault_periods):
+            self.sent[place] += period.begins_s <= now_s < period.ends_s
         fate = self._draw_fate()
         self._journal.note("send", self._app, len(events), fate)
         rng, timeout_s = self._rng, self._scenario.timeout_s
@@ -112,19 +112,19 @@ class Project:
             back_s = rng.uniform(0.3, 0.9) * timeout_s
         if fate == "late":
             there_s = rng.uniform(1.0, 3.0) * timeout_s
-        parcel = Parcel(events, size_bytes, fate, rng.random() < 0.5, back_s)
+        transmission = Transmission(events, size_bytes, fate, rng.random() < 0.5, back_s)
         if fate in {"refused", "reset_before"}:
             self._loop.call_later(there_s, answered, UploadReply(None, failure=fate))
         elif fate != "lost":
-            self._loop.call_later(there_s, self._arrive, parcel, answered)
+            self._loop.call_later(there_s, self._arrive, transmission, answered)
 
     def note_answer(self, reply: UploadReply) -> None:
-        """Note that an answer has come to relay."""
+        """Record that an answer reached relay."""
         self._journal.note("answer", self._app, reply.status or reply.failure)
 
     def _draw_fate(self) -> str:
         now_s = self._loop.time()
-        kinds = [s.kind for s in self.spells if s.begins_s <= now_s < s.ends_s]
+        kinds = [s.kind for s in self.fault_periods if s.begins_s <= now_s < s.ends_s]
         held = tuple(kind for kind in kinds if kind in HELD)
         if held != self._held:
             self._hold(held)
@@ -135,7 +135,7 @@ class Project:
         return self._rng.choice(kinds) if kinds and self._rng.random() < self._hiccup_rate else ""
 
     def _hold(self, kinds: tuple[str, ...]) -> None:
-        """Hold some devices and users, as long as it lasts."""
+        """Throttle some devices and users while it lasts."""
         self._held = kinds
         devices = [f"d{number}" for number in range(self._scenario.devices)]
         few = self._rng.sample(devices, max(1, len(devices) // 4))
@@ -150,35 +150,37 @@ class Project:
 
     # At Amplitude.
 
-    def _arrive(self, parcel: Parcel, answered: Answered) -> None:
-        answer, is_stored = self._answer(parcel)
+    def _arrive(self, transmission: Transmission, answered: Answered) -> None:
+        answer, is_stored = self._answer(transmission)
         self._journal.note("arrive", self._app, answer.status, is_stored)
         if is_stored:
-            self.book.take(parcel.events, self._loop.time())
-        if parcel.fate == "silent":
+            self.record.take(transmission.events, self._loop.time())
+        if transmission.fate == "silent":
             return
         reply = self._reply(answer)
-        if parcel.fate == "reset_after":
+        if transmission.fate == "reset_after":
             reply = UploadReply(None, failure="connection reset")
-        elif parcel.fate not in MAYBE_STORED:
-            self._note_meaning(answer, parcel)
-        self._loop.call_later(parcel.back_s, answered, reply)
+        elif transmission.fate not in MAYBE_STORED:
+            self._note_meaning(answer, transmission)
+        self._loop.call_later(transmission.back_s, answered, reply)
 
-    def _answer(self, parcel: Parcel) -> tuple[Answer, bool]:
+    def _answer(self, transmission: Transmission) -> tuple[Answer, bool]:
         """Return the answer, and whether the events are counted."""
-        fate = parcel.fate
+        fate = transmission.fate
         if fate in MAYBE_STORED:
-            return _broken_answer(fate), parcel.is_stored and self._takes(parcel)
-        if answer := self._refusal(fate, len(parcel.events)):
+            return _broken_answer(fate), transmission.is_stored and self._takes(transmission)
+        if answer := self._refusal(fate, len(transmission.events)):
             return answer, False
-        upload = self._upload(parcel.events)
+        upload = self._upload(transmission.events)
         verdict = self._judge.judge(upload, round(self._loop.time() * 1000))
         if isinstance(verdict, Answer):
             return verdict, False
-        return answers.success(len(verdict.events), parcel.size_bytes, 0), True
+        return answers.success(len(verdict.events), transmission.size_bytes, 0), True
 
-    def _takes(self, parcel: Parcel) -> bool:
-        verdict = self._judge.judge(self._upload(parcel.events), round(self._loop.time() * 1000))
+    def _takes(self, transmission: Transmission) -> bool:
+        verdict = self._judge.judge(
+            self._upload(transmission.events), round(self._loop.time() * 1000)
+        )
         return not isinstance(verdict, Answer)
 
     def _upload(self, events: Sequence[JsonObject]) -> Upload:
@@ -186,7 +188,7 @@ class Project:
         return Upload(path, self._app, list(events), 1, frozenset())
 
     def _refusal(self, fate: str, events: int) -> Answer | None:
-        """Return the answer of somebody who does not look at the events."""
+        """Return the answer of an intermediary that does not look at the events."""
         match fate:
             case "503":
                 return self._asking(html_answer(503, "503 Service Unavailable"))
@@ -208,7 +210,7 @@ class Project:
                 return None
 
     def _asking(self, answer: Answer) -> Answer:
-        """Ask for patience, sometimes."""
+        """Add a `Retry-After` now and then."""
         wait_s = self._rng.choice((None, None, "1", "15"))
         return answer.with_header("Retry-After", wait_s) if wait_s else answer
 
@@ -217,20 +219,20 @@ class Project:
         wait = answer.headers.get("Retry-After")
         return UploadReply(answer.status, answer.body, float(wait) if wait else None)
 
-    def _note_meaning(self, answer: Answer, parcel: Parcel) -> None:
-        """Note what an answer says of the events: taken, or who may die of it."""
-        events, book = parcel.events, self.book
+    def _note_meaning(self, answer: Answer, transmission: Transmission) -> None:
+        """Record what an answer says of the events: accepted, or dead-lettered for what reason."""
+        events, record = transmission.events, self.record
         if answer.status == 200:
-            return book.confirm(events)
+            return record.confirm(events)
         said = orjson.loads(answer.body) if answer.body.startswith(b"{") else {}
         named = list(said.get("events_with_invalid_fields", {}).values())
         for indices in named:
-            book.offer("invalid_field", [events[index] for index in indices])
+            record.offer("invalid_field", [events[index] for index in indices])
         silenced = said.get("silenced_events", [])
-        book.offer("silenced", [events[index] for index in silenced])
-        is_bare = not named and not silenced and parcel.fate != "wrong_key"
+        record.offer("silenced", [events[index] for index in silenced])
+        is_bare = not named and not silenced and transmission.fate != "wrong_key"
         if answer.status in REASONS and len(events) == 1 and is_bare:
-            book.offer(REASONS[answer.status], events)
+            record.offer(REASONS[answer.status], events)
         return None
 
 

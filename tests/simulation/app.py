@@ -1,4 +1,4 @@
-"""One app, from outside: what OneSignal sends, what Amplitude knows, what people asked for."""
+"""One app seen from outside: what OneSignal sends, Amplitude knows and operators asked for."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,15 +11,15 @@ from tests.simulation.source import Source
 
 @dataclass
 class App:
-    """One app, from outside.
+    """One app seen from outside.
 
     Attributes:
         source: What OneSignal knows.
         project: What Amplitude knows.
-        discardable: Insert ids that a person asked to throw away.
-        doubtful: Insert ids that a person sends again after relay gave them up as too old.
-        died: Insert ids that were ever seen among the dead letters.
-        first_sent_s: When each insert id was uploaded first since it was accepted or retried.
+        discardable: Insert ids that an operator asked to discard.
+        doubtful: Insert ids that an operator retries after relay expired them.
+        died: Insert ids that were ever dead letters.
+        first_sent_s: First upload of each insert id since it was accepted or retried.
     """
 
     source: Source
@@ -38,24 +38,24 @@ class App:
         return self._names[key]
 
     def retry(self, name: str, *, is_expired: bool) -> None:
-        """Note that a person sends a dead letter again."""
+        """Record that an operator retries a dead letter."""
         self.died.add(name)
         self.first_sent_s.pop(name, None)
         if is_expired:
             self.doubtful.add(name)
 
     def discard(self, name: str) -> None:
-        """Note that a person throws an event away."""
+        """Record that an operator discards an event."""
         self.died.add(name)
         self.discardable.add(name)
 
     def discard_user(self, user: str) -> None:
-        """Note that a person asked to forget a user."""
+        """Record that an operator erases a user."""
         fates = self.source.fates
         self.discardable |= {name for name, fate in fates.items() if fate.event.user_id == user}
 
     def step(self, counts: Counts) -> Iterator[str]:
-        """Yield which counts fell since the last look."""
+        """Yield which counts fell since the last call."""
         for name in ("accepted", "delivered", "discarded", "duplicate"):
             before, now = getattr(self._last, name), getattr(counts, name)
             if now < before:

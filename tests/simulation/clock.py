@@ -1,4 +1,4 @@
-"""The clocks of a simulated machine: one that runs steadily, one that people set."""
+"""The clocks of a simulated machine: one that runs steadily, one that operators set."""
 
 import asyncio
 
@@ -8,18 +8,18 @@ BOOTED_S = 1000.0
 
 
 class WallClock:
-    """Time on a virtual loop; the wall time may be wrong, the monotonic one never is."""
+    """Time on a virtual loop; wall time may be wrong, monotonic time never is."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._ahead_ms = 0
 
     def now_ms(self) -> int:
-        """Return the wall time as the machine believes it."""
+        """Return the machine's wall time."""
         return START_MS + round(self._loop.time() * 1000) + self._ahead_ms
 
     def monotonic_s(self) -> float:
-        """Return seconds since the machine was booted."""
+        """Return seconds since the machine booted."""
         return BOOTED_S + self._loop.time()
 
     def elapsed_s(self) -> float:
@@ -27,5 +27,5 @@ class WallClock:
         return self.monotonic_s()
 
     def set_ahead_ms(self, ahead_ms: int) -> None:
-        """Set the wall time wrong by so much, or right with 0."""
+        """Set the wall clock ahead by this much; 0 corrects it."""
         self._ahead_ms = ahead_ms

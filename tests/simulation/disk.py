@@ -1,6 +1,6 @@
-"""The disk: real SQLite in memory, which outlives every process, with seeded misfortunes.
+"""The disk: real SQLite in memory that outlives every process, with seeded faults.
 
-What is committed stays, what is not is gone, whenever the process ends; a commit that is done
+Committed changes survive the end of a process, others do not; a completed commit
 may still be unknown to the process when it ends.
 """
 
@@ -22,11 +22,11 @@ FAILURE_RATE = 0.3
 SYNC_FAILURE_RATE = 0.1
 READ_FAILURE_RATE = 0.05
 ROOM_MADE = 3
-"""Transactions that find room after relay gave up some of its reserve."""
+"""Transactions that find space after relay released some of its ballast."""
 
 
 class _Raw(sqlite3.Connection):
-    """SQLite, whose statements can be made to fail."""
+    """SQLite whose statements can be made to fail."""
 
     before: Callable[[str], None]
     after: Callable[[str], None]
@@ -53,7 +53,7 @@ def _failure(code: int, words: str) -> sqlite3.OperationalError:
 
 
 class Disk:
-    """A database and the weather it stands in.
+    """A database, and the faults of the disk it is on.
 
     Attributes:
         on_commit: Called after every transaction that changed something, in the same step.
@@ -65,8 +65,8 @@ class Disk:
         self._loop = loop
         self._journal = journal
         self._rng = scenario.rng("disk")
-        self._spells = scenario.spells("disk", scenario.disk)
-        self._life = 0
+        self._fault_periods = scenario.fault_periods("disk", scenario.disk)
+        self._process_no = 0
         self._statements = 0
         self._doom: str | None = None
         self._doomed_at = 0
@@ -82,29 +82,29 @@ class Disk:
         self.raw.after = self._after
 
     def close(self) -> None:
-        """Throw everything away."""
+        """Discard everything."""
         self.raw.close()
 
     def connect(self, name: str) -> "Access":
-        """Return a connection for the process that runs now."""
+        """Return a connection for the current process."""
         return Access(self, name, self._loop)
 
     def cut(self) -> None:
-        """End the process that runs now: nothing it does reaches the disk any more."""
-        self._life += 1
+        """End the current process: nothing it does reaches the disk any more."""
+        self._process_no += 1
 
     def make_room(self) -> None:
-        """Give some space up, as relay's reserve does."""
+        """Free some space, as relay's ballast does."""
         self._journal.note("room")
         self._room = ROOM_MADE
 
     @property
-    def life(self) -> int:
-        """The process that runs now."""
-        return self._life
+    def process_no(self) -> int:
+        """Number of the current process."""
+        return self._process_no
 
     def run(self, work: Callable[[sqlite3.Connection], Result], name: str) -> Result:
-        """Run a function over the database, for a process that is alive."""
+        """Run a function over the database for a live process."""
         self._journal.note(name)
         if name == "read" and self._is("read") and self._rng.random() < READ_FAILURE_RATE:
             raise _failure(sqlite3.SQLITE_IOERR, "disk I/O error")
@@ -117,10 +117,10 @@ class Disk:
         return self._rng.uniform(0.0001, 0.004)
 
     def _is(self, kind: str) -> bool:
-        if not self._spells:
+        if not self._fault_periods:
             return False
         now_s = self._loop.time()
-        return any(s.kind == kind and s.begins_s <= now_s < s.ends_s for s in self._spells)
+        return any(s.kind == kind and s.begins_s <= now_s < s.ends_s for s in self._fault_periods)
 
     # Statements.
 
@@ -151,7 +151,7 @@ class Disk:
             return
         if self._doom == "full":
             self._fail_full()
-        is_kept = self._rng.random() < 0.5  # a failed sync says nothing of what the disk holds
+        is_kept = self._rng.random() < 0.5  # a failed sync says nothing about what is on disk
         self._journal.note("sync failed", is_kept)
         self.raw.silently("COMMIT" if is_kept else "ROLLBACK")
         raise _failure(sqlite3.SQLITE_IOERR_FSYNC, "disk I/O error")
@@ -170,18 +170,18 @@ class Disk:
 
 
 class Access:
-    """A connection as the engine sees it: one thing after the other, each taking its time."""
+    """A connection as the engine sees it: one operation at a time, each taking time."""
 
     def __init__(self, disk: Disk, name: str, loop: asyncio.AbstractEventLoop) -> None:
         self._disk = disk
         self._name = name
         self._loop = loop
-        self._life = disk.life
+        self._process_no = disk.process_no
         self._free_s = 0.0
 
     @property
     def total_changes(self) -> int:
-        """Rows changed, ever."""
+        """Rows ever changed."""
         return self._disk.raw.total_changes
 
     async def run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
@@ -198,13 +198,13 @@ class Access:
         done: "asyncio.Future[Result]",
         ends_s: float,
     ) -> None:
-        if self._life != self._disk.life:
+        if self._process_no != self._disk.process_no:
             return
         try:
             answer = partial(_succeed, done, self._disk.run(work, self._name))
         except Exception as error:  # noqa: BLE001  # raised where it is awaited
             answer = partial(_fail, done, error)
-        if self._life == self._disk.life:  # it may have ended just now
+        if self._process_no == self._disk.process_no:  # it may have ended just now
             self._loop.call_at(ends_s, answer)
 
 

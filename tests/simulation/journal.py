@@ -1,4 +1,4 @@
-"""What happened, step by step: the fingerprint of a run, and the moments to kill a process at."""
+"""What happened, step by step: the fingerprint of a run, and the moments to kill a process."""
 
 from collections import deque
 from collections.abc import Callable
@@ -13,8 +13,8 @@ class Journal:
     """The steps of one run, in order.
 
     Attributes:
-        steps: How many there were.
-        tail: The last of them, for whoever looks at a failure.
+        steps: Their number.
+        tail: The last of them, for diagnosing a failure.
     """
 
     def __init__(self, now_s: Callable[[], float], listener: Listener | None = None) -> None:
@@ -28,7 +28,7 @@ class Journal:
         self.tail: deque[str] = deque(maxlen=LINES_KEPT)
 
     def note(self, kind: str, *what: object) -> None:
-        """Note a step, and do what was to be done at it."""
+        """Record a step, and run what was scheduled for it."""
         line = f"{self._now_s():.6f} {kind} {' '.join(map(str, what))}"
         self.steps += 1
         self.tail.append(line)
@@ -42,11 +42,11 @@ class Journal:
                 self._due()
 
     def at(self, kind: str, times: int, act: Callable[[], None]) -> None:
-        """Have `act` called in the very step that is the `times`-th of a kind from now."""
+        """Call `act` in the very step that is the `times`-th of a kind from now."""
         self._watched, self._countdown, self._due = kind, times, act
 
     def forget(self) -> None:
-        """Have nothing called."""
+        """Cancel what is scheduled."""
         self._watched = None
 
     @property

@@ -1,4 +1,4 @@
-"""An event loop whose time is virtual: when nothing is ready, it jumps to the next timer.
+"""An event loop with virtual time: when nothing is ready, it jumps to the next timer.
 
 No threads, no sockets, no real clock: what runs on it depends on its inputs alone, and an hour
 of waiting costs nothing.
@@ -12,15 +12,15 @@ from typing import Any, NoReturn, TypeVar
 Result = TypeVar("Result")
 
 MAX_STEPS_AT_ONCE = 200_000
-"""Rounds of the loop at one instant; more are tasks that wake each other for ever."""
+"""Loop rounds at one instant; beyond this, tasks wake each other for ever."""
 
 
 class Stuck(Exception):
-    """Nothing is ready and no timer runs, or time stands still: the program hangs."""
+    """Nothing is ready and no timer is set, or time stands still: the program hangs."""
 
 
 class _Task(asyncio.Task[Any]):
-    """A task whose place in a set depends on when it began, not on where it lies in memory."""
+    """A task whose order in a set depends on its creation, not on its address."""
 
     def __init__(self, number: int, coro: Coroutine[Any, Any, Any], **options: Any) -> None:  # noqa: ANN401  # asyncio's own
         self._number = number
@@ -37,23 +37,23 @@ class VirtualLoop(asyncio.BaseEventLoop):
     """An asyncio loop without a world outside.
 
     Attributes:
-        mishaps: Errors that nobody waited for.
+        unhandled_errors: Errors that no one awaited.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._now_s = 0.0
         self._steps_at_once = 0
-        self.mishaps: list[str] = []
-        self.set_exception_handler(self._note_mishap)
-        self._selector = self  # asked by the base class for what happened outside
+        self.unhandled_errors: list[str] = []
+        self.set_exception_handler(self._note_unhandled_error)
+        self._selector = self  # the base class polls it for outside events
         numbers = count(1)
         self.set_task_factory(
             lambda loop, coro, **options: _Task(next(numbers), coro, loop=loop, **options)
         )
 
     def time(self) -> float:
-        """Return the virtual time in seconds since the beginning."""
+        """Return virtual seconds since the start."""
         return self._now_s
 
     def select(self, timeout: float | None) -> list[NoReturn]:
@@ -71,46 +71,46 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return []
 
     def forgive(self) -> None:
-        """Count the rounds at this instant anew."""
+        """Restart the count of rounds at this instant."""
         self._steps_at_once = 0
 
     def run_in_executor(self, *_: object) -> NoReturn:
-        """Refuse: a thread would bring back chance.
+        """Refuse: a thread would reintroduce chance.
 
         Raises:
             RuntimeError: Always.
         """
         raise RuntimeError("a simulation has no threads")
 
-    def _note_mishap(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        self.mishaps.append(f"{context['message']}: {context.get('exception')!r}")
+    def _note_unhandled_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.unhandled_errors.append(f"{context['message']}: {context.get('exception')!r}")
 
     def _process_events(self, events: list[NoReturn]) -> None:
         assert not events
 
     def _write_to_self(self) -> None:
-        """Need no waking: nobody else is there."""
+        """Do nothing: there is no other thread to wake this one."""
 
 
 def run_virtually(main: Coroutine[Any, Any, Result]) -> Result:
-    """Run `main` to its end on a loop of its own.
+    """Run `main` to its end on its own loop.
 
     Raises:
         Stuck: If it hangs.
-        RuntimeError: If something failed that nobody waited for.
+        RuntimeError: If something failed that no one awaited.
     """
     loop = VirtualLoop()
     try:
         result = loop.run_until_complete(main)
     finally:
         _abandon(loop)
-    if loop.mishaps:
-        raise RuntimeError("; ".join(loop.mishaps))
+    if loop.unhandled_errors:
+        raise RuntimeError("; ".join(loop.unhandled_errors))
     return result
 
 
 def _abandon(loop: VirtualLoop) -> None:
-    """End what still runs after a failure, so that nothing complains when it is collected."""
+    """Cancel what still runs after a failure, so that nothing warns when it is collected."""
     for task in asyncio.all_tasks(loop):
         task.cancel()
     loop.call_later(1.0, loop.stop)

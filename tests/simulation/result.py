@@ -8,11 +8,11 @@ class Result:
     """How a run ended.
 
     Attributes:
-        seed: Which run.
+        seed: The run's seed.
         wrong: What was wrong, in sentences.
         fingerprint: Of every step.
         steps: How many there were.
-        lives: Processes that began.
+        processes: Processes started.
         events: Events sent to relay.
         lasted_s: Virtual seconds.
         tail: The last steps.
@@ -22,17 +22,18 @@ class Result:
     wrong: tuple[str, ...]
     fingerprint: str
     steps: int
-    lives: int
+    processes: int
     events: int
     lasted_s: float
     tail: tuple[str, ...]
 
     def describe(self) -> str:
-        """Return the run in a few lines, with how to see it again if it failed."""
+        """Return the run in a few lines, with the command to repeat it if it failed."""
         lines = [
             (
-                f"seed {self.seed}: {self.steps} steps, {self.lives} lives, {self.events} events,"
-                f" {self.lasted_s:.0f} virtual seconds, fingerprint {self.fingerprint}"
+                f"seed {self.seed}: {self.steps} steps, {self.processes} processes, "
+                f"{self.events} events, {self.lasted_s:.0f} virtual seconds, "
+                f"fingerprint {self.fingerprint}"
             )
         ]
         if self.wrong:

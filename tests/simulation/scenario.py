@@ -1,4 +1,4 @@
-"""What a seed stands for: the shape of one run. The same seed is the same run, always.
+"""What a seed stands for: the shape of one run. The same seed always gives the same run.
 
 Not every run has every fault: runs with few kinds reach states that runs with all of them, where
 hardly anything succeeds, never do.
@@ -33,7 +33,7 @@ NETWORK: Final = (
     "quota",
     "silenced",
 )
-"""What may stand between relay and Amplitude, for a while or for a single upload."""
+"""Faults between relay and Amplitude, for a while or for a single upload."""
 
 DISK: Final = ("full", "locked", "sync", "read", "stall")
 PEOPLE: Final = ("pause", "retry", "discard", "forget", "clock", "look")
@@ -43,11 +43,11 @@ DAY_S: Final = 86_400.0
 
 
 @dataclass(frozen=True)
-class Spell:
+class FaultPeriod:
     """A time during which something is wrong.
 
     Attributes:
-        kind: What.
+        kind: What is wrong.
         begins_s: Virtual seconds.
         ends_s: Virtual seconds.
     """
@@ -62,28 +62,28 @@ class Scenario:
     """The shape of one run.
 
     Attributes:
-        seed: Of everything.
+        seed: Seeds everything.
         apps: Names.
-        requests: What OneSignal sends, per app.
-        span_s: How long it sends and things go wrong; then all is mended.
+        requests: Requests of OneSignal per app.
+        span_s: How long it sends and faults occur; then all recovers.
         devices: Distinct devices of an app.
-        senders: Uploads at once.
-        max_batch_events: Of one upload.
-        linger_s: The longest a lone event waits for company.
+        senders: Concurrent uploads.
+        max_batch_events: Events of one upload.
+        linger_s: How long a partial batch waits for more events.
         backoff_cap_s: Longest wait after a failure.
-        hold_s: Pause of a throttled device or user.
-        halt_probe_s: How often a halted app is tried.
+        hold_s: Hold of a throttled device or user.
+        halt_probe_s: Interval of probes of a halted app.
         timeout_s: Of one upload.
-        max_age_s: Since its first upload, after which relay gives an event up.
+        max_age_s: Age since the first upload at which an event expires.
         memory_s: How long Amplitude recognises an insert id.
-        max_events: Pending events past which new ones are refused.
+        max_events: Pending events past which new ones are rejected.
         is_batch: Whether the Batch API is used.
         hiccup_rate: Share of single uploads that go wrong.
-        flaw_rate: Share of events Amplitude will never take.
-        kill_rate: Share of lives that end by a kill.
-        network: Kinds of what goes wrong there.
-        disk: Likewise.
-        people: What people do.
+        flaw_rate: Share of events Amplitude never accepts.
+        kill_rate: Share of processes that end by a kill.
+        network: Fault kinds of the network and Amplitude.
+        disk: Fault kinds of the disk.
+        operators: What operators do.
     """
 
     seed: int
@@ -107,14 +107,14 @@ class Scenario:
     kill_rate: float
     network: tuple[str, ...]
     disk: tuple[str, ...]
-    people: tuple[str, ...]
+    operators: tuple[str, ...]
 
     def rng(self, purpose: str) -> Random:
-        """Return the chance of one part, which draws of others do not disturb."""
+        """Return the chance of one part, independent of draws by other parts."""
         return Random(f"{self.seed} {purpose}")
 
-    def spells(self, purpose: str, kinds: tuple[str, ...]) -> list[Spell]:
-        """Return what goes wrong when; times may overlap."""
+    def fault_periods(self, purpose: str, kinds: tuple[str, ...]) -> list[FaultPeriod]:
+        """Return what goes wrong when; periods may overlap."""
         rng = self.rng(f"spells {purpose}")
         if not kinds:
             return []
@@ -123,12 +123,12 @@ class Scenario:
             begins_s = rng.uniform(0, self.span_s)
             length_s = rng.expovariate(rng.choice((2, 8, 30)) / self.span_s)
             ends_s = min(begins_s + length_s, self.span_s)
-            found.append(Spell(rng.choice(kinds), begins_s, ends_s))
+            found.append(FaultPeriod(rng.choice(kinds), begins_s, ends_s))
         return found
 
 
 MARGIN_S = 600.0
-"""What Amplitude remembers longer than relay repeats; half a day in earnest."""
+"""How much longer Amplitude remembers than relay retries; half a day in production."""
 
 
 def draw_scenario(seed: int) -> Scenario:
@@ -136,7 +136,7 @@ def draw_scenario(seed: int) -> Scenario:
     rng = Random(f"{seed} scenario")
     is_short_of_time = rng.random() < 0.25
     network = _some(rng, NETWORK)
-    if rng.random() < 0.7:  # a quota holds for an hour, which takes long even in virtual time
+    if rng.random() < 0.7:  # a quota holds for an hour, long even in virtual time
         network = tuple(kind for kind in network if kind != "quota")
     max_age_s = rng.choice((60.0, 90.0)) if is_short_of_time else 6.5 * DAY_S
     return Scenario(
@@ -161,7 +161,7 @@ def draw_scenario(seed: int) -> Scenario:
         kill_rate=rng.choice((0.0, 0.5, 1.0)),
         network=network,
         disk=_some(rng, DISK) if rng.random() < 0.6 else (),
-        people=_some(rng, PEOPLE),
+        operators=_some(rng, PEOPLE),
     )
 
 

@@ -17,7 +17,7 @@ from tests.simulation.journal import Journal
 from tests.simulation.scenario import FLAWS, Scenario
 
 CLIENTS = 3
-"""Requests of one app under way at once."""
+"""Concurrent requests of one app."""
 
 START_MS = 1_767_261_906_412
 REPEAT_RATE = 0.15
@@ -30,18 +30,18 @@ class Request:
     """One request.
 
     Attributes:
-        due_s: When it is sent; later after every refusal.
-        number: Its place among all.
-        events: What it holds.
-        is_odd: Whether it also brings what is filtered or not understood.
-        refusals: How often it was refused.
+        due_s: When it is sent; later after every rejection.
+        number: Its index among all.
+        events: Its events.
+        is_odd: Whether it also has filtered or malformed events.
+        refusals: How often it was rejected.
     """
 
     due_s: float
     number: int
     events: list[MappedEvent] = field(compare=False)
     is_odd: bool = field(compare=False, default=False)
-    refusals: int = field(compare=False, default=0)
+    rejections: int = field(compare=False, default=0)
 
 
 @dataclass
@@ -49,9 +49,9 @@ class Fate:
     """What OneSignal knows of one event.
 
     Attributes:
-        event: As relay is to upload it.
+        event: As relay should upload it.
         sent_step: When it was first sent.
-        acked_step: When it was first answered, None if it never was.
+        acked_step: When it was first answered 200; None if it never was.
     """
 
     event: MappedEvent
@@ -64,7 +64,7 @@ class Source:
 
     Attributes:
         fates: Every event sent, by insert id.
-        forgotten: Users whose events relay does not let in any more.
+        forgotten: Erased users, whose events relay now filters.
     """
 
     def __init__(self, app: str, scenario: Scenario, journal: Journal) -> None:
@@ -75,7 +75,7 @@ class Source:
         self._numbers = count(1)
         self._requests: list[Request] = []
         self._news = anyio.Event()
-        self._under_way = 0
+        self._in_flight = 0
         self.fates: dict[str, Fate] = {}
         self.forgotten: set[str] = set()
         for request in self._draw():
@@ -106,23 +106,23 @@ class Source:
         return _event(f"e{next(self._numbers)}", device, user, flaw, rng.random() < PADDED_RATE)
 
     def add(self, due_s: float, *events: MappedEvent) -> None:
-        """Send more, at a time to come."""
+        """Schedule more requests."""
         heappush(self._requests, Request(due_s, next(self._numbers), list(events)))
         self._news.set()
 
     def add_fresh(self, due_s: float) -> None:
-        """Send a good event of a device that nothing is known of."""
+        """Schedule a good event of a new device."""
         number = next(self._numbers)
         self.add(due_s, _event(f"e{number}", f"fresh{number}", None, None, is_padded=False))
 
     @property
     def is_idle(self) -> bool:
         """Whether every request was answered."""
-        return not self._requests and not self._under_way
+        return not self._requests and not self._in_flight
 
     @property
     def acked(self) -> set[str]:
-        """Insert ids of the events that were answered with 200."""
+        """Insert ids of the events answered 200."""
         return {name for name, fate in self.fates.items() if fate.acked_step is not None}
 
     async def run(self, outbox: Outbox, clock: Clock) -> None:
@@ -134,19 +134,19 @@ class Source:
     async def _send_all(self, outbox: Outbox, clock: Clock) -> None:
         while True:
             request = await self._next()
-            self._under_way += 1
+            self._in_flight += 1
             try:
                 await self._send(outbox, request, clock.now_ms())
             except StoreFull:
-                request.refusals += 1
-                longest_s = min(300.0, 2.0**request.refusals)
+                request.rejections += 1
+                longest_s = min(300.0, 2.0**request.rejections)
                 request.due_s = anyio.current_time() + self._rng.uniform(0.5, longest_s)
                 heappush(self._requests, request)
             except BaseException:
                 heappush(self._requests, request)
                 raise
             finally:
-                self._under_way -= 1
+                self._in_flight -= 1
 
     async def _next(self) -> Request:
         """Return the next request, once it is due."""
@@ -162,11 +162,11 @@ class Source:
         for event in events:
             self.fates.setdefault(event.insert_id, Fate(event, self._journal.steps))
         self._journal.note("request", self._app, request.number, len(events))
-        intake = IngestBatch(outbox.counters.number(self._app), now_ms, list(events))
+        batch = IngestBatch(outbox.counters.number(self._app), now_ms, list(events))
         if request.is_odd:
-            intake.filtered = 1
-            intake.quarantined = [QuarantinedBody("events", "not_json", "No JSON.", b"{")]
-        taken = await outbox.writer.append(intake)
+            batch.filtered = 1
+            batch.quarantined = [QuarantinedBody("events", "not_json", "No JSON.", b"{")]
+        taken = await outbox.writer.append(batch)
         self._journal.note("ack", self._app, request.number, taken.accepted, taken.duplicate)
         assert taken.accepted + taken.duplicate == len(events)
         for event in events:

@@ -1,4 +1,4 @@
-"""The virtual loop: waiting costs nothing, and a program that hangs is found out."""
+"""The virtual loop: waiting costs nothing, and a program that hangs is detected."""
 
 import asyncio
 from time import monotonic
@@ -11,7 +11,7 @@ from tests.simulation.loop import Stuck, run_virtually
 
 
 def test_time_passes_as_asked_for_and_at_once() -> None:
-    """Sleepers wake in order, at the very instants they asked for."""
+    """Sleepers wake in order, at the exact instants they asked for."""
     woken: list[tuple[float, str]] = []
 
     async def sleep(name: str, wait_s: float) -> None:
@@ -32,8 +32,8 @@ def test_time_passes_as_asked_for_and_at_once() -> None:
     assert monotonic() - began_s < 60
 
 
-def test_who_waits_for_nothing_is_stuck() -> None:
-    """A lost wake-up must not look like patience."""
+def test_a_wait_for_nothing_is_stuck() -> None:
+    """A lost wake-up must not look like a long wait."""
 
     async def main() -> None:
         await anyio.Event().wait()
@@ -42,7 +42,7 @@ def test_who_waits_for_nothing_is_stuck() -> None:
         run_virtually(main())
 
 
-def test_who_never_waits_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_loop_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks that wake each other for ever let no time pass."""
     monkeypatch.setattr("tests.simulation.loop.MAX_STEPS_AT_ONCE", 1000)
 
@@ -65,8 +65,8 @@ def test_there_are_no_threads() -> None:
         run_virtually(main())
 
 
-def test_an_error_that_nobody_waits_for_is_told() -> None:
-    """A callback that fails must fail the run."""
+def test_an_unhandled_error_fails_the_run() -> None:
+    """A failing callback must fail the run."""
 
     async def main() -> None:
         asyncio.get_running_loop().call_later(1, [].pop)

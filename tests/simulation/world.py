@@ -1,4 +1,4 @@
-"""Everything of one run: relay lives and dies until all is mended, comes through, is judged."""
+"""Everything of one run: relay starts and ends until all recovers, drains and is judged."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,21 +11,21 @@ import anyio
 from relay.delivery.pool import SenderPool
 from relay.errors import StoreError
 from relay.outbox.store import Outbox
-from tests.simulation.alterations import Alteration
 from tests.simulation.amplitude import Project
 from tests.simulation.app import App
 from tests.simulation.clock import WallClock
 from tests.simulation.disk import Disk
 from tests.simulation.journal import Journal, Listener
-from tests.simulation.life import Life, Place
+from tests.simulation.mutants import Mutant
+from tests.simulation.operators import Operators
 from tests.simulation.oracle import Oracle
-from tests.simulation.people import People
+from tests.simulation.relay_process import RelayProcess, Surroundings
 from tests.simulation.result import Result
 from tests.simulation.scenario import Scenario
 from tests.simulation.source import Source
 
 MOMENTS = ("commit", "write", "read", "send", "arrive", "answer", "request", "ack")
-"""Steps at which a process may be killed; at any time too, in between."""
+"""Steps at which a process may be killed; also at any time in between."""
 
 FEW_STEPS = 60
 LOOK_S = 3.0
@@ -35,45 +35,43 @@ STOP_BOUND_S = 120.0
 MANY_EVENTS = 10_000
 TIDIED_S = 26.0
 DRAIN_BOUND_S = 6 * 3600.0
-"""Virtual time within which everything must be through once all is mended: a daily quota holds
-for an hour, and a door in doubt asks again and again."""
+"""Virtual time to drain everything once all has recovered: a daily quota holds
+for an hour, and a halted app is probed again and again."""
 
 OBSERVED_EVERY = 15
 
 
 @dataclass(frozen=True)
 class Kill:
-    """A moment to kill a process at; if it does not come, the end of its time is.
+    """A moment to kill a process; if it never comes, the time limit decides.
 
     Attributes:
-        kind: Of a step.
-        times: How many of them from the process's start.
+        kind: Kind of step.
+        times: Which such step since the process started.
     """
 
     kind: str
     times: int
 
 
-Ending = Callable[[Life], Awaitable[None]]
+Ending = Callable[[RelayProcess], Awaitable[None]]
 
 
 class World:
     """Everything of one run.
 
     Attributes:
-        disk: The one disk.
-        oracle: Who judges.
+        disk: The only disk.
+        oracle: Judges the run.
     """
 
-    def __init__(
-        self, scenario: Scenario, alteration: Alteration, listener: Listener | None
-    ) -> None:
+    def __init__(self, scenario: Scenario, mutant: Mutant, listener: Listener | None) -> None:
         loop = asyncio.get_running_loop()
         self._scenario = scenario
         self._loop = loop
         self._rng: Random = scenario.rng("lives")
         self._journal = journal = Journal(loop.time, listener)
-        self._lives = 0
+        self._processes = 0
         self._commits = 0
         self.disk = Disk(scenario, journal, loop)
         self.disk.on_commit = self._observe_now_and_then
@@ -84,32 +82,32 @@ class World:
             for name in scenario.apps
         }
         self.oracle = Oracle(scenario, self._apps, self.disk.raw)
-        self._people = {
-            name: People(name, app, scenario, journal, clock) for name, app in self._apps.items()
+        self._operators = {
+            name: Operators(name, app, scenario, journal, clock) for name, app in self._apps.items()
         }
-        self._place = Place(
-            scenario, self.disk, clock, self._apps, self._people, self.oracle, alteration
+        self._surroundings = Surroundings(
+            scenario, self.disk, clock, self._apps, self._operators, self.oracle, mutant
         )
 
     def result(self) -> Result:
-        """Return what came of it."""
+        """Return the result."""
         return Result(
             seed=self._scenario.seed,
             wrong=tuple(self.oracle.wrong),
             fingerprint=self._journal.fingerprint,
             steps=self._journal.steps,
-            lives=self._lives,
+            processes=self._processes,
             events=sum(len(app.source.fates) for app in self._apps.values()),
             lasted_s=self._loop.time(),
             tail=tuple(self._journal.tail),
         )
 
     async def run(self) -> None:
-        """Let everything go wrong for a while, mend it, let all come through, and judge."""
+        """Let everything go wrong for a while, recover, drain and judge."""
         while anyio.current_time() < self._scenario.span_s and not self.oracle.wrong:
             await self._live_until_something()
             await anyio.sleep(self._rng.choice((0.0, 1.0, 5.0, 30.0)))
-        self._mend()
+        self._recover()
         if not self.oracle.wrong:
             await self._live(self._come_through)
         if not self.oracle.wrong:
@@ -117,13 +115,13 @@ class World:
             await self._live(self._come_through)
             self.oracle.judge()
 
-    def _mend(self) -> None:
-        """Let nothing go wrong any more; what is new gets in, however much waits."""
+    def _recover(self) -> None:
+        """Let nothing go wrong any more; new events get in, however many wait."""
         for app in self._apps.values():
-            app.project.mend()
+            app.project.recover()
         self._clock.set_ahead_ms(0)
         scenario = replace(self._scenario, max_events=MANY_EVENTS)
-        self._place = replace(self._place, scenario=scenario)
+        self._surroundings = replace(self._surroundings, scenario=scenario)
 
     def _observe_now_and_then(self) -> None:
         self._commits += 1
@@ -133,23 +131,23 @@ class World:
     # Lives.
 
     async def _live_until_something(self) -> None:
-        """Let one process live until it ends by itself, is stopped or killed."""
+        """Run one process until it ends alone, is stopped or killed."""
         rng, left_s = self._rng, self._scenario.span_s - anyio.current_time()
         lasts_s = min(rng.expovariate(4 / self._scenario.span_s), left_s) + 0.01
         kill = None
         if rng.random() < self._scenario.kill_rate:
             kill = Kill(rng.choice(MOMENTS), rng.randint(1, FEW_STEPS))
 
-        async def wait(_: Life) -> None:
+        async def wait(_: RelayProcess) -> None:
             await anyio.sleep(lasts_s)
 
         await self._live(wait, kill)
 
     async def _live(self, ending: Ending, kill: Kill | None = None) -> None:
-        """Let one process live until `ending` returns, then stop it in order; or kill it."""
-        life = Life(self._place)
-        self._lives += 1
-        self._journal.note("life", self._lives)
+        """Run one process until `ending` returns, then stop or kill it."""
+        process = RelayProcess(self._surroundings)
+        self._processes += 1
+        self._journal.note("life", self._processes)
         with anyio.CancelScope() as scope:
 
             def end_at_once() -> None:
@@ -161,35 +159,35 @@ class World:
                 self._journal.at(kill.kind, kill.times, end_at_once)
             try:
                 async with anyio.create_task_group() as group:
-                    group.start_soon(life.run)
-                    await ending(life)
+                    group.start_soon(process.run)
+                    await ending(process)
                     if kill:
                         end_at_once()
                     self._journal.note("stop")
-                    life.stop()
+                    process.stop()
                     scope.deadline = anyio.current_time() + STOP_BOUND_S
             except* StoreError:
                 self._journal.note("died")
         if scope.cancelled_caught and not kill:
-            self.oracle.blame(f"life {self._lives} did not end within {STOP_BOUND_S:.0f} s")
+            self.oracle.blame(f"process {self._processes} did not end within {STOP_BOUND_S:.0f} s")
         self._journal.forget()
         self.disk.cut()
 
-    async def _come_through(self, life: Life) -> None:
-        """Wait until everything is through, with all that is needed for it."""
-        await life.ready.wait()
-        assert life.outbox is not None
-        for name, people in self._people.items():
-            await people.set_paused(life.outbox, life.deliveries[name], paused=False)
-            await people.finish(life.outbox)
+    async def _come_through(self, process: RelayProcess) -> None:
+        """Wait until everything is drained, with all that needs."""
+        await process.ready.wait()
+        assert process.outbox is not None
+        for name, operators in self._operators.items():
+            await operators.set_paused(process.outbox, process.deliveries[name], paused=False)
+            await operators.finish(process.outbox)
         await self._drain()
-        self._add_fresh()  # what comes next goes through too
+        self._add_fresh()  # later events drain too
         await self._drain()
         await self._tidy()
-        self._look_into(life.outbox, life.deliveries)
+        self._look_into(process.outbox, process.deliveries)
 
     async def _drain(self) -> None:
-        """Wait until nothing waits; now and then something new comes, as it does in earnest."""
+        """Wait until nothing waits; now and then a new event arrives, as in production."""
         ends_s = anyio.current_time() + DRAIN_BOUND_S
         for look in count(1):
             await anyio.sleep(LOOK_S)
@@ -204,7 +202,7 @@ class World:
                 self._add_fresh()
 
     async def _tidy(self) -> None:
-        """Wait until relay has tidied up, as long as that may take."""
+        """Wait until maintenance is done, for as long as it may take."""
         ends_s = anyio.current_time() + TIDIED_S
         while self.oracle.left() and anyio.current_time() < ends_s:
             await anyio.sleep(LOOK_S)
@@ -214,7 +212,7 @@ class World:
             app.source.add_fresh(anyio.current_time())
 
     def _look_into(self, outbox: Outbox, deliveries: Mapping[str, SenderPool]) -> None:
-        """Find what memory still holds when nothing is left to do."""
+        """Report what memory still holds when nothing is left to do."""
         all_of_them = deliveries.values()
         held = {
             "pending in memory": outbox.counters.pending,
@@ -230,7 +228,7 @@ class World:
                 self.oracle.blame(f"{number} {name}")
 
     def _send_all_again(self) -> None:
-        """Have OneSignal repeat everything that it was ever told is taken."""
+        """Have OneSignal repeat everything that was ever answered 200."""
         now_s = anyio.current_time()
         for app in self._apps.values():
             events = [app.source.fates[name].event for name in sorted(app.source.acked)]

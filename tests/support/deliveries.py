@@ -47,8 +47,8 @@ class ScriptedAmplitude:
     Attributes:
         script: Makes an answer of an upload's events.
         uploads: What came, in order of arrival.
-        taken: Insert ids of all events answered with 200, in order.
-        under_way: Uploads being answered now.
+        accepted: Insert ids of all events answered with 200, in order.
+        in_flight: Uploads being answered now.
     """
 
     def __init__(self, script: Script = accept_all) -> None:
@@ -62,7 +62,7 @@ class ScriptedAmplitude:
         self._changed = anyio.Event()
 
     async def upload(self, events: bytes) -> UploadReply:
-        """Note an upload and answer it, as soon as answers may be given."""
+        """Record an upload, and answer it once answers are allowed."""
         upload: Upload = orjson.loads(b"[%b]" % events)
         self.uploads.append(upload)
         self.in_flight += 1
@@ -130,7 +130,7 @@ class Bench:
     clock: AdjustableClock
 
     async def settled(self, events: int, within_s: float = 5.0) -> None:
-        """Return once so many events of the app are delivered or dead on disk."""
+        """Return once `events` events of the app are delivered or dead on disk."""
         with anyio.fail_after(within_s):
             while True:
                 found = (await self.outbox.counters.states())[APP].counts
@@ -164,7 +164,7 @@ def make_delivery(
     clock: Clock,
     setup: DeliverySetup = SETUP,
 ) -> SenderPool:
-    """Return a delivery that hears of what its outbox takes."""
+    """Return a pool of senders that is notified of arrivals in the outbox."""
     own = replace(setup, no=outbox.counters.number(setup.app))
     delivery = SenderPool(own, outbox.claims, amplitude, meter, clock, Random(7))
     outbox.writer.listen(own.no, delivery.dispatcher.arrived)

@@ -268,7 +268,7 @@ def test_a_429_that_names_nobody_slows_the_whole_app(body: object) -> None:
 
 
 def test_an_event_without_device_is_held_by_its_user() -> None:
-    """An index alone holds whoever sent the event."""
+    """An index alone holds the sender of the event."""
     reply = UploadReply(429, b'{"throttled_events":[0,1]}')
     verdict = judge_upload(reply, [Ids(None, "ann"), Ids("dev", None)])
     assert isinstance(verdict, Settled)

@@ -14,7 +14,7 @@ def test_it_begins_with_every_sender() -> None:
 
 
 def test_it_falls_to_one_within_a_few_failures() -> None:
-    """Whoever is overloaded is left in peace at once."""
+    """An overloaded Amplitude gets relief within a few failures."""
     adaptive_limit = AdaptiveLimit(SENDERS)
     seen = []
     for _ in range(5):
@@ -28,33 +28,33 @@ def test_it_grows_by_one_after_a_run_of_full_use() -> None:
     adaptive_limit = AdaptiveLimit(SENDERS)
     adaptive_limit.decrease()
     for _ in range(GROW_AFTER - 1):
-        adaptive_limit.record_taken(adaptive_limit.limit)
+        adaptive_limit.record_success(adaptive_limit.limit)
     assert adaptive_limit.limit == SENDERS // 2
-    adaptive_limit.record_taken(adaptive_limit.limit)
+    adaptive_limit.record_success(adaptive_limit.limit)
     assert adaptive_limit.limit == SENDERS // 2 + 1
 
 
 def test_what_was_not_used_proves_nothing() -> None:
-    """Uploads that went alone do not say that more at once would be taken."""
+    """Uploads that went alone do not say that more at once would succeed."""
     adaptive_limit = AdaptiveLimit(SENDERS)
     adaptive_limit.decrease()
     for _ in range(10 * GROW_AFTER):
-        adaptive_limit.record_taken(1)
+        adaptive_limit.record_success(1)
     assert adaptive_limit.limit == SENDERS // 2
 
 
 @given(st.integers(1, 64), st.integers(1, 64))
-def test_it_settles_below_what_is_taken(senders: int, capacity: int) -> None:
-    """Against a service that takes so many at once, most rounds are within its capacity."""
+def test_it_settles_below_the_capacity(senders: int, capacity: int) -> None:
+    """Against a service of limited capacity, most rounds are within its capacity."""
     adaptive_limit = AdaptiveLimit(senders)
     rounds, refused = 400, 0
     for _ in range(rounds):
-        under_way = adaptive_limit.limit
-        if under_way > capacity:
+        in_flight = adaptive_limit.limit
+        if in_flight > capacity:
             refused += 1
             adaptive_limit.decrease()
         else:
-            adaptive_limit.record_taken(under_way)
+            adaptive_limit.record_success(in_flight)
         assert 1 <= adaptive_limit.limit <= senders
     assert refused <= 7 + rounds // GROW_AFTER
     assert adaptive_limit.limit >= min(senders, capacity) // 2

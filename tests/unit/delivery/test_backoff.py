@@ -17,7 +17,7 @@ def test_a_wait_lies_within_the_full_jitter_bounds(attempt: int) -> None:
     assert 0.9 * ceiling_s < max(waits) <= ceiling_s
 
 
-def test_a_wait_is_the_chance_it_is_given() -> None:
+def test_a_wait_comes_from_the_given_source_of_chance() -> None:
     """The same seed waits the same: tests and reports can be repeated."""
     policy = BackoffPolicy(1.0, 300.0)
     assert policy.delay_s(5, rng=Random(3)) == policy.delay_s(5, rng=Random(3))

@@ -60,7 +60,7 @@ def test_what_goes_again_after_a_partial_rejection(
     assert [list(part) for part in again] == parts
 
 
-def test_the_largest_upload_taken_is_the_new_limit() -> None:
+def test_the_largest_upload_that_fitted_is_the_new_limit() -> None:
     """In events and in bytes, envelope and commas included."""
     learned = LearnedLimits(LIMITS)
     learned.learn(400, 350_000)

@@ -45,24 +45,24 @@ def breaker(clock: FakeClock) -> CircuitBreaker:
     )
 
 
-async def _enter(breaker: CircuitBreaker) -> Permit:
+async def _acquire(breaker: CircuitBreaker) -> Permit:
     with anyio.fail_after(2):
         return await breaker.acquire()
 
 
 @asynccontextmanager
 async def _waiting(breaker: CircuitBreaker, senders: int) -> AsyncIterator[list[Permit]]:
-    """Have senders wait at the breaker while the body runs; yields the passes they get."""
-    passes: list[Permit] = []
+    """Have senders wait for permits while the body runs; yields what they get."""
+    permits: list[Permit] = []
 
     async def wait() -> None:
-        passes.append(await breaker.acquire())
+        permits.append(await breaker.acquire())
 
     async with anyio.create_task_group() as group:
         for _ in range(senders):
             group.start_soon(wait)
         await wait_all_tasks_blocked()
-        yield passes
+        yield permits
         group.cancel_scope.cancel()
 
 
@@ -70,18 +70,18 @@ def _state(breaker: CircuitBreaker) -> BreakerState:
     return breaker.state
 
 
-def _is_shut_for(breaker: CircuitBreaker, clock: FakeClock, seconds: float) -> bool:
-    """Return whether the breaker opens after so many seconds and not before."""
+def _is_blocked_for(breaker: CircuitBreaker, clock: FakeClock, seconds: float) -> bool:
+    """Return whether the breaker is ready after `seconds` and not before."""
     clock.advance(seconds - 0.01)
     before = breaker.is_ready
     clock.advance(0.01 + 1e-6)
     return not before and breaker.is_ready
 
 
-async def test_a_fresh_gate_lets_everybody_through(breaker: CircuitBreaker) -> None:
+async def test_a_fresh_breaker_admits_everybody(breaker: CircuitBreaker) -> None:
     """Nothing is known to be wrong, so all senders go at once."""
-    passes = [await _enter(breaker) for _ in range(4)]
-    assert [given.is_half_open_probe for given in passes] == [False] * 4
+    permits = [await _acquire(breaker) for _ in range(4)]
+    assert [permit.is_half_open_probe for permit in permits] == [False] * 4
     assert breaker.state is BreakerState.RUNNING
 
 
@@ -89,120 +89,120 @@ async def test_after_a_failure_one_sender_alone_tries(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
     """An outage costs one request for each wait, however many senders there are."""
-    breaker.fail(await _enter(breaker), "status 500", None)
+    breaker.fail(await _acquire(breaker), "status 500", None)
     assert breaker.state is BreakerState.BACKING_OFF
     assert breaker.last_error == "status 500"
     assert not breaker.is_ready
     clock.advance(1.0)
-    trial = await _enter(breaker)
-    assert trial.is_half_open_probe
-    async with _waiting(breaker, 3) as passes:
-        assert passes == []
-        breaker.fail(trial, "status 503", None)
+    probe = await _acquire(breaker)
+    assert probe.is_half_open_probe
+    async with _waiting(breaker, 3) as permits:
+        assert permits == []
+        breaker.fail(probe, "status 503", None)
         await wait_all_tasks_blocked()
-        assert passes == []
+        assert permits == []
 
 
-async def test_a_trial_that_succeeds_lets_all_go(breaker: CircuitBreaker, clock: FakeClock) -> None:
+async def test_a_probe_that_succeeds_lets_all_go(breaker: CircuitBreaker, clock: FakeClock) -> None:
     """The first success ends the outage for everybody who waits."""
-    breaker.fail(await _enter(breaker), "status 500", None)
+    breaker.fail(await _acquire(breaker), "status 500", None)
     clock.advance(1.0)
-    trial = await _enter(breaker)
-    async with _waiting(breaker, 3) as passes:
-        breaker.succeed(trial)
+    probe = await _acquire(breaker)
+    async with _waiting(breaker, 3) as permits:
+        breaker.succeed(probe)
         await wait_all_tasks_blocked()
-        assert len(passes) == 3
-        assert not any(given.is_half_open_probe for given in passes)
+        assert len(permits) == 3
+        assert not any(permit.is_half_open_probe for permit in permits)
     assert breaker.state is BreakerState.RUNNING
     assert breaker.last_error is None
 
 
-async def test_a_failure_halves_what_may_be_under_way(
+async def test_a_failure_halves_what_may_be_in_flight(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
-    """Amplitude was asked too much: when it takes events again, half as many go at once."""
-    breaker.fail(await _enter(breaker), "status 429", None)
+    """After an overload, half as many uploads go at once."""
+    breaker.fail(await _acquire(breaker), "status 429", None)
     clock.advance(1.0)
-    trial = await _enter(breaker)
-    async with _waiting(breaker, SENDERS) as passes:
-        breaker.succeed(trial)
+    probe = await _acquire(breaker)
+    async with _waiting(breaker, SENDERS) as permits:
+        breaker.succeed(probe)
         await wait_all_tasks_blocked()
-        assert len(passes) == SENDERS // 2
-        breaker.succeed(passes[0])
+        assert len(permits) == SENDERS // 2
+        breaker.succeed(permits[0])
         await wait_all_tasks_blocked()
-        assert len(passes) == SENDERS // 2 + 1
+        assert len(permits) == SENDERS // 2 + 1
 
 
 async def test_waits_double_up_to_the_cap(breaker: CircuitBreaker, clock: FakeClock) -> None:
     """Failure after failure the wait grows, and then stays."""
     for wait_s in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, CAP_S, CAP_S, CAP_S):
-        breaker.fail(await _enter(breaker), "status 500", None)
-        assert _is_shut_for(breaker, clock, wait_s)
+        breaker.fail(await _acquire(breaker), "status 500", None)
+        assert _is_blocked_for(breaker, clock, wait_s)
 
 
 async def test_uploads_that_fail_together_count_once(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
     """Four senders in one outage are one failure, not four doublings."""
-    passes = [await _enter(breaker) for _ in range(4)]
-    for given in passes:
-        breaker.fail(given, "reset", None)
-    assert _is_shut_for(breaker, clock, 1.0)
+    permits = [await _acquire(breaker) for _ in range(4)]
+    for permit in permits:
+        breaker.fail(permit, "reset", None)
+    assert _is_blocked_for(breaker, clock, 1.0)
 
 
 async def test_a_late_failure_of_an_earlier_round_does_not_count(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
     """An upload that began before the outage was known adds nothing to it."""
-    slow, quick = await _enter(breaker), await _enter(breaker)
+    slow, quick = await _acquire(breaker), await _acquire(breaker)
     breaker.fail(quick, "reset", None)
     clock.advance(1.0)
-    breaker.fail(await _enter(breaker), "reset", None)
+    breaker.fail(await _acquire(breaker), "reset", None)
     breaker.fail(slow, "timeout", None)
-    assert _is_shut_for(breaker, clock, 2.0)
+    assert _is_blocked_for(breaker, clock, 2.0)
 
 
 async def test_retry_after_counts_beyond_the_cap(breaker: CircuitBreaker, clock: FakeClock) -> None:
     """What Amplitude asks for is waited out, however long."""
-    breaker.fail(await _enter(breaker), "status 429", 10 * CAP_S)
-    assert _is_shut_for(breaker, clock, 10 * CAP_S)
+    breaker.fail(await _acquire(breaker), "status 429", 10 * CAP_S)
+    assert _is_blocked_for(breaker, clock, 10 * CAP_S)
 
 
 async def test_a_shorter_retry_after_does_not_shorten_the_wait(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
     """The longest wait known counts, also over several answers."""
-    first, second = await _enter(breaker), await _enter(breaker)
+    first, second = await _acquire(breaker), await _acquire(breaker)
     breaker.fail(first, "status 429", 500.0)
     breaker.fail(second, "status 503", 0.0)
-    assert _is_shut_for(breaker, clock, 500.0)
+    assert _is_blocked_for(breaker, clock, 500.0)
 
 
 async def test_a_success_that_began_before_the_failure_opens_nothing(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
     """An answer to an earlier upload does not cut short what a later one was asked to wait."""
-    early, late = await _enter(breaker), await _enter(breaker)
+    early, late = await _acquire(breaker), await _acquire(breaker)
     breaker.fail(late, "status 429", 500.0)
     breaker.succeed(early)
-    assert _is_shut_for(breaker, clock, 500.0)
+    assert _is_blocked_for(breaker, clock, 500.0)
 
 
 async def test_a_halted_app_is_tried_once_for_each_probe(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
     """Between probes nothing goes; a probe is one upload."""
-    breaker.halt(await _enter(breaker), "bad key")
+    breaker.halt(await _acquire(breaker), "bad key")
     assert _state(breaker) is BreakerState.HALTED
     assert breaker.last_error == "bad key"
     for _ in range(3):
-        assert _is_shut_for(breaker, clock, PROBE_S)
-        probe = await _enter(breaker)
+        assert _is_blocked_for(breaker, clock, PROBE_S)
+        probe = await _acquire(breaker)
         assert probe.is_half_open_probe
         assert not breaker.is_ready
         breaker.halt(probe, "bad key")
     clock.advance(PROBE_S)
-    breaker.succeed(await _enter(breaker))
+    breaker.succeed(await _acquire(breaker))
     assert _state(breaker) is BreakerState.RUNNING
 
 
@@ -210,64 +210,66 @@ async def test_a_halted_app_stays_halted_when_its_probe_meets_an_outage(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
     """A timeout says nothing of the key."""
-    breaker.halt(await _enter(breaker), "bad key")
+    breaker.halt(await _acquire(breaker), "bad key")
     clock.advance(PROBE_S)
-    breaker.fail(await _enter(breaker), "timeout", None)
+    breaker.fail(await _acquire(breaker), "timeout", None)
     assert breaker.state is BreakerState.HALTED
 
 
-async def test_a_pass_given_back_lets_another_try(
+async def test_a_permit_released_lets_another_probe(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
-    """A trial that never began does not lock the breaker."""
-    breaker.fail(await _enter(breaker), "status 500", None)
+    """A probe that never began does not lock the breaker."""
+    breaker.fail(await _acquire(breaker), "status 500", None)
     clock.advance(1.0)
-    trial = await _enter(breaker)
-    async with _waiting(breaker, 2) as passes:
-        breaker.release(trial)
+    probe = await _acquire(breaker)
+    async with _waiting(breaker, 2) as permits:
+        breaker.release(probe)
         await wait_all_tasks_blocked()
-        assert [given.is_half_open_probe for given in passes] == [True]
-        breaker.release(trial)  # twice does no harm
+        assert [permit.is_half_open_probe for permit in permits] == [True]
+        breaker.release(probe)  # twice does no harm
         await wait_all_tasks_blocked()
-        assert len(passes) == 1
+        assert len(permits) == 1
 
 
-async def test_a_sender_that_gives_up_waiting_leaves_the_gate_usable(
+async def test_a_sender_that_gives_up_waiting_leaves_the_breaker_usable(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
-    """Cancellation while waiting takes no pass away."""
-    breaker.fail(await _enter(breaker), "status 500", None)
+    """Cancellation while waiting takes no permit away."""
+    breaker.fail(await _acquire(breaker), "status 500", None)
     async with _waiting(breaker, 3):
         pass
     clock.advance(1.0)
-    assert (await _enter(breaker)).is_half_open_probe
+    assert (await _acquire(breaker)).is_half_open_probe
 
 
-async def test_a_paused_app_waits_for_a_person(breaker: CircuitBreaker, clock: FakeClock) -> None:
+async def test_a_paused_app_waits_for_the_operator(
+    breaker: CircuitBreaker, clock: FakeClock
+) -> None:
     """Neither time nor success opens a paused breaker; resuming does at once."""
-    under_way = await _enter(breaker)
+    in_flight = await _acquire(breaker)
     breaker.set_paused(paused=True)
     assert breaker.state is BreakerState.PAUSED
-    async with _waiting(breaker, 2) as passes:
+    async with _waiting(breaker, 2) as permits:
         clock.advance(10 * PROBE_S)
-        breaker.succeed(under_way)
+        breaker.succeed(in_flight)
         await wait_all_tasks_blocked()
-        assert passes == []
+        assert permits == []
         breaker.set_paused(paused=False)
         await wait_all_tasks_blocked()
-        assert len(passes) == 2
+        assert len(permits) == 2
 
 
 async def test_resuming_tries_a_halted_app_at_once(breaker: CircuitBreaker) -> None:
-    """A person who mended the key does not wait for the probe."""
-    breaker.halt(await _enter(breaker), "bad key")
-    async with _waiting(breaker, 2) as passes:
+    """An operator who mended the key does not wait for the probe."""
+    breaker.halt(await _acquire(breaker), "bad key")
+    async with _waiting(breaker, 2) as permits:
         breaker.set_paused(paused=False)
         await wait_all_tasks_blocked()
-        assert [given.is_half_open_probe for given in passes] == [True]
+        assert [permit.is_half_open_probe for permit in permits] == [True]
 
 
-async def test_the_gate_opens_by_itself_when_its_time_is_over() -> None:
+async def test_the_breaker_is_ready_again_when_its_time_is_over() -> None:
     """A waiting sender needs nobody to wake it."""
 
     class Ticking(FakeClock):
@@ -279,15 +281,15 @@ async def test_the_gate_opens_by_itself_when_its_time_is_over() -> None:
     breaker = CircuitBreaker(
         policy, adaptive_limit, halt_probe_s=PROBE_S, clock=Ticking(), rng=_NoChance()
     )
-    breaker.fail(await _enter(breaker), "reset", None)
-    assert (await _enter(breaker)).is_half_open_probe
+    breaker.fail(await _acquire(breaker), "reset", None)
+    assert (await _acquire(breaker)).is_half_open_probe
 
 
-async def test_a_shorter_probe_holds_for_a_halt_under_way(
+async def test_a_shorter_probe_holds_for_a_halt_in_flight(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
     """New settings count from now on, not from the end of a wait that may be a day long."""
-    breaker.halt(await _enter(breaker), "bad key")
+    breaker.halt(await _acquire(breaker), "bad key")
     breaker.configure(BackoffPolicy(1.0, 1.0), PROBE_S / 10)
     clock.advance(PROBE_S / 10)
     assert breaker.is_ready
@@ -297,7 +299,7 @@ async def test_new_settings_never_shorten_what_amplitude_asked_for(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
     """`Retry-After` is Amplitude's word, the backoff is ours."""
-    breaker.fail(await _enter(breaker), "status 503", 60.0)
+    breaker.fail(await _acquire(breaker), "status 503", 60.0)
     breaker.configure(BackoffPolicy(0.1, 0.1), PROBE_S)
     clock.advance(59.0)
     assert not breaker.is_ready

@@ -72,7 +72,7 @@ def _deferred(plan: Plan) -> dict[int, float]:
 
 # The table.
 
-PROVEN = PoisonDetector(taken=1, suspects={1: 0})
+PROVEN = PoisonDetector(successes=1, suspects={1: 0})
 IN_DOUBT = PoisonDetector(refused_in_a_row=MAX_REFUSED_IN_A_ROW)
 NOTHING = PoisonDetector()
 
@@ -175,8 +175,8 @@ def _places(plan: Plan, seq: int) -> list[Places]:
 # Settled.
 
 
-def test_an_upload_taken_whole_lets_the_limits_recover() -> None:
-    """A part taken says nothing of the size."""
+def test_an_upload_delivered_whole_lets_the_limits_recover() -> None:
+    """A part delivered says nothing of the size."""
     assert _decide(_settled(TAKEN, TAKEN), A, B, C, D).grows_limits
     assert not _decide(_settled(REJECTED, AGAIN), A, B, C, D).grows_limits
     assert not _decide(Settled((REJECTED,)), A).grows_limits
@@ -212,16 +212,23 @@ def test_events_of_a_held_ordering_key_wait_with_it() -> None:
 
 def test_something_settled_is_evidence_for_the_app() -> None:
     """Whatever its outcomes, Amplitude judged the events: the app is not refused."""
-    poison = PoisonDetector(taken=3, refused_in_a_row=2, app_refusals=1, suspects={9: 3})
+    poison = PoisonDetector(successes=3, refused_in_a_row=2, app_refusals=1, suspects={9: 3})
     for verdict in (Settled((TAKEN,)), Settled((REJECTED,)), Settled((_hold("a"),))):
         plan = _decide(verdict, A, poison=poison)
-        assert plan.poison == PoisonDetector(taken=4, suspects={9: 3})
+        assert plan.poison == PoisonDetector(successes=4, suspects={9: 3})
+
+
+def test_something_settled_lets_canary_events_go_again() -> None:
+    """The claim's next doubt is another one; earlier successes still count."""
+    progress = Progress((), PoisonSearch(successes_before=2, canaries=3))
+    plan = decide(Settled((TAKEN,)), _batch(A), progress, NOTHING, PAUSES)
+    assert plan.progress.search == PoisonSearch(successes_before=2, canaries=0)
 
 
 # Split.
 
 
-def test_a_size_is_learned_from_the_largest_batch_taken_after_one_too_large() -> None:
+def test_a_size_is_learned_from_the_largest_batch_delivered_after_one_too_large() -> None:
     """Learned once the claim is through; an unexplained 400 teaches nothing of size."""
     for split, sizes in ((LARGE, {2}), (SPLIT, set())):
         plan = _decide(split, A, B, C, D)
@@ -231,6 +238,25 @@ def test_a_size_is_learned_from_the_largest_batch_taken_after_one_too_large() ->
             plan = decide(Settled((TAKEN, TAKEN)), first, progress, plan.poison, PAUSES)
         learned = plan.progress.learned_size
         assert {len(batch.events) for batch in [learned] if batch} == sizes
+
+
+@pytest.mark.parametrize("parts", [((A,), (B, C)), ((A, B), (C,))])
+def test_the_largest_of_several_batches_delivered_is_learned(
+    parts: tuple[tuple[Waiting, ...], ...],
+) -> None:
+    """In whichever order they went."""
+    progress = Progress((), PoisonSearch(), was_too_large=True)
+    for part in parts:
+        settled = Settled((TAKEN,) * len(part))
+        progress = decide(settled, _batch(*part), progress, NOTHING, PAUSES).progress
+    assert progress.learned_size
+    assert len(progress.learned_size.events) == 2
+
+
+def test_a_batch_too_large_is_not_forgotten_over_one_refused_for_its_content() -> None:
+    """The size of what fits later is still worth remembering."""
+    progress = Progress((), PoisonSearch(), was_too_large=True)
+    assert decide(SPLIT, _batch(A, B), progress, NOTHING, PAUSES).progress.was_too_large
 
 
 def test_a_lone_event_too_large_teaches_nothing() -> None:
@@ -292,8 +318,8 @@ def test_a_refused_app_without_other_events_keeps_its_own_at_hand() -> None:
 
 
 def test_an_undecided_claim_is_deferred_and_the_app_goes_on() -> None:
-    """Another sender's upload was taken, so the app is not refused."""
-    progress = Progress((), PoisonSearch(taken_before=3))
-    plan = decide(FORBIDDEN, _batch(A), progress, PoisonDetector(taken=4), PAUSES)
+    """Another sender's upload succeeded, so the app is not refused."""
+    progress = Progress((), PoisonSearch(successes_before=3))
+    plan = decide(FORBIDDEN, _batch(A), progress, PoisonDetector(successes=4), PAUSES)
     assert _deferred(plan) == {1: HOLD_S}
     assert plan.breaker is None

@@ -27,9 +27,9 @@ class App:
 
     detector: PoisonDetector = field(default_factory=PoisonDetector)
 
-    def take(self) -> None:
-        """Amplitude takes an upload."""
-        self.detector = self.detector.record_taken()
+    def succeed(self) -> None:
+        """An upload of the app succeeds."""
+        self.detector = self.detector.record_success()
 
     def refuse(
         self, seq: int, *, blames_request: bool = False, queue: tuple[Batch, ...] = OTHERS
@@ -54,17 +54,18 @@ def test_a_lone_refusal_makes_a_suspect(app: App) -> None:
     assert app.refuse(1) is Finding.WAIT_FOR_OTHERS
 
 
-def test_a_suspect_dies_when_refused_again_after_something_was_taken(app: App) -> None:
+def test_a_suspect_dies_when_refused_again_after_another_success(app: App) -> None:
     """Where others pass, the event is to blame."""
     app.refuse(1)
-    app.take()
+    app.succeed()
     assert app.detector.is_proven(1)
     assert app.refuse(1) is Finding.EVENT_REFUSED
+    assert not app.detector.suspects
 
 
-def test_what_was_taken_before_proves_nothing(app: App) -> None:
+def test_an_earlier_success_proves_nothing(app: App) -> None:
     """The app may have been refused since."""
-    app.take()
+    app.succeed()
     assert app.refuse(1) is Finding.WAIT_FOR_OTHERS
     assert app.refuse(1) is Finding.WAIT_FOR_OTHERS
 
@@ -72,16 +73,16 @@ def test_what_was_taken_before_proves_nothing(app: App) -> None:
 def test_a_proof_counts_for_the_events_it_came_after(app: App) -> None:
     """One event's proof is none for events first refused after it."""
     app.refuse(1)
-    app.take()
+    app.succeed()
     assert app.refuse(2) is Finding.WAIT_FOR_OTHERS
     assert app.refuse(1) is Finding.EVENT_REFUSED
 
 
 def test_a_few_lone_refusals_in_a_row_bring_the_app_in_doubt(app: App) -> None:
-    """A canary event asks about the app then; something taken in between starts the row anew."""
+    """A canary event asks about the app then; a success in between starts the row anew."""
     findings = [app.refuse(seq) for seq in range(MAX_REFUSED_IN_A_ROW + 1)]
     assert findings == [Finding.WAIT_FOR_OTHERS] * MAX_REFUSED_IN_A_ROW + [Finding.SEND_CANARY]
-    app.take()
+    app.succeed()
     assert app.refuse(99) is Finding.WAIT_FOR_OTHERS
 
 
@@ -89,7 +90,7 @@ def test_proven_deaths_do_not_count_in_the_row(app: App) -> None:
     """However many events of one campaign are refused, they are dead-lettered."""
     for seq in range(3):
         app.refuse(seq)
-    app.take()
+    app.succeed()
     assert {app.refuse(seq) for seq in range(3)} == {Finding.EVENT_REFUSED}
     assert app.refuse(99) is Finding.WAIT_FOR_OTHERS
 
@@ -101,12 +102,12 @@ def test_an_answer_about_the_request_kills_only_a_few_unproven(app: App) -> None
     assert findings == [Finding.EVENT_REFUSED] * MAX_REFUSED_IN_A_ROW + [Finding.SEND_CANARY]
 
 
-def test_each_refusal_of_the_app_counts_until_something_is_taken(app: App) -> None:
+def test_each_refusal_of_the_app_counts_until_an_upload_succeeds(app: App) -> None:
     """The count sets how long refused events wait: those of two claims would alternate else."""
     for refusals in (1, 2, 3):
         assert app.refuse(1, queue=()) is Finding.APP_REFUSED
         assert app.detector.app_refusals == refusals
-    app.take()
+    app.succeed()
     assert app.detector.app_refusals == 0
     assert app.refuse(2, queue=()) is Finding.APP_REFUSED
     assert app.detector.app_refusals == 1
@@ -115,7 +116,7 @@ def test_each_refusal_of_the_app_counts_until_something_is_taken(app: App) -> No
 def test_only_the_latest_suspects_are_remembered() -> None:
     """Memory stays flat; the first refusal of a suspect is the one that counts."""
     suspects = dict.fromkeys(range(MAX_SUSPECTS), 0)
-    detector = PoisonDetector(taken=1, suspects=suspects).record_suspect(MAX_SUSPECTS)
+    detector = PoisonDetector(successes=1, suspects=suspects).record_suspect(MAX_SUSPECTS)
     assert len(detector.suspects) == MAX_SUSPECTS
     assert not detector.is_proven(0)
     assert detector.is_proven(1)
@@ -181,9 +182,9 @@ def test_after_a_few_refused_canaries_the_app_is_refused() -> None:
     assert _seqs(found) == [[100, 101, 102, 103], [1]]
 
 
-def test_an_app_of_which_something_was_taken_meanwhile_is_not_refused() -> None:
+def test_an_app_with_a_success_meanwhile_is_not_refused() -> None:
     """Another sender's success speaks for the app, though not yet against the event."""
-    detector = PoisonDetector(taken=8, refused_in_a_row=0, suspects={1: 8})
-    found = _search((), detector, PoisonSearch(taken_before=7))
+    detector = PoisonDetector(successes=8, refused_in_a_row=0, suspects={1: 8})
+    found = _search((), detector, PoisonSearch(successes_before=7))
     assert found.finding is Finding.UNDECIDED
     assert found.detector.app_refusals == 0

@@ -1,4 +1,4 @@
-"""What people do to a running relay: pause and resume, retry and discard, forget, set the clock."""
+"""What operators do to a running relay: pause, resume, retry, discard, erase, set the clock."""
 
 from contextlib import suppress
 
@@ -17,11 +17,11 @@ MAX_SWEEPS = 3
 HOUR_MS = 3_600_000
 
 
-class People:
-    """They act at moments of their own, on one app.
+class Operators:
+    """They act at random moments on one app.
 
     Attributes:
-        unfinished: Users whom somebody began to forget.
+        unfinished: Users whose erasure was begun.
     """
 
     def __init__(
@@ -36,14 +36,14 @@ class People:
         self.unfinished: list[str] = []
 
     async def act(self, outbox: Outbox, delivery: SenderPool) -> None:
-        """Do something now and then, until cancelled."""
+        """Act now and then until cancelled."""
         while True:
             await anyio.sleep(self._rng.expovariate(6 / self._scenario.span_s))
             if anyio.current_time() > self._scenario.span_s:
                 return
-            deed = self._rng.choice(self._scenario.people)
+            deed = self._rng.choice(self._scenario.operators)
             self._journal.note("deed", self._name, deed)
-            with suppress(StoreFull):  # they are told so, and try again another time
+            with suppress(StoreFull):  # the operator sees the error and tries again later
                 await self._do(deed, outbox, delivery)
 
     async def _do(self, deed: str, outbox: Outbox, delivery: SenderPool) -> None:
@@ -63,7 +63,7 @@ class People:
                 await delivery.dispatcher.oldest_accepted_at()
 
     async def set_paused(self, outbox: Outbox, delivery: SenderPool, *, paused: bool) -> None:
-        """Stop an app's delivery or let it go on, as the admin door does."""
+        """Pause or resume an app's delivery, as the admin door does."""
         await outbox.counters.set_paused(self._name, paused=paused)
         delivery.breaker.set_paused(paused=paused)
         if not paused:
@@ -71,27 +71,29 @@ class People:
 
     async def _retry(self, outbox: Outbox) -> None:
         selection = Selection(app=outbox.counters.number(self._name))
-        letters = await outbox.dead_letters.page(selection, after=0, limit=1000)
-        chosen = letters[: self._rng.choice((1, 3, 1000))]
-        for letter in chosen:
-            self._app.retry(letter.insert_id, is_expired=letter.reason == "expired")
-        await outbox.dead_letters.retry(Selection(tuple(letter.id for letter in chosen)))
+        dead_letters = await outbox.dead_letters.page(selection, after=0, limit=1000)
+        chosen = dead_letters[: self._rng.choice((1, 3, 1000))]
+        for dead_letter in chosen:
+            self._app.retry(dead_letter.insert_id, is_expired=dead_letter.reason == "expired")
+        await outbox.dead_letters.retry(Selection(tuple(dead_letter.id for dead_letter in chosen)))
 
     async def _discard(self, outbox: Outbox) -> None:
         selection = Selection(app=outbox.counters.number(self._name))
-        letters = await outbox.dead_letters.page(selection, after=0, limit=3)
-        for letter in letters:
-            self._app.discard(letter.insert_id)
-        await outbox.dead_letters.discard(Selection(tuple(letter.id for letter in letters)))
+        dead_letters = await outbox.dead_letters.page(selection, after=0, limit=3)
+        for dead_letter in dead_letters:
+            self._app.discard(dead_letter.insert_id)
+        await outbox.dead_letters.discard(
+            Selection(tuple(dead_letter.id for dead_letter in dead_letters))
+        )
 
     async def _forget(self, outbox: Outbox, user: str) -> None:
-        """Let nothing of a user in any more, then remove what there is."""
+        """Reject events of a user from now on, then remove those stored."""
         self._app.source.forgotten.add(user)
         self.unfinished.append(user)
         await self.finish(outbox)
 
     async def finish(self, outbox: Outbox) -> None:
-        """Go on with what was begun and broken off."""
+        """Complete interrupted erasures."""
         number = outbox.counters.number(self._name)
         for user in list(self.unfinished):
             self._app.discard_user(user)

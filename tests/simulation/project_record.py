@@ -1,4 +1,4 @@
-"""What one Amplitude project knows: what it counted, in which order, what it refused."""
+"""What one Amplitude project knows: what it counted, in which order, and what it refused."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,14 +12,14 @@ def name_of(event: JsonObject) -> str:
     return str(event["insert_id"])
 
 
-class Book:
+class ProjectRecord:
     """The truth about one project.
 
     Attributes:
         counted: How often each insert id was counted as a new event.
-        order: The insert ids of each device, in the order in which they were counted.
+        order: The insert ids of each device in the order they were counted.
         confirmed: Insert ids that an answer confirmed.
-        offered: Every reason that an answer gave to give an insert id up.
+        offered: Every reason an answer gave for refusing an insert id.
     """
 
     def __init__(self, memory_s: float) -> None:
@@ -31,7 +31,7 @@ class Book:
         self.offered: defaultdict[str, set[str]] = defaultdict(set)
 
     def take(self, events: Iterable[JsonObject], now_s: float) -> None:
-        """Count what is new; a repetition within Amplitude's memory is none."""
+        """Count new events; repetitions within Amplitude's memory do not count."""
         for event in events:
             key = (device_key(event), name_of(event))
             if now_s - self._counted_at.get(key, float("-inf")) < self._memory_s:
@@ -41,10 +41,10 @@ class Book:
             self.counted[key[1]] += 1
 
     def confirm(self, events: Iterable[JsonObject]) -> None:
-        """Note that an answer says that these are taken."""
+        """Record that an answer confirms these."""
         self.confirmed.update(map(name_of, events))
 
     def offer(self, reason: str, events: Sequence[JsonObject]) -> None:
-        """Note that an answer refuses these for a reason."""
+        """Record that an answer refuses these for a reason."""
         for event in events:
             self.offered[name_of(event)].add(reason)

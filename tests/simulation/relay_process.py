@@ -1,4 +1,4 @@
-"""One process of relay, from its start to its end: put together as the daemon does it."""
+"""One process of relay from start to end, assembled as the daemon does it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,137 +15,137 @@ from relay.maintenance import Maintenance, MaintenancePolicy
 from relay.outbox.counters import AppState
 from relay.outbox.retention import FlushPolicy
 from relay.outbox.store import Outbox, begin_outbox
-from tests.simulation.alterations import Alteration
 from tests.simulation.app import App
-from tests.simulation.cable import Cable
 from tests.simulation.clock import WallClock
-from tests.simulation.conduct import MAX_BATCH_BYTES, OVERHEAD_BYTES, Conduct
 from tests.simulation.disk import Disk
+from tests.simulation.mutants import Mutant
+from tests.simulation.operators import Operators
 from tests.simulation.oracle import Oracle
-from tests.simulation.people import People
 from tests.simulation.scenario import Scenario
+from tests.simulation.upload_rules import MAX_BATCH_BYTES, OVERHEAD_BYTES, UploadRules
+from tests.simulation.uploader import ProcessUploader
 
 DRAIN_S = 6.0
 BACKOFF_BASE_S = 1.0
 TIDY = MaintenancePolicy(tick_s=6.0)
 FLUSH = FlushPolicy(keys=30, after_s=6.0)
-"""So that a run of a minute sees many flushes and prunes."""
+"""Frequent enough for a run of a minute to see many flushes and prunes."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where processes of relay live: what outlasts them.
+class Surroundings:
+    """What outlasts the processes of relay.
 
     Attributes:
         scenario: The run.
         disk: Its database.
         clock: Its clocks.
-        apps: What stands around, by app.
-        people: Who acts, by app.
-        oracle: Who judges.
-        alteration: What is wrong with this relay; nothing, as a rule.
+        apps: What surrounds each app.
+        operators: The operators of each app.
+        oracle: Judges the run.
+        mutant: How this relay is broken; usually not at all.
     """
 
     scenario: Scenario
     disk: Disk
     clock: WallClock
     apps: Mapping[str, App]
-    people: Mapping[str, People]
+    operators: Mapping[str, Operators]
     oracle: Oracle
-    alteration: Alteration
+    mutant: Mutant
 
 
-class Life:
+class RelayProcess:
     """One process.
 
     Attributes:
-        ready: Set once it takes events.
+        ready: Set once it accepts events.
         outbox: Its outbox, once open.
-        deliveries: What carries each app's events, once it is ready.
+        deliveries: The sender pool of each app, once ready.
     """
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, around: Surroundings) -> None:
+        self._surroundings = around
         self._stop = anyio.Event()
         self.ready = anyio.Event()
         self.outbox: Outbox | None = None
         self.deliveries: dict[str, SenderPool] = {}
 
     def stop(self) -> None:
-        """Ask it to end in order."""
+        """Ask it to stop in order."""
         self._stop.set()
 
     async def run(self) -> None:
-        """Live until asked to end, or until cancelled, which is a kill.
+        """Run until asked to stop, or until cancelled, which is a kill.
 
         Raises:
             ExceptionGroup: Of errors of the store, which end a process.
         """
-        place = self._place
+        around = self._surroundings
         database = Database(
-            place.disk.connect("write"),
-            place.disk.connect("read"),
-            Heartbeat(place.clock),
-            place.disk.make_room,
+            around.disk.connect("write"),
+            around.disk.connect("read"),
+            Heartbeat(around.clock),
+            around.disk.make_room,
         )
-        scenario = place.scenario
+        scenario = around.scenario
         async with begin_outbox(
-            database, scenario.apps, max_events=scenario.max_events, clock=place.clock
+            database, scenario.apps, max_events=scenario.max_events, clock=around.clock
         ) as opened:
-            place.oracle.observe()
-            self.outbox = place.alteration.outbox(opened)
+            around.oracle.observe()
+            self.outbox = around.mutant.outbox(opened)
             await self._serve(self.outbox, await opened.counters.states())
 
     async def _serve(self, outbox: Outbox, states: Mapping[str, AppState]) -> None:
-        place = self._place
+        around = self._surroundings
         outbox.retention.flush_policy = FLUSH
-        maintenance = Maintenance(outbox.retention, place.clock, Heartbeat(place.clock), TIDY)
+        maintenance = Maintenance(outbox.retention, around.clock, Heartbeat(around.clock), TIDY)
         async with anyio.create_task_group() as services:
             await services.start(maintenance.run)
             async with anyio.create_task_group() as delivering:
-                for name in place.scenario.apps:
+                for name in around.scenario.apps:
                     delivery = self._delivery(outbox, states[name])
                     self.deliveries[name] = delivery
                     await delivering.start(delivery.run)
-                await self._take_in(outbox)
+                await self._ingest(outbox)
                 for delivery in self.deliveries.values():
                     delivery.drain()
                 delivering.cancel_scope.deadline = anyio.current_time() + DRAIN_S
             services.cancel_scope.cancel()
 
-    async def _take_in(self, outbox: Outbox) -> None:
-        """Let OneSignal and people in until asked to end."""
-        place = self._place
+    async def _ingest(self, outbox: Outbox) -> None:
+        """Let OneSignal and operators act until asked to stop."""
+        around = self._surroundings
         self.ready.set()
         async with anyio.create_task_group() as outside:
-            for name, app in place.apps.items():
-                outside.start_soon(app.source.run, outbox, place.clock)
-                if place.scenario.people:
-                    outside.start_soon(place.people[name].act, outbox, self.deliveries[name])
+            for name, app in around.apps.items():
+                outside.start_soon(app.source.run, outbox, around.clock)
+                if around.scenario.operators:
+                    outside.start_soon(around.operators[name].act, outbox, self.deliveries[name])
             await self._stop.wait()
             outside.cancel_scope.cancel()
 
     def _delivery(self, outbox: Outbox, state: AppState) -> SenderPool:
-        place, app = self._place, self._place.apps[state.app]
+        around, app = self._surroundings, self._surroundings.apps[state.app]
         app.project.help()
-        conduct = Conduct(place.scenario, app, place.oracle.blame, place.clock)
+        upload_rules = UploadRules(around.scenario, app, around.oracle.blame, around.clock)
         delivery = SenderPool(
-            place.alteration.setup(_setup(place.scenario, state)),
+            around.mutant.setup(_setup(around.scenario, state)),
             outbox.claims,
-            Cable(app.project, place.scenario.timeout_s, conduct),
+            ProcessUploader(app.project, around.scenario.timeout_s, upload_rules),
             _Silence(),
-            place.clock,
-            place.scenario.rng(f"jitter {state.app} {place.disk.life}"),
+            around.clock,
+            around.scenario.rng(f"jitter {state.app} {around.disk.process_no}"),
         )
         outbox.writer.listen(state.no, delivery.dispatcher.arrived)
         return delivery
 
 
 class _Silence:
-    """Counts no uploads."""
+    """Discards upload metrics."""
 
     def uploaded(self, outcome: str, duration_s: float) -> None:
-        """Note nothing."""
+        """Discard it."""
 
 
 def _setup(scenario: Scenario, state: AppState) -> DeliverySetup:

@@ -1,4 +1,4 @@
-"""Relays with something wrong, each of which a simulation must find out: it proves that it can."""
+"""Relays broken on purpose: the simulation must find each one, which proves that it can."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,23 +15,23 @@ from tests.simulation.scenario import DAY_S
 
 
 @dataclass(frozen=True)
-class Alteration:
-    """What is different in a relay.
+class Mutant:
+    """How a relay is broken.
 
     Attributes:
-        outbox: Changes its outbox.
-        setup: Changes its delivery's setup.
+        outbox: Replaces its outbox.
+        setup: Replaces its delivery setup.
     """
 
     outbox: Callable[[Outbox], Outbox] = lambda outbox: outbox
     setup: Callable[[DeliverySetup], DeliverySetup] = lambda setup: setup
 
 
-SOUND = Alteration()
+SOUND = Mutant()
 
 
 class _SettlesBeforeUpload(Claims):
-    """Notes events as delivered when it takes them in hand."""
+    """Marks events as delivered when it claims them."""
 
     async def open(self, app: int, events: Sequence[Waiting], now_ms: int) -> Claim:
         claim = await super().open(app, events, now_ms)
@@ -43,7 +43,7 @@ class _SettlesBeforeUpload(Claims):
 
 
 class _ForgetsClaims(Claims):
-    """Does not write down what it takes in hand."""
+    """Does not record its claims."""
 
     async def open(self, app: int, events: Sequence[Waiting], now_ms: int) -> Claim:
         claim = await super().open(app, events, now_ms)
@@ -53,7 +53,7 @@ class _ForgetsClaims(Claims):
 
 
 class _RenamesEvents(Claims):
-    """Gives a repeated event another insert id now and then."""
+    """Gives some repeated events another insert id."""
 
     async def read_bodies(self, seqs: Collection[int]) -> bytes | None:
         bodies = await super().read_bodies(seqs)
@@ -61,7 +61,7 @@ class _RenamesEvents(Claims):
 
 
 class _KnowsNoOrderingKeys(Claims):
-    """Lets the events of a device go side by side."""
+    """Uploads events of one device concurrently."""
 
     async def read_after(self, app: int, after: int, limit: int) -> tuple[list[Waiting], int]:
         events, cursor = await super().read_after(app, after, limit)
@@ -69,7 +69,7 @@ class _KnowsNoOrderingKeys(Claims):
 
 
 class _CallsAllDelivered(Claims):
-    """Takes what is refused for delivered."""
+    """Settles refused events as delivered."""
 
     async def settle(self, claim: Claim, settlement: Settlement, now_ms: int) -> None:
         refused = [death.event for death in settlement.dead]
@@ -78,30 +78,30 @@ class _CallsAllDelivered(Claims):
 
 
 class _AnswersBeforeCommit(OutboxWriter):
-    """Says that it has what it has not."""
+    """Answers before the commit."""
 
-    async def append(self, intake: IngestBatch) -> AppendResult:
+    async def append(self, batch: IngestBatch) -> AppendResult:
         with anyio.move_on_after(0):
-            return await super().append(intake)
-        return AppendResult(len(intake.events), 0)
+            return await super().append(batch)
+        return AppendResult(len(batch.events), 0)
 
 
-def _claims(kind: type[Claims]) -> Alteration:
+def _claims(kind: type[Claims]) -> Mutant:
     def alter(outbox: Outbox) -> Outbox:
         claims = kind.__new__(kind)
-        claims.__dict__ = outbox.claims.__dict__  # one state, seen by forgetting too
+        claims.__dict__ = outbox.claims.__dict__  # shared state, which erasure sees too
         return replace(outbox, claims=claims)
 
-    return Alteration(outbox=alter)
+    return Mutant(outbox=alter)
 
 
-def _writer(kind: type[OutboxWriter]) -> Alteration:
+def _writer(kind: type[OutboxWriter]) -> Mutant:
     def alter(outbox: Outbox) -> Outbox:
         writer = kind.__new__(kind)
         writer.__dict__ = outbox.writer.__dict__
         return replace(outbox, writer=writer)
 
-    return Alteration(outbox=alter)
+    return Mutant(outbox=alter)
 
 
 def _never_gives_up(setup: DeliverySetup) -> DeliverySetup:
@@ -113,20 +113,20 @@ def _never_waits(setup: DeliverySetup) -> DeliverySetup:
     return replace(setup, policy=replace(setup.policy, backoff=BackoffPolicy(0.01, 0.02)))
 
 
-def _heeds_no_limit(setup: DeliverySetup) -> DeliverySetup:
+def _ignores_the_limit(setup: DeliverySetup) -> DeliverySetup:
     limits = replace(setup.limits, max_events=2 * setup.limits.max_events)
     return replace(setup, limits=limits)
 
 
-BROKEN: Mapping[str, Alteration] = {
+BROKEN: Mapping[str, Mutant] = {
     "settles before the upload": _claims(_SettlesBeforeUpload),
     "forgets what it has in hand": _claims(_ForgetsClaims),
     "renames events": _claims(_RenamesEvents),
     "knows no ordering keys": _claims(_KnowsNoOrderingKeys),
     "calls all delivered": _claims(_CallsAllDelivered),
     "answers before the commit": _writer(_AnswersBeforeCommit),
-    "never gives up": Alteration(setup=_never_gives_up),
-    "never waits": Alteration(setup=_never_waits),
-    "heeds no limit": Alteration(setup=_heeds_no_limit),
+    "never gives up": Mutant(setup=_never_gives_up),
+    "never waits": Mutant(setup=_never_waits),
+    "heeds no limit": Mutant(setup=_ignores_the_limit),
 }
-"""What is wrong, by name."""
+"""Every mutant, by what is wrong with it."""
