@@ -12,7 +12,7 @@ from rich.filesize import decimal
 
 from relay.cli.data_access import DATABASES
 from relay.cli.exit_codes import CommandFailed
-from relay.cli.options import EnvFile, read_settings
+from relay.cli.options import Configured
 from relay.cli.output import instant, output, print_fields, progress_bar
 from relay.clock import SystemClock
 from relay.database.disk import COMPANIONS, remove_database
@@ -37,13 +37,12 @@ Proceed = Callable[[int], None]
 def backup(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Made if it is missing.")],
     *,
-    env_file: EnvFile = None,
+    settings: Configured,
 ) -> None:
     """Copy the databases into a folder, whole and of one moment, while the daemon goes on.
 
     To restore, put the files into an empty data directory and start the daemon.
     """
-    settings = read_settings(env_file)
     os.nice(GENTLENESS)
     # The segment table first: who is forgotten in it is then gone from the outbox, or is not
     # forgotten in either.

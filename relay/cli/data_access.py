@@ -88,8 +88,11 @@ async def open_client(settings: Settings, data: Data[Context]) -> AsyncIterator[
     """
     async with AsyncExitStack() as stack:
         daemon = await stack.enter_async_context(open_daemon_client(settings))
-        folder = data.open and await _own_folder(settings, daemon, stack, data.required)
-        if data.open is None or folder is None:
+        if data.open is None:
+            yield daemon
+            return
+        folder = await _own_folder(settings, daemon, stack, data.required)
+        if folder is None:
             yield daemon
             return
         # What stores log is meant for the daemon's log: people at a terminal see warnings only.

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from relay.cli.data_access import DAEMON, call
-from relay.cli.options import EnvFile, named_or_only_app, read_settings
+from relay.cli.options import Configured, named_or_only_app
 from relay.cli.output import output
 from relay.http.admin.operations import NoInput
 from relay.http.admin.status import PAUSE, RESUME
@@ -15,17 +15,15 @@ AppArgument = Annotated[
 ]
 
 
-def pause(*, app: AppArgument = None, env_file: EnvFile = None) -> None:
+def pause(*, app: AppArgument = None, settings: Configured) -> None:
     """Stop an app's delivery; its events are still accepted and wait."""
-    settings = read_settings(env_file)
     name = named_or_only_app(settings, app)
     changed = call(settings, DAEMON, PAUSE, NoInput(), app=name).affected
     output().print(f"the delivery of {name} {'is paused' if changed else 'was paused already'}")
 
 
-def resume(*, app: AppArgument = None, env_file: EnvFile = None) -> None:
+def resume(*, app: AppArgument = None, settings: Configured) -> None:
     """Go on with an app's delivery; a halted one is tried at once."""
-    settings = read_settings(env_file)
     name = named_or_only_app(settings, app)
     changed = call(settings, DAEMON, RESUME, NoInput(), app=name).affected
     output().print(f"the delivery of {name} {'goes on' if changed else 'was not paused'}")

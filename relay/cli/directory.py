@@ -11,15 +11,7 @@ import typer
 from relay.cli.data_access import DAEMON, DIRECTORY, SEGMENTS, call, open_client
 from relay.cli.exit_codes import CommandFailed, run
 from relay.cli.json_output import print_json_line
-from relay.cli.options import (
-    AppOption,
-    AsJson,
-    EnvFile,
-    Yes,
-    ask_first,
-    named_or_only_app,
-    read_settings,
-)
+from relay.cli.options import AppOption, AsJson, Configured, Yes, ask_first, named_or_only_app
 from relay.cli.output import instant, output, print_fields, progress_bar
 from relay.cli.users import show_user
 from relay.errors import FileRejected
@@ -65,10 +57,9 @@ def import_export(
     app: AppOption = None,
     replace: Replace = False,
     yes: Yes = False,
-    env_file: EnvFile = None,
+    settings: Configured,
 ) -> None:
     """Take OneSignal's export into the directory; segments follow at once."""
-    settings = read_settings(env_file)
     name = named_or_only_app(settings, app)
     if replace:
         ask_first(f"Forget of {name} every user and subscription not in {file}?", yes=yes)
@@ -85,9 +76,8 @@ def import_export(
 
 
 @commands.command()
-def sync(*, app: AppOption = None, env_file: EnvFile = None) -> None:
+def sync(*, app: AppOption = None, settings: Configured) -> None:
     """Refresh the directory from OneSignal now."""
-    settings = read_settings(env_file)
     name = named_or_only_app(settings, app)
     is_new = call(settings, DAEMON, SYNC_DIRECTORY, NoInput(), app=name).affected
     output().print(
@@ -102,10 +92,9 @@ def show(
     *,
     app: AppOption = None,
     as_json: AsJson = False,
-    env_file: EnvFile = None,
+    settings: Configured,
 ) -> None:
     """Show how large and how old the directory is, or what is known of one user."""
-    settings = read_settings(env_file)
     name = named_or_only_app(settings, app)
     if external_id is None:
         directory = call(settings, SEGMENTS, SHOW_DIRECTORY, NoInput(), app=name)

@@ -12,7 +12,7 @@ from relay.cli.client import Client
 from relay.cli.data_access import SEGMENTS, open_client
 from relay.cli.exit_codes import run
 from relay.cli.json_output import external_id, print_json_line, print_stream
-from relay.cli.options import AppOption, AsJson, CohortId, EnvFile, named_or_only_app, read_settings
+from relay.cli.options import AppOption, AsJson, CohortId, Configured, named_or_only_app
 from relay.cli.output import clean, instant, new_table, output
 from relay.cli.users import show_membership
 from relay.errors import NotFound
@@ -53,13 +53,12 @@ def explain(
     group: Group = None,
     user: User = None,
     as_json: AsJson = False,
-    env_file: EnvFile = None,
+    settings: Configured,
 ) -> None:
     """Explain why the counts of a cohort and its segment differ, in numbers that add up.
 
     With --list the ids behind a number, with --user why somebody is a member or is none.
     """
-    settings = read_settings(env_file)
     if group is not None and user is not None:
         raise typer.BadParameter("--list and --user exclude each other")
     if group is not None and group not in GROUPS:

@@ -18,13 +18,12 @@ from relay.cli.listing import Layout, Query, print_list
 from relay.cli.options import (
     AppOption,
     AsJson,
-    EnvFile,
+    Configured,
     Limit,
     Yes,
     ask_first,
     known_app_if_any,
     named_or_only_app,
-    read_settings,
 )
 from relay.cli.output import output
 from relay.http.admin.context import OutboxContext
@@ -125,18 +124,17 @@ class ItemCommands(Generic[Item]):
         reason: Reason = None,
         limit: Limit = None,
         as_json: AsJson = False,
-        env_file: EnvFile = None,
+        settings: Configured,
     ) -> None:
         """List items of all apps, or of one; as JSON all of them, in one array."""
-        settings = read_settings(env_file)
         query = self._kind.query(known_app_if_any(settings, app), reason)
         layout = Layout(self._kind.cells, empty=f"no {self._kind.many}")
         print_list(settings, query, layout, limit, as_json=as_json)
 
-    def show(self, number: Number, *, as_json: AsJson = False, env_file: EnvFile = None) -> None:
+    def show(self, number: Number, *, as_json: AsJson = False, settings: Configured) -> None:
         """Show one item, complete."""
         asked = Listing(limit=1, after=number - 1)
-        page = call(read_settings(env_file), OUTBOX, self._kind.list, asked)
+        page = call(settings, OUTBOX, self._kind.list, asked)
         if not page.items or page.items[0].id != number:
             raise CommandFailed(f"there is no {self._kind.one} {number}")
         (print_json_line if as_json else self._kind.show)(page.items[0])
@@ -149,10 +147,9 @@ class ItemCommands(Generic[Item]):
         reason: Reason = None,
         everything: All = False,
         dry_run: DryRun = False,
-        env_file: EnvFile = None,
+        settings: Configured,
     ) -> None:
         """Try items again."""
-        settings = read_settings(env_file)
         choice = _choose(settings, numbers, app, reason, is_all=everything)
         choice = choice.model_copy(update={"dry_run": dry_run})
         affected = self._kind.retry(settings, choice)
@@ -167,10 +164,9 @@ class ItemCommands(Generic[Item]):
         everything: All = False,
         dry_run: DryRun = False,
         yes: Yes = False,
-        env_file: EnvFile = None,
+        settings: Configured,
     ) -> None:
         """Throw items away; asks first on a terminal."""
-        settings = read_settings(env_file)
         choice = _choose(settings, numbers, app, reason, is_all=everything)
         counting = choice.model_copy(update={"dry_run": True})
         if dry_run:
@@ -188,10 +184,9 @@ class ItemCommands(Generic[Item]):
         app: AppOption = None,
         reason: Reason = None,
         file: Output = None,
-        env_file: EnvFile = None,
+        settings: Configured,
     ) -> None:
         """Write items as NDJSON."""
-        settings = read_settings(env_file)
         query = self._kind.query(known_app_if_any(settings, app), reason)
         with open_json(file) as writer:
             number = run(partial(query.write, settings, writer))

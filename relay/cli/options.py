@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -18,15 +18,29 @@ def _remember(context: typer.Context, value: Path | None) -> Path | None:
     return root.obj if isinstance(root.obj, Path) else None
 
 
+def _load(context: typer.Context, value: Path | None) -> Settings:
+    return load_settings(env_file=_remember(context, value))
+
+
+_HELP: Final = "Settings, one NAME=value on a line; the environment wins over it."
+
 EnvFile = Annotated[
-    Path | None,
+    Path | None, typer.Option("--env-file", metavar="FILE", callback=_remember, help=_HELP)
+]
+Configured = Annotated[
+    Settings,
     typer.Option(
         "--env-file",
         metavar="FILE",
-        callback=_remember,
-        help="Settings, one NAME=value on a line; the environment wins over it.",
+        parser=Path,
+        default_factory=lambda: None,
+        show_default=False,
+        callback=_load,
+        help=_HELP,
     ),
 ]
+"""The configuration. A mistake in it raises `ConfigError` before the command begins."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsLines = Annotated[bool, typer.Option("--json", help="Print NDJSON.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -47,15 +61,6 @@ def ask_first(question: str, *, yes: bool) -> None:
     """
     if not yes and sys.stdin.isatty():
         typer.confirm(question, abort=True, err=True)
-
-
-def read_settings(env_file: Path | None) -> Settings:
-    """Return the configuration.
-
-    Raises:
-        ConfigError: If anything is wrong with it.
-    """
-    return load_settings(env_file=env_file)
 
 
 def known_app(settings: Settings, name: str) -> str:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from relay.cli.data_access import DAEMON, SEGMENTS, call
 from relay.cli.listing import Layout, Query, print_list
-from relay.cli.options import AppOption, AsJson, EnvFile, Limit, known_app_if_any, read_settings
+from relay.cli.options import AppOption, AsJson, Configured, Limit, known_app_if_any
 from relay.cli.output import instant, output
 from relay.http.admin.operations import NoInput
 from relay.http.admin.runs import APPROVE_RUN, LIST_RUNS, REJECT_RUN
@@ -71,10 +71,9 @@ def list_runs(
     state: State = None,
     limit: Limit = None,
     as_json: AsJson = False,
-    env_file: EnvFile = None,
+    settings: Configured,
 ) -> None:
     """List runs of all apps, or of one, newest first; as JSON all of them."""
-    settings = read_settings(env_file)
     asked = RunListing(
         app=known_app_if_any(settings, app),
         cohort_id=cohort,
@@ -85,18 +84,18 @@ def list_runs(
 
 
 @commands.command()
-def approve(run_id: RunId, *, env_file: EnvFile = None) -> None:
+def approve(run_id: RunId, *, settings: Configured) -> None:
     """Apply a held run as it was downloaded, with all it removes."""
-    call(read_settings(env_file), DAEMON, APPROVE_RUN, NoInput(), run_id=str(run_id))
+    call(settings, DAEMON, APPROVE_RUN, NoInput(), run_id=str(run_id))
     output().print(
         f"run {run_id} is applied; relay segments rollback undoes it if that was a mistake"
     )
 
 
 @commands.command()
-def reject(run_id: RunId, *, env_file: EnvFile = None) -> None:
+def reject(run_id: RunId, *, settings: Configured) -> None:
     """Drop a held run; the segment stays as it is until Amplitude computes the cohort anew."""
-    call(read_settings(env_file), DAEMON, REJECT_RUN, NoInput(), run_id=str(run_id))
+    call(settings, DAEMON, REJECT_RUN, NoInput(), run_id=str(run_id))
     output().print(
         f"run {run_id} is dropped; the segment stays as it is until Amplitude computes its "
         "cohort anew"

@@ -22,12 +22,11 @@ from relay.cli.options import (
     AsJson,
     AsLines,
     CohortId,
-    EnvFile,
+    Configured,
     Yes,
     ask_first,
     known_app_if_any,
     named_or_only_app,
-    read_settings,
 )
 from relay.cli.output import instant, output, print_fields
 from relay.errors import NotFound
@@ -87,14 +86,9 @@ def _cells(segment: SegmentAnswer) -> Mapping[str, str | Text]:
 
 @commands.command("list")
 def list_segments(
-    *,
-    app: AppOption = None,
-    state: State = None,
-    as_json: AsJson = False,
-    env_file: EnvFile = None,
+    *, app: AppOption = None, state: State = None, as_json: AsJson = False, settings: Configured
 ) -> None:
     """List the segments of all apps, or of one."""
-    settings = read_settings(env_file)
     asked = SegmentListing(app=known_app_if_any(settings, app), state=state, limit=MAX_LIMIT)
     layout = Layout(
         _cells,
@@ -110,14 +104,9 @@ def list_segments(
 
 @commands.command()
 def show(
-    cohort_id: CohortId,
-    *,
-    app: AppOption = None,
-    as_json: AsJson = False,
-    env_file: EnvFile = None,
+    cohort_id: CohortId, *, app: AppOption = None, as_json: AsJson = False, settings: Configured
 ) -> None:
     """Show everything about one segment."""
-    settings = read_settings(env_file)
     name = named_or_only_app(settings, app)
     segment, has_daemon = run(partial(_fetch, settings, name, cohort_id))
     if as_json:
@@ -128,14 +117,9 @@ def show(
 
 @commands.command()
 def members(
-    cohort_id: CohortId,
-    *,
-    app: AppOption = None,
-    as_json: AsLines = False,
-    env_file: EnvFile = None,
+    cohort_id: CohortId, *, app: AppOption = None, as_json: AsLines = False, settings: Configured
 ) -> None:
     """Print the members of a segment, an External ID on each line."""
-    settings = read_settings(env_file)
     path = {"app": named_or_only_app(settings, app), "cohort_id": cohort_id}
     print_stream(settings, LIST_MEMBERS, NoInput(), path, external_id, as_json=as_json)
 
@@ -147,19 +131,17 @@ def changes(
     app: AppOption = None,
     after: After = 0,
     as_json: AsLines = False,
-    env_file: EnvFile = None,
+    settings: Configured,
 ) -> None:
     """Print who entered a segment and who left it, oldest first."""
-    settings = read_settings(env_file)
     path = {"app": named_or_only_app(settings, app), "cohort_id": cohort_id}
     wanted = ChangeListing(after=after)
     print_stream(settings, LIST_CHANGES, wanted, path, _change, as_json=as_json)
 
 
 @commands.command()
-def sync(cohort_id: CohortId, *, app: AppOption = None, env_file: EnvFile = None) -> None:
+def sync(cohort_id: CohortId, *, app: AppOption = None, settings: Configured) -> None:
     """Download a cohort now, without waiting for its share of the month's downloads."""
-    settings = read_settings(env_file)
     name = named_or_only_app(settings, app)
     is_new = call(settings, DAEMON, SYNC_SEGMENT, NoInput(), app=name, cohort_id=cohort_id).affected
     output().print(
@@ -175,10 +157,9 @@ def rollback(
     app: AppOption = None,
     to_revision: ToRevision = None,
     yes: Yes = False,
-    env_file: EnvFile = None,
+    settings: Configured,
 ) -> None:
     """Undo a segment's last run, or all runs after a revision; asks first on a terminal."""
-    settings = read_settings(env_file)
     name = named_or_only_app(settings, app)
     what = "the last run" if to_revision is None else f"all runs after revision {to_revision}"
     ask_first(f"Undo {what} of {cohort_id}?", yes=yes)

@@ -9,14 +9,14 @@ import structlog
 import typer
 
 from relay.cli.exit_codes import FAILED, run
-from relay.cli.options import EnvFile, read_settings
+from relay.cli.options import EnvFile
 from relay.daemon.reload import SettingsSource
 from relay.daemon.run import Daemon, reload_on_signal, stop_on_signal
 from relay.errors import RelayError
 from relay.observability.logs import configure_logging
 from relay.process.limits import keep_memory_private, raise_descriptor_limit
 from relay.process.systemd import Notifier
-from relay.settings import Settings, process_environment
+from relay.settings import Settings, load_settings, process_environment
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +27,7 @@ COLLECT_AFTER = 50_000
 def serve(*, env_file: EnvFile = None) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
     keep_memory_private()
-    settings = read_settings(env_file)
+    settings = load_settings(env_file=env_file)
     configure_logging(settings.log_level, settings.log_format, secrets=settings.secret_values())
     raise_descriptor_limit()
     daemon = Daemon(
@@ -64,7 +64,7 @@ def _settings_source(settings: Settings, env_file: Path | None) -> SettingsSourc
         secrets.update(new.secret_values())
         configure_logging(new.log_level, new.log_format, secrets=secrets)
 
-    return SettingsSource(partial(read_settings, env_file), adopt)
+    return SettingsSource(partial(load_settings, env_file=env_file), adopt)
 
 
 async def _serve(daemon: Daemon) -> None:

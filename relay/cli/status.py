@@ -15,7 +15,7 @@ from relay.cli.client import HttpClient, open_daemon_client
 from relay.cli.data_access import DAEMON, call
 from relay.cli.exit_codes import CommandFailed, run
 from relay.cli.json_output import print_json_line
-from relay.cli.options import EnvFile, read_settings
+from relay.cli.options import Configured
 from relay.cli.output import clean, instant, new_table, output, span
 from relay.http.admin.operations import NoInput
 from relay.http.admin.schemas import AppStatusAnswer, SegmentsStatusAnswer, StatusAnswer
@@ -51,12 +51,11 @@ def status(
         bool, typer.Option("--watch", help="Show it anew every second, until Ctrl-C.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the API's JSON.")] = False,
-    env_file: EnvFile = None,
+    settings: Configured,
 ) -> None:
     """Show how the running daemon and its apps stand."""
     if watch and as_json:
         raise typer.BadParameter("--watch and --json exclude each other")
-    settings = read_settings(env_file)
     if as_json:
         print_json_line(call(settings, DAEMON, SHOW_STATUS, NoInput()))
     elif watch:

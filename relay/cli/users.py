@@ -9,7 +9,7 @@ from rich.text import Text
 from relay.cli.data_access import SEGMENTS, STORES, call, open_client
 from relay.cli.exit_codes import run
 from relay.cli.json_output import print_json_line
-from relay.cli.options import EnvFile, Yes, ask_first, known_app, read_settings
+from relay.cli.options import Configured, Yes, ask_first, known_app
 from relay.cli.output import clean, instant, new_table, output, print_fields
 from relay.errors import NotFound
 from relay.http.admin.operations import NoInput
@@ -27,10 +27,9 @@ def forget(
     external_id: Annotated[str, typer.Argument(metavar="EXTERNAL_ID", help="The user.")],
     *,
     yes: Yes = False,
-    env_file: EnvFile = None,
+    settings: Configured,
 ) -> None:
     """Forget a user for good: segments, directory, history, pending events, dead letters."""
-    settings = read_settings(env_file)
     name = known_app(settings, app)
     ask_first(f"Forget this user of {name} everywhere, for good? It cannot be undone.", yes=yes)
     call(settings, STORES, FORGET_USER, NoInput(), app=name, external_id=external_id)

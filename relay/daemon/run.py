@@ -17,8 +17,7 @@ from anyio.abc import TaskStatus
 from relay import __version__
 from relay.clock import Clock, SystemClock
 from relay.daemon.app_runtime import SharedParts
-from relay.daemon.clients import open_session
-from relay.daemon.policies import app_rules
+from relay.daemon.policies import LIBRARY, app_rules
 from relay.daemon.reload import Reloader, SettingsSource
 from relay.daemon.runtime import Runtime
 from relay.daemon.servers import Servers
@@ -31,6 +30,7 @@ from relay.outbox.store import lock_folder, open_outbox
 from relay.process.systemd import Notifier
 from relay.segments.store import open_segments
 from relay.settings import Settings
+from relay.upstream.client import open_session
 
 log = structlog.get_logger(__name__)
 
@@ -149,8 +149,8 @@ class Daemon:
             segments=segments,
             ballast=ballast,
             importer=Importer(segments, settings.data_dir, self._clock, ballast.check_room),
-            uploads=await stack.enter_async_context(open_session()),
-            exports=await stack.enter_async_context(open_session(keeps_alive=False)),
+            uploads=await stack.enter_async_context(open_session(LIBRARY)),
+            exports=await stack.enter_async_context(open_session(LIBRARY, keeps_alive=False)),
             meter=self._metrics.meter,
             clock=self._clock,
             rng=self._rng,

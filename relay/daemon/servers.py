@@ -19,8 +19,7 @@ from relay.http.public.uploads import Uploads
 from relay.http.public.webhooks import CohortsWebhook, EventsWebhook, WebhookRequests
 from relay.http.server.body import BodyReader
 from relay.http.server.connections import Connections, share_descriptors
-from relay.http.server.in_flight import InFlightRequests
-from relay.http.server.listener import app_runner, open_door, plain_runner
+from relay.http.server.listener import InFlightRequests, app_runner, open_door, plain_runner
 from relay.http.server.tls import Certificate, Certificates
 from relay.observability.metrics import Metrics
 from relay.process.limits import descriptor_limit

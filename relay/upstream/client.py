@@ -19,6 +19,7 @@ import orjson
 from yarl import URL
 
 from relay.errors import FileRejected, UpstreamUnavailable
+from relay.process.dns import ThreadedResolver
 from relay.upstream.gunzip import PIECE_BYTES
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -65,6 +66,23 @@ class Answer(NamedTuple):
         except orjson.JSONDecodeError:
             return {}
         return document if isinstance(document, dict) else {}
+
+
+def open_session(user_agent: str, *, keeps_alive: bool = True) -> aiohttp.ClientSession:
+    """Return a client session without limits, in which no app waits for another.
+
+    Args:
+        user_agent: The `User-Agent` header of every request.
+        keeps_alive: Whether connections are used again. If so, aiohttp repeats a request whose
+            kept connection turns out to be closed; one that starts an export would start two.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=0, force_close=not keeps_alive, resolver=ThreadedResolver()
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": user_agent},
+    )
 
 
 @contextmanager

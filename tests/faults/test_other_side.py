@@ -23,7 +23,6 @@ from relay.amplitude.events_api import EventsApi, UploadTarget
 from relay.amplitude.judge import judge_upload
 from relay.amplitude.verdicts import Retry, UploadReply
 from relay.clock import SystemClock
-from relay.daemon.clients import open_session
 from relay.errors import ExportNotReady, FileRejected, UpstreamError, UpstreamUnavailable
 from relay.onesignal.export_api import ExportApi, ExportTarget
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
@@ -31,10 +30,13 @@ from relay.sandbox.cohorts.project import StandInCohort
 from relay.sandbox.cohorts.stand_in import CohortsStandIn
 from relay.sandbox.common.listener import running
 from relay.sandbox.onesignal.csv_export import CsvExportStandIn, ExportConditions
+from relay.upstream.client import open_session
 from tests.faults.connection_faults import CONTENTS, FAULTS
 from tests.support.chaos import Certificates, Chaos, chaos, refusing, unanswered
 from tests.support.daemons import fast_relay, open_doors, running_daemon
 from tests.support.relays import event
+
+AGENT = "relay/test"
 
 KEY = "0123456789abcdef0123456789abcdef"
 SECRET = "the-secret-key-of-the-test"
@@ -105,7 +107,7 @@ async def test_an_upload_is_retried_when_the_other_side(name: str) -> None:
     async with (
         running(amplitude.app()) as url,
         chaos(url) as proxy,
-        open_session() as session,
+        open_session(AGENT) as session,
     ):
         api = _events_api(session, proxy.url)
         proxy.set(FAULTS[name])
@@ -127,13 +129,13 @@ async def test_an_upload_is_retried_where_nobody(
 ) -> None:
     """The failure is immediate, or takes one request timeout."""
     with door() as url:
-        async with open_session() as session, _bounded():
+        async with open_session(AGENT) as session, _bounded():
             assert _retry_reason(await _events_api(session, url).upload(EVENTS)) == words
 
 
 async def test_an_upload_is_retried_where_the_name_is_unknown() -> None:
     """Names under .invalid have no address (RFC 6761)."""
-    async with open_session() as session, _bounded(SLACK_S):
+    async with open_session(AGENT) as session, _bounded(SLACK_S):
         api = _events_api(session, URL("http://api.amplitude.invalid"))
         reason = _retry_reason(await api.upload(EVENTS))
     assert reason in ("the name of its host is not found", f"no answer within {TIMEOUT_S:g} s")
@@ -208,7 +210,11 @@ async def test_uploads_are_made_where_the_certificate_is_right() -> None:
 
 async def test_an_upload_is_retried_where_tls_is_met_by_plain_http() -> None:
     """A proxy on the wrong port."""
-    async with running(AmplitudeStandIn([KEY]).app()) as url, open_session() as session, _bounded():
+    async with (
+        running(AmplitudeStandIn([KEY]).app()) as url,
+        open_session(AGENT) as session,
+        _bounded(),
+    ):
         reason = _retry_reason(await _events_api(session, url.with_scheme("https")).upload(EVENTS))
         assert reason == "it does not speak TLS as it should"
 
@@ -243,7 +249,7 @@ async def _cohorts() -> AsyncIterator[tuple[CohortsApi, Chaos]]:
     async with (
         running(cohorts.app()) as url,
         chaos(url) as proxy,
-        open_session(keeps_alive=False) as session,
+        open_session(AGENT, keeps_alive=False) as session,
     ):
         target = CohortsTarget(str(proxy.url).rstrip("/"), KEY, SECRET, TIMEOUT_S)
         yield CohortsApi(session, target, SystemClock()), proxy
@@ -312,7 +318,7 @@ async def test_an_export_fails_when_the_other_side(name: str) -> None:
     async with (
         running(exports.app()) as url,
         chaos(url) as proxy,
-        open_session(keeps_alive=False) as session,
+        open_session(AGENT, keeps_alive=False) as session,
     ):
         target = ExportTarget(str(proxy.url).rstrip("/"), APP_ID, SECRET, TIMEOUT_S)
         api = ExportApi(session, target)

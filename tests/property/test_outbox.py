@@ -50,7 +50,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.root = Path(tempfile.mkdtemp(prefix="relay-"))
         self.daemon = 0
-        self.line: list[str] = []
+        self.pending: list[str] = []
         self.delivered: set[str] = set()
         self.dead: list[str] = []
         self.discarded: set[str] = set()
@@ -71,7 +71,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @property
     def known(self) -> set[str]:
         """Every id ever accepted."""
-        return {*self.line, *self.delivered, *self.dead, *self.discarded}
+        return {*self.pending, *self.delivered, *self.dead, *self.discarded}
 
     # Rules.
 
@@ -81,7 +81,7 @@ class OutboxMachine(RuleBasedStateMachine):
         new = [name for name in dict.fromkeys(batch) if name not in self.known]
         taken = self._do(append(self.outbox, *batch))
         assert taken == AppendResult(len(new), len(batch) - len(new))
-        self.line += new
+        self.pending += new
         self.duplicates += len(batch) - len(new)
 
     @rule(batch=ids)
@@ -158,7 +158,7 @@ class OutboxMachine(RuleBasedStateMachine):
             if fate == "held":
                 self.tried.add(name)
                 continue
-            self.line.remove(name)
+            self.pending.remove(name)
             if fate == "delivered":
                 self.delivered.add(name)
             else:
@@ -169,10 +169,10 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule()
     def retry(self) -> None:
         """An operator retries the dead letters."""
-        revived = census(self.folder).dead
+        retried = census(self.folder).dead
         assert self._do(self.outbox.dead_letters.retry(Selection())) == len(self.dead)
-        self.line += revived
-        self.tried -= set(revived)
+        self.pending += retried
+        self.tried -= set(retried)
         self.dead.clear()
 
     @rule()
@@ -213,11 +213,11 @@ class OutboxMachine(RuleBasedStateMachine):
     def every_event_is_where_it_belongs(self) -> None:
         """Nothing accepted is lost, duplicated or out of order; the counts equal the rows."""
         found = census(self.folder)
-        assert found.pending == self.line
+        assert found.pending == self.pending
         assert sorted(found.dead) == sorted(self.dead)
         assert set(found.delivered) <= self.delivered
         mine = self._do(counts(self.outbox))
-        assert (mine.accepted, mine.pending) == (len(self.known), len(self.line))
+        assert (mine.accepted, mine.pending) == (len(self.known), len(self.pending))
         assert (mine.delivered, mine.dead) == (len(self.delivered), len(self.dead))
         assert (mine.discarded, mine.duplicate) == (len(self.discarded), self.duplicates)
         theirs = self._do(counts(self.outbox, OTHER))
@@ -230,9 +230,9 @@ class OutboxMachine(RuleBasedStateMachine):
             return
         events = self._do(self._free())
         named = self._do(self._names(events))
-        assert [named[event.seq] for event in events] == self.line
+        assert [named[event.seq] for event in events] == self.pending
         tried = {named[event.seq] for event in events if event.attempts}
-        assert tried == self.tried & set(self.line)
+        assert tried == self.tried & set(self.pending)
 
     def teardown(self) -> None:
         """Everything accepted is deduplicated, also after one more crash."""

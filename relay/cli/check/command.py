@@ -10,7 +10,7 @@ from relay.cli.check.doors import check_certificates, check_door
 from relay.cli.check.keys import check_keys
 from relay.cli.check.report import Finding, good, print_findings
 from relay.cli.exit_codes import CommandFailed, run
-from relay.cli.options import EnvFile, read_settings
+from relay.cli.options import Configured
 from relay.clock import SystemClock
 from relay.settings import Settings
 
@@ -23,10 +23,9 @@ def check(
             "--online", help="Also ask Amplitude and OneSignal whether they know the keys."
         ),
     ] = False,
-    env_file: EnvFile = None,
+    settings: Configured,
 ) -> None:
     """Check the configuration, the databases and the doors, and the keys if asked to."""
-    settings = read_settings(env_file)
     findings = [good("configuration", f"apps: {', '.join(sorted(settings.apps))}")]
     findings += check_data(settings)
     findings += check_certificates(settings, SystemClock())

@@ -15,7 +15,7 @@ from relay.http.auth import FailedAuthThrottle, Tokens
 from relay.http.health import HealthAnswers
 from relay.http.responses import answering
 from relay.http.server.body import BodyReader
-from relay.http.server.in_flight import InFlightRequests, counting
+from relay.http.server.listener import InFlightRequests, counting
 from relay.observability.metrics import CONTENT_TYPE
 
 OPERATIONS: Sequence[AnyOperation[AdminContext]] = (

@@ -16,7 +16,7 @@ from relay.errors import StoreError
 from relay.http.public.webhooks import Webhook
 from relay.http.responses import Handler, error_response, unavailable
 from relay.http.server.body import BodyReader
-from relay.http.server.in_flight import InFlightRequests
+from relay.http.server.listener import InFlightRequests
 from relay.observability.metrics import Metrics
 
 UNKNOWN_ROUTE = "none"

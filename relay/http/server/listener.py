@@ -1,21 +1,23 @@
-"""A door: a listening socket with aiohttp behind it, opened and closed in order."""
+"""A door: a listening socket with aiohttp behind it, closed only after the last answer."""
 
 import os
 from asyncio import BaseProtocol, Server, get_running_loop
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from ssl import SSLContext
+from types import TracebackType
 from typing import Protocol
 
 import anyio
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_runner import BaseRunner
 
 from relay.errors import DoorBlocked
 from relay.http.server.body import STOP_GRACE_S
 from relay.http.server.connections import Connections
-from relay.http.server.handshakes import Handshakes
 from relay.http.server.protocol import Answer, ProtocolServer
+from relay.http.server.tls import Handshakes
 
 CLOSE_GRACE_S = STOP_GRACE_S + 0.2
 """For requests in flight when a door closes: their bodies' last seconds, and a sync."""
@@ -110,3 +112,41 @@ async def open_door(
                 if drain:
                     await drain()
             await runner.cleanup()
+
+
+class InFlightRequests:
+    """Counts the requests being answered; each is a `with` block."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._idle = anyio.Event()
+
+    def __enter__(self) -> None:
+        self._count += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._count -= 1
+        if not self._count:
+            self._idle.set()
+
+    async def drain(self) -> None:
+        """Return once no request is in flight."""
+        while self._count:
+            self._idle = anyio.Event()
+            await self._idle.wait()
+
+
+def counting(in_flight: InFlightRequests) -> Middleware:
+    """Return the middleware that counts an application's requests."""
+
+    @web.middleware
+    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+        with in_flight:
+            return await handler(request)
+
+    return count

@@ -5,8 +5,7 @@ import anyio
 import pytest
 from aiohttp import web
 
-from relay.http.server.in_flight import InFlightRequests, counting
-from relay.http.server.listener import app_runner, open_door
+from relay.http.server.listener import InFlightRequests, app_runner, counting, open_door
 from tests.support.command_line import free_port
 
 

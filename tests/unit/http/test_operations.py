@@ -26,6 +26,7 @@ from relay.http.admin.operations import (
     NoOutput,
     Operation,
     operation_routes,
+    read_path,
 )
 from relay.http.admin.schemas import MAX_ID, Affected, Choice, Question
 from relay.http.admin.segment_schemas import Group
@@ -129,6 +130,14 @@ async def test_whatever_an_id_is_it_comes_back_from_the_path(ids: list[str]) -> 
                 escaped = quote(id_, safe="").replace(".", "%2E")
                 status, body = await ask(base, "GET", f"things/shop/{escaped}{tail}")
                 assert (status, orjson.loads(body)["values"]) == (200, {"app": "shop", "name": id_})
+
+
+@given(IDS, IDS)
+def test_the_path_of_a_request_is_read_as_it_was_written(app: str, name: str) -> None:
+    """Clients that fill in an operation's path need no rules of their own."""
+    operation = OPERATIONS[1]
+    values = {"app": app, "name": name}
+    assert read_path(operation.path, operation.url_path(values)) == values
 
 
 @pytest.mark.parametrize(
