@@ -99,9 +99,9 @@ async def _tell_again(it: World) -> None:
     for place, kind in enumerate(("message.push.clicked", "message.push.unsubscribed")):
         body = event(1_000 * number + place, kind=kind, external_id=WHO)
         assert (await it.relay.post(body)).json["filtered"] == 1
-    told = {"subscriptions": [{"id": "s-9", "type": "Email", "subscribed": True}]}
+    offered = {"subscriptions": [{"id": "s-9", "type": "Email", "subscribed": True}]}
     path = "/directory/shop/anna%40mail.example"
-    assert (await it.relay.api("PUT", path, told)).status == 204
+    assert (await it.relay.api("PUT", path, offered)).status == 204
     synced = "SELECT synced_at FROM apps"
     before = it.look(synced)
     await it.relay.api("POST", "/directory/shop/sync")
@@ -174,7 +174,7 @@ class Inside:
     outbox: Outbox
     segments: Segments
     feed: Observer
-    reception: EventIngest
+    ingest: EventIngest
     forgetter: UserErasure
 
     @property
@@ -209,7 +209,7 @@ async def test_an_event_being_read_while_its_user_is_forgotten_stays_out(tmp_pat
     async with _inside(tmp_path) as it:
         with anyio.fail_after(DEADLINE_S):
             async with anyio.create_task_group() as group:
-                group.start_soon(it.reception.receive, it.source, orjson.dumps(bodies))
+                group.start_soon(it.ingest.receive, it.source, orjson.dumps(bodies))
                 await anyio.lowlevel.checkpoint()
                 await it.forgetter.forget(APP, WHO)
         left = {one.user_id for one in await waiting(it.outbox, APP)}
@@ -228,11 +228,11 @@ async def test_an_event_waiting_for_room_while_its_user_is_forgotten_stays_out(
     """At the outbox's limit an append asks the disk first, and others get their turn."""
     async with _inside(tmp_path) as it:
         it.outbox.writer.max_events = 2
-        await it.reception.receive(it.source, orjson.dumps([_click("ben")]))
+        await it.ingest.receive(it.source, orjson.dumps([_click("ben")]))
         with anyio.fail_after(DEADLINE_S):
             async with anyio.create_task_group() as group, busy_reader(it.outbox):
                 again = orjson.dumps([_click("ben"), _click(WHO)])
-                group.start_soon(it.reception.receive, it.source, again)
+                group.start_soon(it.ingest.receive, it.source, again)
                 await anyio.wait_all_tasks_blocked()
                 number = it.segments.cohorts.number(APP)
                 await it.segments.erasure.keep_out(number, WHO, 0)
@@ -242,30 +242,30 @@ async def test_an_event_waiting_for_room_while_its_user_is_forgotten_stays_out(
 async def test_the_directory_observes_only_what_is_committed(tmp_path: Path) -> None:
     """A refused body is sent again; a body of the quarantine teaches once, when it leaves it."""
     async with _inside(tmp_path) as it:
-        told: list[str | None] = []
+        offered: list[str | None] = []
         ingest = EventIngest(
-            it.outbox.writer, it.outbox.message_cache, SystemClock(), _Noting(it, told)
+            it.outbox.writer, it.outbox.message_cache, SystemClock(), _Noting(it, offered)
         )
         it.outbox.writer.max_events = 1
         with pytest.raises(StoreFull):
             await ingest.receive(it.source, orjson.dumps([_click("ben"), _click("cara")]))
-        assert told == []
+        assert offered == []
         foreign = _click("dan", app_id="another")
         assert (await ingest.receive(it.source, orjson.dumps(foreign))).quarantined == 1
-        assert told == []
+        assert offered == []
         policy = replace(it.source.policy, app_id="another")
         sources = {APP: replace(it.source, policy=policy)}
         for dry_run, names in ((True, []), (False, ["dan"]), (False, ["dan"])):
             await ingest.retry(it.outbox.quarantine, Selection(), sources, dry_run=dry_run)
-            assert told == names
+            assert offered == names
 
 
 class _Noting(Observer):
     """Notes the users it is offered."""
 
-    def __init__(self, it: Inside, told: list[str | None]) -> None:
+    def __init__(self, it: Inside, offered: list[str | None]) -> None:
         self.__dict__ = it.feed.__dict__
-        self._told = told
+        self._told = offered
 
     def offer(self, app: str, record: Record, received_at: int) -> None:
         """Note the user of an event."""
@@ -274,7 +274,7 @@ class _Noting(Observer):
 
 
 async def test_evidence_on_its_way_while_its_user_is_forgotten_stays_out(tmp_path: Path) -> None:
-    """What events told is written in several transactions; the user is forgotten between two."""
+    """What events offered is written in several transactions; the user is forgotten between two."""
     async with _inside(tmp_path) as it:
         for number in range(CHUNK + 1):
             user = WHO if number == CHUNK else f"user-{number}"

@@ -43,14 +43,14 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 
 class OutboxMachine(RuleBasedStateMachine):
-    """Model: each accepted id is pending (in line), delivered, dead or discarded."""
+    """Model: each accepted id is pending (in order), delivered, dead or discarded."""
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.root = Path(tempfile.mkdtemp(prefix="relay-"))
         self.daemon = 0
-        self.line: list[str] = []
+        self.pending: list[str] = []
         self.delivered: set[str] = set()
         self.dead: list[str] = []
         self.discarded: set[str] = set()
@@ -71,7 +71,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @property
     def known(self) -> set[str]:
         """Every id ever accepted."""
-        return {*self.line, *self.delivered, *self.dead, *self.discarded}
+        return {*self.pending, *self.delivered, *self.dead, *self.discarded}
 
     # What happens.
 
@@ -81,7 +81,7 @@ class OutboxMachine(RuleBasedStateMachine):
         new = [name for name in dict.fromkeys(batch) if name not in self.known]
         taken = self._do(append(self.outbox, *batch))
         assert taken == AppendResult(len(new), len(batch) - len(new))
-        self.line += new
+        self.pending += new
         self.duplicates += len(batch) - len(new)
 
     @rule(batch=ids)
@@ -117,7 +117,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 6), fate=st.sampled_from(["delivered", "dead", "held"]))
     def carry(self, limit: int, fate: str) -> None:
-        """A sender takes events in hand and learns one fate for all of them."""
+        """A sender claims events and learns one fate for all of them."""
         before = len(self.claims)
         self._do(self._claim(limit))
         if len(self.claims) > before:
@@ -126,7 +126,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 6))
     def claim(self, limit: int) -> None:
-        """A sender takes events in hand."""
+        """A sender claims events."""
         self._do(self._claim(limit))
 
     @precondition(lambda self: self.claims)
@@ -158,7 +158,7 @@ class OutboxMachine(RuleBasedStateMachine):
             if fate == "held":
                 self.tried.add(name)
                 continue
-            self.line.remove(name)
+            self.pending.remove(name)
             if fate == "delivered":
                 self.delivered.add(name)
             else:
@@ -169,10 +169,10 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule()
     def retry(self) -> None:
         """A person tries the dead letters again."""
-        revived = census(self.folder).dead
+        retried = census(self.folder).dead
         assert self._do(self.outbox.dead_letters.retry(Selection())) == len(self.dead)
-        self.line += revived
-        self.tried -= set(revived)
+        self.pending += retried
+        self.tried -= set(retried)
         self.dead.clear()
 
     @rule()
@@ -183,7 +183,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.dead.clear()
 
     @rule()
-    def fold(self) -> None:
+    def flush(self) -> None:
         """Keys move to disk."""
         self._do(self.outbox.retention.flush())
 
@@ -213,11 +213,11 @@ class OutboxMachine(RuleBasedStateMachine):
     def every_event_is_where_it_belongs(self) -> None:
         """Nothing accepted is lost, doubled or out of order; the counts are the rows."""
         found = census(self.folder)
-        assert found.pending == self.line
+        assert found.pending == self.pending
         assert sorted(found.dead) == sorted(self.dead)
         assert set(found.delivered) <= self.delivered
         mine = self._do(counts(self.outbox))
-        assert (mine.accepted, mine.pending) == (len(self.known), len(self.line))
+        assert (mine.accepted, mine.pending) == (len(self.known), len(self.pending))
         assert (mine.delivered, mine.dead) == (len(self.delivered), len(self.dead))
         assert (mine.discarded, mine.duplicate) == (len(self.discarded), self.duplicates)
         theirs = self._do(counts(self.outbox, OTHER))
@@ -225,14 +225,14 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_waits_is_read_in_order_with_its_tries(self) -> None:
-        """A sender sees the line as it stands, and what was tried as tried."""
+        """A sender sees what is pending, in order, and what was tried as tried."""
         if self.claims:
             return
         events = self._do(self._free())
         named = self._do(self._names(events))
-        assert [named[event.seq] for event in events] == self.line
+        assert [named[event.seq] for event in events] == self.pending
         tried = {named[event.seq] for event in events if event.attempts}
-        assert tried == self.tried & set(self.line)
+        assert tried == self.tried & set(self.pending)
 
     def teardown(self) -> None:
         """Whatever happened, everything accepted is recognised, also after one more crash."""
