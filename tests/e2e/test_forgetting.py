@@ -174,7 +174,7 @@ class Inside:
     outbox: Outbox
     segments: Segments
     feed: Observer
-    reception: EventIngest
+    ingest: EventIngest
     forgetter: UserErasure
 
     @property
@@ -209,7 +209,7 @@ async def test_an_event_being_read_while_its_user_is_forgotten_stays_out(tmp_pat
     async with _inside(tmp_path) as it:
         with anyio.fail_after(DEADLINE_S):
             async with anyio.create_task_group() as group:
-                group.start_soon(it.reception.receive, it.source, orjson.dumps(bodies))
+                group.start_soon(it.ingest.receive, it.source, orjson.dumps(bodies))
                 await anyio.lowlevel.checkpoint()
                 await it.forgetter.forget(APP, WHO)
         left = {one.user_id for one in await waiting(it.outbox, APP)}
@@ -228,11 +228,11 @@ async def test_an_event_waiting_for_room_while_its_user_is_forgotten_stays_out(
     """At the outbox's limit an append asks the disk first, and others get their turn."""
     async with _inside(tmp_path) as it:
         it.outbox.writer.max_events = 2
-        await it.reception.receive(it.source, orjson.dumps([_click("ben")]))
+        await it.ingest.receive(it.source, orjson.dumps([_click("ben")]))
         with anyio.fail_after(DEADLINE_S):
             async with anyio.create_task_group() as group, busy_reader(it.outbox):
                 again = orjson.dumps([_click("ben"), _click(WHO)])
-                group.start_soon(it.reception.receive, it.source, again)
+                group.start_soon(it.ingest.receive, it.source, again)
                 await anyio.wait_all_tasks_blocked()
                 number = it.segments.cohorts.number(APP)
                 await it.segments.erasure.keep_out(number, WHO, 0)

@@ -623,13 +623,13 @@ async def test_a_message_of_a_refused_body_reaches_the_disk_with_the_next(tmp_pa
     policy = MappingPolicy(APP_ID, parse_selection("all"), "seed", "device", "relay/1.2.3")
     body = orjson.dumps(PUSH_CLICKED)
     async with running_outbox(tmp_path, max_events=1) as outbox:
-        reception = EventIngest(outbox.writer, outbox.message_cache, FakeClock())
+        ingest = EventIngest(outbox.writer, outbox.message_cache, FakeClock())
         source = Source(APP, outbox.counters.number(APP), policy)
         await append(outbox, "e1")
         with pytest.raises(StoreFull):
-            await reception.receive(source, body)
+            await ingest.receive(source, body)
         await _deliver(outbox)
-        assert (await reception.receive(source, body)).accepted == 1
+        assert (await ingest.receive(source, body)).accepted == 1
     async with running_outbox(tmp_path) as outbox:
         assert await outbox.message_cache.recall(1, PUSH_CLICKED["message"]["id"]) is not None
 

@@ -47,7 +47,7 @@ class World:
         return rows
 
     async def run(self, state: str, number: int = 1) -> list[Any]:
-        """Return the runs of a state once there are so many."""
+        """Return the runs of a state once there are `number` of them."""
         query = f"SELECT * FROM cohort_runs WHERE state = '{state}' ORDER BY run_id"
         return await self.until(query, lambda rows: len(rows) >= number)
 

@@ -89,7 +89,7 @@ async def counts(outbox: Outbox, app: str = APP) -> Counts:
 
 
 async def limit_pages(outbox: Outbox, pages: int) -> None:
-    """Let the file grow to so many pages, or not at all if it is larger already."""
+    """Limit the file to a number of pages; a larger one stays as large as it is."""
     pragma = f"PRAGMA max_page_count={pages}"
     await outbox.database.write(lambda raw: raw.execute(pragma).fetchall())
 
