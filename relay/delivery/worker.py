@@ -103,7 +103,7 @@ class BatchDelivery:
 
     async def _execute(self, plan: Plan, batch: Batch, permit: Permit) -> None:
         context = self._context
-        # No `await` since the answer: other senders see all of the plan or none of it.
+        # No `await` since the answer, so that no other sender's decision comes in between.
         self._progress = plan.progress
         context.poison = plan.poison
         self._tell_breaker(plan, permit)

@@ -93,7 +93,8 @@ def _measure(
         yield Shrink(cohort.matched_users, leaving.matched_users)
         return
     scope = {"run": earlier.run, "list": cohort.list, **cohort.membership}
-    came, gone, passing = raw.execute(SQL["moved_by_messages"], scope).fetchone()
+    came, gone = raw.execute(SQL["moved_by_messages"], scope).fetchone()
+    (passing,) = raw.execute(SQL["members_passing"], scope).fetchone()
     # Members it brought are left out, or they would hide the leavers. Both numbers are by the
     # directory of now, or a user who became known meanwhile would leave without having been there.
     yield Shrink(cohort.matched_users - came + gone, leaving.matched_users - passing + gone)

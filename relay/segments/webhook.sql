@@ -23,18 +23,31 @@ ON CONFLICT (cohort, external_id) DO UPDATE SET
 WHERE excluded.computed_at >= computed_at;
 
 -- name: moved_by_messages
--- What earlier messages of a computation did to the members: how many came and are still listed, how
--- many are gone, and how many came and leave by the message in hand. Asked before that is applied.
+-- What earlier messages of a computation (:run) did to the members: how many came and are still
+-- listed, how many are gone. Asked before the message at hand is applied.
 SELECT
     coalesce(sum(h.change = 1 AND l.external_id IS NOT NULL), 0) AS came,
-    coalesce(sum(h.change = 0 AND l.external_id IS NULL), 0) AS gone,
-    coalesce(sum(h.change = 1 AND d.external_id IS NOT NULL), 0) AS passing
+    coalesce(sum(h.change = 0 AND l.external_id IS NULL), 0) AS gone
 FROM run_changes AS h
 LEFT JOIN listed AS l ON l.list = :list AND l.external_id = h.external_id
-LEFT JOIN run_changes AS d ON d.run = 0 AND d.external_id = h.external_id AND d.change = 0
 LEFT JOIN users AS u ON u.app = :app AND u.external_id = h.external_id
-LEFT JOIN restricted AS x ON x.external_id = h.external_id
-WHERE h.run = :run AND (u.external_id IS NOT NULL OR (:takes_all AND x.external_id IS NULL));
+WHERE h.run = :run
+    AND (
+        u.external_id IS NOT NULL
+        OR (:takes_all AND h.external_id NOT IN (SELECT r.external_id FROM restricted AS r))
+    );
+
+-- name: members_passing
+-- How many members came by earlier messages of a computation and leave by the one at hand (run 0).
+SELECT count(*)
+FROM run_changes AS d
+CROSS JOIN run_changes AS h ON h.run = :run AND h.external_id = d.external_id AND h.change = 1
+LEFT JOIN users AS u ON u.app = :app AND u.external_id = d.external_id
+WHERE d.run = 0 AND d.change = 0
+    AND (
+        u.external_id IS NOT NULL
+        OR (:takes_all AND d.external_id NOT IN (SELECT r.external_id FROM restricted AS r))
+    );
 
 -- name: cancel_opposites
 -- A user who entered and left within one run did neither.
