@@ -1,4 +1,4 @@
-"""What the health questions answer when a loop is stuck or nothing is taken."""
+"""Health responses when a loop is stuck or nothing is accepted."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from tests.support.clocks import FakeClock
 from tests.support.outboxes import running_outbox
 
 
-async def test_a_silent_loop_is_told_until_it_beats_again(tmp_path: Path) -> None:
-    """The watchdog and `/healthz` name the loop; `/readyz` is no better than they are."""
+async def test_a_silent_loop_is_reported_until_its_next_heartbeat(tmp_path: Path) -> None:
+    """The watchdog and `/healthz` name the loop; `/readyz` fails with them."""
     clock = FakeClock()
     async with running_outbox(tmp_path) as outbox:
         heartbeat = Heartbeat(clock)
@@ -31,8 +31,10 @@ async def test_a_silent_loop_is_told_until_it_beats_again(tmp_path: Path) -> Non
         assert health.live().is_ok
 
 
-async def test_what_closes_the_intake_is_named_and_no_loop_is_blamed(tmp_path: Path) -> None:
-    """Stopping, a short disk and a full outbox are states of a living process."""
+async def test_the_reason_for_rejecting_events_is_named_and_no_loop_is_blamed(
+    tmp_path: Path,
+) -> None:
+    """Stopping, a short disk and a full outbox are states of a live process."""
     clock = FakeClock()
     async with running_outbox(tmp_path) as outbox:
         full = AppCounters(

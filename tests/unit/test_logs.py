@@ -1,4 +1,4 @@
-"""Log lines are whole, machine-readable and free of what must not be written."""
+"""Log lines are complete, machine-readable and free of secrets."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from relay.observability.logs import REDACTED, Redactor, configure_logging
 
 
 class Terminal(io.StringIO):
-    """A stream that is one, as far as anyone asks."""
+    """A stream that reports itself as a terminal."""
 
     def isatty(self) -> bool:
         """Claim to be a terminal."""
@@ -26,7 +26,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    """Logging is global; give it back as it was."""
+    """Restore the global logging configuration."""
     loggers = [logging.getLogger(name) for name in (None, "relay", "aiohttp.access")]
     levels = [logger.level for logger in loggers]
     handlers = list(loggers[0].handlers)
@@ -68,7 +68,7 @@ def test_event_is_one_json_line_with_its_fields() -> None:
 
 
 def test_context_of_the_work_is_in_every_line() -> None:
-    """What is bound for a unit of work need not be repeated, and is redacted too."""
+    """Bound context need not be repeated, and is redacted too."""
     stream = io.StringIO()
     configure_logging("info", "json", stream=stream)
     with structlog.contextvars.bound_contextvars(app="shop", api_key="k"):
@@ -85,7 +85,7 @@ def test_context_of_the_work_is_in_every_line() -> None:
 
 
 def test_libraries_lines_pass_the_same_pipeline() -> None:
-    """A library must not write a secret either, nor another format."""
+    """A library must not log a secret, nor another format."""
     stream = io.StringIO()
     configure_logging("info", "json", stream=stream, secrets=["s3cret"])
     logging.getLogger("aiohttp.client").error("no %s for %d", "s3cret", 7)
@@ -106,7 +106,7 @@ def test_levels_below_the_chosen_one_are_not_written() -> None:
 
 
 def test_debug_is_for_relay_alone() -> None:
-    """Debug lines of aiosqlite hold rows, access lines of aiohttp hold user ids."""
+    """Debug lines of aiosqlite have rows, access lines of aiohttp have user ids."""
     stream = io.StringIO()
     configure_logging("debug", "json", stream=stream)
     structlog.get_logger("relay.x").debug("a.done")
@@ -117,7 +117,7 @@ def test_debug_is_for_relay_alone() -> None:
 
 
 def test_exception_is_structured_without_locals_or_secrets() -> None:
-    """Where it happened and why, but nothing that a frame held."""
+    """Where it happened and why, without local variables."""
     stream = io.StringIO()
     configure_logging("info", "json", stream=stream, secrets=["s3cret"])
 
@@ -142,10 +142,10 @@ def test_exception_is_structured_without_locals_or_secrets() -> None:
 @pytest.mark.parametrize(
     ("log_format", "stream"), [("console", io.StringIO()), ("auto", Terminal())]
 )
-def test_console_is_for_people_and_as_careful(
+def test_console_lines_are_text_without_secrets(
     log_format: Literal["auto", "console"], stream: io.StringIO
 ) -> None:
-    """On a terminal, or where asked for, lines are text; secrets stay out all the same."""
+    """On a terminal, or by setting, lines are text; secrets still stay out."""
     configure_logging("info", log_format, stream=stream, secrets=["s3cret"])
     error = ValueError("refused s3cret")
     log = structlog.get_logger("relay.x")
@@ -157,8 +157,8 @@ def test_console_is_for_people_and_as_careful(
     assert "u-1" not in text
 
 
-def test_auto_is_json_where_nobody_watches() -> None:
-    """The journal gets lines that machines can read."""
+def test_auto_is_json_without_a_terminal() -> None:
+    """Lines for the journal are machine-readable."""
     stream = io.StringIO()
     configure_logging("info", "auto", stream=stream)
     structlog.get_logger("relay.x").info("a.done")
@@ -172,8 +172,8 @@ def test_standard_output_is_the_default(capsys: pytest.CaptureFixture[str]) -> N
     assert json.loads(capsys.readouterr().out)["event"] == "a.done"
 
 
-def test_configuring_again_replaces_what_was() -> None:
-    """No line is written twice, and a logger made before follows."""
+def test_configuring_again_replaces_the_configuration() -> None:
+    """No line is written twice, and existing loggers follow."""
     first, second = io.StringIO(), io.StringIO()
     configure_logging("info", "json", stream=first)
     log = structlog.get_logger("relay.x")
@@ -215,8 +215,8 @@ def test_private_fields_are_redacted_by_name(name: str) -> None:
     assert redact(headers={"a": [{name: 7}]}) == {"headers": {"a": [{name: REDACTED}]}}
 
 
-def test_telling_fields_are_kept() -> None:
-    """Sizes, counts and ids of nobody are what logs are for."""
+def test_harmless_fields_are_kept() -> None:
+    """Sizes, counts and ids of no user are what logs are for."""
     fields = {
         "event": "batch.delivered",
         "app": "shop",
@@ -233,8 +233,8 @@ def test_telling_fields_are_kept() -> None:
     assert redact(**fields) == fields
 
 
-def test_secrets_are_redacted_wherever_they_stand() -> None:
-    """In names, nested values, errors and objects; the longer secret as a whole."""
+def test_secrets_are_redacted_everywhere() -> None:
+    """In names, nested values, errors and objects; the longer secret first."""
     assert redact(
         event="got s3cret-longer and s3cret",
         url="http://h/?k=s3cret",
@@ -267,7 +267,7 @@ def test_what_json_or_utf8_cannot_hold_is_still_written() -> None:
 
 
 @given(st.text("0123[].*", min_size=1), st.text("abc"), st.text("abc"))
-def test_secret_is_cut_out_of_any_text(secret: str, before: str, after: str) -> None:
-    """Whatever stands around it, and whatever a regular expression would make of it."""
+def test_secret_is_redacted_in_any_text(secret: str, before: str, after: str) -> None:
+    """Whatever surrounds it, and whatever regular expressions would match."""
     event = Redactor([secret])(None, "info", {"a": before + secret + after})
     assert event == {"a": before + REDACTED + after}

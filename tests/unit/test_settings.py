@@ -1,4 +1,4 @@
-"""The configuration is read whole, or refused with every mistake."""
+"""The configuration is read whole, or rejected with every mistake."""
 
 import os
 from collections.abc import Mapping
@@ -40,8 +40,8 @@ def shop(changes: Mapping[str, str | None] | None = None) -> AppSettings:
     return load(changes).apps["shop"]
 
 
-def test_what_is_not_set_has_the_contracts_default() -> None:
-    """Three variables are enough; everything else has its documented default."""
+def test_unset_variables_have_the_documented_default() -> None:
+    """Three variables are enough; all others have their documented default."""
     expected = {
         "data_dir": Path("/home/someone/.local/state/relay"),
         "listen": {"host": "127.0.0.1", "port": 8080},
@@ -100,8 +100,8 @@ def test_what_is_not_set_has_the_contracts_default() -> None:
     assert load().model_dump() == expected
 
 
-def test_every_mistake_is_told_at_once() -> None:
-    """Nobody should have to start relay once per mistake."""
+def test_every_mistake_is_reported_at_once() -> None:
+    """One start shows all mistakes."""
     expected = [
         "RELAY_LISTENN: unknown; did you mean RELAY_LISTEN?",
         "RELAY_LISTEN: got 'nowhere'; wanted host:port, such as 127.0.0.1:8080 or [::1]:8080",
@@ -188,7 +188,7 @@ def test_configuration_without_app_says_which_variables_an_app_needs() -> None:
     ],
 )
 def test_value_out_of_bounds_is_one_mistake_that_shows_it(variable: str, text: str) -> None:
-    """The variable and what was given stand in the one line."""
+    """One line has both the variable and its value."""
     (mistake,) = mistakes({variable: text})
     assert mistake.startswith(f"{variable}: got '{text}'; wanted ")
 
@@ -207,7 +207,7 @@ def test_value_out_of_bounds_is_one_mistake_that_shows_it(variable: str, text: s
     ],
 )
 def test_bounds_themselves_are_allowed(variable: str, text: str) -> None:
-    """What the contract allows is not refused by a bound of ours."""
+    """What the contract allows is not rejected by our bounds."""
     section, field = variable.removeprefix("RELAY_").lower().split("__")
     assert getattr(getattr(load({variable: text}), section), field) == float(text)
 
@@ -241,7 +241,7 @@ def test_admin_door_open_to_others_needs_a_token(token: str | None) -> None:
 
 
 def test_both_doors_on_one_port_are_a_mistake() -> None:
-    """It would fail later, and less clearly; two ports chosen by the kernel do differ."""
+    """It would fail later and less clearly; two ports chosen by the kernel do differ."""
     (mistake,) = mistakes({"RELAY_ADMIN_LISTEN": "127.0.0.1:8080"})
     assert mistake == (
         "RELAY_ADMIN_LISTEN: got '127.0.0.1:8080'; wanted another address than RELAY_LISTEN has"
@@ -252,13 +252,13 @@ def test_both_doors_on_one_port_are_a_mistake() -> None:
 
 @pytest.mark.parametrize("variable", APP)
 def test_empty_required_value_is_a_mistake(variable: str) -> None:
-    """A variable that is there but empty was forgotten, not chosen."""
+    """An empty variable was forgotten, not chosen."""
     (mistake,) = mistakes({variable: ""})
     assert mistake.startswith(f"{variable}: is empty; wanted ")
 
 
 def test_empty_optional_value_means_the_default() -> None:
-    """So a value of the file can be taken back in the environment."""
+    """So the environment can undo a value of the file."""
     empty = {
         "RELAY_DATA_DIR": "",
         "RELAY_LISTEN": "",
@@ -284,14 +284,12 @@ def test_empty_optional_value_means_the_default() -> None:
     ],
 )
 def test_unknown_variable_stops_the_start_and_suggests_the_nearest(wrong: str, right: str) -> None:
-    """A misspelt name must not leave a default in force, nor show what it was given."""
+    """A misspelt name must not silently keep a default, nor show its value."""
     assert mistakes({wrong: "s3cret"}) == [f"{wrong}: unknown; did you mean {right}?"]
 
 
 @given(st.text(max_size=40), st.text(min_size=8))
-def test_whatever_an_unknown_variable_is_called_its_value_is_never_shown(
-    end: str, value: str
-) -> None:
+def test_the_value_of_an_unknown_variable_is_never_shown(end: str, value: str) -> None:
     """One line each, without the value, however odd the name."""
     lines = mistakes({f"RELAY_X{end}": f"value:{value}"})
     assert all(line.isprintable() for line in lines)
@@ -300,7 +298,7 @@ def test_whatever_an_unknown_variable_is_called_its_value_is_never_shown(
 
 @pytest.mark.parametrize("name", ["_SHOP", "SHOP-2", "", "SH.OP", "<APP>", "LÄDEN"])
 def test_app_name_is_letters_digits_and_single_underscores(name: str) -> None:
-    """Anything else could not be told from the level beside it, or stand in a path."""
+    """Anything else could be confused with the level separator, or break a path."""
     (mistake,) = mistakes({f"RELAY_APPS__{name}__AMPLITUDE_API_KEY": "s3cret"})
     assert "app name of letters, digits and single _" in mistake
     assert "s3cret" not in mistake
@@ -376,14 +374,14 @@ def test_two_apps_may_share_ids_keys_and_tokens() -> None:
 
 
 def test_dollar_signs_and_hashes_survive_in_secrets() -> None:
-    """A secret is taken as it stands."""
+    """A secret is taken literally."""
     tokens = shop({"RELAY_APPS__SHOP__WEBHOOK_TOKENS": " a$b${HOME}#c , d "}).webhook_tokens
     assert [token.get_secret_value() for token in tokens] == ["a$b${HOME}#c", "d"]
 
 
 @pytest.mark.parametrize("text", ["hook-one,,hook-two", "hook-one,", "hook-one\nx", "<fill-in>"])
-def test_unusable_token_is_refused_and_not_shown(text: str) -> None:
-    """Empty, in two lines, or never filled in."""
+def test_unusable_token_is_rejected_and_not_shown(text: str) -> None:
+    """Empty, in two lines, or a placeholder."""
     (mistake,) = mistakes({"RELAY_APPS__SHOP__WEBHOOK_TOKENS": text})
     assert mistake == (
         "RELAY_APPS__SHOP__WEBHOOK_TOKENS: got a value that is not shown; wanted one or more "
@@ -401,14 +399,14 @@ def test_unusable_token_is_refused_and_not_shown(text: str) -> None:
     ],
 )
 def test_secret_in_the_wrong_place_is_not_shown(variable: str, text: str) -> None:
-    """People paste keys into the line beside."""
+    """Operators paste keys into the wrong line."""
     (mistake,) = mistakes({variable: text})
     assert mistake.startswith(f"{variable}: got a value that is not shown; wanted ")
     assert text not in mistake
 
 
-def test_no_exception_behind_the_mistakes_holds_a_value() -> None:
-    """A traceback of the error must not carry what the sentences leave out."""
+def test_no_exception_behind_the_mistakes_has_a_value() -> None:
+    """A traceback of the error must not show what the sentences omit."""
     with pytest.raises(ConfigError) as caught:
         load({"RELAY_APPS__SHOP__AMPLITUDE_REGION": "mars"})
     assert caught.value.__cause__ is None
@@ -416,7 +414,7 @@ def test_no_exception_behind_the_mistakes_holds_a_value() -> None:
 
 
 def test_secrets_are_hidden_in_the_settings_text() -> None:
-    """Settings may end in a log or a traceback."""
+    """Settings may be printed in a log or a traceback."""
     settings = load({"RELAY_ADMIN_TOKEN": "let-me-in"})
     assert settings.secret_values() == {"hook-one", "hook-two", "amplitude-key", "let-me-in"}
     shown = repr(settings) + str(settings) + settings.model_dump_json()
@@ -424,10 +422,10 @@ def test_secrets_are_hidden_in_the_settings_text() -> None:
 
 
 def test_settings_cannot_be_changed() -> None:
-    """Who holds settings need not fear that another changes them."""
+    """Settings are shared, so no holder may change them."""
     settings = load()
     with pytest.raises(ValidationError):
-        settings.log_level = "debug"  # type: ignore[misc]  # that is the point
+        settings.log_level = "debug"  # type: ignore[misc]  # the mutation under test
     with pytest.raises(ValidationError):
         settings.delivery.senders = 5  # type: ignore[misc]
 
@@ -443,7 +441,7 @@ def test_settings_cannot_be_changed() -> None:
     ],
 )
 def test_data_directory_is_systemds_else_the_users(environ: dict[str, str], folder: str) -> None:
-    """One of systemd's folders is as good as another; the first is taken."""
+    """Of systemd's folders the first is used."""
     assert load(environ).data_dir == Path(folder)
 
 
@@ -453,7 +451,7 @@ def test_home_is_looked_up_where_the_environment_does_not_say() -> None:
 
 
 def test_without_an_environ_the_processs_own_is_read() -> None:
-    """The commands need not reach for it."""
+    """Commands need not pass it."""
     own = {name for name in os.environ if name.startswith("RELAY_")}  # noqa: TID251  compared with
     assert not own, "run the tests without RELAY_ variables"
     with pytest.raises(ConfigError, match="no app is configured"):

@@ -1,4 +1,4 @@
-"""What a running daemon takes of new settings."""
+"""Which new settings a running daemon applies."""
 
 import pytest
 
@@ -29,8 +29,8 @@ def settings(**changes: str) -> Settings:
     return load_settings(environ={**BASE, **changes})
 
 
-def test_what_can_be_taken_is_taken_whole() -> None:
-    """Tokens, selections, limits and the log level take no restart."""
+def test_reloadable_settings_are_applied() -> None:
+    """Tokens, selections, limits and the log level need no restart."""
     wanted = settings(**OTHER)
     change = merge(settings(), wanted)
     assert change.settings == wanted
@@ -39,14 +39,14 @@ def test_what_can_be_taken_is_taken_whole() -> None:
 
 
 def test_nothing_new_is_no_change() -> None:
-    """Asking again without a reason does no harm."""
+    """A reload without changes does nothing."""
     change = merge(settings(**OTHER), settings(**OTHER))
     assert change.settings == settings(**OTHER)
     assert (change.taken, change.waiting) == ((), ())
 
 
-def test_what_sockets_and_clients_are_made_of_waits() -> None:
-    """It is named, and the rest is taken all the same."""
+def test_settings_of_sockets_and_clients_need_a_restart() -> None:
+    """It is named, and everything else applies."""
     wanted = settings(
         **OTHER,
         RELAY_LISTEN="127.0.0.1:9999",
@@ -65,8 +65,8 @@ def test_what_sockets_and_clients_are_made_of_waits() -> None:
     }
 
 
-def test_apps_that_come_or_go_wait() -> None:
-    """Their hooks, senders and pollers are made at the start."""
+def test_added_and_removed_apps_need_a_restart() -> None:
+    """Their webhooks, senders and pollers are created at the start."""
     new = {name.replace("SHOP", "CLUB"): text for name, text in BASE.items() if "SHOP" in name}
     both, one = settings(**new), settings()
     assert merge(one, both).settings == one
@@ -74,8 +74,8 @@ def test_apps_that_come_or_go_wait() -> None:
     assert merge(one, both).waiting == merge(both, one).waiting == ("RELAY_APPS__CLUB__…",)
 
 
-def test_halves_that_do_not_fit_are_refused() -> None:
-    """A batch of the other upload API must not go to this one."""
+def test_a_merge_that_is_invalid_is_rejected() -> None:
+    """A batch size of one upload API must not apply to the other."""
     wanted = settings(
         **{f"{APP}AMPLITUDE_UPLOAD": "batch"}, RELAY_DELIVERY__MAX_BATCH_BYTES="5000000"
     )
@@ -83,16 +83,16 @@ def test_halves_that_do_not_fit_are_refused() -> None:
         merge(settings(), wanted)
 
 
-def test_a_mistake_of_the_merger_names_its_variable() -> None:
-    """A sentence without one leaves the reader to guess."""
+def test_a_mistake_of_the_merge_names_its_variable() -> None:
+    """Without the name, the operator would have to guess."""
     wide = settings(RELAY_ADMIN_LISTEN="0.0.0.0:8081", RELAY_ADMIN_TOKEN="token-of-the-test")
     with pytest.raises(ConfigError, match=r"RELAY_ADMIN_TOKEN: wanted a token.*restart"):
         merge(wide, settings())
 
 
 @pytest.mark.parametrize("part", ["taken", "waiting"])
-def test_names_alone_are_told(part: str) -> None:
-    """What is logged of a change holds no value."""
+def test_only_names_are_reported(part: str) -> None:
+    """The log names changed settings without their values."""
     wanted = settings(**OTHER, **{f"{APP}AMPLITUDE_API_KEY": "new-key"})
     told = " ".join(getattr(merge(settings(), wanted), part))
     assert "new-key" not in told
@@ -100,7 +100,7 @@ def test_names_alone_are_told(part: str) -> None:
 
 
 def test_every_fixed_setting_is_one() -> None:
-    """A renamed setting must not be taken for one that can be reloaded."""
+    """A renamed setting must not become reloadable by mistake."""
     fixed = [each.variable for each in describe_settings() if each.takes_restart]
     assert len(fixed) == 17
     assert not any("TOKEN" in variable for variable in fixed)

@@ -1,4 +1,4 @@
-"""The kinds of value a setting can have."""
+"""The types of values a setting can have."""
 
 import re
 
@@ -39,7 +39,7 @@ def test_address_is_read_and_written_alike(
     port: int,
     is_loopback: bool,  # noqa: FBT001  a table's column
 ) -> None:
-    """Host and port come apart, and an IPv6 host loses its brackets."""
+    """Host and port are split, and an IPv6 host loses its brackets."""
     address = parse_address(text)
     assert (address, address.is_loopback, str(address)) == (Address(host, port), is_loopback, text)
 
@@ -68,8 +68,8 @@ def test_address_is_read_and_written_alike(
         "http://localhost:80",
     ],
 )
-def test_address_that_is_none_is_refused(text: str) -> None:
-    """Most of all an IPv6 address without brackets, whose port would be a guess."""
+def test_invalid_address_is_rejected(text: str) -> None:
+    """Above all an IPv6 address without brackets, whose port would be a guess."""
     with pytest.raises(ValueError, match="host:port"):
         parse_address(text)
 
@@ -85,7 +85,7 @@ def test_address_that_is_none_is_refused(text: str) -> None:
     ],
 )
 def test_origin_is_scheme_host_and_port(text: str, origin: str) -> None:
-    """A slash at the end is forgiven, and capitals do not count."""
+    """A trailing slash is allowed, and case does not matter."""
     assert parse_origin(text) == origin
 
 
@@ -111,7 +111,7 @@ def test_origin_is_scheme_host_and_port(text: str, origin: str) -> None:
         "http://example.com\\x",
     ],
 )
-def test_origin_with_anything_else_is_refused_and_not_quoted(text: str) -> None:
+def test_origin_with_anything_else_is_rejected_and_not_quoted(text: str) -> None:
     """The path and the credentials are relay's to add."""
     wanted = "http:// or https://, a host and perhaps a port, such as http://127.0.0.1:9000"
     with pytest.raises(ValueError, match=f"^{re.escape(wanted)}$"):
@@ -119,15 +119,15 @@ def test_origin_with_anything_else_is_refused_and_not_quoted(text: str) -> None:
 
 
 def test_cohort_selection_is_all_none_or_ids() -> None:
-    """Ids keep their case; the two words do not need theirs."""
+    """Ids are case-sensitive; the two words are not."""
     assert parse_cohorts("ALL") == ALL_COHORTS
     assert parse_cohorts("none") == CohortSelection(frozenset())
     assert parse_cohorts("a, B ,a") == CohortSelection(frozenset({"a", "B"}))
 
 
 @pytest.mark.parametrize("text", ["", ",", "a,", "all,a", "none,a", "all,none"])
-def test_mixed_cohort_selection_is_refused(text: str) -> None:
-    """A word among ids has no one meaning."""
+def test_mixed_cohort_selection_is_rejected(text: str) -> None:
+    """A word among ids is ambiguous."""
     with pytest.raises(ValueError, match="all, none, or cohort ids"):
         parse_cohorts(text)
 
@@ -154,8 +154,8 @@ def test_uuid_is_written_the_usual_way() -> None:
 
 
 @given(st.text())
-def test_parsers_refuse_any_text_without_quoting_it(text: str) -> None:
-    """Whatever is given, the answer is a value or a sentence that does not repeat it."""
+def test_parsers_reject_any_text_without_quoting_it(text: str) -> None:
+    """The result is a value or a sentence that does not quote the text."""
     marked = f"\x00{text}§"
     for parse in (parse_address, parse_origin, parse_tokens, parse_secret, parse_uuid):
         with pytest.raises(ValueError, match=r"^[^\x00§]+$"):

@@ -1,4 +1,4 @@
-"""What the service manager is told, over a real socket."""
+"""What the service manager receives, over a real socket."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ from relay.process.systemd import Notifier, watchdog_interval_s
 
 @pytest.fixture(params=["path", "abstract"])
 def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
-    """Listen as systemd does; give what NOTIFY_SOCKET says, and the socket."""
+    """Listen as systemd does; yield the NOTIFY_SOCKET value and the socket."""
     name = f"relay-test-{os.getpid()}-{tmp_path.name}"
     is_abstract = request.param == "abstract"
     shown = f"@{name}" if is_abstract else str(tmp_path / "notify")
@@ -44,7 +44,7 @@ def test_each_state_is_one_datagram(manager: tuple[str, socket.socket]) -> None:
 
 
 def test_status_cannot_smuggle_a_state(manager: tuple[str, socket.socket]) -> None:
-    """A line break in a text would begin another assignment."""
+    """A line break in a text would start another assignment."""
     address, listener = manager
     assert Notifier({"NOTIFY_SOCKET": address}).status("full\nMAINPID=1")
     assert listener.recv(4_096) == b"STATUS=full MAINPID=1"
@@ -52,7 +52,7 @@ def test_status_cannot_smuggle_a_state(manager: tuple[str, socket.socket]) -> No
 
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1"}])
 def test_without_a_manager_nothing_is_sent(environ: dict[str, str]) -> None:
-    """On a terminal, in a container: relay runs all the same."""
+    """On a terminal or in a container relay runs without it."""
     assert not Notifier(environ).ready()
 
 
@@ -86,7 +86,7 @@ def test_unreachable_manager_is_logged_and_survived(tmp_path: Path) -> None:
 def test_watchdog_is_fed_twice_within_its_limit(
     environ: dict[str, str], interval_s: float | None
 ) -> None:
-    """And only by the process it watches."""
+    """But only by the process it watches."""
     assert watchdog_interval_s(environ, pid=77) == interval_s
 
 

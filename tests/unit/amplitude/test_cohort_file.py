@@ -1,4 +1,4 @@
-"""The members in a cohort's file, packed or not."""
+"""Reading the members in a cohort's file, compressed or plain."""
 
 import gzip
 
@@ -18,7 +18,7 @@ def _read(*chunks: bytes) -> tuple[list[str], CohortFile]:
 
 @pytest.mark.parametrize("data", [FILE, gzip.compress(FILE)])
 def test_ids_come_in_order_and_empty_ones_are_counted(data: bytes) -> None:
-    """An id twice in the file is for others to notice; who has none cannot be reached."""
+    """Duplicates are detected elsewhere; users without an id cannot be reached."""
     ids, file = _read(data)
     assert ids == ["ada", "li, wen", "ada"]
     assert (file.rows, file.empty_ids) == (5, 2)
@@ -32,14 +32,14 @@ def test_an_id_that_sqlite_would_cut_is_no_id() -> None:
 
 
 def test_a_file_may_come_byte_by_byte() -> None:
-    """Slow lines exist."""
+    """Connections can be slow."""
     packed = gzip.compress(FILE)
     ids, file = _read(*(packed[at : at + 1] for at in range(len(packed))))
     assert (len(ids), file.rows, file.empty_ids) == (3, 5, 2)
 
 
 def test_other_columns_do_not_matter() -> None:
-    """With properties asked for there are more, in any order, and the first may be missing."""
+    """Exports with properties have more columns, in any order."""
     ids, _ = _read(b'user_id,plan\nada,"a\nb"\n')
     assert ids == ["ada"]
 
@@ -50,8 +50,8 @@ def test_the_last_line_may_lack_its_end() -> None:
     assert (ids[-1], file.rows, file.empty_ids) == ("zoe", 6, 2)
 
 
-def test_nothing_is_given_for_a_chunk_without_ids() -> None:
-    """Whoever stages ids need not look for empty lists."""
+def test_a_chunk_without_ids_yields_nothing() -> None:
+    """Staging need not handle empty lists."""
     file = CohortFile()
     assert list(file.feed(b'"amplitude_id","user_id"\n"1",""\n')) == []
     assert list(file.feed(b"")) == []
@@ -70,7 +70,7 @@ def test_nothing_is_given_for_a_chunk_without_ids() -> None:
         (gzip.compress(FILE) + b"x", "broken_gzip"),
     ],
 )
-def test_what_is_no_whole_file_of_members_is_rejected(data: bytes, reason: str) -> None:
+def test_an_invalid_or_truncated_file_is_rejected(data: bytes, reason: str) -> None:
     """A segment must never follow half a file."""
     with pytest.raises(FileRejected) as caught:
         _read(data)
@@ -78,7 +78,7 @@ def test_what_is_no_whole_file_of_members_is_rejected(data: bytes, reason: str) 
 
 
 def test_no_prefix_of_a_file_gives_members_it_does_not_have() -> None:
-    """Wherever the line breaks, the ids are a beginning of the right ones, or none are applied."""
+    """A truncated file yields a prefix of the right ids, or is rejected."""
     whole, _ = _read(FILE)
     for length in range(len(FILE)):
         try:
@@ -90,7 +90,7 @@ def test_no_prefix_of_a_file_gives_members_it_does_not_have() -> None:
 
 
 def test_a_large_file_is_read_in_short_steps() -> None:
-    """However much a chunk holds, other tasks get their turn every few milliseconds."""
+    """Other tasks run every few milliseconds, however large a chunk is."""
     rows = b"".join(b'"%d","user-%d"\n' % (number, number) for number in range(50_000))
     packed = gzip.compress(b'"amplitude_id","user_id"\n' + rows, 1)
     file = CohortFile()

@@ -1,4 +1,4 @@
-"""What is made of Amplitude's list and count, however complete or odd they are."""
+"""Parsing Amplitude's cohort list and usage, however incomplete or odd they are."""
 
 import orjson
 import pytest
@@ -33,7 +33,7 @@ def _read_with(**changes: object) -> Cohort:
 
 
 def test_a_record_is_read_as_documented() -> None:
-    """Seconds become milliseconds; people's addresses stay behind."""
+    """Seconds become milliseconds; owners' addresses are dropped."""
     assert _read(RECORD) == [COHORT]
     assert "example.com" not in repr(_read(RECORD))
 
@@ -44,33 +44,33 @@ def test_an_empty_list_is_a_list() -> None:
 
 
 @pytest.mark.parametrize("record", [{}, {"id": None}, {"id": " "}, {"id": []}, None, "x", 5])
-def test_a_record_without_an_id_is_passed_over(record: object) -> None:
-    """It cannot be asked for, and the others can."""
+def test_a_record_without_an_id_is_skipped(record: object) -> None:
+    """It cannot be requested, but the others can."""
     assert _read(record, RECORD) == [COHORT]
 
 
 def test_a_record_with_an_id_alone_is_a_cohort() -> None:
-    """Amplitude documents most fields as perhaps null."""
+    """Amplitude documents most fields as nullable."""
     assert _read({"id": "a"}) == [Cohort("a", "a", 0, 0, 0, is_archived=False)]
 
 
 @pytest.mark.parametrize(
     "value", ["null", '"many"', "-1", "true", "[1]", "1.5", "1e15", "1" + "0" * 30, "1e300"]
 )
-def test_an_odd_size_is_not_told(value: str) -> None:
-    """It would end in the database otherwise."""
+def test_an_odd_size_is_dropped(value: str) -> None:
+    """It would end up in the database otherwise."""
     body = '{"cohorts":[{"id":"a","size":%s}]}' % value  # noqa: UP031  # braces of JSON
     assert read_cohorts(body.encode())[0].size == 0
 
 
 @pytest.mark.parametrize("value", [1_679_440_233, 1_679_440_233.0, 1_679_440_233_000, "1679440233"])
 def test_times_are_understood_in_other_spellings(value: object) -> None:
-    """Other parts of the same API write milliseconds and texts."""
+    """Other parts of the same API use milliseconds and texts."""
     assert _read_with(lastComputed=value).last_computed_at == 1_679_440_233_000
 
 
 @pytest.mark.parametrize("value", [None, 0, -5, "soon", 1e300, {}, True])
-def test_an_odd_time_is_not_told(value: object) -> None:
+def test_an_odd_time_is_dropped(value: object) -> None:
     """A cohort that was never computed has none."""
     cohort = _read_with(lastComputed=value, lastMod=value)
     assert (cohort.last_computed_at, cohort.last_mod_at) == (0, 0)
@@ -91,8 +91,8 @@ def test_numbers_as_ids_become_text() -> None:
     "body",
     [b"", b"<html>", b"[]", b"{}", b'{"cohorts":null}', b'{"cohorts":{}}', b'{"cohorts":['],
 )
-def test_what_is_no_list_says_nothing_about_cohorts(body: bytes) -> None:
-    """Nobody's cohorts have gone because a proxy answered."""
+def test_an_invalid_list_is_rejected(body: bytes) -> None:
+    """No cohort vanishes because a proxy answered."""
     with pytest.raises(UpstreamUnavailable):
         read_cohorts(body)
 
@@ -116,6 +116,6 @@ def test_what_is_no_list_says_nothing_about_cohorts(body: bytes) -> None:
         (b"", None),
     ],
 )
-def test_usage_is_read_or_left_alone(body: bytes, usage: tuple[int, int] | None) -> None:
-    """Its shape is known from third parties only; a wrong number would stop downloads."""
+def test_usage_is_read_or_ignored(body: bytes, usage: tuple[int, int] | None) -> None:
+    """Only third parties document its shape; a wrong number would stop downloads."""
     assert read_usage(body) == (Usage(*usage) if usage else None)

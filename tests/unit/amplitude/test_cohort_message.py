@@ -35,7 +35,7 @@ def _refusal(body: bytes) -> PayloadError:
 
 
 def test_the_default_payload_is_understood() -> None:
-    """It is what Amplitude sends unless the customer reshapes it."""
+    """Amplitude sends it unless the customer reshapes it."""
     assert _parse() == CohortMessage(
         cohort_id="7khm89cz",
         cohort_name="My Test Cohort",
@@ -56,7 +56,7 @@ def test_the_default_payload_is_understood() -> None:
         ("users", ["ben", "anna\0"]),
     ],
 )
-def test_an_id_that_sqlite_would_cut_is_refused(field: str, value: object) -> None:
+def test_an_id_that_sqlite_would_cut_is_rejected(field: str, value: object) -> None:
     """Cut at U+0000 it would be the id of another cohort, message or user."""
     refusal = _refusal(orjson.dumps(BODY | {field: value}))
     assert refusal.reason == "wrong_type"
@@ -69,7 +69,7 @@ def test_an_id_that_sqlite_would_cut_is_refused(field: str, value: object) -> No
     [(True, True), (False, False), ("true", True), ("false", False), (" False ", False)],
 )
 def test_direction_may_be_quoted(in_cohort: object, *, is_entering: bool) -> None:
-    """A template of one's own easily puts quotes around it."""
+    """A custom template may well put quotes around it."""
     assert _parse(in_cohort=in_cohort).is_entering is is_entering
 
 
@@ -81,13 +81,13 @@ def test_direction_may_be_quoted(in_cohort: object, *, is_entering: bool) -> Non
     ],
 )
 def test_time_of_computation_is_read_in_every_spelling(computed_time: object) -> None:
-    """Seconds as text by default; numbers, milliseconds and ISO text of reshaped payloads."""
+    """Seconds as text by default; numbers, milliseconds and ISO text in custom payloads."""
     assert _parse(computed_time=computed_time).computed_at == 1_692_206_763_000
 
 
 @pytest.mark.parametrize("name", [None, "", "  ", {"en": "x"}])
-def test_a_cohort_without_a_name_bears_its_id(name: object) -> None:
-    """The name only adorns."""
+def test_a_cohort_without_a_name_is_named_by_its_id(name: object) -> None:
+    """The name is only for display."""
     assert _parse(cohort_name=name).cohort_name == "7khm89cz"
     nameless = {key: value for key, value in BODY.items() if key != "cohort_name"}
     assert parse_message(orjson.dumps(nameless)).cohort_name == "7khm89cz"
@@ -101,7 +101,7 @@ def test_numeric_ids_become_text() -> None:
 
 
 def test_plain_texts_are_ids() -> None:
-    """A reshaped list of users may be just their ids."""
+    """A custom list of users may be just their ids."""
     assert _parse(users=["b", "a", " "])[-2:] == (("b", "a"), 1)
 
 
@@ -112,31 +112,31 @@ def test_users_without_an_id_are_counted() -> None:
 
 
 def test_repeated_users_count_once_in_their_order() -> None:
-    """A set in the order of the message, so that retries do the same."""
+    """Deduplicated in message order, so that retries do the same."""
     users = [{"user_id": name} for name in ("b", "a", "b", "c", "a")]
     assert _parse(users=users).user_ids == ("b", "a", "c")
 
 
-def test_a_message_without_users_is_one() -> None:
-    """It moves nobody, and is answered as such."""
+def test_a_message_without_users_is_valid() -> None:
+    """It changes nothing and gets a normal response."""
     assert _parse(users=[])[-2:] == ((), 0)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"<html>", b"\xff", b'{"a":NaN}', b"[" * 5000])
-def test_broken_json_is_refused(body: bytes) -> None:
-    """It is never half understood."""
+def test_broken_json_is_rejected(body: bytes) -> None:
+    """It is never parsed in part."""
     assert _refusal(body).reason == "broken_json"
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"x"', b"[" + orjson.dumps(BODY) + b"]"])
-def test_anything_but_an_object_is_refused(body: bytes) -> None:
+def test_anything_but_an_object_is_rejected(body: bytes) -> None:
     """Amplitude sends one message per request."""
     assert _refusal(body).reason == "not_an_object"
 
 
 @pytest.mark.parametrize("name", sorted(BODY.keys() - {"cohort_name"}))
 def test_missing_fields_are_named(name: str) -> None:
-    """Whoever reshaped the payload learns what to put back."""
+    """The author of a custom payload learns what is missing."""
     refusal = _refusal(orjson.dumps({key: BODY[key] for key in BODY if key != name}))
     assert refusal.reason == "missing_field"
     assert name in refusal.detail
@@ -144,7 +144,7 @@ def test_missing_fields_are_named(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, vs in ILL_TYPED.items() for v in vs])
 def test_ill_typed_fields_are_named_and_never_quoted(name: str, value: object) -> None:
-    """The reason can be shown and logged: it holds nothing of the body."""
+    """The reason can be shown and logged, as it quotes nothing of the body."""
     refusal = _refusal(orjson.dumps(BODY | {name: value}))
     assert refusal.reason == "wrong_type"
     assert name in refusal.detail
@@ -152,8 +152,8 @@ def test_ill_typed_fields_are_named_and_never_quoted(name: str, value: object) -
 
 
 @pytest.mark.parametrize("user_id", ["{}", "[]", "true", "1e300", "123456789012345678901234"])
-def test_an_id_that_is_no_text_or_was_rounded_refuses_the_message(user_id: str) -> None:
-    """Digits lost on the way would make it somebody else's id."""
+def test_a_rounded_or_non_text_id_rejects_the_message(user_id: str) -> None:
+    """An id with lost digits would be another user's."""
     body = orjson.dumps(BODY | {"users": [{"user_id": "PLACE"}]})
     refusal = _refusal(body.replace(b'"PLACE"', user_id.encode()))
     assert refusal.reason == "wrong_type"
@@ -161,8 +161,8 @@ def test_an_id_that_is_no_text_or_was_rounded_refuses_the_message(user_id: str) 
 
 
 @pytest.mark.parametrize("user", ["x" * 1025, {"user_id": "x" * 1025}])
-def test_endless_ids_are_refused(user: object) -> None:
-    """Nobody's id is that long; something else was put in its place."""
+def test_endless_ids_are_rejected(user: object) -> None:
+    """No user's id is that long; it must be something else."""
     refusal = _refusal(orjson.dumps(BODY | {"users": [user]}))
     assert refusal.reason == "id_too_long"
     assert "xx" not in refusal.detail

@@ -1,7 +1,7 @@
-"""Exchanges that fail below HTTP: each is "not now", whatever was asked, and nothing is told.
+"""Exchanges that fail below HTTP: each is temporary, whatever was requested, and leaks nothing.
 
-aioresponses stands for the network here. Its release builds answers without the stream
-writer that aiohttp 3.14 asks for, hence `Answer`.
+aioresponses replaces the network. Its release builds responses without the stream
+writer that aiohttp 3.14 requires, hence `Answer`.
 """
 
 import ssl
@@ -46,7 +46,7 @@ FAILURES = pytest.mark.parametrize(
 
 
 class Answer(aiohttp.ClientResponse):
-    """An answer of aioresponses on aiohttp ≥ 3.14 (its issue 289)."""
+    """A response of aioresponses on aiohttp ≥ 3.14 (its issue 289)."""
 
     def __init__(self, method: str, url: URL, **options: object) -> None:
         options.setdefault("stream_writer", SimpleNamespace(output_size=0))
@@ -60,8 +60,8 @@ def _check(error: UpstreamUnavailable) -> None:
 
 
 @FAILURES
-async def test_a_broken_transport_is_tried_again_later(failure: Exception) -> None:
-    """Nothing is known of the export, not even whether it was counted."""
+async def test_a_broken_transport_is_retried_later(failure: Exception) -> None:
+    """The export's state is unknown, even whether it was counted."""
     with aioresponses() as network:
         network.get(f"{ADDRESS}/c1", exception=failure)
         async with aiohttp.ClientSession() as session:
@@ -71,8 +71,8 @@ async def test_a_broken_transport_is_tried_again_later(failure: Exception) -> No
 
 
 @FAILURES
-async def test_broken_storage_is_tried_again_later(failure: Exception) -> None:
-    """The link is a secret, too: whoever has it can read the members."""
+async def test_broken_storage_is_retried_later(failure: Exception) -> None:
+    """The link is a secret, too: it gives access to the members."""
     with aioresponses() as network:
         moved = {"Location": STORAGE}
         network.get(f"{ADDRESS}/r1/file", status=302, headers=moved, response_class=Answer)
@@ -84,8 +84,8 @@ async def test_broken_storage_is_tried_again_later(failure: Exception) -> None:
     _check(caught.value)
 
 
-async def test_an_answer_over_the_same_network_is_believed() -> None:
-    """The stand-in for the network is no reason why the others fail."""
+async def test_a_response_over_the_same_network_succeeds() -> None:
+    """The control: the replaced network is not why the others fail."""
     with aioresponses() as network:
         network.get(f"{ADDRESS}/c1", payload={"request_id": "r1"}, response_class=Answer)
         async with aiohttp.ClientSession() as session:

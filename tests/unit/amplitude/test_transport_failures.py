@@ -1,7 +1,7 @@
 """Exchanges that fail below HTTP: each is a reply without a status, never an exception.
 
-aioresponses stands for the network here. Its release builds answers without the stream
-writer that aiohttp 3.14 asks for, hence `Answer`.
+aioresponses replaces the network. Its release builds responses without the stream
+writer that aiohttp 3.14 requires, hence `Answer`.
 """
 
 import ssl
@@ -31,7 +31,7 @@ KEY = aiohttp.client_reqrep.ConnectionKey(
 
 
 class Answer(aiohttp.ClientResponse):
-    """An answer of aioresponses on aiohttp ≥ 3.14 (its issue 289)."""
+    """A response of aioresponses on aiohttp ≥ 3.14 (its issue 289)."""
 
     def __init__(self, method: str, url: URL, **options: object) -> None:
         options.setdefault("stream_writer", SimpleNamespace(output_size=0))
@@ -58,8 +58,8 @@ async def _upload(network: aioresponses, **answer: object) -> UploadReply:
     ],
     ids=lambda failure: type(failure).__name__,
 )
-async def test_a_broken_transport_is_tried_again_later(failure: Exception) -> None:
-    """Nothing is known of the upload, so nothing dies of it; and nothing secret is said."""
+async def test_a_broken_transport_is_retried_later(failure: Exception) -> None:
+    """The outcome is unknown, so no event is dead-lettered, and no secret is shown."""
     with aioresponses() as network:
         reply = await _upload(network, exception=failure)
     assert reply.status is None
@@ -68,8 +68,8 @@ async def test_a_broken_transport_is_tried_again_later(failure: Exception) -> No
     assert "/2/httpapi" not in reply.failure
 
 
-async def test_an_answer_over_the_same_network_is_believed() -> None:
-    """The stand-in for the network is no reason why the others fail."""
+async def test_a_response_over_the_same_network_succeeds() -> None:
+    """The control: the replaced network is not why the others fail."""
     with aioresponses() as network:
         reply = await _upload(network, status=200, body=b'{"code":200}')
     assert (reply.status, reply.body) == (200, b'{"code":200}')

@@ -22,7 +22,7 @@ from relay.amplitude.verdicts import (
 
 
 class Ids(NamedTuple):
-    """What an answer may name an event by."""
+    """The ids by which an answer may name an event."""
 
     device_id: str | None
     user_id: str | None
@@ -69,35 +69,35 @@ def test_a_confirmed_200_delivers_every_event() -> None:
         *({"code": {"code": 200}}, [{"code": 200}], {"CODE": 200}, {"status": 200}),
     ],
 )
-def test_an_unconfirmed_200_is_tried_again(body: object) -> None:
-    """A proxy's 200, or half an answer, delivers nothing and kills nothing."""
+def test_an_unconfirmed_200_is_retried(body: object) -> None:
+    """A proxy's 200, or half an answer, delivers nothing and dead-letters nothing."""
     verdict = _judge(200, body, retry_after_s=7.0)
     assert isinstance(verdict, Retry)
     assert verdict.retry_after_s == 7.0
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 301, 302, 304, 307, 308, 408])
-def test_other_answers_that_settle_nothing_are_tried_again(status: int) -> None:
+def test_other_answers_that_settle_nothing_are_retried(status: int) -> None:
     """Only 200 confirms, whatever the body of another answer claims."""
     assert isinstance(_judge(status, {"code": 200}), Retry)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 599])
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"code":200}', b'{"code":400,"error":"x"}'])
-def test_a_server_error_is_tried_again(status: int, body: bytes) -> None:
-    """Nothing is known of the events, whatever the body says."""
+def test_a_server_error_is_retried(status: int, body: bytes) -> None:
+    """The outcome is unknown, whatever the body says."""
     assert _judge(status, body, retry_after_s=3.0) == Retry(f"status {status}", 3.0)
 
 
-def test_no_answer_is_tried_again() -> None:
-    """A broken exchange says nothing of the events."""
+def test_no_answer_is_retried() -> None:
+    """A broken exchange says nothing about the events."""
     assert judge_upload(UploadReply(None, failure="reset"), EVENTS) == Retry("reset")
 
 
 @pytest.mark.parametrize(
     "error", ["Invalid API key", "Invalid API key: [api key]", "Invalid API key: 0123"]
 )
-def test_a_bad_key_halts_and_its_text_never_gets_out(error: str) -> None:
+def test_a_bad_key_halts_and_its_text_is_dropped(error: str) -> None:
     """The documented and the live text both halt; neither is kept."""
     verdict = _judge(400, {"code": 400, "error": error})
     assert isinstance(verdict, Halt)
@@ -132,8 +132,8 @@ def test_a_bad_key_halts_and_its_text_never_gets_out(error: str) -> None:
         {"code": 400, "silenced_devices": ["stranger"], "throttled_devices": {"stranger": 31}},
     ],
 )
-def test_a_400_that_names_no_row_is_cut(body: object) -> None:
-    """Request-level texts, garbage and indices of no event all lead to halving, not to death."""
+def test_a_400_that_names_no_row_is_split(body: object) -> None:
+    """Request-level texts, garbage and unknown indices all lead to halving, not to dead letters."""
     verdict = _judge(400, body)
     assert isinstance(verdict, Split)
     assert verdict.reason == "rejected"
@@ -148,8 +148,8 @@ def test_a_400_that_names_no_row_is_cut(body: object) -> None:
         ("events_with_invalid_id_lengths", "invalid_id_length"),
     ],
 )
-def test_rows_named_by_a_field_die_with_its_name(key: str, reason: str) -> None:
-    """Bodies C and D: the listed rows die, the others go again."""
+def test_rows_named_by_a_field_are_dead_lettered_with_its_name(key: str, reason: str) -> None:
+    """Bodies C and D: the listed rows are dead-lettered, the others are resent."""
     verdict = _judge(400, {"code": 400, "error": "Words", key: {"device_id": [3, 4, 7]}})
     assert _fates(verdict) == "RRRXXRRX"
     assert isinstance(verdict, Settled)
@@ -159,7 +159,7 @@ def test_rows_named_by_a_field_die_with_its_name(key: str, reason: str) -> None:
 
 @pytest.mark.parametrize("indices", [[3], [3, 3], [3, 99], [3, -1], [3, True], [3, "4"]])
 def test_one_named_row_may_hide_others(indices: list[object]) -> None:
-    """HTTP V2 names the first failing event alone, so the rest is suspect."""
+    """HTTP V2 names only the first failing event, so the rest is suspect."""
     verdict = _judge(400, {"events_with_invalid_fields": {"time": indices}})
     assert _fates(verdict) == "RRRXRRRR"
     assert isinstance(verdict, Settled)
@@ -167,7 +167,7 @@ def test_one_named_row_may_hide_others(indices: list[object]) -> None:
 
 
 def test_several_fields_each_name_their_rows() -> None:
-    """A row may fail in more than one field; it dies once, of the first."""
+    """A row may fail in several fields; it is dead-lettered once, for the first."""
     body = {
         "code": 400,
         "error": "Words",
@@ -189,7 +189,7 @@ def test_a_missing_field_beside_named_rows_does_not_kill_the_others() -> None:
     assert _fates(_judge(400, body)) == "RRRXXRRR"
 
 
-def test_silenced_devices_die_and_throttled_events_beside_them_are_held() -> None:
+def test_silenced_devices_are_dead_lettered_and_throttled_ones_held() -> None:
     """Body E of the reference, letter for letter."""
     body = {
         "code": 400,
@@ -207,7 +207,7 @@ def test_silenced_devices_die_and_throttled_events_beside_them_are_held() -> Non
 
 
 def test_a_quota_inside_a_silenced_answer_is_held() -> None:
-    """A daily quota never kills, in whichever answer it stands."""
+    """A daily quota never dead-letters, whatever answer it is in."""
     verdict = _judge(400, {"code": 400, "exceeded_daily_quota_devices": {"id0": 500_900}})
     assert _fates(verdict) == "HRRRRRRR"
     assert _reasons(verdict) == ["quota"]
@@ -232,7 +232,7 @@ def test_a_429_holds_the_named_ids_and_lets_the_others_go() -> None:
 
 
 def test_a_daily_quota_holds_for_an_hour_at_least() -> None:
-    """The batch API's 429: quota ids rest long, throttled ones the usual pause."""
+    """The batch API's 429: quota ids are held long, throttled ones as usual."""
     body = {
         "code": 429,
         "throttled_devices": {"id0": 4000},
@@ -260,15 +260,15 @@ def test_a_daily_quota_holds_for_an_hour_at_least() -> None:
         {"code": 429, "throttled_devices": "id3", "throttled_users": 4},
     ],
 )
-def test_a_429_that_names_nobody_slows_the_whole_app(body: object) -> None:
-    """Everything waits, as long as was asked for."""
+def test_a_429_without_names_slows_the_whole_app(body: object) -> None:
+    """Everything waits as long as Retry-After says."""
     verdict = _judge(429, body, retry_after_s=9.0)
     assert isinstance(verdict, Retry)
     assert verdict.retry_after_s == 9.0
 
 
 def test_an_event_without_device_is_held_by_its_user() -> None:
-    """An index alone holds the sender of the event."""
+    """An index alone holds the event's sender."""
     reply = UploadReply(429, b'{"throttled_events":[0,1]}')
     verdict = judge_upload(reply, [Ids(None, "ann"), Ids("dev", None)])
     assert isinstance(verdict, Settled)
@@ -278,7 +278,7 @@ def test_an_event_without_device_is_held_by_its_user() -> None:
     )
 
 
-def test_a_413_is_cut_and_remembered_as_a_matter_of_size() -> None:
+def test_a_413_is_split_and_lowers_the_size() -> None:
     """Body H, also as a proxy's page."""
     assert _judge(413, {"code": 413, "error": "Payload too large"}) == Split(
         "too_large", "413 Payload too large", is_size=True
@@ -288,7 +288,7 @@ def test_a_413_is_cut_and_remembered_as_a_matter_of_size() -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 407, 451])
 def test_a_refusal_at_the_door_says_nothing_of_an_event_alone(status: int) -> None:
-    """Body G and its kin: the content or the sender may be meant."""
+    """Body G and similar: the content or the sender may be meant."""
     assert _judge(status, {"code": status, "error": "Forbidden"}) == Forbidden(
         "forbidden", f"{status} Forbidden"
     )
@@ -296,12 +296,12 @@ def test_a_refusal_at_the_door_says_nothing_of_an_event_alone(status: int) -> No
 
 @pytest.mark.parametrize("status", [402, 404, 405, 406, 409, 410, 411, 414, 415, 417, 422, 431])
 def test_another_4xx_refuses_the_request(status: int) -> None:
-    """Many are bisected; one alone may die of it."""
+    """A batch is halved; a lone event may be dead-lettered."""
     assert _judge(status, b"gone") == Forbidden("rejected", f"{status}", blames_request=True)
 
 
-def test_amplitudes_words_are_cut() -> None:
-    """A page of text as an error does not fill the dead letters."""
+def test_amplitudes_text_is_truncated() -> None:
+    """A page of error text does not fill the dead letters."""
     verdict = _judge(400, {"error": "x" * 10_000, "events_with_invalid_fields": {"y" * 9999: [1]}})
     assert isinstance(verdict, Settled)
     outcome = verdict.outcomes[1]
@@ -310,6 +310,6 @@ def test_amplitudes_words_are_cut() -> None:
 
 
 def test_deeply_nested_answers_are_no_error() -> None:
-    """A hostile body is as good as none."""
+    """A hostile body counts like none."""
     for status in (200, 400, 403, 413, 429, 500):
         assert not isinstance(_judge(status, b"[" * 100_000), Settled)

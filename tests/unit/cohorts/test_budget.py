@@ -92,7 +92,7 @@ def test_months_are_those_of_utc(now_ms: int, start: int, end: int, name: str) -
         (Allowance(450, 0, upstream=(0, 0)), 0, 0, 0),
     ],
 )
-def test_the_less_favourable_count_is_believed(
+def test_the_less_favourable_count_wins(
     allowance: Allowance, total: int, spent: int, left: int
 ) -> None:
     """Others may use the same key, and Amplitude may have lowered its limit."""
@@ -147,7 +147,7 @@ def test_an_overfull_window_must_empty_below_sixty() -> None:
 
 
 def test_what_has_left_the_window_does_not_count() -> None:
-    """Ten minutes later all is free again."""
+    """After ten minutes the whole window is free again."""
     assert window_free_at([NOW - WINDOW_MS] * 100, NOW) == NOW
     assert window_free_at([NOW - WINDOW_MS + 1] * 100, NOW) == NOW + 1
     assert window_free_at([], NOW) == NOW
@@ -159,34 +159,34 @@ def test_requests_of_a_clock_that_was_set_back_do_not_block_for_long() -> None:
     assert window_free_at([NOW + 60_000] * 100, NOW) == NOW + 60_000 + WINDOW_MS
 
 
-# Whose turn it is.
+# Order.
 
 
-def test_asked_for_come_first_then_first_downloads_then_the_rest() -> None:
-    """An operator waits for the one, no user of the other."""
+def test_manual_syncs_precede_first_downloads_and_those_the_rest() -> None:
+    """Manual syncs have a waiting operator, first downloads a missing segment."""
     assert _order(_candidate("c", 9 * DAY_MS), _first("b"), _manual("a")) == ["a", "b", "c"]
 
 
-def test_who_waits_longer_comes_first() -> None:
-    """Among the like, also among first downloads."""
+def test_the_longest_wait_comes_first() -> None:
+    """Within the same class, also among first downloads."""
     assert _order(_candidate("a", 1), _candidate("b", 3), _candidate("c", 2)) == ["b", "c", "a"]
     assert _order(_first("a", 1), _first("b", 3), _first("c", 2)) == ["b", "c", "a"]
 
 
-def test_who_changes_often_comes_before_who_waits_as_long() -> None:
-    """There is more to learn of it."""
+def test_frequent_changes_come_first_after_equal_waits() -> None:
+    """It has more changes to fetch."""
     assert _order(_candidate("a", changes=1), _candidate("b", changes=700)) == ["b", "a"]
 
 
-def test_a_long_wait_outdoes_every_rate_of_change() -> None:
-    """2,880 changes a month are one at each poll; they press twelve times as hard."""
+def test_a_long_wait_outweighs_every_rate_of_change() -> None:
+    """2,880 changes a month, one at each poll, weigh twelve times as much."""
     busy = _candidate("busy", HOUR_MS, changes=2_880)
     assert _order(busy, _candidate("rare", 13 * HOUR_MS)) == ["rare", "busy"]
     assert _order(busy, _candidate("rare", 11 * HOUR_MS)) == ["busy", "rare"]
 
 
 def test_of_equals_the_one_downloaded_longest_ago_comes_first() -> None:
-    """Then the ids decide, so that the same question has the same answer."""
+    """Then ids decide, so that plans are repeatable."""
     older = _candidate("b", last_downloaded_at=NOW - 31 * DAY_MS)
     assert _order(_candidate("a"), older, _candidate("c")) == ["b", "a", "c"]
     assert _order(_candidate("c"), older, _candidate("a")) == ["b", "a", "c"]
@@ -200,11 +200,11 @@ def test_instants_of_a_clock_that_was_set_back_put_no_cohort_last() -> None:
     assert _order(_candidate("a"), tied) == ["z", "a"]
 
 
-# When it is.
+# Due times.
 
 
-def test_what_is_due_says_no_reason() -> None:
-    """A reason is why something waits."""
+def test_due_downloads_have_no_reason() -> None:
+    """Only waiting cohorts have a reason."""
     allowance = Allowance(monthly=450, used=0)
     assert plan([_candidate("a")], allowance, [], NOW) == [Due("a", NOW, None)]
     assert plan([], allowance, [], NOW) == []
@@ -221,30 +221,30 @@ def test_paced_downloads_are_due_one_share_after_the_other() -> None:
     ]
 
 
-def test_asked_for_and_first_downloads_wait_for_no_credit_but_use_it() -> None:
-    """Five used and two more now are ahead of the month by six days on its first."""
+def test_manual_syncs_and_first_downloads_need_no_credit_but_use_it() -> None:
+    """Five used and two more now are six days ahead of pace on the first day."""
     candidates = [_candidate("c"), _first("b"), _manual("a")]
     dues = plan(candidates, Allowance(monthly=30, used=5), [], NOVEMBER)
     assert [due.cohort_id for due in dues if due.due_at == NOVEMBER] == ["a", "b"]
     assert dues[2].due_at == NOVEMBER + 7 * DAY_MS
 
 
-def test_a_first_download_that_failed_is_paced_when_tried_again() -> None:
-    """A cohort that cannot be exported must not use up the month, one try per poll."""
+def test_a_failed_first_download_is_paced_when_retried() -> None:
+    """A cohort that cannot be exported must not use up the month, one attempt per poll."""
     again = _candidate("a", is_first=True, last_downloaded_at=NOW - HOUR_MS)
     (due,) = plan([again], Allowance(monthly=30, used=16), [], NOW)
     assert due.due_at == NOW + DAY_MS
 
 
 @pytest.mark.parametrize("candidate", [_manual("a"), _first("a"), _candidate("a")])
-def test_a_spent_month_stops_everybody_until_the_next(candidate: Candidate) -> None:
-    """The total holds for requested downloads too."""
+def test_a_spent_month_stops_all_downloads_until_the_next(candidate: Candidate) -> None:
+    """The total also limits manual syncs."""
     reason = "the month's downloads are used up: 450 of 450; the next is possible on 2026-12-01"
     assert plan([candidate], Allowance(450, 450), [], NOW) == [Due("a", DECEMBER, reason)]
 
 
-def test_who_finds_no_place_this_month_learns_when_the_next_begins() -> None:
-    """One is left, and a request goes before a first download."""
+def test_downloads_beyond_this_month_are_due_at_the_next() -> None:
+    """One download is left, and a manual sync precedes a first download."""
     dues = plan([_manual("a"), _first("b"), _candidate("c")], Allowance(30, 29), [], NOW)
     others = "what is left of the month's downloads goes to others; the next come on 2026-12-01"
     share_ms = 31 * DAY_MS // 30
@@ -264,19 +264,19 @@ def test_spending_beyond_the_limit_is_no_debt_of_the_next_month() -> None:
 
 
 def test_no_plan_looks_beyond_the_next_month() -> None:
-    """Everything is planned anew long before."""
+    """Everything is replanned long before."""
     dues = plan([_candidate(f"{n}") for n in range(50)], Allowance(2, 0), [], NOW)
     assert dues[-1].due_at == DECEMBER + 31 * DAY_MS // 2
 
 
-def test_no_allowance_is_said_so() -> None:
-    """No date is promised where nothing will come."""
+def test_without_allowance_the_reason_says_so() -> None:
+    """No date is promised where there is none."""
     (due,) = plan([_manual("a")], Allowance(0, 0), [], NOW)
     assert due == Due("a", DECEMBER, "no downloads are allowed: the month's limit is 0")
 
 
 def test_the_window_counts_those_planned_before() -> None:
-    """Of a hundred first downloads sixty go at once, the others ten minutes later."""
+    """Of a hundred first downloads sixty start at once, the others ten minutes later."""
     dues = plan([_first(f"{n:03}") for n in range(100)], Allowance(450, 0), [], NOW)
     reason = "60 exports in 10 minutes are Amplitude's limit"
     assert {due[1:] for due in dues[:60]} == {(NOW, None)}
@@ -284,13 +284,13 @@ def test_the_window_counts_those_planned_before() -> None:
 
 
 def test_the_window_counts_recent_requests() -> None:
-    """Also for who may skip the pacing."""
+    """Also for cohorts that skip the pacing."""
     (due,) = plan([_manual("a")], Allowance(450, 0), [NOW - 60_000] * 60, NOW)
     assert due.due_at == NOW - 60_000 + WINDOW_MS
 
 
 def test_requests_of_a_clock_that_was_set_back_hide_no_recent_ones() -> None:
-    """Both are in the book; only the recent ones count."""
+    """Both are in the download log; only the recent ones count."""
     recent = [*[NOW - 60_000] * 60, *[NOW + HOUR_MS] * 60]
     (due,) = plan([_manual("a")], Allowance(450, 0), recent, NOW)
     assert due.due_at == NOW - 60_000 + WINDOW_MS

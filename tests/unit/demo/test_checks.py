@@ -1,4 +1,4 @@
-"""The checks of the demo: they hold for a good day, and each can fail."""
+"""The checks of the demo: they pass on a good run, and each can fail."""
 
 from collections import Counter
 from dataclasses import fields, replace
@@ -132,7 +132,7 @@ GOOD = Evidence(
 
 
 def app(**changes: object) -> Evidence:
-    """Return the good day with one app's evidence changed, on whichever side it is."""
+    """Return the good run with one app's evidence changed, on either side."""
 
     def of(side: type) -> dict[str, object]:
         return {name: changes[name] for name in changes.keys() & {f.name for f in fields(side)}}
@@ -144,27 +144,27 @@ def app(**changes: object) -> Evidence:
 
 
 def noted(**changes: object) -> Evidence:
-    """Return the good day with the steps' notes changed."""
+    """Return the good run with the steps' notes changed."""
     return replace(GOOD, notes=replace(NOTES, **changes))  # type: ignore[arg-type]
 
 
 def segments(**changes: object) -> Evidence:
-    """Return the good day with the notes of the segment steps changed."""
+    """Return the good run with the notes of the segment steps changed."""
     return noted(segments=replace(SEGMENTS, **changes))  # type: ignore[arg-type]  # by name
 
 
 def history(**changes: object) -> Evidence:
-    """Return the good day where another program saw something else."""
+    """Return the good run where another program saw something else."""
     return replace(GOOD, history=replace(HISTORY, **changes))  # type: ignore[arg-type]  # by name
 
 
 def seen(*names: str) -> Evidence:
-    """Return the good day where these members were seen, one after the other."""
+    """Return the good run where these members were seen, one after another."""
     return history(seen={"c": [frozenset(each) for each in names]})
 
 
 def explained(**changes: int) -> Evidence:
-    """Return the good day with other numbers in relay's explanation."""
+    """Return the good run with other numbers in relay's explanation."""
     return segments(explained=[Explained("a poll", NUMBERS, {**NUMBERS, **changes})])
 
 
@@ -174,12 +174,12 @@ def counts(**changes: int) -> AppStatusAnswer:
 
 
 def last_sample(last: AppStatusAnswer) -> Evidence:
-    """Return the good day with other numbers after the SIGKILL."""
+    """Return the good run with other numbers after the SIGKILL."""
     return replace(GOOD, samples=[*GOOD.samples[:2], StatusSample("shop", 2, KNOWN, last, KNOWN)])
 
 
 def broken(evidence: Evidence) -> set[str]:
-    """Return the names of the checks whose promise did not hold."""
+    """Return the names of the checks that failed."""
     return {check.__name__ for _, check, result in run_checks(evidence) if not result.is_held}
 
 
@@ -189,7 +189,7 @@ def result_of(wanted: Check, evidence: Evidence) -> Result:
     return result
 
 
-def test_a_good_day_holds_every_promise() -> None:
+def test_a_good_run_passes_every_check() -> None:
     """Otherwise the failures below would prove nothing."""
     assert broken(GOOD) == set()
 
@@ -319,20 +319,20 @@ def test_every_check_is_sabotaged() -> None:
 
 
 def test_every_step_proves_what_is_checked() -> None:
-    """A check nobody runs proves nothing; one that no step puts to the test proves little."""
+    """A check that never runs, or that no step exercises, proves nothing."""
     checks = {check for _, check in CHECKS}
     assert {check for step in STEPS for check in step.proves} <= checks
     assert [each.__name__ for each in checks if not steps_proving(each)] == ["scenario_completed"]
 
 
 def test_a_lost_event_is_named_with_its_app() -> None:
-    """A person must know where to look."""
+    """The operator needs to know where to look."""
     result = result_of(nothing_lost, app(promised=set("abcdef")))
     assert result.failures == ("shop: f",)
     assert result.figures == "5 of 6 (4 + 1)"
 
 
-def test_events_under_way_at_a_sigkill_may_be_stored_without_an_answer() -> None:
+def test_events_in_flight_at_a_sigkill_may_be_stored_without_an_answer() -> None:
     """Two broken connections may hide one accepted event and one repetition."""
     evidence = app(
         promised=set("abde"),
@@ -343,7 +343,7 @@ def test_events_under_way_at_a_sigkill_may_be_stored_without_an_answer() -> None
 
 
 def test_events_sent_at_the_same_time_have_no_order() -> None:
-    """Only what was answered before another was sent must come before it."""
+    """Only events answered before another was sent must precede it."""
     evidence = app(
         first_sent={**DELIVERIES.first_sent, "d": DELIVERIES.first_sent["c"]},
         device_order={"phone": ["a", "d", "c"]},
@@ -352,7 +352,7 @@ def test_events_sent_at_the_same_time_have_no_order() -> None:
 
 
 def test_a_repaired_event_may_come_late() -> None:
-    """A dead letter goes to the end of the line."""
+    """A retried dead letter is the last in order."""
     assert broken(app(device_order={"phone": ["a", "d", "b"], "tablet": ["c"]})) == set()
 
 
@@ -365,24 +365,24 @@ def test_a_repaired_event_may_come_late() -> None:
         ({"discarded": 1}, "is not 6"),
     ],
 )
-def test_a_look_is_held_against_both_sides(changes: dict[str, int], words: str) -> None:
+def test_an_explanation_is_compared_with_both_sides(changes: dict[str, int], words: str) -> None:
     """Numbers that add up may still be wrong."""
     found = judge_sample(StatusSample("shop", 1, KNOWN, counts(**changes), KNOWN))
     assert any(words in text for text in found)
 
 
 def test_a_revision_may_go_unseen() -> None:
-    """Readings have pauses, and two revisions may follow each other within one."""
+    """The recorder samples, and two revisions may fall between two samples."""
     assert broken(seen("abc", "d")) == set()
 
 
-def test_half_a_revision_is_told_with_its_size() -> None:
-    """Whoever looks into it must know what to look for."""
+def test_half_a_revision_is_reported_with_its_size() -> None:
+    """The size shows what to look for."""
     result = result_of(revisions_are_whole, seen("abc", "bc", "d"))
     assert result.failures == ("c: 2 members are no revision",)
 
 
-def test_a_revision_out_of_turn_is_told_apart() -> None:
-    """A whole revision that returns is another mistake than half of one."""
+def test_a_revision_out_of_order_is_reported_as_such() -> None:
+    """An old revision that returns is another defect than half of one."""
     result = result_of(revisions_are_whole, seen("bcd", "abc"))
     assert result.failures == ("c: 3 members come out of turn",)

@@ -1,4 +1,4 @@
-"""The expected segments of the demo, by hand."""
+"""The expected segments of the demo, computed by hand."""
 
 from random import Random
 
@@ -21,8 +21,8 @@ ROWS = [
 COHORT = StandInCohort(id="c", user_ids=("ann", "bob", "0", "1", "eve"), empty_ids=2)
 
 
-def test_members_are_whom_both_name() -> None:
-    """An id that OneSignal refuses counts where somebody has it nevertheless."""
+def test_members_are_listed_and_known() -> None:
+    """A restricted id counts if OneSignal has it nevertheless."""
     assert members_of(COHORT, known_users(ROWS)) == {"ann", "bob", "0"}
 
 
@@ -42,7 +42,7 @@ def test_an_explanation_is_counted_by_hand() -> None:
 
 
 def test_a_message_moves_known_users_only() -> None:
-    """Who is not known cannot be a member."""
+    """Unknown users cannot be members."""
     known = known_users(ROWS)
     members = members_after_message(frozenset({"bob"}), ["ann", "eve"], known, is_entering=True)
     assert members == {"ann", "bob"}
@@ -50,7 +50,7 @@ def test_a_message_moves_known_users_only() -> None:
 
 
 def test_the_plan_shows_every_kind_of_entry() -> None:
-    """A number that is nought would explain nothing."""
+    """A number that is zero would explain nothing."""
     plan = make_cohort_plan(Random(1))
     known = known_users(plan.subscriptions)
     numbers = explanation_of(plan.polled, known)
@@ -60,8 +60,8 @@ def test_the_plan_shows_every_kind_of_entry() -> None:
     assert members_of(plan.polled, known).isdisjoint(members_of(plan.pushed, known))
 
 
-def test_whoever_moves_is_known_and_can() -> None:
-    """Somebody who enters was no member, somebody who leaves was one."""
+def test_users_who_move_are_known_and_can() -> None:
+    """Users who enter were no members, users who leave were."""
     plan = make_cohort_plan(Random(1))
     known = known_users(plan.subscriptions)
     members = set(members_of(plan.polled, known))
@@ -76,7 +76,7 @@ def test_whoever_moves_is_known_and_can() -> None:
 
 
 def test_only_the_shrink_is_implausible() -> None:
-    """The other changes have to be applied without a person."""
+    """The other changes must be applied without a review."""
     plan = make_cohort_plan(Random(1))
     size = len(members_of(plan.polled, known_users(plan.subscriptions)))
     shares = {act: len(move.leaving) / size for act, move in plan.moves.items()}

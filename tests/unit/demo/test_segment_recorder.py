@@ -1,4 +1,4 @@
-"""The demo's recorder: it sees a real segment table, and tells when views contradict each other."""
+"""The demo's recorder: it reads a real segment table and reports contradictory views."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def views(members: str, *changes: tuple[int, str, str]) -> Views:
 
 
 async def test_a_segment_is_read_and_followed(tmp_path: Path) -> None:
-    """Every revision of a real table is seen, and its changes lead from one to the next."""
+    """Every revision of a real table is seen, and its changes connect them."""
     recorder = SegmentRecorder(tmp_path / DATABASE_NAME, APP)
     async with open_table(tmp_path) as table, anyio.create_task_group() as tasks:
         await table.know({name: [True] for name in "abc"})
@@ -49,8 +49,8 @@ async def test_a_segment_is_read_and_followed(tmp_path: Path) -> None:
     assert [change.change for change in recorder.last_changes["c1"]] == ["left"]
 
 
-async def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
-    """A recorder that is refused is a broken promise, not a crash of the demo."""
+async def test_a_failing_read_is_reported(tmp_path: Path) -> None:
+    """A failing read is a failed check, not a crash of the demo."""
     recorder = SegmentRecorder(tmp_path / "none.db", APP)
     async with anyio.create_task_group() as tasks:
         with anyio.fail_after(DEADLINE_S):
@@ -71,7 +71,7 @@ def test_members_without_a_change_are_a_contradiction(tmp_path: Path) -> None:
 
 
 def test_a_change_that_changes_nothing_is_a_contradiction(tmp_path: Path) -> None:
-    """Somebody cannot enter twice, nor leave without having entered."""
+    """A user cannot enter twice, nor leave without having entered."""
     recorder = SegmentRecorder(tmp_path, APP)
     recorder.record(views("a", (1, "a", "entered"), (2, "a", "entered"), (3, "b", "left")))
     assert len(recorder.history.contradictions) == 2

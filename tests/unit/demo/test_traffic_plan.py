@@ -1,4 +1,4 @@
-"""The plan of the demo: what is sent is known in advance."""
+"""The traffic plan of the demo: what is sent is known in advance."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def plan(seed: int = 1, events: int = 4_000) -> TrafficPlan:
 
 
 def test_a_seed_gives_the_same_plan() -> None:
-    """So that a failure can be seen again."""
+    """So that a failure can be repeated."""
     assert plan() == plan()
     assert plan().poison != plan(seed=2).poison
 
@@ -41,15 +41,15 @@ def test_all_kinds_are_sent_and_the_seeds_are_wanted() -> None:
     assert wanted == set(SEED_KINDS)
 
 
-def test_about_as_many_events_as_asked_for() -> None:
-    """Late events come on top."""
+def test_about_the_requested_number_of_events_is_sent() -> None:
+    """Late events are extra."""
     traffic = plan()
     total = sum(traffic.event_count(step) for step in traffic.apps["shop"].streams)
     assert 3_950 <= total <= 4_050
 
 
 def test_poison_is_four_events_of_free_devices() -> None:
-    """The throttled device's own events must not die."""
+    """The throttled device's own events must not be dead-lettered."""
     traffic = plan()
     devices = {
         str(event["event"]["id"]): event["event"]["subscription_id"]
@@ -63,7 +63,7 @@ def test_poison_is_four_events_of_free_devices() -> None:
 
 
 def test_late_events_come_after_their_message() -> None:
-    """Their message was sent in an earlier act, and they say nothing but its id."""
+    """Their message was sent in an earlier step, and they have only its id."""
     traffic = plan()
     told = {
         event["message"]["id"]: event["message"].get("name")
@@ -81,8 +81,8 @@ def test_late_events_come_after_their_message() -> None:
     assert all(told[event["message"]["id"]] == name for event, name in late)
 
 
-def test_relay_gets_the_demos_settings_and_nobody_elses() -> None:
-    """What the environment says of another relay must not leak in."""
+def test_relay_gets_only_the_demo_s_settings() -> None:
+    """The environment of another relay must not leak in."""
     apps = (make_app("shop"), make_app("news"))
     addresses = Addresses(Address("127.0.0.1", 5), Address("127.0.0.1", 6), "http://127.0.0.1:7")
     inherited = {
@@ -104,6 +104,6 @@ def test_relay_gets_the_demos_settings_and_nobody_elses() -> None:
 
 
 def test_leaks_are_found_and_secrets_are_not_repeated() -> None:
-    """What is printed about a leak may be read by anybody."""
+    """A report about a leak must not leak it again."""
     found = find_leaks("key=abc user-10001", {"abc": "the key", "def": "the token"}, {"user-10001"})
     assert found == ["the key", "user-10001"]

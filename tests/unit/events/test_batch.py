@@ -74,8 +74,8 @@ def test_an_error_is_not_kept_once_its_element_is_quarantined() -> None:
     assert not any(isinstance(record, PayloadError) for record in batch.records)
 
 
-def test_what_names_a_forgotten_user_is_filtered_where_it_would_be_quarantined() -> None:
-    """The quarantine would keep the id for good."""
+def test_invalid_elements_of_an_erased_user_are_filtered_not_quarantined() -> None:
+    """The quarantine would keep the id."""
     batch = processed(
         {"who": "anna"}, event("anna", app_id="another"), "ben", event("anna"), forgotten="anna"
     )

@@ -1,4 +1,4 @@
-"""The catalogue of kinds, against tables typed from OneSignal's pages, not from the code."""
+"""The catalogue of kinds, compared with tables typed from OneSignal's pages, not from the code."""
 
 import pytest
 
@@ -138,7 +138,7 @@ def test_canonical_kinds_are_their_own_spelling(kind: str) -> None:
     ],
 )
 def test_spellings_of_other_documentation_are_accepted(spelling: str, kind: str) -> None:
-    """What OneSignal printed at some time means the kind it stands for."""
+    """Every spelling OneSignal ever printed means its kind."""
     assert normalise_kind(spelling) == kind
 
 
@@ -147,7 +147,7 @@ def test_spellings_of_other_documentation_are_accepted(spelling: str, kind: str)
     ["", " ", "message", "message.push.displayed", "message.sms.unsubscribed", "push.sent", "all"],
 )
 def test_other_texts_are_no_kind(text: str) -> None:
-    """Kinds that prose promises but no reference lists are unknown."""
+    """Kinds mentioned in prose but in no reference are unknown."""
     assert normalise_kind(text) is None
 
 
@@ -183,7 +183,7 @@ def test_selection_is_the_union_of_its_entries(text: str, kinds: set[str]) -> No
     ],
 )
 def test_wrong_entry_is_named_with_the_nearest(text: str, entry: str, nearest: str) -> None:
-    """A mistake in the setting says which entry is wrong and what was probably meant."""
+    """The mistake names the wrong entry and the most similar valid one."""
     with pytest.raises(ValueError, match="no event kind") as caught:
         parse_selection(text)
     assert str(caught.value) == f"{entry!r} is no event kind; did you mean {nearest!r}?"
@@ -191,6 +191,6 @@ def test_wrong_entry_is_named_with_the_nearest(text: str, entry: str, nearest: s
 
 @pytest.mark.parametrize("text", ["", "  ", ",", " , ,"])
 def test_selection_of_nothing_is_a_mistake(text: str) -> None:
-    """A relay that sends nothing was hardly meant."""
+    """A relay that sends nothing is hardly intended."""
     with pytest.raises(ValueError, match="no event kind is given"):
         parse_selection(text)

@@ -82,5 +82,5 @@ def test_limits_are_exact(value: object, expected: int | None) -> None:
     ],
 )
 def test_absurd_values_name_no_instant(value: object) -> None:
-    """What cannot be meant is as good as absent."""
+    """Implausible values count as absent."""
     assert instant_ms(value) is None

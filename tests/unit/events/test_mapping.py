@@ -88,7 +88,7 @@ def _as_is(body: Body) -> Body:
     return body
 
 
-# What is sent.
+# Mapped events.
 
 
 @pytest.mark.parametrize("words", [_as_is, bodies.objects, bodies.printed])
@@ -98,12 +98,12 @@ def _as_is(body: Body) -> Body:
 def test_every_shape_gives_the_same_amplitude_event(
     words: Callable[[Body], Body], shape: Callable[[Body], Body]
 ) -> None:
-    """How a template writes an event does not show in Amplitude."""
+    """The template's shape does not show in Amplitude."""
     assert _sent(_record_of(shape(words(bodies.PUSH_CLICKED)))) == PUSH_CLICKED
 
 
 def test_email_has_its_subject_and_no_contents() -> None:
-    """The body of an e-mail never comes, so the property is absent."""
+    """The body of an e-mail is never in the event, so the property is absent."""
     assert _sent(_record_of(bodies.EMAIL_OPENED)) == {
         "event_type": "[OneSignal] Email Opened",
         "user_id": "user-10042",
@@ -128,7 +128,7 @@ def test_email_has_its_subject_and_no_contents() -> None:
 
 
 def test_anonymous_sms_is_sent_for_its_device_alone() -> None:
-    """Without external id there is neither `user_id` nor `Distinct ID`, nor a blank language."""
+    """Without an external id there is no `user_id`, no `Distinct ID`, no blank language."""
     assert _sent(_record_of(bodies.SMS_UNDELIVERED)) == {
         "event_type": "[OneSignal] SMS Undelivered",
         "device_id": "c8d3eaf4-2222-4333-a444-555566667703",
@@ -148,7 +148,7 @@ def test_anonymous_sms_is_sent_for_its_device_alone() -> None:
 
 
 def test_in_app_click_has_its_page_and_target() -> None:
-    """The fields beyond the seed are sent where they are present."""
+    """Fields beyond the seed are sent where present."""
     properties = _properties(_record_of(bodies.IAM_CLICKED))
     assert properties == {
         "Distinct ID": "user-10042",
@@ -172,7 +172,7 @@ def test_failed_push_says_why() -> None:
 
 
 def test_names_follow_the_set() -> None:
-    """Event name and message type are of the chosen set."""
+    """Event name and message type come from the chosen set."""
     sent = _sent(_record_of(bodies.SMS_UNDELIVERED), replace(POLICY, name_set="2022"))
     assert sent["event_type"] == "SMS Undelivered"
     assert sent["event_properties"]["message_type"] == "sms"
@@ -195,13 +195,13 @@ def test_title_is_in_the_language_of_the_device() -> None:
         (MessageFields(web_url="w"), "w"),
     ],
 )
-def test_url_is_the_first_there_is(message: MessageFields, url: str) -> None:
-    """The launch URL comes before those for app and web."""
+def test_url_is_the_first_present(message: MessageFields, url: str) -> None:
+    """The launch URL precedes those for app and web."""
     assert _properties(RECORD._replace(message=message))["url"] == url
 
 
 def test_mapped_event_says_what_its_body_says() -> None:
-    """What relay keeps beside the bytes is in the bytes."""
+    """The fields relay keeps beside the bytes are in the bytes."""
     mapped = _map(RECORD)
     sent = json.loads(mapped.body)
     assert mapped.insert_id == sent["insert_id"] == "e-1"
@@ -259,8 +259,8 @@ def test_nothing_of_the_subscription_but_its_id_and_languages_is_sent() -> None:
 
 @pytest.mark.parametrize("refused", REFUSED_IDS)
 @pytest.mark.parametrize("change", [str.lower, str.upper, str.title, " {} ".format])
-def test_refused_user_id_is_left_out_but_told(refused: str, change: Callable[[str], str]) -> None:
-    """Amplitude would refuse the whole upload for such an id."""
+def test_refused_user_id_becomes_a_property(refused: str, change: Callable[[str], str]) -> None:
+    """Amplitude would reject the whole upload for such an id."""
     text = change(refused)
     sent = _sent(RECORD._replace(external_id=text))
     assert "user_id" not in sent
@@ -268,7 +268,7 @@ def test_refused_user_id_is_left_out_but_told(refused: str, change: Callable[[st
 
 
 @pytest.mark.parametrize("refused", [*REFUSED_IDS, "x" * 1025])
-def test_refused_device_id_is_left_out_but_told(refused: str) -> None:
+def test_refused_device_id_becomes_a_property(refused: str) -> None:
     """The user alone identifies the event then."""
     mapped = _map(RECORD._replace(subscription_id=refused))
     sent = json.loads(mapped.body)
@@ -286,8 +286,10 @@ def test_short_ids_are_ids(short: str) -> None:
 
 @pytest.mark.parametrize("external_id", [None, "null", "x" * 1025])
 @pytest.mark.parametrize("subscription_id", [None, "0", "x" * 1025])
-def test_event_of_nobody_is_refused(external_id: str | None, subscription_id: str | None) -> None:
-    """An event needs one id that Amplitude takes."""
+def test_event_without_a_usable_id_is_rejected(
+    external_id: str | None, subscription_id: str | None
+) -> None:
+    """An event needs one id that Amplitude accepts."""
     record = RECORD._replace(external_id=external_id, subscription_id=subscription_id)
     with pytest.raises(PayloadError) as caught:
         _map(record)
@@ -298,7 +300,7 @@ def test_event_of_nobody_is_refused(external_id: str | None, subscription_id: st
 
 
 def test_insert_id_of_an_event_without_id_is_a_stable_hash() -> None:
-    """The value may never change: Amplitude knows earlier deliveries by it."""
+    """The value may never change: Amplitude deduplicates earlier deliveries by it."""
     assert _map(RECORD._replace(event_id=None)).insert_id == "36a05450606e37a61499d1317bbdccca"
 
 
@@ -328,7 +330,7 @@ def test_hash_tells_different_events_apart(other: Record) -> None:
     ],
 )
 def test_hash_counts_nothing_else(same: Record) -> None:
-    """A repeated delivery is recognised though its message fields have gone blank."""
+    """A repeated delivery is deduplicated though its message fields are now blank."""
     assert _hash_of(RECORD) == _hash_of(same)
 
 
@@ -339,7 +341,7 @@ def test_hash_tells_users_apart_where_there_is_no_subscription() -> None:
 
 
 def test_overlong_event_id_is_hashed_whole() -> None:
-    """Cut, two ids could become one."""
+    """Truncated, two ids could become one."""
     one, other = (RECORD._replace(event_id="x" * 1024 + end) for end in "ab")
     assert len(_map(one).insert_id) == 32
     assert _map(one).insert_id != _map(other).insert_id
@@ -349,17 +351,17 @@ def _hash_of(record: Record) -> str:
     return _map(record._replace(event_id=None)).insert_id
 
 
-# What is not sent.
+# Filtered and rejected events.
 
 
 @pytest.mark.parametrize("app_id", [None, APP_ID, APP_ID.upper(), f" {APP_ID}"])
-def test_event_of_the_own_app_is_taken(app_id: str | None) -> None:
-    """An absent app id means the app whose token came with the event."""
+def test_event_of_the_own_app_is_accepted(app_id: str | None) -> None:
+    """An absent app id means the app whose token was used."""
     assert _map(RECORD._replace(app_id=app_id)).insert_id == "e-1"
 
 
-def test_event_of_another_app_is_refused_before_all_else() -> None:
-    """Not even its kind is looked at."""
+def test_event_of_another_app_is_rejected_before_all_else() -> None:
+    """Not even its kind is checked."""
     foreign = RECORD._replace(app_id="99999999-2222-4333-8444-555555555555")
     with pytest.raises(PayloadError) as caught:
         _map(foreign, replace(POLICY, kinds=frozenset()))
@@ -367,13 +369,13 @@ def test_event_of_another_app_is_refused_before_all_else() -> None:
 
 
 def test_known_but_unselected_kind_is_filtered() -> None:
-    """What is not selected is filtered, whoever it is about."""
+    """Unselected kinds are filtered for any user."""
     nobody = Record(kind="message.live_activity.sent")
     assert map_record(nobody, POLICY, received_at_ms=1) is Filtered.NOT_SELECTED
 
 
 def test_selected_live_activity_is_sent() -> None:
-    """Live activities are sent to those who ask for them."""
+    """Live activities are sent if selected."""
     policy = replace(POLICY, kinds=parse_selection("message.live_activity.*"))
     sent = _sent(RECORD._replace(kind="message.live_activity.delivered"), policy)
     assert sent["event_type"] == "[OneSignal] Live Activity Delivered"
@@ -384,7 +386,7 @@ def test_selected_live_activity_is_sent() -> None:
 def test_anonymous_event_is_filtered_where_the_app_drops_them(
     external_id: str | None, subscription_id: str | None
 ) -> None:
-    """An id that Amplitude refuses names no user either."""
+    """An id that Amplitude refuses makes no user either."""
     record = RECORD._replace(external_id=external_id, subscription_id=subscription_id)
     policy = replace(POLICY, anonymous="drop")
     assert map_record(record, policy, received_at_ms=1) is Filtered.ANONYMOUS

@@ -25,9 +25,9 @@ IN_APP = {"message.iam.impression", "message.iam.clicked", "message.iam.page_dis
 
 
 def _read(record: Record) -> Observation:
-    evidence = read_observation(record, received_at=RECEIVED_AT)
-    assert evidence is not None
-    return evidence
+    observation = read_observation(record, received_at=RECEIVED_AT)
+    assert observation is not None
+    return observation
 
 
 def test_an_event_proves_its_user_and_its_subscription() -> None:
@@ -43,10 +43,10 @@ def test_an_event_proves_its_user_and_its_subscription() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_every_kind_says_of_the_flag_what_it_can(kind: str) -> None:
-    """Who was reached is subscribed, who unsubscribed is not, the rest proves existence only.
+def test_every_kind_proves_what_it_can_of_the_flag(kind: str) -> None:
+    """Delivery proves a subscription, unsubscribing its end, the rest only existence.
 
-    In-app messages are also shown to who never subscribed, so they make no new subscriber.
+    In-app messages are also shown to users who never subscribed, so they prove nothing.
     """
     expected: tuple[bool | None, bool] = (None, False)
     if kind in ENDS:
@@ -55,42 +55,42 @@ def test_every_kind_says_of_the_flag_what_it_can(kind: str) -> None:
         expected = (True, True)
     elif kind in IN_APP:
         expected = (False, False)
-    evidence = _read(EVENT._replace(kind=kind))
-    assert (evidence.flag, evidence.is_proof_of_flag) == expected
+    observation = _read(EVENT._replace(kind=kind))
+    assert (observation.flag, observation.is_proof_of_flag) == expected
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS - ENDS))
 @pytest.mark.parametrize("flag", [True, False])
 def test_the_flag_of_the_body_counts(kind: str, *, flag: bool) -> None:
-    """OneSignal itself says it."""
-    evidence = _read(EVENT._replace(kind=kind, is_subscribed=flag))
-    assert (evidence.flag, evidence.is_proof_of_flag) == (flag, True)
+    """It comes from OneSignal itself."""
+    observation = _read(EVENT._replace(kind=kind, is_subscribed=flag))
+    assert (observation.flag, observation.is_proof_of_flag) == (flag, True)
 
 
 @pytest.mark.parametrize("kind", sorted(ENDS))
-def test_unsubscribing_counts_whatever_the_body_says_beside_it(kind: str) -> None:
-    """The body may tell of the moment before."""
-    evidence = _read(EVENT._replace(kind=kind, is_subscribed=True))
-    assert (evidence.flag, evidence.is_proof_of_flag) == (False, True)
+def test_unsubscribing_outranks_the_flag_of_the_body(kind: str) -> None:
+    """The body may describe the state before."""
+    observation = _read(EVENT._replace(kind=kind, is_subscribed=True))
+    assert (observation.flag, observation.is_proof_of_flag) == (False, True)
 
 
 @pytest.mark.parametrize("kind", sorted(ENDS | REACHED))
 def test_without_a_user_a_known_subscription_can_still_change(kind: str) -> None:
     """Its flag is proven; its user is known from elsewhere."""
-    evidence = _read(EVENT._replace(kind=kind, external_id=None))
-    assert evidence.external_id is None
-    assert evidence.is_proof_of_flag
+    observation = _read(EVENT._replace(kind=kind, external_id=None))
+    assert observation.external_id is None
+    assert observation.is_proof_of_flag
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS - ENDS - REACHED))
-def test_without_a_user_existence_says_nothing(kind: str) -> None:
-    """The directory knows people by their own ids."""
+def test_without_a_user_existence_is_no_observation(kind: str) -> None:
+    """The directory identifies users by External ID."""
     anonymous = EVENT._replace(kind=kind, external_id=None)
     assert read_observation(anonymous, received_at=RECEIVED_AT) is None
 
 
-def test_without_a_subscription_nothing_is_said() -> None:
-    """There is nothing to keep a flag of."""
+def test_without_a_subscription_there_is_no_observation() -> None:
+    """There is no subscription to store a flag for."""
     assert read_observation(EVENT._replace(subscription_id=None), received_at=RECEIVED_AT) is None
 
 
@@ -111,7 +111,7 @@ def test_an_id_that_sqlite_would_cut_proves_nothing(
     [(SENT_AT, SENT_AT), (None, RECEIVED_AT), (RECEIVED_AT + 5000, RECEIVED_AT), (1, 1)],
 )
 def test_the_instant_is_the_events_own_but_never_ahead(time_ms: int | None, at: int) -> None:
-    """A late event tells of its own time; one from the future would outdo all that follows."""
+    """A late event counts for its own time; one from the future would outrank all later ones."""
     assert _read(EVENT._replace(time_ms=time_ms)).at == at
 
 
@@ -130,7 +130,7 @@ def test_the_instant_is_the_events_own_but_never_ahead(time_ms: int | None, at: 
 def test_the_type_is_that_of_the_label_else_of_the_channel(
     label: str | None, kind: str, type_: str
 ) -> None:
-    """A template without labels still tells an address from a device."""
+    """A template without labels still distinguishes an address from a device."""
     assert _read(EVENT._replace(device_type=label, kind=kind)).type == type_
 
 
@@ -155,19 +155,19 @@ def test_a_new_subscription_is_subscribed_unless_the_event_says_no(
 
 
 def test_a_new_subscription_without_a_user_is_not_stored() -> None:
-    """The directory is of users."""
+    """The directory stores users."""
     assert merge(_seen(T1, user=None, flag=False, is_proof=True), None, 0) is None
 
 
 @pytest.mark.parametrize(("at", "is_taken"), [(T1, False), (T2, False), (T3, True)])
-def test_a_whole_export_tells_also_of_what_it_lacks(at: int, *, is_taken: bool) -> None:
-    """A subscription it did not show was not there then."""
+def test_a_complete_export_also_denies_what_it_lacks(at: int, *, is_taken: bool) -> None:
+    """A subscription missing from a complete export did not exist then."""
     assert (merge(_seen(at), None, T2) is not None) is is_taken
 
 
 @pytest.mark.parametrize(("at", "flag"), [(T1, None), (T2, 0), (T3, 0)])
-def test_of_two_words_about_a_flag_the_newer_counts(at: int, flag: int | None) -> None:
-    """Of one instant the later to arrive does."""
+def test_the_newer_of_two_flags_wins(at: int, flag: int | None) -> None:
+    """At equal instants the later to arrive wins."""
     now = merge(_seen(at, flag=False, is_proof=True), KNOWN, 0)
     assert (now.is_subscribed if now else None) == flag
     assert now is None or now.as_of == at
@@ -178,8 +178,8 @@ def test_what_is_no_proof_changes_no_flag() -> None:
     assert merge(_seen(T3, flag=False), KNOWN, 0) is None
 
 
-def test_an_event_does_not_unsay_a_later_export() -> None:
-    """What the export confirmed without writing it down counts too."""
+def test_an_event_does_not_override_a_later_export() -> None:
+    """Also for flags the export confirmed without writing them."""
     seen = _seen(T2, flag=False, is_proof=True)
     assert merge(seen, KNOWN, T3) is None
     assert merge(seen._replace(at=T3), KNOWN, T3) is not None
@@ -192,13 +192,13 @@ def test_a_subscription_gets_another_owner_by_a_newer_event_only() -> None:
 
 
 def test_an_event_without_a_user_leaves_the_owner() -> None:
-    """It concerns the subscription alone."""
+    """It concerns only the subscription."""
     seen = _seen(T3, user=None, flag=False, is_proof=True)
     assert merge(seen, KNOWN, 0) == KnownSubscription("anna", "iOSPush", 0, T3, 0)
 
 
-def test_an_event_counts_after_the_app_s_own_word_whatever_its_instant() -> None:
-    """The app's word has none; but no event unsays a later export."""
+def test_an_event_counts_after_a_put_whatever_its_instant() -> None:
+    """An app's PUT has no instant; but no event overrides a later export."""
     app_s_word = KNOWN._replace(is_from_app=1, as_of=T3)
     seen = _seen(T2, flag=False, is_proof=True)
     assert merge(seen, app_s_word, T1) == KnownSubscription("anna", "iOSPush", 0, T3, 0)
@@ -224,7 +224,7 @@ instants = st.integers(0, 9)
     ),
     exported_at=instants,
 )
-def test_what_counts_is_news_and_never_older(  # everything that may be
+def test_what_counts_is_news_and_never_older(  # every combination
     *,
     at: int,
     user: str | None,
@@ -233,7 +233,7 @@ def test_what_counts_is_news_and_never_older(  # everything that may be
     known: KnownSubscription | None,
     exported_at: int,
 ) -> None:
-    """Hearing it a second time changes nothing, and the instant never goes back."""
+    """Repeating it changes nothing, and the instant never decreases."""
     seen = _seen(at, user=user, flag=flag, is_proof=is_proof)
     now = merge(seen, known, exported_at)
     if now is None:

@@ -53,7 +53,7 @@ def _read(body: object) -> Record:
     ],
 )
 def test_body_is_one_element_or_an_array_of_them(raw: bytes, elements: list[object]) -> None:
-    """Whatever JSON comes, every element of it can be accounted for."""
+    """Every element of any JSON can be accounted for."""
     assert parse_body(raw) == elements
 
 
@@ -81,15 +81,15 @@ def test_body_is_one_element_or_an_array_of_them(raw: bytes, elements: list[obje
         b"9" * 5_000,
     ],
 )
-def test_broken_body_is_refused_with_a_reason(raw: bytes) -> None:
-    """What is not JSON is never half understood."""
+def test_broken_body_is_rejected_with_a_reason(raw: bytes) -> None:
+    """Invalid JSON is never parsed in part."""
     with pytest.raises(PayloadError) as caught:
         parse_body(raw)
     assert caught.value.reason == "broken_json"
 
 
-def test_reason_of_a_broken_body_tells_nothing_of_it() -> None:
-    """The place of the mistake is named, the text around it is not."""
+def test_reason_of_a_broken_body_quotes_nothing() -> None:
+    """The position of the error is named, the text around it is not."""
     with pytest.raises(PayloadError) as caught:
         parse_body(b'{"secret":"x" "y"}')
     assert "line 1, column 15" in caught.value.detail
@@ -128,7 +128,7 @@ def test_long_numbers_keep_all_their_digits(number: int) -> None:
 @pytest.mark.parametrize(
     "shape", [bodies.flat, bodies.grouped, bodies.snake, bodies.unquoted, copy.deepcopy]
 )
-def test_every_shape_tells_the_same(shape: Callable[[Body], Body]) -> None:
+def test_every_shape_gives_the_same_record(shape: Callable[[Body], Body]) -> None:
     """Nested, flat, grouped and snake bodies of one event give the same record."""
     assert _read(shape(bodies.PUSH_CLICKED)) == PUSH_CLICKED
 
@@ -150,7 +150,7 @@ def test_every_channel_reads_the_same_in_every_shape(
 def test_words_by_language_survive_every_shape(
     words: Callable[[Body], Body], shape: Callable[[Body], Body]
 ) -> None:
-    """A title may be an object or that object printed, wherever it stands."""
+    """A title may be an object or a printed object, in any shape."""
     message = _read(shape(words(bodies.PUSH_CLICKED))).message
     assert message.title == {"en": "English Frohes neues Jahr", "de": "Frohes neues Jahr"}
 
@@ -165,7 +165,7 @@ def test_in_app_fields_are_read() -> None:
 
 
 def test_failure_reason_is_read() -> None:
-    """A failed push says why."""
+    """A failed push has a reason."""
     assert _read(bodies.PUSH_FAILED).failure_reason == "NotRegistered"
 
 
@@ -191,14 +191,14 @@ def test_failure_reason_is_read() -> None:
     ],
 )
 def test_mixtures_of_shapes_are_understood(body: Body) -> None:
-    """A template of one's own may mix the spellings."""
+    """A custom template may mix the spellings."""
     assert _read(body) == Record(
         kind="message.push.sent", page_name="p", message=MessageFields(id="m")
     )
 
 
-def test_dotted_name_is_believed_before_a_loose_one() -> None:
-    """A name that says whose it is counts more, in whatever order the two come."""
+def test_dotted_name_precedes_a_loose_one() -> None:
+    """A qualified name takes precedence, whatever the order of the two."""
     loose, dotted = {"external_id": "loose"}, {"event.external_id": "dotted"}
     kind = {"event.kind": "message.push.sent"}
     assert _read(kind | loose | dotted).external_id == "dotted"
@@ -207,13 +207,13 @@ def test_dotted_name_is_believed_before_a_loose_one() -> None:
 
 @pytest.mark.parametrize("blank", ["", " ", None])
 def test_blank_of_one_spelling_leaves_room_for_another(blank: str | None) -> None:
-    """A blank value says nothing, so it hides nothing."""
+    """A blank value is absent, so it hides nothing."""
     body = {"event.kind": "message.push.sent", "template_id": "t", "message.template_id": blank}
     assert _read(body).message.template_id == "t"
 
 
-def test_what_users_are_tagged_with_is_not_read() -> None:
-    """Tags are the app's own words and may be called anything."""
+def test_tags_are_not_read() -> None:
+    """Tags are app-defined and may have any name."""
     body = bodies.flat(bodies.PUSH_CLICKED) | {"user": {"tags": {"event_id": "x", "url": "y"}}}
     assert _read(body) == PUSH_CLICKED
 
@@ -230,7 +230,7 @@ def _changed(**event: object) -> Body:
 @pytest.mark.parametrize("shape", [bodies.flat, copy.deepcopy])
 @pytest.mark.parametrize("blank", ["", "  \t", None, True])
 def test_blank_fields_are_absent(shape: Callable[[Body], Body], blank: object) -> None:
-    """Liquid renders what is missing as blank; truth values are no ids."""
+    """Liquid renders missing values as blank; booleans are no ids."""
     fields = ("id", "app_id", "subscription_id", "external_id", "subscription_device_type")
     record = _read(shape(_changed(**dict.fromkeys(fields, blank))))
     assert record.event_id is None
@@ -241,8 +241,8 @@ def test_blank_fields_are_absent(shape: Callable[[Body], Body], blank: object) -
 
 
 @pytest.mark.parametrize("shape", [bodies.flat, copy.deepcopy])
-def test_ids_of_the_user_stand_in_for_absent_ones(shape: Callable[[Body], Body]) -> None:
-    """The event's own ids come first, the user's where it has none."""
+def test_ids_of_the_user_replace_absent_ones(shape: Callable[[Body], Body]) -> None:
+    """The event's own ids come first, then the user's."""
     body = _changed(external_id="", subscription_id=" ")
     body["user"] |= {"external_id": "user-7", "subscription": {"id": "sub-7", "language": "fr"}}
     record = _read(shape(body))
@@ -251,7 +251,7 @@ def test_ids_of_the_user_stand_in_for_absent_ones(shape: Callable[[Body], Body])
 
 
 def test_ids_of_the_event_come_before_those_of_the_user() -> None:
-    """An event is about the subscription it names itself."""
+    """An event is about the subscription it names."""
     body = _changed()
     body["user"] |= {"external_id": "user-7", "subscription": {"id": "sub-7"}}
     record = _read(body)
@@ -291,7 +291,7 @@ def test_numbers_become_text(number: str, text: str) -> None:
 def test_time_is_that_of_the_first_source_that_makes_sense(
     datetime: object, timestamp: object, time_ms: int | None
 ) -> None:
-    """`event.datetime` has milliseconds; `event.timestamp` serves where it says nothing."""
+    """`event.datetime` has milliseconds; `event.timestamp` is the fallback."""
     assert _read(_changed(datetime=datetime, timestamp=timestamp)).time_ms == time_ms
 
 
@@ -304,7 +304,7 @@ def test_other_spellings_of_the_kind_are_understood() -> None:
 
 
 @pytest.mark.parametrize("element", [None, 7, "text", True, [], [{}]])
-def test_event_that_is_no_object_is_refused(element: object) -> None:
+def test_event_that_is_no_object_is_rejected(element: object) -> None:
     """Only an object can be an event."""
     with pytest.raises(PayloadError) as caught:
         read_record(element)
@@ -315,7 +315,7 @@ def test_event_that_is_no_object_is_refused(element: object) -> None:
     "element",
     [{}, {"event": {}}, {"event": {"kind": " "}}, {"event": {"kind": {}}}, {"event": "clicked"}],
 )
-def test_event_without_a_kind_is_refused(element: object) -> None:
+def test_event_without_a_kind_is_rejected(element: object) -> None:
     """Nothing can be said of an event whose kind is missing."""
     with pytest.raises(PayloadError) as caught:
         read_record(element)
@@ -323,8 +323,8 @@ def test_event_without_a_kind_is_refused(element: object) -> None:
 
 
 @pytest.mark.parametrize("kind", ["message.push.dismissed", "clicked", 7])
-def test_event_of_an_unknown_kind_is_refused(kind: object) -> None:
-    """A kind relay does not know is kept for later, and the reason does not repeat it."""
+def test_event_of_an_unknown_kind_is_rejected(kind: object) -> None:
+    """An unknown kind is quarantined, and the reason does not quote it."""
     with pytest.raises(PayloadError) as caught:
         read_record({"event": {"kind": kind}})
     assert caught.value.reason == "unknown_kind"
@@ -343,7 +343,7 @@ def test_event_of_an_unknown_kind_is_refused(kind: object) -> None:
 def test_flag_of_the_subscription_is_read(
     shape: Callable[[Body], Body], value: object, *, flag: bool | None
 ) -> None:
-    """A template may carry it, quoted or not; anything but a truth value says nothing."""
+    """A template may include it, quoted or not; only booleans count."""
     body = copy.deepcopy(bodies.PUSH_CLICKED)
     body["user"]["subscription"]["subscribed"] = value
     assert _read(shape(body)) == PUSH_CLICKED._replace(is_subscribed=flag)

@@ -16,12 +16,12 @@ REMEMBERED = MessageFields(
 
 @pytest.mark.parametrize("fields", [REMEMBERED, MessageFields(), MessageFields(id="m-1")])
 def test_message_fields_survive_being_stored(fields: MessageFields) -> None:
-    """What is remembered for 90 days comes back as it was."""
+    """Fields cached for 90 days are read back unchanged."""
     assert MessageFields.from_json(fields.to_json()) == fields
 
 
-def test_absent_message_fields_take_no_room() -> None:
-    """Only what is known is stored."""
+def test_absent_message_fields_take_no_space() -> None:
+    """Only known fields are stored."""
     assert MessageFields(id="m-1", title="Hi").to_json() == b'{"id":"m-1","title":"Hi"}'
 
 
@@ -43,7 +43,7 @@ def test_message_with_one_of_them_is_not_blank(fields: MessageFields) -> None:
 
 
 def test_blank_message_is_filled_from_an_earlier_event() -> None:
-    """A late click tells of its message what the earlier event told."""
+    """A late click gets the fields of the earlier event."""
     late = Record(kind="message.push.clicked", event_id="e-9", message=MessageFields(id="m-1"))
     assert fill_blank(late, REMEMBERED) == late._replace(message=REMEMBERED)
 

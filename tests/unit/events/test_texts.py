@@ -30,7 +30,7 @@ from relay.events.texts import json_of, text_of
     ],
 )
 def test_text_of_a_json_value(value: object, expected: str | None) -> None:
-    """Blank is absent, numbers are text, truth values and containers are neither."""
+    """Blank is absent, numbers are text, booleans and containers are neither."""
     assert text_of(value) == expected
 
 
@@ -44,7 +44,7 @@ def test_text_of_a_json_value(value: object, expected: str | None) -> None:
     ],
 )
 def test_a_document_is_written_as_it_was_read(text: str) -> None:
-    """What is kept of a member of an array can be read again."""
+    """A quarantined element can be parsed again."""
     assert json.loads(json_of(json.loads(text))) == json.loads(text)
 
 

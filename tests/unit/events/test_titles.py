@@ -19,8 +19,8 @@ from relay.events.titles import Wording, choose_text, wording_of
         ("Don't miss 'en':'this'", "Don't miss 'en':'this'"),
     ],
 )
-def test_words_are_read_in_whatever_form_they_come(value: object, expected: Wording) -> None:
-    """Objects, JSON text and objects printed with single quotes give texts by language."""
+def test_texts_are_read_in_every_form(value: object, expected: Wording) -> None:
+    """Objects, JSON text and single-quoted objects give texts by language."""
     assert wording_of(value) == expected
 
 
@@ -37,7 +37,7 @@ def test_words_are_read_in_whatever_form_they_come(value: object, expected: Word
     ],
 )
 def test_text_that_only_begins_like_an_object_is_plain(text: str) -> None:
-    """A title is never lost because it looks like something else."""
+    """A title is never lost because it looks like an object."""
     assert wording_of(text) == text
 
 
@@ -58,8 +58,8 @@ def test_text_that_only_begins_like_an_object_is_plain(text: str) -> None:
         [],
     ],
 )
-def test_words_without_letters_are_absent(value: object) -> None:
-    """An object whose texts are all blank says as little as an empty text."""
+def test_blank_texts_are_absent(value: object) -> None:
+    """An object of blank texts counts as blank."""
     assert wording_of(value) is None
 
 
@@ -92,16 +92,16 @@ WORDING = {"fr": "bonjour", "de": "hallo", "EN": "hello", "zh-Hans": "你好"}
 def test_language_of_the_device_wins_then_user_then_english(
     languages: tuple[str, ...], expected: str
 ) -> None:
-    """Codes are compared without regard to case, and a region is content with its language."""
+    """Codes are case-insensitive, and a region falls back to its language."""
     assert choose_text(WORDING, languages) == expected
 
 
 def test_first_language_is_taken_where_none_fits() -> None:
-    """Without English, too, there is something to show."""
+    """Without English, too, some text is shown."""
     assert choose_text({"fr": "bonjour", "de": "hallo"}, ("it",)) == "bonjour"
 
 
 @pytest.mark.parametrize("wording", ["Happy new year", None])
-def test_plain_words_need_no_language(wording: str | None) -> None:
-    """Plain text is shown to everyone, and nothing stays nothing."""
+def test_plain_text_needs_no_language(wording: str | None) -> None:
+    """Plain text is shown in any language; absent text stays absent."""
     assert choose_text(wording, ("de",)) == wording

@@ -56,7 +56,7 @@ def test_the_queue_limits_are_compared_as_counts() -> None:
 
 
 def test_no_other_private_name_is_used() -> None:
-    """One that is not in these lists would break without a word."""
+    """A name missing from these lists would break silently."""
     ours = set()
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):

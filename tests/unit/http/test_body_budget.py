@@ -1,4 +1,4 @@
-"""The budget of all bodies of a door."""
+"""The memory budget of all bodies of a door."""
 
 import pytest
 from aiohttp import web
@@ -9,7 +9,7 @@ LARGE = 3 * SMALL_BYTES
 
 
 def test_all_bodies_together_are_bounded_and_released() -> None:
-    """Also the one beyond the budget, which its client is asked to repeat."""
+    """Including the one past the budget, whose client gets 503."""
     budget = BodyBudget(LARGE * 2)
     with budget.reserve() as first, budget.reserve() as second:
         first.grow(LARGE)

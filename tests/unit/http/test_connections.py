@@ -38,21 +38,21 @@ class Opened:
         (1 << 30, 4096, 256),
     ],
 )
-def test_descriptors_are_shared_out(limit: int, public: int, admin: int) -> None:
-    """Enough are left for what is no door."""
+def test_doors_leave_descriptors_for_the_rest(limit: int, public: int, admin: int) -> None:
+    """Enough remain for everything else."""
     assert share_descriptors(limit) == (public, admin)
 
 
 @given(limit=st.integers(16, 1 << 31))
-def test_doors_are_never_shut_and_never_boundless(limit: int) -> None:
-    """Whatever the system allows."""
+def test_connection_limits_are_positive_and_bounded(limit: int) -> None:
+    """Whatever the system's limit."""
     for share in share_descriptors(limit):
         assert FEWEST_CONNECTIONS <= share <= MOST_CONNECTIONS
 
 
 @given(most=st.integers(1, 5), acts=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3))))
-async def test_there_are_never_more_than_may_be(most: int, acts: list[tuple[int, int]]) -> None:
-    """In whatever order they open, send and close; a busy one is never aborted."""
+async def test_the_limit_is_never_exceeded(most: int, acts: list[tuple[int, int]]) -> None:
+    """In any order of opening, sending and closing; a busy connection is never aborted."""
     connections = Connections(most)
     inside: list[Opened] = []
     for who, act in acts:

@@ -8,7 +8,7 @@ from relay.http.admin.schemas import DeadLetterPage
 from relay.outbox.dead_letters import DeadLetter
 
 
-def letter(body: bytes) -> DeadLetter:
+def dead_letter(body: bytes) -> DeadLetter:
     """Return a dead letter of an event."""
     return DeadLetter(
         id=1,
@@ -30,10 +30,10 @@ def letter(body: bytes) -> DeadLetter:
 def test_an_event_of_any_depth_leaves_the_page_readable(
     levels: int, opening: bytes, closing: bytes
 ) -> None:
-    """One event of somebody's must not hide all others: it is shown as the text it was."""
+    """One deeply nested event must not hide all others: it is shown as text."""
     flat = b'{"a":1,"b":["c",null]}'
     deep = opening * levels + b"1" + closing * levels
-    items = [answer_dead_letter(letter(body)) for body in (flat, deep)]
+    items = [answer_dead_letter(dead_letter(body)) for body in (flat, deep)]
     page = orjson.loads(DeadLetterPage(items=items, next=None).model_dump_json())
     shown = [item["event"] for item in page["items"]]
     is_whole = levels < MAX_SHOWN_LEVELS

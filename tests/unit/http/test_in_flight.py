@@ -1,4 +1,4 @@
-"""A door closes after its last answer."""
+"""A listener closes after its last response."""
 
 import aiohttp
 import anyio
@@ -25,7 +25,7 @@ async def test_an_idle_door_closes_at_once() -> None:
 
 
 async def test_the_last_request_is_waited_for() -> None:
-    """Also one that begins while others end, and one that fails."""
+    """Including one that begins while others end, and one that fails."""
     in_flight = InFlightRequests()
     drained = anyio.Event()
     may_end = [anyio.Event(), anyio.Event()]

@@ -1,4 +1,4 @@
-"""NDJSON answers: whole, or visibly cut."""
+"""NDJSON responses: complete, or visibly cut."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -18,7 +18,7 @@ from relay.http.admin.ndjson import NdjsonStream, send_lines
 
 
 class Line(BaseModel):
-    """A line of the tests."""
+    """One line of a response."""
 
     external_id: str
     at: int
@@ -31,7 +31,7 @@ Blocks = Callable[[], AsyncIterator[list[Row]]]
 async def serving(
     answer: Callable[[web.Request], Awaitable[web.StreamResponse]],
 ) -> AsyncIterator[tuple[str, int]]:
-    """Answer requests on a port of this machine."""
+    """Serve one handler on loopback."""
     runner = web.ServerRunner(web.Server(answer))  # type: ignore[arg-type]  # has what is used
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -43,7 +43,7 @@ async def serving(
 
 
 class Stream:
-    """Rows of a test, and whether whoever read them is done."""
+    """Rows of a test; records when its reader is done."""
 
     def __init__(
         self, blocks: Blocks, *, block_timeout_s: float = 10, timeout_s: float = 10
@@ -55,14 +55,14 @@ class Stream:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[AsyncIterator[list[Row]]]:
-        """Yield the blocks and note the end."""
+        """Yield the blocks and record the end."""
         try:
             yield self._blocks()
         finally:
             self.closed.set()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Send them, and note how that ends."""
+        """Send the rows, and record how that ends."""
         try:
             response = await send_lines(request, NdjsonStream(self.open()), Line, **self._timeouts)
         except Exception as error:
@@ -73,13 +73,13 @@ class Stream:
 
 
 async def read_on(reader: ByteReceiveStream) -> None:
-    """Read until nothing comes any more, which raises."""
+    """Read until the connection breaks, which raises."""
     while True:
         await reader.receive()
 
 
 async def test_every_row_is_an_object_on_a_line_of_its_own() -> None:
-    """Whatever an id holds, a line ends where the object does."""
+    """Whatever an id contains, lines end where objects do."""
 
     async def blocks() -> AsyncIterator[list[Row]]:
         yield [("a\nb", 1), ("ü", 2)]
@@ -100,7 +100,7 @@ async def test_every_row_is_an_object_on_a_line_of_its_own() -> None:
 
 
 async def test_without_rows_the_body_is_empty_and_whole() -> None:
-    """Nobody waits for what does not come."""
+    """The end is sent at once."""
 
     async def blocks() -> AsyncIterator[list[Row]]:
         no_rows: Sequence[list[Row]] = ()
@@ -117,7 +117,7 @@ async def test_without_rows_the_body_is_empty_and_whole() -> None:
 
 @pytest.mark.parametrize("before", [0, 1, 1000])
 async def test_an_error_on_the_way_cuts_the_connection(before: int) -> None:
-    """A body that only stops would pass for the whole list."""
+    """A body that merely stops would pass for the whole list."""
 
     async def blocks() -> AsyncIterator[list[Row]]:
         if before:
@@ -130,8 +130,8 @@ async def test_an_error_on_the_way_cuts_the_connection(before: int) -> None:
                 await answer.read()
 
 
-async def test_a_reader_who_stops_reading_is_let_go() -> None:
-    """Whoever holds a stream holds a connection of the database."""
+async def test_a_reader_that_stops_reading_is_aborted() -> None:
+    """A stream holds a connection to the database."""
 
     async def blocks() -> AsyncIterator[list[Row]]:
         while True:
@@ -149,8 +149,8 @@ async def test_a_reader_who_stops_reading_is_let_go() -> None:
                 await read_on(reader)
 
 
-async def test_a_reader_who_leaves_is_noticed() -> None:
-    """The rest is not read for nobody."""
+async def test_a_reader_that_leaves_ends_the_stream() -> None:
+    """The remaining rows are not read in vain."""
 
     async def blocks() -> AsyncIterator[list[Row]]:
         while True:
@@ -165,8 +165,8 @@ async def test_a_reader_who_leaves_is_noticed() -> None:
             await stream.closed.wait()
 
 
-async def test_a_steady_reader_is_let_go_in_time_too() -> None:
-    """An answer without end would keep the disk's old pages without end."""
+async def test_a_steady_reader_is_aborted_at_the_deadline() -> None:
+    """An endless response would keep old pages on disk for ever."""
 
     async def blocks() -> AsyncIterator[list[Row]]:
         while True:
@@ -184,8 +184,8 @@ async def test_a_steady_reader_is_let_go_in_time_too() -> None:
     assert stream.ends == ["well"]
 
 
-async def test_a_caller_who_left_before_the_first_line_is_no_defect() -> None:
-    """Whoever gives up waiting is not to be looked for in the log of errors."""
+async def test_a_client_that_left_before_the_first_line_is_not_an_error() -> None:
+    """A client that gives up must not appear in the error log."""
 
     async def blocks() -> AsyncIterator[list[Row]]:
         yield [("anna", 0)]
@@ -208,8 +208,8 @@ async def test_a_caller_who_left_before_the_first_line_is_no_defect() -> None:
     assert stream.ends == ["well"]
 
 
-async def test_a_list_that_cannot_be_opened_is_refused_like_any_request() -> None:
-    """Nothing is sent yet, so that the door can still answer 503."""
+async def test_a_list_that_cannot_be_opened_is_rejected_normally() -> None:
+    """Nothing is sent yet, so the door can still answer 503."""
 
     class Busy(AbstractAsyncContextManager[AsyncIterator[list[Row]]]):
         async def __aenter__(self) -> AsyncIterator[list[Row]]:

@@ -1,4 +1,4 @@
-"""Operations as callers meet them: paths, questions, answers, and their description."""
+"""Operations as clients meet them: paths, queries, responses, and their description."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -36,41 +36,41 @@ from relay.segments.read_model import GROUPS
 
 
 class Echo(BaseModel):
-    """What a path held."""
+    """What a path contained."""
 
     values: dict[str, str]
 
 
 class Order(Question):
-    """What a file is for."""
+    """Options for a file."""
 
     replace: bool = False
 
 
 async def echo(_: None, call: Call[NoInput]) -> Echo:
-    """Answer what the path holds."""
+    """Return what the path contains."""
     return Echo(values=dict(call.path))
 
 
 async def nothing(_: None, __: Call[NoInput]) -> NoOutput:
-    """Answer that it is done."""
+    """Return without content."""
     return NoOutput()
 
 
 async def measure(_: None, call: Call[Order]) -> Affected:
-    """Answer how long a file is, below 0 if it replaces."""
+    """Return the length of a file, negative if it replaces."""
     length = sum([len(chunk) async for chunk in call.file])
     return Affected(affected=-length if call.input.replace else length)
 
 
 async def count(_: None, call: Call[Choice]) -> Affected:
-    """Answer how many are chosen, below 0 if nothing is to change."""
+    """Return how many are selected, negative for a dry run."""
     number = len(call.input.ids or [])
     return Affected(affected=-number if call.input.dry_run else number)
 
 
 async def refuse(_: None, __: Call[NoInput]) -> Affected:
-    """Refuse."""
+    """Raise a conflict."""
     raise Conflict("run 7 is applied, not held")
 
 
@@ -109,7 +109,7 @@ async def serving() -> AsyncIterator[URL]:
 
 
 async def ask(base: URL, method: str, path: str, data: bytes = b"") -> tuple[int, bytes]:
-    """Return how a request was answered; the path goes as it is written."""
+    """Send a request with the path unchanged and return the response."""
     async with (
         aiohttp.ClientSession() as session,
         session.request(method, URL(f"{base}{path}", encoded=True), data=BytesIO(data)) as answer,
@@ -122,8 +122,8 @@ IDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
 
 @settings(deadline=None)
 @given(st.lists(IDS, min_size=1, max_size=20))
-async def test_whatever_an_id_is_it_comes_back_from_the_path(ids: list[str]) -> None:
-    """External ids are anybody's texts: slashes, dots, percent signs, braces, line ends."""
+async def test_any_id_round_trips_through_the_path(ids: list[str]) -> None:
+    """External ids are arbitrary: slashes, dots, percent signs, braces, line ends."""
     async with serving() as base:
         for id_ in [*ids, ".", "..", "a/b", "a%2Fb", "%25", "{x}", "a b+c", "\n", "?#", "ü/parts"]:
             for tail in ("", "/parts"):
@@ -159,14 +159,14 @@ async def test_a_path_may_be_written_in_several_ways(path: str, name: str) -> No
 
 @pytest.mark.parametrize("name", ["%FF", "%C3", "%ED%A0%80"])
 async def test_a_path_that_is_no_text_is_a_mistake(name: str) -> None:
-    """No user is looked up, or forgotten, under an id that is only nearly the caller's."""
+    """No user is shown or erased under a nearly matching id."""
     async with serving() as base:
         assert (await ask(base, "DELETE", f"things/shop/{name}"))[0] == 400
 
 
 @pytest.mark.parametrize("path", ["things/shop/anna%00x", "things/%00/anna", "things/shop/%00"])
 async def test_a_path_with_an_id_that_sqlite_would_cut_is_a_mistake(path: str) -> None:
-    """Cut at U+0000 it would name another user: to be shown, or forgotten."""
+    """Cut at U+0000 it would name another user, to be shown or erased."""
     async with serving() as base:
         status, body = await ask(base, "DELETE", path)
         assert (status, "U+0000" in orjson.loads(body)["error"]) == (400, True)
@@ -179,7 +179,7 @@ async def test_an_operation_without_an_answer_says_204() -> None:
 
 
 async def test_a_file_may_be_longer_than_a_body() -> None:
-    """An export has millions of rows; its question comes in the query."""
+    """An export has millions of rows; its options are in the query."""
     async with serving() as base:
         file = b"x" * (MAX_BODY_BYTES + 1)
         status, body = await ask(base, "POST", "things/shop?replace=true", file)
@@ -198,30 +198,30 @@ async def test_a_file_may_be_longer_than_a_body() -> None:
         *((b'{"ids":[%b]}' % word, None) for word in (b"9223372036854775808", b"1e300")),
     ],
 )
-async def test_a_body_means_what_it_says(body: bytes, expected: tuple[int, bytes] | None) -> None:
-    """What destroys guesses at nothing: no word or number stands for a truth value."""
+async def test_a_body_is_parsed_strictly(body: bytes, expected: tuple[int, bytes] | None) -> None:
+    """Destructive operations coerce nothing: no text or number is a boolean."""
     async with serving() as base:
         answered = await ask(base, "POST", "choose", body)
         assert answered == expected or (expected is None and answered[0] == 400)
 
 
-def test_the_document_allows_just_the_ids_there_can_be() -> None:
-    """Neither is the largest number rounded up, nor may a choice name nothing."""
+def test_the_document_allows_exactly_the_possible_ids() -> None:
+    """The largest number is not rounded up, and a selection is never empty."""
     choice = orjson.loads(describe(OPERATIONS))["components"]["schemas"]["Choice"]
     (ids, _) = choice["properties"]["ids"]["anyOf"]
     assert ids["items"] == {"type": "integer", "minimum": 0, "maximum": MAX_ID}
     assert [way["required"] for way in choice["anyOf"]] == [["ids"], ["app"]]
 
 
-async def test_a_refusal_is_answered_with_its_reason() -> None:
-    """What cannot be done now is 409, in the words of whoever refused."""
+async def test_a_conflict_is_answered_with_its_reason() -> None:
+    """An operation that is impossible now gets 409 with the reason."""
     async with serving() as base:
         status, body = await ask(base, "POST", "refuse")
         assert (status, orjson.loads(body)) == (409, {"error": "run 7 is applied, not held"})
 
 
 def test_every_kind_of_operation_is_described() -> None:
-    """Files, lines, conflicts and answers without a body have their place in the document."""
+    """Files, lines, conflicts and empty responses are in the document."""
     document = orjson.loads(describe(OPERATIONS))
     validate(document)
     paths = document["paths"]
@@ -235,6 +235,6 @@ def test_every_kind_of_operation_is_described() -> None:
     assert list(lines["content"]) == ["application/x-ndjson"]
 
 
-def test_every_group_of_ids_can_be_asked_for() -> None:
-    """The API offers just what the segment table can tell apart."""
+def test_every_group_of_ids_can_be_requested() -> None:
+    """The API offers exactly the groups the segment table distinguishes."""
     assert get_args(Group) == GROUPS

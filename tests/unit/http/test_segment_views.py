@@ -1,4 +1,4 @@
-"""What the API makes of the segment table's rows."""
+"""Segment rows as the API shows them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What of an event is refused, and what it is when it is kept."""
+"""Validation of uploaded events, and the form in which they are stored."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,13 +31,13 @@ def given(**over: object) -> JsonObject:
 def check(
     *events: JsonObject, is_batch: bool = False, min_id_length: int = DEFAULT_MIN_ID_LENGTH
 ) -> Mapping[str, object] | list[JsonObject]:
-    """Return the answer's body, or the events."""
+    """Return the error response's body, or the events."""
     checked = check_events(Upload(list(events), min_id_length), is_batch=is_batch)
     return checked.body if isinstance(checked, UploadResponse) else checked
 
 
 def mapped(*events: JsonObject, nonce: bytes = b"nonce", at_ms: int = NOW_MS) -> list[MappedEvent]:
-    """Return events as they are kept."""
+    """Return events as stored."""
     return list(map_events(events, Receipt(at_ms, nonce)))
 
 
@@ -47,7 +47,7 @@ def sent(*events: JsonObject) -> list[Any]:
 
 
 def ids(*events: JsonObject, nonce: bytes = b"nonce", at_ms: int = NOW_MS) -> list[str]:
-    """Return insert ids of kept events."""
+    """Return insert ids of stored events."""
     return [event.insert_id for event in mapped(*events, nonce=nonce, at_ms=at_ms)]
 
 
@@ -76,10 +76,10 @@ def ids(*events: JsonObject, nonce: bytes = b"nonce", at_ms: int = NOW_MS) -> li
         ({"device_id": "x" * 1025}, "events_with_invalid_id_lengths", "device_id"),
     ],
 )
-def test_one_bad_event_refuses_the_request_and_is_named(
+def test_one_bad_event_rejects_the_request_and_is_named(
     over: JsonObject, key: str, field: str
 ) -> None:
-    """An SDK drops the event that is named and sends the others again."""
+    """An SDK drops the named event and resends the others."""
     body = check(given(), given(**over))
     assert isinstance(body, dict)
     assert (body["code"], body[key]) == (400, {field: [1]})
@@ -104,7 +104,7 @@ def test_only_the_batch_api_names_all_bad_events(
 
 
 def test_the_batch_api_leaves_a_short_id_out() -> None:
-    """As long as the event has another one, which meets the rule."""
+    """Provided the event has another, valid id."""
     assert check(given(user_id="bob"), given(), is_batch=True) == [
         {name: value for name, value in given().items() if name != "user_id"},
         given(),
@@ -116,13 +116,13 @@ def test_the_batch_api_leaves_a_short_id_out() -> None:
 
 @pytest.mark.parametrize("is_batch", [False, True])
 def test_a_request_may_allow_shorter_ids(*, is_batch: bool) -> None:
-    """That is what `options.min_id_length` is for."""
+    """That is the purpose of `options.min_id_length`."""
     event = given(user_id="bob")
     assert check(event, is_batch=is_batch, min_id_length=3) == [event]
 
 
-def test_an_event_goes_on_as_it_came() -> None:
-    """With what relay knows nothing of, in its order, and with all digits."""
+def test_an_event_is_stored_unchanged() -> None:
+    """With unknown fields, in order, and with all digits."""
     event = given(
         event_properties={"deep": {"list": [1, 2.5, None, True, "höme 👋"]}},
         library="amplitude-python/1.3.0",
@@ -137,23 +137,23 @@ def test_an_event_goes_on_as_it_came() -> None:
 
 
 def test_numbers_keep_digits_that_64_bits_have_not() -> None:
-    """The quick encoder would refuse them."""
+    """The fast encoder would reject them."""
     (kept,) = mapped(given(event_properties={"n": 10**30}))
     assert b'"n":1000000000000000000000000000000' in kept.body
 
 
-def test_a_request_to_take_the_senders_address_is_taken_out() -> None:
-    """Amplitude would take relay's, and place everybody there."""
+def test_a_request_for_the_sender_s_address_is_removed() -> None:
+    """Amplitude would use relay's address for every user."""
     assert sent(given(ip="$remote")) == [given()]
 
 
-def test_an_event_without_time_happened_when_it_came() -> None:
-    """Amplitude would say the same of it; an outage behind relay must not move it."""
+def test_an_event_without_time_gets_its_receipt_time() -> None:
+    """Amplitude would do the same; an outage behind relay must not shift it."""
     assert sent(given(time=None), given()) == [given(time=NOW_MS), given()]
 
 
-def test_an_insert_id_is_made_from_what_the_event_says() -> None:
-    """So a repeated request is recognised, whatever its order of keys and of events."""
+def test_an_insert_id_is_made_from_the_content() -> None:
+    """A repeated request is deduplicated, whatever the order of keys and events."""
     first, second = given(insert_id=None), given(insert_id="", event_type="Closed")
     turned = dict(reversed(first.items()))
     del turned["insert_id"]
@@ -163,41 +163,41 @@ def test_an_insert_id_is_made_from_what_the_event_says() -> None:
 
 
 def test_absent_null_and_empty_are_the_same_lack_of_an_insert_id() -> None:
-    """A repetition may spell it another way."""
+    """A repetition may spell it differently."""
     bare = given()
     del bare["insert_id"]
     assert ids(bare) == ids(given(insert_id=None)) == ids(given(insert_id=""))
 
 
-def test_the_sender_being_asked_for_makes_no_other_event() -> None:
-    """What is taken out does not count."""
+def test_a_request_for_the_sender_s_address_makes_no_other_event() -> None:
+    """The removed field is not hashed."""
     assert ids(given(insert_id=None, ip="$remote")) == ids(given(insert_id=None))
 
 
 def test_equal_events_of_one_request_are_not_repetitions() -> None:
-    """They stay as many as they are, and the same ones when the request comes again."""
+    """Their number is kept, and so are their ids when the request repeats."""
     twice = [given(insert_id=None)] * 3
     assert len(set(ids(*twice))) == 3
     assert ids(*twice) == ids(*twice, nonce=b"another", at_ms=NOW_MS + 1)
 
 
-def test_an_event_that_says_neither_which_nor_when_is_always_another() -> None:
-    """Two clicks of one user look the same; only their receipts tell them apart."""
+def test_an_event_without_insert_id_and_time_is_always_new() -> None:
+    """Two clicks of one user look the same; only their receipt times differ."""
     clicks = [given(insert_id=None, time=None)] * 2
     first, again = ids(*clicks), ids(*clicks, nonce=b"another")
     assert len({*first, *again}) == 4
 
 
 def test_the_insert_id_of_a_device_is_no_other_devices() -> None:
-    """Nor a user's, nor that of an event of OneSignal's: Amplitude tells them apart as well."""
+    """Nor a user's, nor that of a OneSignal event: Amplitude separates them too."""
     kept = mapped(
         given(), given(device_id="device-2"), given(device_id=None), given(user_id="user-2")
     )
     assert [event.scope for event in kept] == ["d:device-1", "d:device-2", "u:user-1", "d:device-1"]
 
 
-def test_an_event_nested_beyond_reason_is_refused() -> None:
-    """Amplitude takes 40 levels; what could not be written again would be lost."""
+def test_an_absurdly_nested_event_is_rejected() -> None:
+    """Amplitude accepts 40 levels; deeper ones could not be serialised again."""
     deep: list[object] = []
     for _ in range(5000):
         deep = [deep]

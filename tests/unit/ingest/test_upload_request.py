@@ -1,4 +1,4 @@
-"""What is read of an upload before anything is believed of it."""
+"""Parsing of an upload request before its key is checked."""
 
 import codecs
 
@@ -22,8 +22,8 @@ from relay.ingest.upload_responses import UploadResponse, too_large
 KEY = "0123456789abcdef0123456789abcdef"
 
 
-def refused(answer: object) -> tuple[int, object, object]:
-    """Return status, error and missing field of a refusal."""
+def rejection(answer: object) -> tuple[int, object, object]:
+    """Return status, error and missing field of a rejection."""
     assert isinstance(answer, UploadResponse)
     assert answer.body["code"] == answer.status
     return answer.status, answer.body["error"], answer.body.get("missing_field")
@@ -45,29 +45,29 @@ def refused(answer: object) -> tuple[int, object, object]:
         (b'{"api_key":"k","events":[]}', "Request missing required field", "events"),
     ],
 )
-def test_what_is_no_request_is_refused_in_amplitudes_words(
+def test_an_invalid_request_is_rejected_in_amplitudes_words(
     content: bytes, error: str, field: str | None
 ) -> None:
-    """SDKs read the words: a missing field makes them drop the request, the rest is tried again."""
-    assert refused(parse_request(content)) == (400, error, field)
+    """SDKs read the text: a missing field drops the request, anything else is retried."""
+    assert rejection(parse_request(content)) == (400, error, field)
 
 
 @pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8, b"\r\n "])
 def test_a_request_is_its_key_and_its_document(mark: bytes) -> None:
-    """Nothing is believed of the key yet."""
+    """The key is not checked yet."""
     document: JsonObject = {"api_key": KEY, "events": [{"event_type": "e"}], "options": None}
     assert parse_request(mark + orjson.dumps(document)) == UploadRequest(KEY, document)
 
 
-def test_a_key_that_is_no_text_is_nobodys() -> None:
-    """It is refused as a wrong key, not as a broken request."""
+def test_a_key_that_is_no_text_is_wrong() -> None:
+    """It counts as a wrong key, not as a broken request."""
     request = parse_request(b'{"api_key":7,"events":[{}]}')
     assert isinstance(request, UploadRequest)
     assert request.api_key == ""
 
 
-def test_half_an_emoji_does_not_spoil_a_request() -> None:
-    """SDKs clip texts by UTF-16 units, and JSON spells what is left as a lone escape."""
+def test_a_lone_surrogate_does_not_break_a_request() -> None:
+    """SDKs truncate texts by UTF-16 units, which leaves a lone surrogate escape."""
     request = parse_request(rb'{"api_key":"k","events":[{"event_type":"\ud83d"}]}')
     assert isinstance(request, UploadRequest)
     assert request.document["events"] == [{"event_type": "\N{REPLACEMENT CHARACTER}"}]
@@ -75,7 +75,7 @@ def test_half_an_emoji_does_not_spoil_a_request() -> None:
 
 @pytest.mark.parametrize("mass", [b"0,", b"[" * 500 + b"]" * 500 + b",", b'{"":' * 99 + b"0,"])
 def test_a_mass_of_tiny_values_is_too_large(mass: bytes) -> None:
-    """Each costs twenty times its length in memory; an SDK cuts such a request in two."""
+    """Each costs twenty times its length in memory; an SDK splits such a request."""
     values = mass.count(b",") + mass.count(b"[") + mass.count(b"{")
     body = b'{"api_key":"k","events":[%b0]}' % (mass * (MAX_VALUES // values + 1))
     assert parse_request(body) == too_large()
@@ -102,8 +102,8 @@ def test_a_mass_of_tiny_values_is_too_large(mass: bytes) -> None:
 def test_events_must_be_objects_and_options_make_sense(
     given: dict[str, object], error: str
 ) -> None:
-    """There is no event to name, so the request is refused as a whole."""
-    assert refused(read_upload(given)) == (400, error, None)
+    """There is no event to name, so the whole request is rejected."""
+    assert rejection(read_upload(given)) == (400, error, None)
 
 
 @pytest.mark.parametrize(
@@ -116,14 +116,14 @@ def test_the_shortest_id_is_the_requests_own(options: object, length: int) -> No
 
 
 def test_events_are_counted() -> None:
-    """2,000 are taken, one more is too large."""
+    """2,000 are accepted, one more is too large."""
     assert read_upload({"events": [{}] * MAX_EVENTS}) == Upload([{}] * MAX_EVENTS, 5)
     assert read_upload({"events": [{}] * (MAX_EVENTS + 1)}) == too_large()
 
 
 @pytest.mark.parametrize("spelling", [b'"api_key":"%b"', b'"api_key" :\r\n\t"%b"'])
 def test_the_key_of_a_large_body_is_found_at_either_end(spelling: bytes) -> None:
-    """Only the events are long, and SDKs write the key before them or behind."""
+    """Only the events are long, and SDKs write the key before or after them."""
     named = spelling % KEY.encode()
     events = b'"events":["%b"]' % (b"x" * 3 * END_BYTES)
     assert list(keys_named(b"{%b,%b}" % (named, events))) == [KEY]

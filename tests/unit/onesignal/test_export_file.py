@@ -36,7 +36,7 @@ def _read_row(row: str) -> SubscriptionRow:
 
 
 def test_the_documented_columns_are_read() -> None:
-    """Commas and quotes inside of fields do not shift them."""
+    """Commas and quotes inside fields do not shift them."""
     rows, file = _read(HEADER + ROW)
     expected = SubscriptionRow("user-1", "a3f1c8d2-77b0-4f0b-8a51-3a1e64a0b001", "iOSPush", True)  # noqa: FBT003
     assert rows == [expected]
@@ -62,8 +62,8 @@ def test_anonymous_subscriptions_have_no_user(external_id: str) -> None:
     assert _read_row(f"s1,1,f,{external_id},1\n").external_id is None
 
 
-def test_rows_without_an_id_are_counted_and_passed_over() -> None:
-    """Nothing could ever be said of such a subscription again."""
+def test_rows_without_an_id_are_counted_and_skipped() -> None:
+    """Such a subscription could never be updated again."""
     rows, file = _read(SHORT + ",1,f,u,1\ns1,1,f,u,1\n ,1,f,u,1\n")
     assert [row.id for row in rows] == ["s1"]
     assert (file.rows, file.broken_rows) == (3, 2)
@@ -84,12 +84,12 @@ def test_rows_with_an_id_that_sqlite_would_cut_are_broken(row: str) -> None:
         *((HEADER[:-1], False, True), (HEADER + ROW[:-1], True, False)),
     ],
 )
-def test_a_plain_file_without_a_last_line_end_is_noticed(
+def test_a_plain_file_without_a_final_line_end_is_reported(
     text: str,
     is_packed: bool,  # noqa: FBT001
     ends_mid_line: bool,  # noqa: FBT001
 ) -> None:
-    """It may be cut in its last field; a packed file has a checksum to say that it is whole."""
+    """It may be cut in its last field; a gzip file has a checksum."""
     file = SubscriptionsFile()
     list(file.feed(gzip.compress(text.encode()) if is_packed else text.encode()))
     assert not file.ends_mid_line
@@ -106,12 +106,12 @@ def test_a_plain_file_without_a_last_line_end_is_noticed(
         *(("t", "", False), ("true", "1", False), ("", "1", False), ("f", "9" * 5000, True)),
     ],
 )
-def test_subscribed_is_who_is_valid_and_has_not_declined(
+def test_subscribed_means_valid_and_not_declined(
     invalid: str,
     choice: str,
     is_subscribed: bool,  # noqa: FBT001
 ) -> None:
-    """Both columns have to say so; one that is odd says no."""
+    """Both columns must agree; an odd value counts as no."""
     assert _read_row(f"s1,1,{invalid},u,{choice}\n").is_subscribed is is_subscribed
 
 
@@ -120,7 +120,7 @@ def test_subscribed_is_who_is_valid_and_has_not_declined(
     [*TYPE_NAMES.items(), ("3", "3"), ("10", "10"), ("99", "99"), ("Email", "Email")],
 )
 def test_numbers_of_devices_become_names(number: str, name: str) -> None:
-    """An unknown number is shown as it is."""
+    """An unknown number is kept."""
     assert _read_row(f"s1,{number},f,u,1\n").type == name
 
 
@@ -139,20 +139,20 @@ def test_labels_of_events_become_the_same_names(label: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TYPE_NAMES.values())
-def test_names_stand_for_themselves(name: str) -> None:
-    """Whatever says the API's name already is right."""
+def test_names_are_kept(name: str) -> None:
+    """Names of the API are kept."""
     assert type_of_label(name) == type_of_label(name.upper()) == name
 
 
 def test_an_export_without_users_says_what_to_ask_for() -> None:
-    """The dashboard leaves the column out by default."""
+    """The dashboard omits the column by default."""
     with pytest.raises(FileRejected) as caught:
         _read("id,device_type,invalid_identifier\n")
     assert caught.value.reason == "wrong_columns"
     assert "extra field external_user_id" in caught.value.detail
 
 
-def test_identifiers_are_nowhere_in_what_is_read() -> None:
+def test_identifiers_are_never_read() -> None:
     """They are tokens, e-mail addresses and phone numbers."""
     text = HEADER + ROW.replace("0f64", "maya@example.com")
     rows, file = _read(text)
@@ -161,7 +161,7 @@ def test_identifiers_are_nowhere_in_what_is_read() -> None:
 
 
 def test_a_cut_export_is_rejected() -> None:
-    """It would otherwise be taken for the whole truth about subscriptions."""
+    """It would otherwise be authoritative about subscriptions it lacks."""
     for length in range(len(HEADER) + 1, len(HEADER + ROW) - len(",user-1,1\n")):
         with pytest.raises(FileRejected):
             _read((HEADER + ROW)[:length])

@@ -10,12 +10,12 @@ def test_ids_onesignal_refuses_are_restricted(external_id: str) -> None:
 
 
 def test_they_are_the_seven_published_ones() -> None:
-    """The list is part of what relay promises to count apart."""
+    """Relay promises to count these apart."""
     zero_uuid = "00000000-0000-0000-0000-000000000000"
     assert set(RESTRICTED_IDS) == {"NA", "NULL", "0", "1", "-1", "all", zero_uuid}
 
 
 @pytest.mark.parametrize("external_id", ["na", "Null", "ALL", "00", "10", " 0", "", "2", "-1 "])
 def test_anything_else_is_an_id(external_id: str) -> None:
-    """Letter for letter: an app may well have a user called `na`."""
+    """Case matters: an app may well have a user called `na`."""
     assert not is_restricted(external_id)

@@ -17,7 +17,7 @@ def test_more_than_the_share_is_held(members: int, removed: int, *, held: bool) 
 
 @pytest.mark.parametrize(("members", "held"), [(0, False), (99, False), (100, True), (101, True)])
 def test_small_segments_may_shrink_to_nothing(members: int, *, held: bool) -> None:
-    """A handful of people leaves together every day."""
+    """A handful of users leaving together is an everyday change."""
     assert is_implausible(POLICY, Shrink(members=members, removed=members)) is held
 
 
@@ -30,7 +30,7 @@ def test_a_share_that_is_no_binary_fraction_is_met_exactly(members: int, removed
 
 
 def test_ratio_one_never_holds() -> None:
-    """It is how the guard is switched off."""
+    """It turns the guard off."""
     policy = GuardPolicy(removed_ratio=1, min_members=0)
     assert not is_implausible(policy, Shrink(members=5000, removed=5000))
 
@@ -58,8 +58,8 @@ def test_the_reason_has_the_figures_and_what_to_do() -> None:
         *((800, 1000), (1000, 1000), (1200, 1000), (68, 57), (46, 57), (1_600_000, 2_000_000)),
     ],
 )
-def test_what_a_recomputation_may_change_passes(rows: int, listed: int) -> None:
-    """A cohort moves between listing and export, the small ones by a larger share."""
+def test_a_size_off_by_a_recomputation_passes(rows: int, listed: int) -> None:
+    """A cohort changes between listing and export, small ones by a larger share."""
     check_size(rows=rows, listed=listed)
 
 
@@ -67,7 +67,7 @@ def test_what_a_recomputation_may_change_passes(rows: int, listed: int) -> None:
     ("rows", "listed"),
     [(11, 0), (1, 12), (13, 2), (799, 1000), (1201, 1000), (69, 57), (45, 57), (500, 1000)],
 )
-def test_what_is_far_off_is_refused(rows: int, listed: int) -> None:
+def test_a_size_far_off_is_rejected(rows: int, listed: int) -> None:
     """Too long is as suspect as too short; the error has both numbers."""
     with pytest.raises(FileRejected) as caught:
         check_size(rows=rows, listed=listed)
@@ -77,8 +77,8 @@ def test_what_is_far_off_is_refused(rows: int, listed: int) -> None:
 
 
 @pytest.mark.parametrize("listed", [1, 5, 10, 11, 1000])
-def test_no_members_are_refused_at_any_size(listed: int) -> None:
-    """An empty file is no reason to empty even the smallest segment."""
+def test_an_empty_list_is_rejected_at_any_size(listed: int) -> None:
+    """An empty file must not empty even the smallest segment."""
     with pytest.raises(FileRejected) as caught:
         check_size(rows=0, listed=listed)
     assert caught.value.reason == "no_members"

@@ -1,4 +1,4 @@
-"""What a segment table is held against: a sidecar that may be older, and never is newer."""
+"""The sidecar of the segment table: it may be older than the table, never newer."""
 
 import sqlite3
 from pathlib import Path
@@ -20,7 +20,7 @@ async def _made(folder: Path) -> Path:
     return folder / DATABASE_NAME
 
 
-def _note(database: Path, **changes: object) -> None:
+def _set_sidecar(database: Path, **changes: object) -> None:
     """Change the sidecar."""
     sidecar = CountersSidecar(sidecar_path(database), lambda _: {})
     sidecar.write(orjson.dumps({**load_record(database), **changes}))
@@ -31,10 +31,12 @@ def _note(database: Path, **changes: object) -> None:
     "older",
     [{"salts": [], "forgotten": []}, {"sequences": {}}, {"lists": 0, "apps": []}],
 )
-async def test_an_older_note_is_no_sign_of_damage(tmp_path: Path, older: dict[str, object]) -> None:
-    """A power cut may take the sidecar of the last commit, and not the commit."""
+async def test_an_older_sidecar_is_no_sign_of_damage(
+    tmp_path: Path, older: dict[str, object]
+) -> None:
+    """A power cut may lose the last sidecar write but not the commit."""
     database = await _made(tmp_path)
-    _note(database, **older)
+    _set_sidecar(database, **older)
     assert recover(database, RECOVERY_SPEC, NOW) is None
 
 
@@ -46,18 +48,18 @@ async def test_an_older_note_is_no_sign_of_damage(tmp_path: Path, older: dict[st
         {"forgotten": [[1, "00" * 16, NOW]]},
     ],
 )
-async def test_a_newer_note_says_that_commits_are_missing(
+async def test_a_newer_sidecar_means_that_commits_are_missing(
     tmp_path: Path, newer: dict[str, object]
 ) -> None:
-    """What was answered is in the sidecar, and not in the table."""
+    """What was answered is in the sidecar but not in the table."""
     database = await _made(tmp_path)
-    _note(database, **newer)
+    _set_sidecar(database, **newer)
     assert recover(database, RECOVERY_SPEC, NOW)
     assert recover(database, RECOVERY_SPEC, NOW) is None
 
 
-async def test_who_is_forgotten_is_noted_and_comes_back_with_the_salt(tmp_path: Path) -> None:
-    """Without the salt nobody would be recognised."""
+async def test_erased_users_are_restored_from_the_sidecar_with_the_salt(tmp_path: Path) -> None:
+    """Without the salt no erased user would be recognised."""
     database = await _made(tmp_path)
     database.write_bytes(b"")
     async with open_table(tmp_path) as table:
@@ -67,8 +69,8 @@ async def test_who_is_forgotten_is_noted_and_comes_back_with_the_salt(tmp_path: 
     assert table.look("SELECT count(*) FROM forgotten") == [(1,)]
 
 
-async def test_a_forgotten_user_in_older_pages_is_removed_again(tmp_path: Path) -> None:
-    """The commit that forgot them is gone, and they are not to be known again."""
+async def test_an_erased_user_in_older_pages_is_erased_again(tmp_path: Path) -> None:
+    """The erasing commit is lost, and the user must not be known again."""
     async with open_table(tmp_path) as table:
         await table.know({"user-1": [True], "user-2": [False]})
     before = (tmp_path / DATABASE_NAME).read_bytes()
@@ -81,8 +83,8 @@ async def test_a_forgotten_user_in_older_pages_is_removed_again(tmp_path: Path) 
     assert table.look("SELECT external_id FROM subscriptions") == [("user-1",)]
 
 
-async def test_the_note_of_who_is_forgotten_follows_them(tmp_path: Path) -> None:
-    """It is read anew when their number has changed."""
+async def test_the_sidecar_follows_the_erased_users(tmp_path: Path) -> None:
+    """It is rewritten when their number changes."""
     reader = SidecarReader()
     async with open_table(tmp_path) as table:
         assert (
@@ -93,14 +95,14 @@ async def test_the_note_of_who_is_forgotten_follows_them(tmp_path: Path) -> None
         assert len(noted) == 1
 
 
-async def test_who_was_not_forgotten_after_all_is_not_noted(tmp_path: Path) -> None:
-    """A full disk undoes a commit; the next start would miss whom the table never knew."""
+async def test_a_rolled_back_erasure_is_not_in_the_sidecar(tmp_path: Path) -> None:
+    """A full disk rolls back the commit; the sidecar must not list that user."""
 
     def undone(raw: sqlite3.Connection) -> None:
         raw.execute("INSERT INTO forgotten VALUES (1, zeroblob(16), 5)")
         raw.execute("CREATE TEMP TABLE a (id INTEGER PRIMARY KEY)")
         raw.execute("CREATE TEMP TABLE b (id REFERENCES a DEFERRABLE INITIALLY DEFERRED)")
-        raw.execute("INSERT INTO b VALUES (1)")  # what COMMIT will not take
+        raw.execute("INSERT INTO b VALUES (1)")  # makes COMMIT fail
 
     async with open_table(tmp_path) as table:
         await table.know({"user-2": [False]})

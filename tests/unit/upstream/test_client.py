@@ -1,4 +1,4 @@
-"""Links that may be followed, and words that may be repeated."""
+"""Links that may be followed, and foreign text that may be repeated."""
 
 import pytest
 from yarl import URL
@@ -34,22 +34,22 @@ def test_links_are_followed_letter_for_letter(text: str, link: str) -> None:
     ],
 )
 def test_other_links_are_not_followed(text: str | None) -> None:
-    """Not to other protocols, not out of encryption, not to nowhere."""
+    """No other schemes, no downgrade from TLS, no links without a host."""
     assert parse_link(text, base=BASE) is None
 
 
 def test_without_encryption_a_link_need_not_have_any() -> None:
-    """A test or a proxy on this machine speaks plain HTTP."""
+    """A test or a local proxy may speak plain HTTP."""
     assert parse_link("http://s3.test/x", base=URL("http://127.0.0.1:1/y")) is not None
 
 
-def test_words_do_nothing_to_a_terminal() -> None:
-    """They are shown to people: no escape sequence moves a cursor or hides what follows."""
+def test_foreign_text_cannot_control_a_terminal() -> None:
+    """They are printed: no escape sequence moves a cursor or hides text."""
     assert log_safe(["no\x1b[2Jth\u202eing\x00 \u2028é"], []) == "no [2Jth ing é"
 
 
-def test_words_are_short_and_hold_no_secret() -> None:
-    """A service may repeat what it was sent, at any length."""
+def test_foreign_text_is_short_and_free_of_secrets() -> None:
+    """A service may echo what it was sent, at any length."""
     assert log_safe(["Invalid\n  key: s3cret"], ["s3cret", ""]) == f"Invalid key: {REDACTED}"
     assert log_safe([None, 5, "a", {"b": 1}, "c"], []) == "a c"
     assert len(log_safe(["x" * 1_000], [])) == MAX_QUOTED + 1

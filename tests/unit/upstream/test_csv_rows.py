@@ -1,4 +1,4 @@
-"""Rows of CSV: the same as the `csv` module gives, in whatever pieces the file comes."""
+"""CSV rows: the same as the `csv` module gives, however the file is split."""
 
 import csv
 import io
@@ -61,7 +61,7 @@ def test_any_split_gives_the_rows_of_the_csv_module(
     is_closed: bool,  # noqa: FBT001
     cuts: list[int],
 ) -> None:
-    """Pieces end in the middle of characters, quotes, line ends and the byte order mark."""
+    """Chunks end inside characters, quotes, line ends and the byte order mark."""
     text = _written(table, line_end)
     data = (text if is_closed else text.removesuffix(line_end)).encode("utf-8")
     reader = CsvReader(required=table[0])
@@ -75,10 +75,10 @@ def test_any_split_gives_the_rows_of_the_csv_module(
     cut=st.integers(0, 10_000),
     cuts=st.lists(st.integers(0, 10_000), max_size=4),
 )
-def test_what_is_cut_off_is_noticed_or_leaves_whole_rows(
+def test_a_truncated_file_is_detected_or_yields_whole_rows(
     table: list[list[str]], cut: int, cuts: list[int]
 ) -> None:
-    """Half a row is never taken for one, as long as fields are quoted."""
+    """Half a row is never accepted, as long as fields are quoted."""
     data = _written(table, "\n").encode()
     reader = CsvReader(required=table[0])
     try:
@@ -89,8 +89,8 @@ def test_what_is_cut_off_is_noticed_or_leaves_whole_rows(
 
 
 @given(data=st.binary(max_size=60) | st.text('ab,"\n\r\t<{', max_size=60).map(str.encode))
-def test_nothing_worse_than_rejection_comes_of_any_bytes(data: bytes) -> None:
-    """Whatever a file holds, it is read or refused."""
+def test_any_bytes_are_read_or_rejected(data: bytes) -> None:
+    """Any file is read or rejected."""
     try:
         rows = _read(HEADER, *_split(data, [7, 23]))
     except FileRejected:
@@ -99,14 +99,14 @@ def test_nothing_worse_than_rejection_comes_of_any_bytes(data: bytes) -> None:
 
 
 def test_columns_are_found_by_name() -> None:
-    """Their order and the columns between are Amplitude's and OneSignal's business."""
+    """Their order and other columns do not matter."""
     reader = CsvReader(required=["user_id", "id"], optional=["type", "city"])
     data = b"type,x,id,user_id\r\n5,.,i1,u1\r\n,.,i2,\r\n"
     assert _read(data, reader=reader) == [("u1", "i1", "5", ""), ("", "i2", "", "")]
 
 
-def test_one_tab_is_taken_off_names_and_values() -> None:
-    """A second one belongs to the value, and so does one inside of it."""
+def test_one_leading_tab_is_removed_from_names_and_values() -> None:
+    """A second one belongs to the value, and so does one inside it."""
     data = b'"\tamplitude_id","\tuser_id"\n"\t1","\ta"\n"\t2","\t\tb"\n"3","c\td"\n'
     assert _read(data) == [("a",), ("\tb",), ("c\td",)]
 
@@ -122,7 +122,7 @@ def test_blank_lines_are_no_rows() -> None:
 
 
 def test_the_first_of_two_columns_of_a_name_counts() -> None:
-    """A property of users may be called like the id; the id comes first."""
+    """A user property may be named like the id; the id comes first."""
     assert _read(b"user_id,user_id\na,b\n") == [("a",)]
 
 
@@ -149,7 +149,7 @@ def test_other_formats_are_named(data: bytes, word: str) -> None:
 
 
 def test_missing_columns_are_named_and_the_files_own_are_not() -> None:
-    """What is wanted is ours to print, what is there may be anybody's data."""
+    """The wanted names are ours; the file's may be anyone's data."""
     reader = CsvReader(required=["id", "user_id", "x"], advice="It has to be a good file.")
     with pytest.raises(FileRejected) as caught:
         _read(b"x,maya@example.com\n1,2\n", reader=reader)
@@ -175,7 +175,7 @@ def test_missing_columns_are_named_and_the_files_own_are_not() -> None:
     ids=["short", "long", "long end", "quote", "cr", "huge field", "huge row", "open quote"],
 )
 def test_a_broken_row_rejects_the_file(data: bytes) -> None:
-    """A file that could be an attack or mixed up is not guessed at."""
+    """The parser never guesses: the file could be an attack."""
     pieces = [data[at : at + 65_536] for at in range(0, len(data), 65_536)]
     assert _rejected(*pieces).reason == "broken_row"
 
@@ -190,7 +190,7 @@ def test_a_file_that_ends_inside_a_row_is_truncated(tail: bytes) -> None:
 
 
 def test_an_empty_field_may_end_a_file_that_does_not_quote() -> None:
-    """There it is the usual spelling; in quotes it would be two of them."""
+    """There it is the usual spelling; in a quoted file it would be half a quote."""
     assert _read(b"amplitude_id,user_id\n1,") == [("",)]
     assert _read(HEADER + b'"1",""') == [("",)]
 
@@ -201,7 +201,7 @@ def test_a_whole_last_line_needs_no_line_end() -> None:
 
 
 def test_other_encodings_are_rejected() -> None:
-    """Latin-1 or UTF-16 would make other people of these ids."""
+    """Decoded as Latin-1 or UTF-16, ids would be other users'."""
     assert _rejected(HEADER + b'"1","caf\xe9"\n').reason == "not_utf8"
     assert _rejected('"amplitude_id","user_id"\n'.encode("utf-16")).reason == "not_utf8"
 
@@ -212,7 +212,7 @@ def test_quotes_inside_bare_fields_are_kept() -> None:
 
 
 def test_bare_quotes_before_an_open_field_are_kept_too() -> None:
-    """Where pieces end must not decide whether a file is accepted."""
+    """The chunk boundaries must not decide whether a file is accepted."""
     data = HEADER + b'1,a\n\n15" screen,"b\nc"\n'
     for cut in range(len(data)):
         assert _read(data[:cut], data[cut:]) == [("a",), ("b\nc",)]

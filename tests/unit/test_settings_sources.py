@@ -1,4 +1,4 @@
-"""Where variables may stand: the environment, a file, systemd's credentials."""
+"""Sources of variables: the environment, a file, systemd's credentials."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,21 +29,21 @@ def load_file(
 
 
 def file_mistakes(folder: Path, text: str | bytes) -> list[str]:
-    """Return the mistakes in a file, its folder left out."""
+    """Return the mistakes in a file, without its folder's name."""
     with pytest.raises(ConfigError) as caught:
         load_file(folder, text)
     return [mistake.replace(f"{folder}/", "") for mistake in caught.value.mistakes]
 
 
 def credential_mistakes(folder: Path, environ: Mapping[str, str]) -> list[str]:
-    """Return the mistakes with a folder of credentials."""
+    """Return the mistakes of a credentials folder."""
     with pytest.raises(ConfigError) as caught:
         load_settings(environ={**environ, "CREDENTIALS_DIRECTORY": str(folder)})
     return [mistake.replace(str(folder), "FOLDER") for mistake in caught.value.mistakes]
 
 
 def test_file_alone_is_enough(tmp_path: Path) -> None:
-    """What the environment can say, a file can say."""
+    """A file can set whatever the environment can."""
     settings = load_file(tmp_path, TEXT + "RELAY_DELIVERY__LINGER_S=0.25\n")
     assert settings == load_settings(environ={**APP, "RELAY_DELIVERY__LINGER_S": "0.25"})
 
@@ -63,7 +63,7 @@ def test_file_alone_is_enough(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 def test_file_may_be_written_in_many_ways(tmp_path: Path, line: str, line_end: str) -> None:
-    """Quotes, export, comments and CRLF are understood, and `$` means itself."""
+    """Quotes, export, comments and CRLF are understood, and `$` is literal."""
     text = f"{TEXT}{line}\n".replace("\n", line_end)
     token = load_file(tmp_path, text, {"HOME": "/home"}).admin_token
     assert token is not None
@@ -72,13 +72,13 @@ def test_file_may_be_written_in_many_ways(tmp_path: Path, line: str, line_end: s
 
 @given(st.text(st.characters(codec="ascii", exclude_categories=["C"], exclude_characters="'\\")))
 def test_single_quotes_keep_any_token(tmp_path_factory: pytest.TempPathFactory, token: str) -> None:
-    """Whatever a password generator makes can be written into the file."""
+    """Any generated password can be written into the file."""
     wanted = f"x{token}x"
     text = f"{TEXT}RELAY_ADMIN_TOKEN='{wanted}'\n"
     assert wanted in load_file(tmp_path_factory.mktemp("env"), text).secret_values()
 
 
-def test_variables_of_others_in_the_file_are_left_alone(tmp_path: Path) -> None:
+def test_other_variables_in_the_file_are_ignored(tmp_path: Path) -> None:
     """One file may serve several programs; only RELAY_ names are relay's."""
     assert load_file(tmp_path, f"\ufeff{TEXT}OTHER=1\nSTATE_DIRECTORY=/x\nOTHER_FLAG\n").apps
 
@@ -94,7 +94,7 @@ def test_unknown_name_in_the_file_is_a_mistake(tmp_path: Path) -> None:
 
 
 def test_line_that_cannot_be_read_is_named_by_its_number(tmp_path: Path) -> None:
-    """The line is not shown, since it may hold a secret."""
+    """The line itself is not shown, since it may contain a secret."""
     text = f"\n\nRELAY_ADMIN_TOKEN='s3cret\nRELAY_LOG_LEVEL\n{TEXT}"
     assert file_mistakes(tmp_path, text) == [
         "--env-file relay.env, line 3: wanted NAME=value",
@@ -102,8 +102,8 @@ def test_line_that_cannot_be_read_is_named_by_its_number(tmp_path: Path) -> None
     ]
 
 
-def test_missing_file_is_the_only_mistake_told(tmp_path: Path) -> None:
-    """What the file would have set is not missing."""
+def test_missing_file_is_the_only_mistake_reported(tmp_path: Path) -> None:
+    """What the file would set is not reported as missing."""
     with pytest.raises(ConfigError) as caught:
         load_settings(environ={}, env_file=tmp_path / "absent.env")
     assert caught.value.mistakes == (
@@ -112,7 +112,7 @@ def test_missing_file_is_the_only_mistake_told(tmp_path: Path) -> None:
 
 
 def test_file_that_is_a_folder_or_not_text_is_a_mistake(tmp_path: Path) -> None:
-    """The reason is told, the content is not."""
+    """The reason is shown, the content is not."""
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         load_settings(environ=APP, env_file=tmp_path)
     assert file_mistakes(tmp_path, b"\xff\xfe") == [
@@ -121,7 +121,7 @@ def test_file_that_is_a_folder_or_not_text_is_a_mistake(tmp_path: Path) -> None:
 
 
 def test_environment_wins_over_file_and_file_over_credentials(tmp_path: Path) -> None:
-    """The nearer to the person who starts relay, the stronger."""
+    """The source closest to the operator wins."""
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     for name in ("admin_token", "apps__shop__amplitude_api_key", "apps__shop__webhook_tokens"):
@@ -140,8 +140,8 @@ def test_environment_wins_over_file_and_file_over_credentials(tmp_path: Path) ->
     assert [token.get_secret_value() for token in app.webhook_tokens] == ["from-credential"]
 
 
-def test_empty_value_hides_what_a_weaker_place_says(tmp_path: Path) -> None:
-    """An empty variable in the environment takes back what the file sets."""
+def test_empty_value_hides_that_of_a_weaker_source(tmp_path: Path) -> None:
+    """An empty variable in the environment undoes what the file sets."""
     text = f"{TEXT}RELAY_LOG_LEVEL=debug\n"
     assert load_file(tmp_path, text, {"RELAY_LOG_LEVEL": ""}).log_level == "info"
     with pytest.raises(ConfigError, match="WEBHOOK_TOKENS: is empty; wanted"):
@@ -149,7 +149,7 @@ def test_empty_value_hides_what_a_weaker_place_says(tmp_path: Path) -> None:
 
 
 def test_every_secret_can_be_a_credential(tmp_path: Path) -> None:
-    """The name is the variable's in lower case; the newline an editor adds is not part of it."""
+    """Its name is the variable's in lower case; a final newline is dropped."""
     secrets = {
         "relay_admin_token": "one",
         "relay_apps__shop__webhook_tokens": "two,three",
@@ -171,7 +171,7 @@ def test_every_secret_can_be_a_credential(tmp_path: Path) -> None:
 
 
 def test_unknown_or_misplaced_credential_is_a_mistake(tmp_path: Path) -> None:
-    """A misspelt secret would otherwise be reported only as missing; its value is not shown."""
+    """A misspelt secret would otherwise only be reported as missing; its value is not shown."""
     (tmp_path / "relay_apps__shop__webhook_token").write_text("s3cret")
     (tmp_path / "relay_listen").write_text("[::1]:1")
     assert credential_mistakes(tmp_path, APP) == [
@@ -186,8 +186,8 @@ def test_unknown_or_misplaced_credential_is_a_mistake(tmp_path: Path) -> None:
     ]
 
 
-def test_credentials_that_cannot_be_read_are_the_only_mistake_told(tmp_path: Path) -> None:
-    """A folder that is gone, a name that is no file, bytes that are no text."""
+def test_unreadable_credentials_are_the_only_mistake_reported(tmp_path: Path) -> None:
+    """A missing folder, a name that is no file, bytes that are no text."""
     assert credential_mistakes(tmp_path / "absent", {}) == [
         "CREDENTIALS_DIRECTORY FOLDER: cannot be read: No such file or directory"
     ]
