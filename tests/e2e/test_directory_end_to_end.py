@@ -54,11 +54,11 @@ async def _directory(it: World) -> dict[str, Any]:
 
 
 async def _sync(it: World) -> None:
-    """Have an export taken over, and wait for it."""
+    """Sync once, and wait until that has ended: a request during its last moments is refused."""
     before = (await _directory(it))["synced_at"]
     assert (await it.relay.api("POST", "/directory/shop/sync")).json == {"affected": 1}
     with anyio.fail_after(DEADLINE_S):
-        while (await _directory(it))["synced_at"] == before:
+        while (found := await _directory(it))["synced_at"] == before or found["sync"]["is_running"]:
             await anyio.sleep(0.01)
 
 
