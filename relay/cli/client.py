@@ -106,7 +106,7 @@ class HttpClient:
         async with self._request(operation, given, path, file=file) as response:
             raw = await response.read()
         try:
-            return operation.output.model_validate_json(raw or b"{}")
+            return operation.output.model_validate_json(raw or b"{}")  # a 204 has no body
         except ValidationError as error:
             raise _other_version(self._address) from error
 
@@ -129,6 +129,7 @@ class HttpClient:
         accept: str = JSON,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Yield a successful response whose body is still to be read."""
+        # What is absent has the same default at the other end; `null` is no value of a query.
         asked = given.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         has_body = not operation.has_query and not isinstance(given, NoInput)
         try:
@@ -138,7 +139,7 @@ class HttpClient:
                 params=_query(asked) if operation.has_query else None,
                 data=orjson.dumps(asked) if has_body else file,
                 headers={"Accept": accept},
-                allow_redirects=False,
+                allow_redirects=False,  # the token is for this door alone
                 ssl=self._tls or True,
             ) as response:
                 if response.status not in GOOD:
@@ -150,7 +151,7 @@ class HttpClient:
     def _explain(self, error: aiohttp.ClientError | TimeoutError) -> CommandFailed:
         """Return an exchange that failed below HTTP as a sentence with the likely remedy."""
         door = self._address
-        match error:
+        match error:  # the most special first: each of the next two is a `ClientConnectorError`
             case aiohttp.ClientConnectorCertificateError():
                 return CommandFailed(
                     f"what answers on {door} does not hold the certificate of "

@@ -136,6 +136,7 @@ async def _own_folder(
                 f"the data directory {folder} does not serve: {nearest} is no folder; "
                 "RELAY_DATA_DIR is to name one"
             )
+        # A look at the data must not make a data directory, nor a database in it.
         return Path(stack.enter_context(TemporaryDirectory(prefix="relay-")))
     deadline_s = anyio.current_time() + PATIENCE_S
     while not _is_locked_by_us(folder, stack):
@@ -169,7 +170,7 @@ def _is_locked_by_us(folder: Path, stack: AsyncExitStack) -> bool:
 async def _answers(daemon: HttpClient) -> bool:
     try:
         await daemon.call(SHOW_STATUS, NoInput())
-    except NoDaemon:
+    except NoDaemon:  # any other failure is raised: something listens, and people must know
         return False
     return True
 

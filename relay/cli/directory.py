@@ -65,7 +65,7 @@ def import_export(
         ask_first(f"Forget of {name} every user and subscription not in {file}?", yes=yes)
     try:
         report = run(partial(_import, settings, name, file, replace=replace))
-    except FileRejected as error:
+    except FileRejected as error:  # a daemon answers 400 with the same sentence
         raise CommandFailed(f"{error.reason}: {error.detail}") from error
     said = f"{report.rows:,} subscriptions read, of {report.users:,} users of {name}"
     if report.anonymous:

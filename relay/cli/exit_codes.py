@@ -36,6 +36,7 @@ def run(work: Callable[[], Awaitable[Result]], *, use_uvloop: bool = False) -> R
     try:
         return anyio.run(work, backend_options={"use_uvloop": use_uvloop})
     except BaseExceptionGroup as group:
+        # A defect among foreseen errors must not be hidden behind one of their sentences.
         causes = list(_causes(group))
         if all(isinstance(cause, _FORESEEN) for cause in causes):
             raise causes[0] from group

@@ -103,6 +103,7 @@ def _show(case: _Case, cohort_id: str, *, takes_all: bool) -> None:
     for part, number in numbers_of(explanation):
         table.add_row(part.label, f"{number:,}", text_of(part, takes_all=takes_all))
     output().print(table)
+    # People paste this into a shell, whatever the id holds.
     command = f"relay segments explain --app {case.directory.app} {quote(clean(cohort_id))}"
     groups = [part.name for part, number in numbers_of(explanation) if part.has_ids and number]
     if groups:

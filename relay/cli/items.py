@@ -88,6 +88,7 @@ class Kind(Generic[Item]):
 
     async def find(self, client: Client[OutboxContext], number: int) -> Item | None:
         """Return the item with an id, `None` if there is none."""
+        # Ids are the cursor: the first item after the id below is the item itself, if it exists.
         page = await client.call(self.list, Listing(limit=1, after=number - 1))
         return next((item for item in page.items if item.id == number), None)
 
@@ -172,6 +173,7 @@ class ItemCommands(Generic[Item]):
         if dry_run:
             choice = counting
         elif not yes and sys.stdin.isatty():
+            # Counted first, so that the question says how much would be lost.
             number = call(settings, OUTBOX, self._kind.discard, counting).affected
             if number:
                 ask_first(f"Throw {self._kind.count(number)} away for good?", yes=yes)

@@ -120,13 +120,13 @@ async def _print_table(
         async for item in walk(client, query.operation, query.asked):
             cells = layout.cells(item)
             table = table or new_table(cells, numbers=layout.numbers, whole=layout.whole)
-            if is_cut := table.row_count == limit:
+            if is_cut := table.row_count == limit:  # this item is one too many
                 break
             table.add_row(*(_text(cell) for cell in cells.values()))
             if note := layout.note(item):
                 notes.append(note)
     output().print(layout.empty if table is None else table)
-    for note in notes:
+    for note in notes:  # below the table, as a column would wrap long texts into shreds
         output().print(Text(clean(note)), soft_wrap=True)
     if is_cut:
         typer.echo(f"there are more; --limit {limit} ends the list here", err=True)

@@ -58,7 +58,6 @@ LAYOUT: Final = Layout(
     empty="no runs",
     numbers=("run", "members", "in", "out"),
     whole=("app", "cohort", "source", "state", "started"),
-    # A column would wrap such long texts into shreds.
     note=lambda one: f"run {one.run_id} {one.state}: {one.reason}" if one.reason else None,
 )
 

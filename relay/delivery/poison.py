@@ -43,7 +43,7 @@ class PoisonDetector:
 
     @property
     def is_app_in_doubt(self) -> bool:
-        """Whether so many events alone were refused that they are unlikely to be the reason."""
+        """Whether too many events were refused alone for the events to be the reason."""
         return self.refused_in_a_row > MAX_REFUSED_IN_A_ROW
 
     def is_proven(self, seq: int) -> bool:

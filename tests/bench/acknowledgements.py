@@ -1,7 +1,7 @@
 """How fast relay acknowledges, as a ratio to a bare aiohttp application under the same load.
 
-Both run here in turn, A B A B …, with the same load generator (`wrk`), the same bodies and
-the same number of connections. relay delivers meanwhile to a sink that takes everything, so
+Both run in turn, A B A B …, with the same load generator (`wrk`), the same bodies and
+the same number of connections. relay delivers meanwhile to a sink that accepts everything, so
 the figure includes parsing, mapping, deduplication, the sync before each answer, uploads,
 settlement and pruning; the bare application reads, parses and answers.
 
@@ -26,13 +26,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-TOKEN = "hook-token-of-the-benchmark"
+TOKEN = "webhook-token-of-the-benchmark"
 APP_ID = "11111111-2222-4333-8444-555555555555"
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of the load generator saw."""
+    """Results of one run of the load generator."""
 
     rate: float
     p50_ms: float
@@ -40,7 +40,7 @@ class Run:
 
 
 def free_port() -> int:
-    """Return a port nobody listens on."""
+    """Return a port with no listener."""
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         return int(door.getsockname()[1])
@@ -66,7 +66,7 @@ def process(words: list[str], port: int, **environment: str) -> Iterator[subproc
 
 
 def load(port: int, prefix: str, options: argparse.Namespace) -> Run:
-    """Load one server and return what the generator measured."""
+    """Load one server and return the generator's results."""
     words = ["wrk", "-t1", f"-c{options.connections}", f"-d{options.seconds}s", "--latency"]
     words += ["-s", str(HERE / "load.lua"), f"http://127.0.0.1:{port}"]
     words += ["--", "/v1/apps/shop/events", TOKEN, prefix]
@@ -75,7 +75,7 @@ def load(port: int, prefix: str, options: argparse.Namespace) -> Run:
 
 
 def read_run(out: str) -> Run:
-    """Return what the load generator says it measured."""
+    """Parse the generator's output."""
     if "Non-2xx" in out:
         raise SystemExit(f"not every answer was 200:\n{out}")
     return Run(
@@ -93,7 +93,7 @@ def _milliseconds(out: str, percentile: str) -> float:
 
 
 def relay_environment(folder: str, port: int, admin_port: int, sink_port: int) -> dict[str, str]:
-    """Return the settings of the relay under test: the defaults, but for places."""
+    """Return the settings of the relay under test: defaults, except for addresses."""
     return {
         "RELAY_DATA_DIR": folder,
         "RELAY_LISTEN": f"127.0.0.1:{port}",

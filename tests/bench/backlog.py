@@ -1,4 +1,4 @@
-"""What a waiting line costs: memory and the time of a start, with 100,000 events pending.
+"""What a backlog costs: memory and start time with 100,000 events pending.
 
 python tests/bench/backlog.py [--events 100000]
 """
@@ -26,31 +26,31 @@ BODY = b'{"insert_id":"id-%%d","event_type":"[OneSignal] Push Clicked","text":"%
 
 
 async def fill(folder: Path, events: int) -> None:
-    """Put events of many devices into an outbox."""
+    """Append events of many devices to an outbox."""
     heartbeat = Heartbeat(SystemClock())
     with lock_folder(folder):
         async with open_outbox(folder, ["shop"], max_events=events, heartbeat=heartbeat) as outbox:
             app = outbox.counters.number("shop")
             for first in range(0, events, CHUNK):
-                intake = IngestBatch(app, SystemClock().now_ms())
-                intake.events += [
+                batch = IngestBatch(app, SystemClock().now_ms())
+                batch.events += [
                     MappedEvent(f"id-{n}", f"device-{n % 50_000}", None, "", 0, BODY % n)
                     for n in range(first, first + CHUNK)
                 ]
-                await outbox.writer.append(intake)
+                await outbox.writer.append(batch)
 
 
 def start(folder: Path) -> tuple[float, float, float]:
     """Start relay on the folder while Amplitude is down.
 
     Returns:
-        Seconds until it takes events, resident MB at that moment and some seconds later.
+        Seconds until it accepts events, resident MB at that moment and some seconds later.
     """
     ports = [free_port() for _ in range(3)]
     environment = relay_environment(str(folder), *ports)
     began_s = time.monotonic()
     with process([sys.executable, "-m", "relay", "serve"], ports[0], **environment) as daemon:
-        ready_s = time.monotonic() - began_s  # the hooks' door opens last
+        ready_s = time.monotonic() - began_s  # the public door opens last
         seen = psutil.Process(daemon.pid)
         first_mb = seen.memory_info().rss / 1e6
         time.sleep(SETTLE_S)

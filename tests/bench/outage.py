@@ -1,9 +1,9 @@
-"""An hour's outage of Amplitude with a million events behind it: what it costs, and the way back.
+"""An hour's outage of Amplitude with a million events behind it: its cost, and the recovery.
 
-The daemon runs as a process with its default settings, but for shorter waits between two tries, as
+The daemon runs as a process with default settings, except for shorter waits between attempts, as
 the hour is pressed into minutes: Amplitude answers 503, hangs, refuses connections, flaps, while
-events arrive as they did before, and then as fast as they are taken until so many wait. Then
-Amplitude is there again. A probe sends single events all the time and measures their answers.
+events arrive as before, and then as fast as they are accepted until enough wait. Then
+Amplitude is back. A probe sends single events all the time and measures their response times.
 
     python tests/bench/outage.py [--events 1000000] [--seconds 10]
 """
@@ -34,7 +34,7 @@ PROBE_S = 0.02
 LOOK_S = 0.25
 FLAP_S = 1.0
 TIDY_S = 120.0
-"""Keys wait up to a minute for their fold, and rows for their keys."""
+"""Dedup keys are flushed within a minute, and rows wait for their keys."""
 
 OUTAGE = ("503", "hang", "refuse", "flap")
 PATIENCE = {
@@ -46,14 +46,14 @@ PATIENCE = {
 
 @dataclass
 class Phase:
-    """What was seen while one thing went on.
+    """Observations during one phase.
 
     Attributes:
-        name: What went on.
-        waits_ms: How long the probe's answers took.
-        rss_mb: The most memory the daemon had.
-        uploads: How many uploads it tried.
-        lasted_s: How long it went on.
+        name: The phase.
+        waits_ms: Response times of the probe.
+        rss_mb: Peak memory of the daemon.
+        uploads: Uploads attempted.
+        lasted_s: Duration of the phase.
     """
 
     name: str
@@ -63,23 +63,23 @@ class Phase:
     lasted_s: float = 0.0
 
     def wait_ms(self, share: float) -> float:
-        """Return what so large a share of the answers did not exceed."""
+        """Return the response time that this share of the requests stayed within."""
         ordered = sorted(self.waits_ms)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 @dataclass
 class Report:
-    """What came of a run.
+    """Results of a run.
 
     Attributes:
         phases: In order.
         sent: Events answered with 200.
-        arrived: Distinct events Amplitude took.
-        repeated: Events it took more than once.
+        arrived: Distinct events Amplitude accepted.
+        repeated: Events it accepted more than once.
         drained_s: From Amplitude's return until nothing waited.
-        full_mb: Size of the outbox's files with everything waiting.
-        empty_mb: The same once all was delivered and tidied up.
+        full_mb: Size of the outbox's files with all events pending.
+        empty_mb: The same once all was delivered and pruned.
     """
 
     phases: list[Phase] = field(default_factory=list)
@@ -95,11 +95,11 @@ class Report:
         return next(phase for phase in self.phases if phase.name == name)
 
 
-# Amplitude, as thin as it can be.
+# Amplitude, as cheap as possible.
 
 
 class Sink:
-    """Counts what comes, and fails as it is told."""
+    """Counts what arrives, and fails on command."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -156,11 +156,11 @@ class Sink:
         return web.json_response({"code": 200})
 
 
-# Who sends, and who looks.
+# The sender and the probe.
 
 
 class Bench:
-    """A run, from outside of the daemon."""
+    """A run, seen from outside the daemon."""
 
     def __init__(self, ports: tuple[int, int, int], daemon: psutil.Process, folder: Path) -> None:
         self._public, self._admin, self._control = (f"http://127.0.0.1:{port}" for port in ports)
@@ -173,7 +173,7 @@ class Bench:
         self.report = Report()
 
     async def run(self, events: int, seconds: float) -> Report:
-        """Have the outage; return what was seen."""
+        """Run the outage; return what was observed."""
         async with self._http, anyio.create_task_group() as tasks:
             tasks.start_soon(self._probe)
             tasks.start_soon(self._look)
@@ -198,7 +198,7 @@ class Bench:
         return self.report
 
     async def settle(self, tidy_s: float) -> None:
-        """Count what arrived once nothing waits, and look at the files some time later."""
+        """Count what arrived once nothing waits, and measure the files some time later."""
         async with aiohttp.ClientSession() as self._http:
             while (await self._app())["pending"]:
                 await anyio.sleep(0.1)
@@ -241,7 +241,7 @@ class Bench:
             await anyio.sleep(max(0.0, began_s + turn * pause_s - monotonic()))
 
     async def _probe(self) -> None:
-        while not self._is_over:  # what is sent is answered, or it could not be counted
+        while not self._is_over:  # every request must be answered, or it could not be counted
             began_s, phase = monotonic(), self._phase
             await self._post(1)
             phase.waits_ms.append((monotonic() - began_s) * 1000)
@@ -264,7 +264,7 @@ class Bench:
 
     async def _drain(self) -> None:
         began_s = monotonic()
-        while (await self._app())["pending"] > STEADY_RATE:  # the probe goes on
+        while (await self._app())["pending"] > STEADY_RATE:  # the probe continues
             await anyio.sleep(0.1)
         self.report.drained_s = self.report.drained_s or monotonic() - began_s
 
@@ -297,12 +297,12 @@ def _event(number: int) -> bytes:
 
 
 def measure(events: int, seconds: float, tidy_s: float) -> Report:
-    """Run everything; return what was seen.
+    """Run everything; return the results.
 
     Args:
         events: How many wait at the end of the outage.
-        seconds: How long each phase before lasts.
-        tidy_s: When the files are looked at once nothing waits.
+        seconds: Duration of each phase before that.
+        tidy_s: When the files are measured once nothing waits.
     """
     port, admin, sink, control = (free_port() for _ in range(4))
     with tempfile.TemporaryDirectory(prefix="relay-bench-") as name:
@@ -343,7 +343,7 @@ def main() -> None:
             + (f"   {phase.uploads} uploads tried" if phase.name in OUTAGE else "")
         )
     print(
-        f"{report.sent} events taken, {report.arrived} arrived, {report.repeated} repeated; "
+        f"{report.sent} events accepted, {report.arrived} arrived, {report.repeated} repeated; "
         f"those that waited drained within {report.drained_s:.0f} s"
     )
     print(f"files: {report.full_mb:.0f} MB full, {report.empty_mb:.0f} MB afterwards")

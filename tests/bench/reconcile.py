@@ -2,8 +2,8 @@
 
 relay runs between stand-ins of both services: a directory of a million users comes in by
 OneSignal's export, a cohort of a million members by Amplitude's, in no order; then one member in
-a hundred leaves and as many enter. The load generator (`wrk`) posts events at a steady pace: for
-itself first, then during each reconcile.
+a hundred leaves and as many enter. The load generator (`wrk`) posts events at a steady pace: alone
+first, then during each reconcile.
 
     python tests/bench/reconcile.py [--users 1000000] [--pause-ms 10] [--connections 32]
 """
@@ -42,7 +42,7 @@ from tests.bench.acknowledgements import (
 
 API_KEY, SECRET_KEY, ONESIGNAL_KEY = "amplitude-key-of-the-benchmark", "secret", "os_v2_app_key"
 STRIDE = 611_953
-"""A prime, so that multiples of it walk through all users in no order."""
+"""A prime, so that its multiples visit all users in no order."""
 
 DEADLINE_S = 300
 
@@ -52,9 +52,9 @@ class Watch:
     """What a phase cost.
 
     Attributes:
-        seconds: How long it took.
-        growth_mb: Resident memory of relay at its peak, above what it was before.
-        events: What the load generator saw meanwhile, None if it did not run.
+        seconds: Its duration.
+        growth_mb: Peak resident memory of relay, above the value before.
+        events: The load generator's results, None if it did not run.
     """
 
     seconds: float = 0.0
@@ -72,7 +72,7 @@ class Bench:
     options: argparse.Namespace
 
     def ask(self, query: str) -> list[tuple[object, ...]]:
-        """Ask the segment table, as another program would."""
+        """Query the segment table as another program would."""
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as raw:
             return raw.execute(query).fetchall()
 
@@ -89,7 +89,7 @@ class Bench:
 
     @asynccontextmanager
     async def watched(self, query: str, wanted: object) -> AsyncIterator[Watch]:
-        """Measure from the block's end until a query answers as wanted."""
+        """Measure from the block's end until a query gives the wanted result."""
         watch = Watch()
         before_mb = self.daemon.memory_info().rss / 1e6
         began_s = time.monotonic()
@@ -103,7 +103,7 @@ class Bench:
 
 
 def member_ids(users: int, first: int) -> Iterator[str]:
-    """Yield so many ids from number `first` on, in no order."""
+    """Yield this many ids from number `first` on, in no order."""
     for place in range(users):
         yield f"user-{first + place * STRIDE % users}"
 
@@ -168,7 +168,7 @@ def show(what: str, watch: Watch, wanted: str) -> None:
 
 
 def compare(quiet: Run | None, *others: Run | None) -> None:
-    """Print what accepting events cost, alone and meanwhile."""
+    """Print what accepting events cost, alone and during a reconcile."""
     if quiet is None:
         return
     print(f"events alone: {quiet.rate:.0f}/s, p50 {quiet.p50_ms:.2f} ms, p99 {quiet.p99_ms:.2f} ms")

@@ -1,7 +1,7 @@
 """The two servers relay is measured against and with.
 
-`bare`: what any aiohttp receiver costs: it reads a body, parses it and answers.
-`sink`: takes uploads as Amplitude would, as cheaply as possible.
+`bare`: the cost of any aiohttp receiver: it reads a body, parses it and answers.
+`sink`: accepts uploads as Amplitude would, as cheaply as possible.
 
     python tests/bench/servers.py bare|sink PORT
 """

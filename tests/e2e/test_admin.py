@@ -1,4 +1,4 @@
-"""The admin door: who may come in, and what it says."""
+"""The admin door: who may call it, and what it answers."""
 
 import re
 from pathlib import Path
@@ -19,12 +19,12 @@ ADMIN = "admin-token-of-the-test"
 
 
 def offline(**changes: str) -> dict[str, str]:
-    """Return settings of an app whose Amplitude is not there."""
+    """Return the settings of an app whose Amplitude is unreachable."""
     return {**app_environment("shop", "http://127.0.0.1:9"), **changes}
 
 
 async def test_with_a_token_only_its_bearer_gets_data(tmp_path: Path) -> None:
-    """Health is open; everything else asks for the token."""
+    """Health is open; everything else needs the token."""
     async with running_relay(tmp_path, offline(RELAY_ADMIN_TOKEN=ADMIN)) as relay:
         for path in ("/api/v1/status", "/metrics", "/api/v1/openapi.json", "/api/v1/nothing"):
             assert (await relay.ask("GET", relay.admin + path)).status == 401
@@ -53,7 +53,7 @@ async def test_with_a_token_only_its_bearer_gets_data(tmp_path: Path) -> None:
 async def test_without_a_token_only_this_machine_gets_data(
     tmp_path: Path, headers: dict[str, str], status: int
 ) -> None:
-    """A page in a browser cannot reach it, by another name or from another origin."""
+    """A browser page cannot reach it, by another name or from another origin."""
     async with running_relay(tmp_path, offline()) as relay:
         answer = await relay.ask("GET", f"{relay.admin}/api/v1/status", headers=headers)
         assert answer.status == status
@@ -61,7 +61,7 @@ async def test_without_a_token_only_this_machine_gets_data(
 
 
 async def test_the_openapi_document_is_valid_and_complete(tmp_path: Path) -> None:
-    """Every operation of the contract is described, and the description is sound."""
+    """Every operation of the contract is described, and the document is valid."""
     async with running_relay(tmp_path, offline()) as relay:
         document = (await relay.api("GET", "/openapi.json")).json
         validate(document)
@@ -102,7 +102,7 @@ async def test_the_openapi_document_is_valid_and_complete(tmp_path: Path) -> Non
 async def test_mistakes_are_answered_with_what_is_wrong(
     tmp_path: Path, method: str, path: str, body: object, status: int
 ) -> None:
-    """400, 404 or 405 with an error in words; nothing is changed."""
+    """400, 404 or 405 with an error message; nothing changes."""
     async with running_relay(tmp_path, offline()) as relay:
         answer = await relay.api(method, path, body)
         assert answer.status == status
@@ -110,7 +110,7 @@ async def test_mistakes_are_answered_with_what_is_wrong(
 
 
 async def test_lists_are_read_page_by_page(tmp_path: Path) -> None:
-    """`next` leads on until it is null, and no item is missed or repeated."""
+    """`next` continues until it is null, and no item is missed or repeated."""
     async with running_relay(tmp_path, offline()) as relay:
         await relay.post([{"number": number} for number in range(7)])
         seen: list[int] = []
@@ -124,7 +124,7 @@ async def test_lists_are_read_page_by_page(tmp_path: Path) -> None:
 
 
 async def test_metrics_agree_with_the_status(tmp_path: Path) -> None:
-    """The same numbers under the contract's names, and no user or key among them."""
+    """The same numbers under the contract's names, without users or keys."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         amplitude.faults.add("404", count=1)
         await relay.post(event(1))
@@ -148,7 +148,7 @@ async def test_metrics_agree_with_the_status(tmp_path: Path) -> None:
 
 
 async def test_the_status_has_every_field_of_the_contract(tmp_path: Path) -> None:
-    """Names that dashboards hold on to."""
+    """Dashboards rely on these names."""
     async with running_relay(tmp_path, offline()) as relay:
         whole = (await relay.api("GET", "/status")).json
         assert {"version", "ready", "uptime_s", "apps", "segments"} == set(whole)
@@ -169,7 +169,7 @@ async def test_the_status_has_every_field_of_the_contract(tmp_path: Path) -> Non
 async def test_numbers_no_row_can_have_are_mistakes(
     tmp_path: Path, method: str, path: str, body: object
 ) -> None:
-    """They are answered as such, in JSON."""
+    """They get a 400 with JSON."""
     async with running_relay(tmp_path, offline()) as relay:
         answer = await relay.api(method, path, body)
         assert answer.status == 400
@@ -177,7 +177,7 @@ async def test_numbers_no_row_can_have_are_mistakes(
 
 
 async def test_an_origin_that_is_no_url_is_foreign(tmp_path: Path) -> None:
-    """Whatever a browser or somebody else puts there."""
+    """Whatever a client puts there."""
     async with running_relay(tmp_path, offline()) as relay:
         answer = await relay.ask(
             "GET", f"{relay.admin}/api/v1/status", headers={"Origin": "http://["}

@@ -12,28 +12,28 @@ from relay.sandbox.cohorts.files import FileShape
 from relay.sandbox.cohorts.project import StandInCohort
 from relay.segments.store import DATABASE_NAME
 from tests.support.cohort_relays import World, world
-from tests.support.relays import DEADLINE_S, Answered
+from tests.support.relays import DEADLINE_S, Response
 
 BUYERS = StandInCohort(id="buyers", name="Buyers", user_ids=["u1", "u2", "u3", "stranger"])
 MANY = [f"u{number}" for number in range(200)]
 
 
 def requested(it: World, cohort_id: str = "buyers") -> int:
-    """Return how many exports of a cohort were asked for."""
+    """Return how many exports of a cohort were requested."""
     return sum(
         call.operation == "request" and call.cohort_id == cohort_id for call in it.cohorts.requests
     )
 
 
-async def sync(it: World) -> Answered:
-    """Ask for a download, as an operator does."""
+async def sync(it: World) -> Response:
+    """Request a download, as an operator does."""
     answer = await it.relay.api("POST", "/segments/shop/buyers/sync")
     assert answer.status == 200
     return answer
 
 
 async def held_shrink(it: World) -> tuple[int, str]:
-    """Have a segment of 200 lose half of them; return the run that is held, and why."""
+    """Shrink a segment of 200 by half; return the held run and its reason."""
     it.exports.put([(user, f"s-{user}", 1, True) for user in MANY])
     assert (await it.relay.api("POST", "/directory/shop/sync")).status == 200
     it.cohorts.put(StandInCohort(id="buyers", user_ids=MANY))
@@ -44,13 +44,13 @@ async def held_shrink(it: World) -> tuple[int, str]:
 
 
 async def members(it: World, *wanted: str) -> None:
-    """Wait until the segment has just these members."""
+    """Wait until the segment has exactly these members."""
     query = "SELECT external_id FROM segment_members ORDER BY external_id"
     await it.until(query, lambda rows: [name for (name,) in rows] == sorted(wanted))
 
 
 async def test_known_members_of_a_cohort_become_a_segment(tmp_path: Path) -> None:
-    """The main job: a cohort of Amplitude is a segment of those users OneSignal knows."""
+    """The main job: a segment has the cohort's users that OneSignal knows."""
     async with world(tmp_path) as it:
         await it.know(u1=[True, True], u2=[False], u3=[])
         it.cohorts.put(BUYERS)
@@ -72,7 +72,7 @@ async def test_known_members_of_a_cohort_become_a_segment(tmp_path: Path) -> Non
 
 
 async def test_an_unchanged_cohort_is_not_downloaded_again(tmp_path: Path) -> None:
-    """Every export counts against the month; the list tells whether one is worth it."""
+    """Every export counts against the month; the list shows whether one is needed."""
     async with world(tmp_path) as it:
         await it.know(u1=[True])
         it.cohorts.put(BUYERS)
@@ -88,7 +88,7 @@ async def test_an_unchanged_cohort_is_not_downloaded_again(tmp_path: Path) -> No
 
 
 async def test_a_changed_cohort_moves_the_segment_in_one_step(tmp_path: Path) -> None:
-    """All changes are in one revision, under one run."""
+    """Entering and leaving users are one revision, under one run."""
     async with world(tmp_path) as it:
         await it.know(u1=[True], u2=[True], u3=[True])
         it.cohorts.put(StandInCohort(id="buyers", user_ids=["u1", "u2"]))
@@ -103,7 +103,7 @@ async def test_a_changed_cohort_moves_the_segment_in_one_step(tmp_path: Path) ->
 
 
 async def test_a_cohort_that_empties_empties_its_segment_below_the_guard(tmp_path: Path) -> None:
-    """From some to none is a change like any other where the guard does not watch."""
+    """Removing everyone is an ordinary change below the guard's minimum."""
     async with world(tmp_path) as it:
         await it.know(u1=[True], u2=[True])
         it.cohorts.put(StandInCohort(id="buyers", user_ids=["u1", "u2"]))
@@ -114,7 +114,7 @@ async def test_a_cohort_that_empties_empties_its_segment_below_the_guard(tmp_pat
 
 
 async def test_a_large_shrink_is_held_and_can_be_approved(tmp_path: Path) -> None:
-    """No mass removal without an operator's approval."""
+    """A mass removal needs an operator's approval."""
     async with world(tmp_path) as it:
         run, reason = await held_shrink(it)
         assert "100 of 200" in reason
@@ -127,7 +127,7 @@ async def test_a_large_shrink_is_held_and_can_be_approved(tmp_path: Path) -> Non
 
 
 async def test_a_rejected_computation_is_not_downloaded_again(tmp_path: Path) -> None:
-    """A judged computation is not asked for or held again."""
+    """What an operator has judged is neither requested nor held again."""
     async with world(tmp_path) as it:
         run, _ = await held_shrink(it)
         assert (await it.relay.api("POST", f"/cohort-runs/{run}/reject")).status == 200
@@ -152,7 +152,7 @@ async def test_a_rejected_computation_is_not_downloaded_again(tmp_path: Path) ->
 async def test_a_bad_file_fails_the_run_and_leaves_the_segment(
     tmp_path: Path, shape: FileShape, reason: str
 ) -> None:
-    """The reason is named, and no member leaves."""
+    """The defect is named, and no member leaves because of it."""
     async with world(tmp_path) as it:
         users = {user: [True] for user in MANY[:5]}
         await it.know(**users)
@@ -166,7 +166,7 @@ async def test_a_bad_file_fails_the_run_and_leaves_the_segment(
 
 
 async def test_a_failed_run_is_repeated_with_the_same_export(tmp_path: Path) -> None:
-    """A file that broke on the way is fetched again; no second download is spent."""
+    """A file that broke on the way is fetched again without a second download."""
     async with world(tmp_path) as it:
         await it.know(u1=[True])
         it.cohorts.faults.add("500", operation="file", count=3)
@@ -177,7 +177,7 @@ async def test_a_failed_run_is_repeated_with_the_same_export(tmp_path: Path) -> 
 
 
 async def test_missing_and_archived_cohorts_keep_their_members(tmp_path: Path) -> None:
-    """A cohort that is gone from the list is no cohort without members."""
+    """A cohort missing from the list is not an empty cohort."""
     async with world(tmp_path) as it:
         await it.know(u1=[True])
         it.cohorts.put(BUYERS)
@@ -190,7 +190,7 @@ async def test_missing_and_archived_cohorts_keep_their_members(tmp_path: Path) -
 
 
 async def test_a_renamed_cohort_renames_its_segment(tmp_path: Path) -> None:
-    """The segment bears Amplitude's name of the cohort, also the new one."""
+    """The segment takes the cohort's new name."""
     async with world(tmp_path) as it:
         await it.know(u1=[True])
         it.cohorts.put(BUYERS)
@@ -199,8 +199,8 @@ async def test_a_renamed_cohort_renames_its_segment(tmp_path: Path) -> None:
         await it.until("SELECT name FROM segments", lambda rows: rows == [("Best buyers",)])
 
 
-async def test_a_restart_goes_on_with_the_export_it_had_asked_for(tmp_path: Path) -> None:
-    """An export under way survives the process; Amplitude counts one download."""
+async def test_a_restart_continues_with_its_export(tmp_path: Path) -> None:
+    """A running export survives the process; Amplitude counts one download."""
     async with world(tmp_path) as it:
         await it.know(u1=[True])
         it.cohorts.conditions.job.never_completes = True
@@ -215,7 +215,7 @@ async def test_a_restart_goes_on_with_the_export_it_had_asked_for(tmp_path: Path
 
 
 async def test_wrong_keys_are_named_and_not_hammered(tmp_path: Path) -> None:
-    """A refused list is tried again after HALT_PROBE_S only, and the status says why."""
+    """A refused list is retried only after HALT_PROBE_S, and the status says why."""
     changes = {
         "RELAY_APPS__SHOP__AMPLITUDE_SECRET_KEY": "wrong-secret-key",
         "RELAY_DELIVERY__HALT_PROBE_S": "600",
@@ -231,7 +231,7 @@ async def test_wrong_keys_are_named_and_not_hammered(tmp_path: Path) -> None:
 
 
 async def test_the_month_s_downloads_are_never_exceeded(tmp_path: Path) -> None:
-    """The limit holds for first and for requested downloads too; the status says so."""
+    """The limit also holds for first downloads and manual syncs; the status shows it."""
     async with world(tmp_path, {"RELAY_COHORTS__MONTHLY_DOWNLOADS": "2"}) as it:
         await it.know(u1=[True])
         for name in ("one", "two", "three"):
@@ -251,13 +251,13 @@ async def test_the_month_s_downloads_are_never_exceeded(tmp_path: Path) -> None:
         assert it.cohorts.downloads_this_month == 2
 
 
-async def test_a_person_can_have_a_cohort_downloaded_at_once(tmp_path: Path) -> None:
+async def test_a_manual_sync_downloads_at_once(tmp_path: Path) -> None:
     """A manual sync downloads although nothing changed."""
     async with world(tmp_path) as it:
         await it.know(u1=[True])
         it.cohorts.put(BUYERS)
         await members(it, "u1")
-        with anyio.fail_after(DEADLINE_S):  # the first download may not be put away yet
+        with anyio.fail_after(DEADLINE_S):  # the first download may not be finished yet
             while not (await sync(it)).json["affected"]:
                 await anyio.sleep(0.01)
         await it.run("unchanged")
@@ -275,7 +275,7 @@ async def test_selected_cohorts_alone_are_downloaded(tmp_path: Path) -> None:
 
 
 async def test_one_broken_cohort_does_not_stop_another(tmp_path: Path) -> None:
-    """Downloads run beside each other."""
+    """Downloads run independently."""
     async with world(tmp_path) as it:
         await it.know(u1=[True])
         it.cohorts.put(StandInCohort(id="broken", user_ids=["u1"], never_completes=True))
@@ -285,7 +285,7 @@ async def test_one_broken_cohort_does_not_stop_another(tmp_path: Path) -> None:
 
 
 async def test_amplitude_s_own_count_corrects_relay_s(tmp_path: Path) -> None:
-    """Where the usage endpoint answers, downloads of others are known too."""
+    """The usage endpoint, where available, includes downloads by others."""
     async with world(tmp_path) as it:
         it.cohorts.conditions.usage = "nested"
         it.cohorts.spend(499)
@@ -296,7 +296,7 @@ async def test_amplitude_s_own_count_corrects_relay_s(tmp_path: Path) -> None:
 
 
 async def test_an_export_that_is_never_ready_fails_in_time(tmp_path: Path) -> None:
-    """A run does not wait for ever."""
+    """A run has a deadline."""
     async with world(tmp_path, {"RELAY_COHORTS__EXPORT_TIMEOUT_S": "0.2"}) as it:
         await it.know(u1=[True])
         it.cohorts.put(StandInCohort(id="slow", user_ids=["u1"], never_completes=True))
@@ -305,10 +305,10 @@ async def test_an_export_that_is_never_ready_fails_in_time(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["502", "429"])
-async def test_a_hiccup_while_an_export_is_waited_for_costs_no_other(
+async def test_a_fault_while_waiting_for_an_export_costs_no_other(
     tmp_path: Path, name: str
 ) -> None:
-    """The export goes on without us; its download is spent already."""
+    """The export keeps running; its download is already spent."""
     async with world(tmp_path) as it:
         await it.know(u1=[True])
         it.cohorts.faults.add(name, operation="status", count=2)
@@ -318,8 +318,8 @@ async def test_a_hiccup_while_an_export_is_waited_for_costs_no_other(
         assert it.look("SELECT state FROM cohort_runs") == [("applied",)]
 
 
-async def test_an_export_of_another_definition_is_not_used_again(tmp_path: Path) -> None:
-    """A file that failed is fetched again only for the computation it is of."""
+async def test_an_export_of_another_definition_is_not_reused(tmp_path: Path) -> None:
+    """A failed file is fetched again only for the computation it belongs to."""
     async with world(tmp_path) as it:
         await it.know(old=[True], new=[True])
         it.cohorts.faults.add("500", operation="file")
@@ -334,8 +334,8 @@ async def test_an_export_of_another_definition_is_not_used_again(tmp_path: Path)
         await members(it, "new")
 
 
-async def test_a_cohort_with_forgotten_users_is_taken_over(tmp_path: Path) -> None:
-    """Who is forgotten is in the file all the same: it is no smaller than listed."""
+async def test_a_cohort_with_erased_users_is_applied(tmp_path: Path) -> None:
+    """Erased users are still in the file, so its size agrees with the list."""
     async with world(tmp_path) as it:
         await it.know(u1=[True])
         forgotten = [f"gone-{number}" for number in range(30)]
@@ -348,7 +348,7 @@ async def test_a_cohort_with_forgotten_users_is_taken_over(tmp_path: Path) -> No
 
 
 async def test_a_429_pauses_every_export_of_the_app(tmp_path: Path) -> None:
-    """Amplitude said it takes no more; the status says until when."""
+    """Amplitude accepts no more; the status says until when."""
     async with world(tmp_path) as it:
         it.cohorts.faults.add("429", operation="request", retry_after="600")
         for number in range(9):
@@ -363,8 +363,8 @@ async def test_a_429_pauses_every_export_of_the_app(tmp_path: Path) -> None:
         assert status["next_download_at"] is not None
 
 
-async def test_a_failed_wish_of_a_person_is_repeated_and_shown(tmp_path: Path) -> None:
-    """An unchanged cohort that was to be downloaded is, though its file broke at first."""
+async def test_a_failed_manual_sync_is_repeated_and_shown(tmp_path: Path) -> None:
+    """A manual sync of an unchanged cohort is retried when its file breaks."""
     async with world(tmp_path) as it:
         await it.know(u1=[True])
         it.cohorts.put(BUYERS)
@@ -380,7 +380,7 @@ async def test_a_failed_wish_of_a_person_is_repeated_and_shown(tmp_path: Path) -
 
 
 async def test_several_approvals_at_once_are_one(tmp_path: Path) -> None:
-    """A double click approves once; the others learn that the run is not held any more."""
+    """A double click approves once; the others get an error: not held any more."""
     async with world(tmp_path) as it:
         run, _ = await held_shrink(it)
         statuses: list[int] = []
@@ -395,7 +395,7 @@ async def test_several_approvals_at_once_are_one(tmp_path: Path) -> None:
 
 
 async def test_a_failed_run_of_a_missing_cohort_is_not_repeated(tmp_path: Path) -> None:
-    """A segment whose cohort is gone from the list keeps its members, whatever was under way."""
+    """A segment whose cohort left the list keeps its members, whatever was in flight."""
     async with world(tmp_path) as it:
         await it.know(u1=[True], u2=[True])
         it.cohorts.put(StandInCohort(id="buyers", user_ids=["u1"]))
@@ -411,8 +411,8 @@ async def test_a_failed_run_of_a_missing_cohort_is_not_repeated(tmp_path: Path) 
         assert it.look("SELECT external_id FROM segment_members") == [("u1",)]
 
 
-async def test_an_export_whose_state_is_not_told_is_not_paid_for_again(tmp_path: Path) -> None:
-    """As long as Amplitude does not say how it stands, no other is asked for."""
+async def test_an_export_in_an_unknown_state_is_not_requested_again(tmp_path: Path) -> None:
+    """While its state is unknown, no other export is requested."""
     async with world(tmp_path, {"RELAY_COHORTS__EXPORT_TIMEOUT_S": "0.2"}) as it:
         await it.know(u1=[True])
         it.cohorts.faults.add("503", operation="status")

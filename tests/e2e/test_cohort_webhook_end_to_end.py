@@ -34,12 +34,12 @@ def _push(relay: Relay, options: PushOptions = ROUGH) -> CohortPush:
 
 
 def _moved(account: PushAccount, what: str) -> int:
-    """Return what the hook's answers say was added or removed, in sum."""
+    """Return how many users the webhook's responses say were added or removed."""
     return sum(int(str(answer[what])) for answer in account.acknowledged.values())
 
 
-async def test_a_pushed_cohort_is_its_known_members_whatever_the_way(tmp_path: Path) -> None:
-    """Small messages, shuffled, at once and doubled: everybody counts once."""
+async def test_a_pushed_cohort_is_its_known_members_in_any_order(tmp_path: Path) -> None:
+    """In small, shuffled, concurrent and repeated messages every user counts once."""
     known = FORTY[:30]
     async with running_relay(tmp_path, _offline()) as relay:
         await relay.know(*known)
@@ -65,7 +65,7 @@ async def test_a_pushed_cohort_is_its_known_members_whatever_the_way(tmp_path: P
 
 
 async def test_computations_that_overtake_each_other_end_in_the_last(tmp_path: Path) -> None:
-    """Retries of an old sync may come hours after the next one."""
+    """Retries of an old sync may arrive hours after the next one."""
     syncs = [
         Update("c1", "Buyers", 1_700_000_000, FORTY[:10]),
         Update("c1", "Buyers", 1_700_003_600, FORTY[10:14], FORTY[:4]),
@@ -81,7 +81,7 @@ async def test_computations_that_overtake_each_other_end_in_the_last(tmp_path: P
 
 
 async def _mass_exit(relay: Relay) -> int:
-    """Push forty users in and all but ten out; return the run that is held."""
+    """Add forty users and remove all but ten; return the held run."""
     await relay.know(*FORTY)
     push = _push(relay, PushOptions(users_per_message=3))
     await push.send(Update("c1", "Buyers", 1_700_000_000, FORTY))
@@ -92,10 +92,10 @@ async def _mass_exit(relay: Relay) -> int:
 
 
 @pytest.mark.parametrize(("decision", "left"), [("approve", FORTY[30:]), ("reject", FORTY[6:])])
-async def test_a_mass_exit_in_small_messages_waits_for_a_person(
+async def test_a_mass_exit_in_small_messages_is_held(
     tmp_path: Path, decision: str, left: list[str]
 ) -> None:
-    """Also over a restart; what is decided holds for the rest of the computation."""
+    """Also across a restart; a decision holds for the rest of the computation."""
     async with running_relay(tmp_path, _offline(GUARDED)) as relay:
         run = await _mass_exit(relay)
         assert SegmentFile(tmp_path).segment()["state"] == "held"
@@ -112,7 +112,7 @@ async def test_a_mass_exit_in_small_messages_waits_for_a_person(
         SegmentFile(tmp_path).check_figures()
 
 
-async def test_a_message_repeated_over_a_restart_is_known(tmp_path: Path) -> None:
+async def test_a_message_repeated_across_a_restart_is_recognised(tmp_path: Path) -> None:
     """Amplitude repeats for hours."""
     async with running_relay(tmp_path, _offline()) as relay:
         await relay.know("anna")
@@ -131,7 +131,7 @@ def _computed_s(cohort: StandInCohort) -> int:
 
 
 async def test_polls_and_pushes_of_one_cohort_agree(tmp_path: Path) -> None:
-    """A newer word stands against an older file, and gives way to a newer one."""
+    """A newer message overrides an older file and is overridden by a newer one."""
     query = "SELECT external_id FROM segment_members ORDER BY external_id"
 
     def are(*names: str) -> Any:  # noqa: ANN401  # a test of rows
@@ -158,7 +158,7 @@ async def test_polls_and_pushes_of_one_cohort_agree(tmp_path: Path) -> None:
 
 
 async def test_a_pushed_cohort_the_list_never_shows_stays_active(tmp_path: Path) -> None:
-    """Polling beside it neither marks it missing nor downloads it."""
+    """Polling neither marks it missing nor downloads it."""
     async with world(tmp_path) as it:
         await it.know(a=[True])
         await it.relay.post(cohort_message(1, "a"), webhook="cohorts")
@@ -175,8 +175,8 @@ async def test_a_pushed_cohort_the_list_never_shows_stays_active(tmp_path: Path)
 
 
 @pytest.mark.parametrize("polled", ["all", "none", "other"])
-async def test_the_webhook_is_heard_whatever_is_polled(tmp_path: Path, polled: str) -> None:
-    """COHORTS says what is polled; who is pushed was chosen in Amplitude."""
+async def test_the_webhook_works_whatever_is_polled(tmp_path: Path, polled: str) -> None:
+    """COHORTS selects what is polled; pushed cohorts were chosen in Amplitude."""
     async with running_relay(tmp_path, _offline({"RELAY_APPS__SHOP__COHORTS": polled})) as relay:
         await relay.know("anna")
         answer = await relay.post(cohort_message(1, "anna"), webhook="cohorts")

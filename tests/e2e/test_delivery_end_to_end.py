@@ -1,4 +1,4 @@
-"""Batches, order, company, pause and restart, from the hook to Amplitude."""
+"""Batches, order, linger, pause and restart, from the webhook to Amplitude."""
 
 from pathlib import Path
 from typing import cast
@@ -17,7 +17,7 @@ from tests.support.relays import (
 
 
 async def test_a_lone_event_leaves_within_its_linger(tmp_path: Path) -> None:
-    """Nobody waits for company that does not come."""
+    """It does not wait for a full batch."""
     async with relay_and_amplitude(tmp_path, {"RELAY_DELIVERY__LINGER_S": "0.3"}) as (
         relay,
         amplitude,
@@ -28,7 +28,7 @@ async def test_a_lone_event_leaves_within_its_linger(tmp_path: Path) -> None:
             await relay.settled()
 
 
-async def test_a_waiting_line_fills_whole_batches(tmp_path: Path) -> None:
+async def test_a_backlog_fills_whole_batches(tmp_path: Path) -> None:
     """After a pause, 3,500 events take four uploads, three of them full."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         await relay.api("POST", "/apps/shop/pause")
@@ -40,7 +40,7 @@ async def test_a_waiting_line_fills_whole_batches(tmp_path: Path) -> None:
 
 
 async def test_uploads_stay_within_the_bytes_and_are_compressed(tmp_path: Path) -> None:
-    """Bytes are counted as serialised, envelope and commas included."""
+    """The limit counts serialised bytes, envelope and commas included."""
     changes = {"RELAY_DELIVERY__MAX_BATCH_BYTES": "20000"}
     async with relay_and_amplitude(tmp_path, changes) as (relay, amplitude):
         await relay.post([event(n) for n in range(200)])
@@ -52,7 +52,7 @@ async def test_uploads_stay_within_the_bytes_and_are_compressed(tmp_path: Path) 
 
 
 async def test_gzip_can_be_switched_off(tmp_path: Path) -> None:
-    """Then bodies of any size go plain."""
+    """Then bodies of any size are sent plain."""
     async with relay_and_amplitude(tmp_path, {"RELAY_DELIVERY__GZIP": "false"}) as (
         relay,
         amplitude,
@@ -63,7 +63,7 @@ async def test_gzip_can_be_switched_off(tmp_path: Path) -> None:
 
 
 async def test_events_of_one_device_keep_their_order(tmp_path: Path) -> None:
-    """Also through failures, holds and several senders at once."""
+    """Also through failures, holds and several senders."""
     async with relay_and_amplitude(
         tmp_path, {"RELAY_DELIVERY__MAX_BATCH_EVENTS": "7", "RELAY_DELIVERY__SENDERS": "8"}
     ) as (relay, amplitude):
@@ -80,7 +80,7 @@ async def test_events_of_one_device_keep_their_order(tmp_path: Path) -> None:
 
 
 async def test_apps_never_wait_for_each_other(tmp_path: Path) -> None:
-    """While one app's uploads hang, another's flow."""
+    """While one app's uploads hang, another's succeed."""
     async with relay_and_amplitude(
         tmp_path, {"RELAY_DELIVERY__REQUEST_TIMEOUT_S": "30"}, apps=("shop", "game")
     ) as (relay, amplitude):
@@ -94,7 +94,7 @@ async def test_apps_never_wait_for_each_other(tmp_path: Path) -> None:
 
 
 async def test_a_pause_survives_a_restart(tmp_path: Path) -> None:
-    """A paused app stays paused until a person resumes it; events are still taken."""
+    """A paused app stays paused until it is resumed, and still accepts events."""
     environment = app_environment("shop", "http://127.0.0.1:9")
     async with running_relay(tmp_path, environment) as relay:
         assert (await relay.api("POST", "/apps/shop/pause")).json == {"affected": 1}
@@ -107,8 +107,8 @@ async def test_a_pause_survives_a_restart(tmp_path: Path) -> None:
         assert (await relay.settled())["delivered"] == 1
 
 
-async def test_what_waits_and_what_was_counted_survives_a_restart(tmp_path: Path) -> None:
-    """Everything is on disk: pending events, every count, and the memory of ids."""
+async def test_pending_events_and_counts_survive_a_restart(tmp_path: Path) -> None:
+    """Pending events, all counts and dedup keys are on disk."""
     environment = app_environment("shop", "http://127.0.0.1:9")
     async with running_relay(tmp_path, environment) as relay:
         await relay.post([event(1), event(2), event(1)])
@@ -124,7 +124,7 @@ async def test_what_waits_and_what_was_counted_survives_a_restart(tmp_path: Path
 
 
 async def test_a_late_blank_event_gets_its_message_back(tmp_path: Path) -> None:
-    """Fields OneSignal has forgotten come from an earlier event of the message."""
+    """Fields OneSignal no longer sends come from an earlier event of the message."""
     blank = {"name": "", "title": "", "contents": ""}
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         await relay.post(event(1))
@@ -140,7 +140,7 @@ async def test_a_late_blank_event_gets_its_message_back(tmp_path: Path) -> None:
 
 
 async def test_a_dead_letter_can_be_retried_and_discarded(tmp_path: Path) -> None:
-    """A retry makes it pending again with the same bytes; a discard counts it as such."""
+    """A retry makes it pending again with the same bytes; a discard counts it."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         amplitude.faults.add("404", count=3)
         for number in (1, 2, 3):
@@ -161,8 +161,8 @@ async def test_a_dead_letter_can_be_retried_and_discarded(tmp_path: Path) -> Non
         assert not amplitude.ledger.violation_counts
 
 
-async def test_a_message_is_remembered_from_several_events(tmp_path: Path) -> None:
-    """What one event leaves out another adds; the first wording of a field counts."""
+async def test_a_message_is_cached_from_several_events(tmp_path: Path) -> None:
+    """Events complement each other; the first value of a field wins."""
     bare = {"name": "first", "title": "", "contents": ""}
     full = {"name": "second", "title": "T", "contents": "C"}
     blank = {"name": "", "title": "", "contents": ""}

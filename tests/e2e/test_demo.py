@@ -1,4 +1,4 @@
-"""`relay demo` as a person runs it: a process, its words, its exit code."""
+"""`relay demo` as an operator runs it: a process, its output, its exit code."""
 
 import os
 import re
@@ -33,7 +33,7 @@ CREDULOUS = """
         return judge_upload(reply, events)
     worker.judge_upload = judge
 """
-"""A relay that believes every 200, also a proxy's."""
+"""A relay that trusts every 200, even a proxy's."""
 
 
 GULLIBLE = """
@@ -42,11 +42,11 @@ GULLIBLE = """
     download.check_size = lambda **_: None
     publish.find_implausible = lambda *_: None
 """
-"""A relay that takes every file for the whole cohort."""
+"""A relay that accepts any file as the whole cohort."""
 
 
 def sabotage(root: Path, code: str) -> str:
-    """Return a folder for `PYTHONPATH` that makes every `relay serve` run `code` first."""
+    """Return a `PYTHONPATH` folder that makes every `relay serve` run `code` first."""
     site = root / "site"
     site.mkdir()
     head = "import sys\nif sys.orig_argv[-1] == 'serve':\n    "
@@ -55,7 +55,7 @@ def sabotage(root: Path, code: str) -> str:
 
 
 async def test_the_demo_proves_every_promise_and_leaves_nothing(tmp_path: Path) -> None:
-    """Whatever the environment says of another relay, and within a minute."""
+    """Whatever the environment configures, and within a minute."""
     env = environment(tmp_path, RELAY_LISTEN="nonsense", RELAY_UNKNOWN="x")
     with anyio.fail_after(DEADLINE_S):
         done = await anyio.run_process(
@@ -72,7 +72,7 @@ async def test_the_demo_proves_every_promise_and_leaves_nothing(tmp_path: Path) 
 
 
 async def test_a_demo_that_is_interrupted_proves_nothing(tmp_path: Path) -> None:
-    """Ctrl-C is no success, ends relay too and leaves nothing behind."""
+    """Ctrl-C is no success, stops relay too and leaves nothing behind."""
     process = await anyio.open_process(
         [sys.executable, "-m", "relay", "demo"],
         env=environment(tmp_path),
@@ -94,8 +94,8 @@ async def test_a_demo_that_is_interrupted_proves_nothing(tmp_path: Path) -> None
         os.kill(int(found[1]), 0)
 
 
-async def test_a_relay_that_does_not_come_up_is_told_with_its_last_words(tmp_path: Path) -> None:
-    """The folder stays for whoever looks into it."""
+async def test_a_relay_that_does_not_start_is_reported_with_its_last_output(tmp_path: Path) -> None:
+    """Its folder is kept for diagnosis."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     env = environment(
@@ -112,8 +112,8 @@ async def test_a_relay_that_does_not_come_up_is_told_with_its_last_words(tmp_pat
     assert len(list(folder.iterdir())) == 1
 
 
-async def test_a_relay_that_loses_events_is_found_out(tmp_path: Path) -> None:
-    """The lost events are named, and the data stays for whoever looks into it."""
+async def test_a_relay_that_loses_events_is_detected(tmp_path: Path) -> None:
+    """The lost events are named, and the data is kept for diagnosis."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     env = environment(folder, PYTHONPATH=sabotage(tmp_path, CREDULOUS))
@@ -127,8 +127,8 @@ async def test_a_relay_that_loses_events_is_found_out(tmp_path: Path) -> None:
     assert len(list(folder.iterdir())) == 1
 
 
-async def test_a_relay_that_believes_every_file_is_found_out(tmp_path: Path) -> None:
-    """A file without members empties the segment, which is what another program sees."""
+async def test_a_relay_that_trusts_every_file_is_detected(tmp_path: Path) -> None:
+    """A file without members empties the segment, as another program sees."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     env = environment(folder, PYTHONPATH=sabotage(tmp_path, GULLIBLE))
@@ -147,7 +147,7 @@ async def test_a_relay_that_believes_every_file_is_found_out(tmp_path: Path) -> 
 
 
 async def test_a_kept_demo_runs_until_ctrl_c(tmp_path: Path) -> None:
-    """Relay and the stand-ins stay for whoever wants to play; then nothing stays."""
+    """Relay and the stand-ins keep running; afterwards nothing is left."""
     process = await anyio.open_process(
         [sys.executable, "-m", "relay", "demo", "--keep", "--events", "1000"],
         env=environment(tmp_path),

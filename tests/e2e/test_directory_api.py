@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.relays import (
     COHORT,
-    Answered,
     Relay,
+    Response,
     app_environment,
     cohort_message,
     event,
@@ -22,37 +22,37 @@ HEADER = b"id,identifier,device_type,invalid_identifier,external_user_id,notific
 
 
 def offline(**changes: str) -> dict[str, str]:
-    """Return settings of an app whose services are not there."""
+    """Return the settings of an app whose services are unreachable."""
     return {**app_environment("shop", "http://127.0.0.1:9"), **changes}
 
 
 def export(users: Iterable[str]) -> bytes:
-    """Return OneSignal's export of users, each with one subscription."""
+    """Return a OneSignal export of users, each with one subscription."""
     rows = (f"s-{user},token,0,f,{user},1\n".encode() for user in users)
     return HEADER + b"".join(rows)
 
 
-async def send(relay: Relay, file: bytes, query: str = "", app: str = "shop") -> Answered:
-    """Send a file to the directory."""
+async def send(relay: Relay, file: bytes, query: str = "", app: str = "shop") -> Response:
+    """Post a file to the directory."""
     url = f"{relay.admin}/api/v1/directory/{app}/import{query}"
     return await relay.ask("POST", url, data=file)
 
 
 async def test_a_user_is_shown_with_subscriptions_and_segments(tmp_path: Path) -> None:
-    """The answer says why a user is a member or not."""
+    """The response also says why the user is a member or not."""
     async with running_relay(tmp_path, offline()) as relay:
-        told = {
+        subscriptions_of = {
             "subscriptions": [
                 {"id": "s-1", "type": "iOSPush", "subscribed": True},
                 {"id": "s-2", "type": "Email", "subscribed": False},
             ]
         }
-        assert (await relay.api("PUT", "/directory/shop/anna", told)).status == 204
+        assert (await relay.api("PUT", "/directory/shop/anna", subscriptions_of)).status == 204
         await relay.post(cohort_message(1, "anna"), webhook="cohorts")
         other = cohort_message(2, "stranger") | {"cohort_id": "other"}
         await relay.post(other, webhook="cohorts")
         user = (await relay.api("GET", "/users/shop/anna")).json
-        assert user["subscriptions"] == told["subscriptions"]
+        assert user["subscriptions"] == subscriptions_of["subscriptions"]
         assert [(item["cohort_id"], item["name"]) for item in user["segments"]] == [
             (COHORT, "Buyers")
         ]
@@ -67,7 +67,7 @@ async def test_a_user_is_shown_with_subscriptions_and_segments(tmp_path: Path) -
 
 @pytest.mark.parametrize("id_", ["a/b", "a%2Fb", "..", "a b+c", "jürgen", "{x}", "100%", "\n"])
 async def test_a_user_may_be_named_anything(tmp_path: Path, id_: str) -> None:
-    """An External ID is the app's own text."""
+    """An External ID is arbitrary text."""
     async with running_relay(tmp_path, offline()) as relay:
         path = f"/users/shop/{quote(id_, safe='').replace('.', '%2E')}"
         await relay.know(id_.replace(".", "."))
@@ -77,8 +77,8 @@ async def test_a_user_may_be_named_anything(tmp_path: Path, id_: str) -> None:
         assert (await relay.api("GET", path)).status == 404
 
 
-async def test_a_word_about_a_user_replaces_the_one_before(tmp_path: Path) -> None:
-    """The app tells all subscriptions at once; segments follow in the same step."""
+async def test_a_put_replaces_the_user_s_subscriptions(tmp_path: Path) -> None:
+    """A PUT sets all subscriptions; segments follow in the same step."""
     async with running_relay(tmp_path, offline()) as relay:
         await relay.know("anna")
         await relay.post(cohort_message(1, "anna"), webhook="cohorts")
@@ -88,8 +88,8 @@ async def test_a_word_about_a_user_replaces_the_one_before(tmp_path: Path) -> No
         assert (segment["matched_users"], segment["subscribed_count"]) == (1, 0)
 
 
-def told(*ids: str, **over: object) -> dict[str, object]:
-    """Return what an app tells of a user."""
+def subscriptions_of(*ids: str, **over: object) -> dict[str, object]:
+    """Return the body of a PUT of a user."""
     return {
         "subscriptions": [{"id": id_, "type": "Email", "subscribed": True, **over} for id_ in ids]
     }
@@ -101,19 +101,19 @@ def told(*ids: str, **over: object) -> dict[str, object]:
         None,
         {},
         {"subscriptions": None},
-        told("s-1", "s-1"),
-        told(""),
-        told("x" * 257),
-        told("s-1", subscribed="yes"),
-        told("s-1", subscribed=1),
-        told("s-1", type=""),
-        told("s-1", token="secret"),
-        told("s-1") | {"email": "anna@mail.example"},
-        told(*(str(number) for number in range(1_001))),
+        subscriptions_of("s-1", "s-1"),
+        subscriptions_of(""),
+        subscriptions_of("x" * 257),
+        subscriptions_of("s-1", subscribed="yes"),
+        subscriptions_of("s-1", subscribed=1),
+        subscriptions_of("s-1", type=""),
+        subscriptions_of("s-1", token="secret"),
+        subscriptions_of("s-1") | {"email": "anna@mail.example"},
+        subscriptions_of(*(str(number) for number in range(1_001))),
     ],
 )
-async def test_a_word_that_is_not_understood_changes_nothing(tmp_path: Path, body: object) -> None:
-    """400 in words, without repeating what was sent."""
+async def test_an_invalid_put_changes_nothing(tmp_path: Path, body: object) -> None:
+    """400 with a reason that quotes nothing of the body."""
     async with running_relay(tmp_path, offline()) as relay:
         answer = await relay.api("PUT", "/directory/shop/anna", body)
         assert (answer.status, set(answer.json)) == (400, {"error"})
@@ -122,7 +122,7 @@ async def test_a_word_that_is_not_understood_changes_nothing(tmp_path: Path, bod
 
 
 async def test_a_forgotten_user_stays_forgotten(tmp_path: Path) -> None:
-    """Whatever comes later, by whatever way, the user is not known again."""
+    """No later input of any kind makes the user known again."""
     async with running_relay(tmp_path, offline()) as relay:
         await relay.know("anna", "ben")
         await relay.post(cohort_message(1, "anna", "ben"), webhook="cohorts")
@@ -139,8 +139,8 @@ async def test_a_forgotten_user_stays_forgotten(tmp_path: Path) -> None:
         assert [line["external_id"] for line in lines] == ["ben"]
 
 
-async def test_a_file_is_taken_over_plain_and_compressed(tmp_path: Path) -> None:
-    """It may be longer than any body, and says what it held."""
+async def test_a_file_is_imported_plain_and_compressed(tmp_path: Path) -> None:
+    """It may be longer than any other body; the response summarises it."""
     users = [f"user-{number:07}-with-a-rather-long-id" for number in range(60_000)]
     file = export(users) + b"s-0,token,0,f,,1\n,token,0,f,user-x,1\n"
     assert len(file) > 4 * 1024 * 1024
@@ -162,7 +162,7 @@ async def test_a_file_is_taken_over_plain_and_compressed(tmp_path: Path) -> None
 
 
 async def test_a_file_adds_or_replaces(tmp_path: Path) -> None:
-    """By default who is not in it stays."""
+    """By default users missing from the file stay."""
     async with running_relay(tmp_path, offline()) as relay:
         await send(relay, export(["anna"]))
         await send(relay, export(["ben"]))
@@ -183,7 +183,7 @@ async def test_a_file_adds_or_replaces(tmp_path: Path) -> None:
         (export(["anna"]), "?colour=red", 400),
     ],
 )
-async def test_a_file_that_is_not_whole_changes_nothing(
+async def test_a_truncated_file_changes_nothing(
     tmp_path: Path, file: bytes, query: str, status: int
 ) -> None:
     """400 says what is wrong with it."""
@@ -194,7 +194,7 @@ async def test_a_file_that_is_not_whole_changes_nothing(
 
 
 async def test_one_file_of_an_app_is_read_at_a_time(tmp_path: Path) -> None:
-    """The second is asked to come again; one that breaks off makes room."""
+    """A second one is rejected for now; a broken upload frees the place."""
     async with running_relay(tmp_path, offline()) as relay:
         host, port = relay.admin.removeprefix("http://").split(":")
         async with await anyio.connect_tcp(host, int(port)) as stream:
@@ -211,8 +211,8 @@ async def test_one_file_of_an_app_is_read_at_a_time(tmp_path: Path) -> None:
                 await anyio.sleep(0.01)
 
 
-async def test_the_directory_tells_its_size_and_age(tmp_path: Path) -> None:
-    """Of an app that has no key of OneSignal's, nothing is refreshed, and asking says why."""
+async def test_the_directory_reports_its_size_and_age(tmp_path: Path) -> None:
+    """Without a OneSignal key nothing is refreshed, and a refresh request says why."""
     async with running_relay(tmp_path, offline()) as relay:
         await relay.know("anna")
         await relay.know("ben", subscribed=False)
@@ -231,12 +231,12 @@ async def test_the_directory_tells_its_size_and_age(tmp_path: Path) -> None:
 
 
 async def test_an_unknown_app_is_404_everywhere(tmp_path: Path) -> None:
-    """Nothing is made for it."""
+    """Nothing is created for it."""
     async with running_relay(tmp_path, offline()) as relay:
         for method, path, body in (
             ("GET", "/users/nobody/anna", None),
             ("DELETE", "/users/nobody/anna", None),
-            ("PUT", "/directory/nobody/anna", told("s-1")),
+            ("PUT", "/directory/nobody/anna", subscriptions_of("s-1")),
             ("GET", "/directory/nobody", None),
             ("POST", "/directory/nobody/sync", None),
             ("POST", "/directory/nobody/import", None),
@@ -252,7 +252,7 @@ async def test_an_id_that_sqlite_would_cut_is_a_mistake(tmp_path: Path, field: s
         one = {"id": "s-1", "type": "iOSPush", "subscribed": True, field: "s-1\0x"}
         for method, path, body in (
             ("PUT", "/directory/shop/anna", {"subscriptions": [one]}),
-            ("PUT", "/directory/shop/anna%00x", told("s-1")),
+            ("PUT", "/directory/shop/anna%00x", subscriptions_of("s-1")),
             ("DELETE", "/users/shop/anna%00x", None),
             ("GET", "/segments/shop/c%00x/members", None),
             ("GET", "/cohort-runs?cohort_id=c%00x", None),

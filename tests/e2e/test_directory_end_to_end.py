@@ -1,4 +1,4 @@
-"""The directory comes from OneSignal's export, from events and from apps; segments follow."""
+"""The directory follows OneSignal's exports, events and apps; segments follow the directory."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ ROWS: list[Row] = [
 
 
 def _happened(kind: str, subscription_id: str, external_id: str | None) -> dict[str, Any]:
-    """Return an event of this moment."""
+    """Return an event that happens now."""
     at_ms = SystemClock().now_ms()
     now = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
     body: dict[str, Any] = event(
@@ -54,16 +54,20 @@ async def _directory(it: World) -> dict[str, Any]:
 
 
 async def _sync(it: World) -> None:
-    """Sync once, and wait until that has ended: a request during its last moments is refused."""
+    """Request an export and wait until the next one can be requested."""
     before = (await _directory(it))["synced_at"]
     assert (await it.relay.api("POST", "/directory/shop/sync")).json == {"affected": 1}
+    await _until_synced(it, before)
+
+
+async def _until_synced(it: World, before: int | None) -> None:
     with anyio.fail_after(DEADLINE_S):
-        while (found := await _directory(it))["synced_at"] == before or found["sync"]["is_running"]:
+        while (now := await _directory(it))["synced_at"] == before or now["sync"]["is_running"]:
             await anyio.sleep(0.01)
 
 
-async def test_a_first_export_is_taken_over_at_the_start(tmp_path: Path) -> None:
-    """Users enter the segments that list them; anonymous subscriptions are nobody's."""
+async def test_a_first_export_is_applied_at_the_start(tmp_path: Path) -> None:
+    """Users enter the segments that list them; anonymous subscriptions have no user."""
     async with world(tmp_path, SCHEDULED, exports=_exports()) as it:
         await it.relay.post(cohort_message(1, "anna", "ben", "x"), webhook="cohorts")
         await it.until(COUNT, lambda rows: rows == [(2,)])
@@ -73,7 +77,7 @@ async def test_a_first_export_is_taken_over_at_the_start(tmp_path: Path) -> None
         SegmentFile(tmp_path).check_figures()
 
 
-async def test_a_restart_within_the_interval_asks_for_no_export(tmp_path: Path) -> None:
+async def test_a_restart_within_the_interval_requests_no_export(tmp_path: Path) -> None:
     """OneSignal limits exports; a crash loop must not use them up."""
     async with world(tmp_path, SCHEDULED, exports=_exports()) as it:
         with anyio.fail_after(DEADLINE_S):
@@ -86,8 +90,8 @@ async def test_a_restart_within_the_interval_asks_for_no_export(tmp_path: Path) 
         assert len(it.exports.requests) == 0
 
 
-async def test_the_next_export_is_the_whole_truth_about_subscriptions(tmp_path: Path) -> None:
-    """Gone, moved and new ones; users stay known."""
+async def test_the_next_export_is_authoritative_for_subscriptions(tmp_path: Path) -> None:
+    """It removes, moves and adds subscriptions; users stay known."""
     async with world(tmp_path, exports=_exports()) as it:
         await _sync(it)
         await it.relay.post(cohort_message(1, "anna", "ben", "carl"), webhook="cohorts")
@@ -103,10 +107,10 @@ async def test_the_next_export_is_the_whole_truth_about_subscriptions(tmp_path: 
 
 @pytest.mark.parametrize("kind", ["message.push.unsubscribed", "message.email.unsubscribed"])
 @pytest.mark.parametrize("user", ["anna", None])
-async def test_who_unsubscribes_is_counted_no_more(
+async def test_an_unsubscribed_user_is_not_counted(
     tmp_path: Path, kind: str, user: str | None
 ) -> None:
-    """Also where the event names no user; the member stays a member."""
+    """Also if the event names no user; the member stays a member."""
     async with world(tmp_path) as it:
         await it.know(anna=[True])
         await it.relay.post(cohort_message(1, "anna"), webhook="cohorts")
@@ -117,8 +121,8 @@ async def test_who_unsubscribes_is_counted_no_more(
         SegmentFile(tmp_path).check_figures()
 
 
-async def test_who_unsubscribes_during_an_export_stays_unsubscribed(tmp_path: Path) -> None:
-    """The export was asked for before; the next one counts again."""
+async def test_an_unsubscribe_during_an_export_is_kept(tmp_path: Path) -> None:
+    """The export was requested earlier; the next one counts again."""
     async with world(tmp_path, exports=_exports()) as it:
         await _sync(it)
         await it.relay.post(cohort_message(1, "anna", "ben"), webhook="cohorts")
@@ -131,9 +135,7 @@ async def test_who_unsubscribes_during_an_export_stays_unsubscribed(tmp_path: Pa
         await it.relay.post(_happened("message.push.unsubscribed", "s-1", "anna"))
         await it.until(COUNT, lambda rows: rows == [(1,)])
         it.exports.faults.clear()
-        with anyio.fail_after(DEADLINE_S):
-            while (await _directory(it))["synced_at"] == synced_at:
-                await anyio.sleep(0.01)
+        await _until_synced(it, synced_at)
         assert it.look(COUNT) == [(1,)]
         await _sync(it)
         assert it.look(COUNT) == [(2,)]
@@ -141,7 +143,7 @@ async def test_who_unsubscribes_during_an_export_stays_unsubscribed(tmp_path: Pa
 
 
 async def test_a_new_user_of_an_event_enters_the_segments(tmp_path: Path) -> None:
-    """An event proves its user; no export and no download is waited for."""
+    """An event proves its user, without waiting for an export or a download."""
     async with world(tmp_path) as it:
         await it.relay.post(cohort_message(1, "anna", "ben"), webhook="cohorts")
         await it.relay.post(_happened("message.push.clicked", "s-1", "anna"))
@@ -161,15 +163,15 @@ async def test_a_new_user_of_an_event_enters_the_segments(tmp_path: Path) -> Non
         ExportShape(columns=("id", "identifier")),
     ],
 )
-async def test_a_broken_export_changes_nothing_and_says_so(
+async def test_a_broken_export_changes_nothing_and_is_reported(
     tmp_path: Path, shape: ExportShape
 ) -> None:
-    """Nobody is unsubscribed because a file was cut."""
+    """A cut file unsubscribes no user."""
     async with world(tmp_path, exports=_exports()) as it:
         await _sync(it)
         before = it.look("SELECT * FROM subscriptions ORDER BY id")
         it.exports.conditions = ExportConditions(polls=0, shape=shape)
-        await it.relay.api("POST", "/directory/shop/sync")
+        assert (await it.relay.api("POST", "/directory/shop/sync")).json == {"affected": 1}
         with anyio.fail_after(DEADLINE_S):
             while not (error := (await _directory(it))["sync"]["last_error"]):
                 await anyio.sleep(0.01)
@@ -177,8 +179,8 @@ async def test_a_broken_export_changes_nothing_and_says_so(
         assert it.look("SELECT * FROM subscriptions ORDER BY id") == before
 
 
-async def test_an_app_s_own_word_counts_until_a_newer_export(tmp_path: Path) -> None:
-    """Apps that forward their SDK's listeners are ahead of any export."""
+async def test_an_app_s_put_counts_until_a_newer_export(tmp_path: Path) -> None:
+    """Apps that forward SDK changes are ahead of any export."""
     async with world(tmp_path, exports=_exports()) as it:
         await _sync(it)
         await it.relay.post(cohort_message(1, "anna", "ben"), webhook="cohorts")
@@ -196,8 +198,8 @@ async def test_an_app_s_own_word_counts_until_a_newer_export(tmp_path: Path) -> 
         SegmentFile(tmp_path).check_figures()
 
 
-async def test_a_cut_file_is_not_the_whole_truth(tmp_path: Path) -> None:
-    """A plain file that ends in the middle of a line may lack thousands; nobody leaves for it."""
+async def test_a_cut_file_is_not_authoritative(tmp_path: Path) -> None:
+    """A plain file that ends in mid-line may lack thousands of users; none of them leaves."""
     async with world(tmp_path) as it:
         await it.know(anna=[True], ben=[True])
         head = b"id,device_type,invalid_identifier,external_user_id\n"

@@ -21,7 +21,7 @@ FIRST_AT = 1_692_206_763
 
 
 def offline(**changes: str) -> dict[str, str]:
-    """Return settings of an app whose Amplitude is not there."""
+    """Return the settings of an app whose Amplitude is unreachable."""
     return {**app_environment("shop", "http://127.0.0.1:9"), **changes}
 
 
@@ -30,12 +30,12 @@ async def with_segment(tmp_path: Path, *users: str, **changes: str) -> AsyncIter
     """Run a relay with a segment of these users."""
     async with running_relay(tmp_path, offline(**changes)) as relay:
         await relay.know(*users)
-        await tell(relay, cohort_message(1, *users))
+        await push(relay, cohort_message(1, *users))
         yield relay
 
 
-async def tell(relay: Relay, message: dict[str, object]) -> dict[str, Any]:
-    """Post a message of the cohort webhook."""
+async def push(relay: Relay, message: dict[str, object]) -> dict[str, Any]:
+    """Post a message to the cohorts webhook."""
     answer = await relay.post(message, webhook="cohorts")
     assert answer.status == 200
     told: dict[str, Any] = answer.json
@@ -43,9 +43,9 @@ async def tell(relay: Relay, message: dict[str, object]) -> dict[str, Any]:
 
 
 async def test_a_segment_is_shown_with_its_figures(tmp_path: Path) -> None:
-    """The list and the detail agree with the view; the detail explains and looks back."""
+    """List and detail agree with the view; the detail adds explanation and history."""
     async with with_segment(tmp_path, "anna", "ben") as relay:
-        await tell(relay, cohort_message(2, "stranger", "NA", ""))
+        await push(relay, cohort_message(2, "stranger", "NA", ""))
         (item,) = (await relay.api("GET", "/segments")).json["items"]
         assert {**item, "applied_at": 0} == {
             "app": "shop",
@@ -71,11 +71,11 @@ async def test_a_segment_is_shown_with_its_figures(tmp_path: Path) -> None:
 
 
 async def test_segments_are_listed_page_by_page_and_by_state(tmp_path: Path) -> None:
-    """`next` leads on until it is null; conditions narrow the list."""
+    """`next` continues until it is null; filters narrow the list."""
     async with with_segment(tmp_path, "anna") as relay:
         for number in range(2, 6):
             other = cohort_message(number, "anna") | {"cohort_id": f"other/{number}"}
-            await tell(relay, other)
+            await push(relay, other)
         seen: list[str] = []
         after: int | None = 0
         while after is not None:
@@ -91,24 +91,24 @@ async def test_segments_are_listed_page_by_page_and_by_state(tmp_path: Path) -> 
 
 
 async def test_members_are_streamed(tmp_path: Path) -> None:
-    """All of them, an object a line."""
+    """All of them, one object per line."""
     users = [f"user-{number:04}" for number in range(2_500)]
     changes = {"RELAY_APPS__SHOP__MEMBERSHIP": "all"}
     async with running_relay(tmp_path, offline(**changes)) as relay:
-        await tell(relay, cohort_message(1, *users))
+        await push(relay, cohort_message(1, *users))
         lines = await relay.lines(f"{SEGMENT}/members")
         assert [line["external_id"] for line in lines] == users
         assert {type(line["entered_at"]) for line in lines} == {int}
 
 
-async def test_a_stream_that_ends_with_the_daemon_is_visibly_cut(tmp_path: Path) -> None:
-    """Who reads on learns that the list is not whole; the stop does not wait long for readers."""
+async def test_a_stream_cut_by_a_stop_is_visibly_incomplete(tmp_path: Path) -> None:
+    """The reader notices the missing end; the stop does not wait long for readers."""
     changes = {"RELAY_APPS__SHOP__MEMBERSHIP": "all"}
     async with aiohttp.ClientSession() as session:
         async with running_relay(tmp_path, offline(**changes)) as relay:
-            for number in range(6):  # more than the sockets between the two hold
+            for number in range(6):  # more than the socket buffers hold
                 users = [f"{number}-{place}-{'x' * 500}" for place in range(7_000)]
-                await tell(relay, cohort_message(number, *users))
+                await push(relay, cohort_message(number, *users))
             answer = await session.get(f"{relay.admin}/api/v1{SEGMENT}/members")
             assert answer.status == 200
         with pytest.raises(aiohttp.ClientPayloadError):
@@ -116,9 +116,9 @@ async def test_a_stream_that_ends_with_the_daemon_is_visibly_cut(tmp_path: Path)
 
 
 async def test_changes_are_followed_from_one_to_the_next(tmp_path: Path) -> None:
-    """`next` never falls back, so that a follower misses nothing and hears nothing twice."""
+    """`next` never decreases, so a follower misses and repeats nothing."""
     async with with_segment(tmp_path, "anna", "ben", "cleo") as relay:
-        await tell(relay, cohort_message(2, "anna", entering=False))
+        await push(relay, cohort_message(2, "anna", entering=False))
         heard: list[tuple[str, str]] = []
         after = 0
         while True:
@@ -141,12 +141,12 @@ async def test_changes_are_followed_from_one_to_the_next(tmp_path: Path) -> None
         assert await relay.lines(f"{SEGMENT}/changes?after={after}") == []
 
 
-async def test_an_explanation_adds_up_and_names_who_is_behind_it(tmp_path: Path) -> None:
+async def test_an_explanation_adds_up_and_lists_the_ids(tmp_path: Path) -> None:
     """Every id of the list is behind one of the numbers."""
     async with with_segment(tmp_path, "anna") as relay:
         await relay.know("ben", subscribed=False)
         await relay.api("PUT", "/directory/shop/cleo", {"subscriptions": []})
-        await tell(relay, cohort_message(2, "ben", "cleo", "stranger", "NULL"))
+        await push(relay, cohort_message(2, "ben", "cleo", "stranger", "NULL"))
         numbers = (await relay.api("GET", f"{SEGMENT}/explain")).json
         assert numbers == {
             "cohort_size": 5,
@@ -174,9 +174,9 @@ async def test_an_explanation_adds_up_and_names_who_is_behind_it(tmp_path: Path)
 
 
 async def test_a_cohort_without_a_segment_is_explained_too(tmp_path: Path) -> None:
-    """That is when it is needed most: nobody of the cohort is known."""
+    """That is when it is needed most: no user of the cohort is known."""
     async with running_relay(tmp_path, offline()) as relay:
-        await tell(relay, cohort_message(1, "stranger"))
+        await push(relay, cohort_message(1, "stranger"))
         assert (await relay.api("GET", "/segments")).json["items"] == []
         assert (await relay.api("GET", SEGMENT)).status == 404
         numbers = (await relay.api("GET", f"{SEGMENT}/explain")).json
@@ -187,18 +187,18 @@ async def test_a_cohort_without_a_segment_is_explained_too(tmp_path: Path) -> No
 
 @asynccontextmanager
 async def with_held_run(tmp_path: Path) -> AsyncIterator[tuple[Relay, int]]:
-    """Run a relay with a segment of ten, of whom eight would leave."""
+    """Run a relay with a segment of ten, eight of whom would leave."""
     users = [f"user-{number}" for number in range(10)]
     changes = {"RELAY_COHORTS__GUARD_MIN_MEMBERS": "10"}
     async with with_segment(tmp_path, *users, **changes) as relay:
         leaving = cohort_message(2, *users[:8], entering=False, computed_at=FIRST_AT + 1)
-        assert (await tell(relay, leaving))["held"]
+        assert (await push(relay, leaving))["held"]
         (run,) = (await relay.api("GET", "/cohort-runs?state=held")).json["items"]
         yield relay, run["run_id"]
 
 
 async def test_a_held_run_is_approved_once(tmp_path: Path) -> None:
-    """What was held is applied; a second approval finds nothing to decide."""
+    """The held changes are applied; a second approval is an error."""
     async with with_held_run(tmp_path) as (relay, run):
         assert (await relay.api("GET", SEGMENT)).json["state"] == "held"
         approved = await relay.api("POST", f"/cohort-runs/{run}/approve")
@@ -211,7 +211,7 @@ async def test_a_held_run_is_approved_once(tmp_path: Path) -> None:
 
 
 async def test_a_held_run_is_rejected(tmp_path: Path) -> None:
-    """The segment stays as it was."""
+    """The segment stays unchanged."""
     async with with_held_run(tmp_path) as (relay, run):
         rejected = await relay.api("POST", f"/cohort-runs/{run}/reject")
         assert (rejected.status, rejected.json) == (200, {"affected": 1})
@@ -220,7 +220,7 @@ async def test_a_held_run_is_rejected(tmp_path: Path) -> None:
 
 
 async def test_runs_are_listed_newest_first(tmp_path: Path) -> None:
-    """`next` leads on to older ones."""
+    """`next` continues with older ones."""
     async with with_held_run(tmp_path) as (relay, held):
         first = (await relay.api("GET", f"/cohort-runs?app=shop&cohort_id={COHORT}&limit=1")).json
         assert [item["run_id"] for item in first["items"]] == [held] == [first["next"]]
@@ -231,10 +231,10 @@ async def test_runs_are_listed_newest_first(tmp_path: Path) -> None:
 
 
 async def test_a_segment_is_rolled_back(tmp_path: Path) -> None:
-    """A run is undone, and so can be the undoing; what is not kept is refused."""
+    """A run can be undone, and so can the rollback; a pruned revision is an error."""
     async with with_segment(tmp_path, "anna", "ben") as relay:
         leaving = cohort_message(2, "anna", entering=False, computed_at=FIRST_AT + 1)
-        await tell(relay, leaving)
+        await push(relay, leaving)
         (newest, _) = (await relay.api("GET", SEGMENT)).json["undoable"]
         back = await relay.api("POST", f"{SEGMENT}/rollback", {"revision": newest["leads_back_to"]})
         assert (back.status, back.json) == (200, {"affected": 1})
@@ -286,15 +286,15 @@ async def test_a_sync_needs_polling(tmp_path: Path) -> None:
 async def test_mistakes_are_answered_with_what_is_wrong(
     tmp_path: Path, method: str, path: str, body: object, status: int
 ) -> None:
-    """400, 404 or 405 with an error in words; nothing is changed."""
+    """400, 404 or 405 with an error message; nothing changes."""
     async with with_segment(tmp_path, "anna") as relay:
         answer = await relay.api(method, path, body)
         assert (answer.status, set(answer.json)) == (status, {"error"})
         assert (await relay.api("GET", SEGMENT)).json["matched_users"] == 1
 
 
-async def test_status_and_metrics_tell_how_segments_stand(tmp_path: Path) -> None:
-    """The same numbers in both, and no user or cohort among the metrics."""
+async def test_status_and_metrics_agree_on_segments(tmp_path: Path) -> None:
+    """Both show the same numbers, and metrics name no user or cohort."""
     async with running_relay(tmp_path, offline()) as relay:
         empty = (await relay.api("GET", "/status")).json["segments"]["shop"]
         assert set(empty) == {
@@ -322,7 +322,7 @@ async def test_status_and_metrics_tell_how_segments_stand(tmp_path: Path) -> Non
 
 
 async def test_the_document_describes_every_operation(tmp_path: Path) -> None:
-    """Whoever reads the API's document finds segments, runs, users and the directory."""
+    """The OpenAPI document has segments, runs, users and the directory."""
     async with running_relay(tmp_path, offline()) as relay:
         document = (await relay.api("GET", "/openapi.json")).json
         described = {

@@ -1,6 +1,6 @@
-"""Amplitude's own SDKs, pointed at relay: what they send arrives once, whatever comes between.
+"""Amplitude's own SDKs, pointed at relay: what they send arrives once, whatever goes wrong.
 
-They run in processes of their own, `tests/sdk/send.py` and `tests/sdk/send.mjs`; npm fetches
+They run in their own processes, `tests/sdk/send.py` and `tests/sdk/send.mjs`; npm fetches
 Amplitude's Node SDK as its lock file says.
 """
 
@@ -31,7 +31,7 @@ CAPACITY = 10
 
 Command: TypeAlias = Sequence[str]
 
-TOLD = [
+RESULTS = [
     ["$groupidentify", 200],
     ["$identify", 200],
     ["$identify", 200],
@@ -39,7 +39,7 @@ TOLD = [
     ["Opened", 200],
     ["revenue_amount", 200],
 ]
-"""What an SDK says in the end: all is taken, but for the event whose user's id is too short."""
+"""Results the SDK reports: all accepted, except the event whose user id is too short."""
 
 
 @pytest.fixture(scope="session")
@@ -63,13 +63,13 @@ def sdk(request: pytest.FixtureRequest) -> Command:
 
 
 class Gateway:
-    """Stands between an SDK and relay, and remembers what passed.
+    """A proxy between an SDK and relay that records the traffic.
 
     Attributes:
-        uploads: The requests of the SDK, oldest first.
+        uploads: The SDK's requests, oldest first.
         statuses: What relay answered.
-        answered_503: Set once relay answered that it has no room.
-        lost: How many of relay's next 200s are lost on the way back.
+        answered_503: Set once relay answered 503.
+        lost: How many of relay's next 200s to lose.
     """
 
     def __init__(self, target: str) -> None:
@@ -80,7 +80,7 @@ class Gateway:
         self.lost = 0
 
     def app(self) -> web.Application:
-        """Return an application that passes everything on."""
+        """Return an application that forwards everything."""
         app = web.Application()
         app.router.add_route("*", "/{tail:.*}", self._pass_on)
         return app
@@ -103,7 +103,7 @@ class Gateway:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The good events that came, each once, as relay shall deliver them."""
+        """The good events, each once, as relay should deliver them."""
         by_id = {each["insert_id"]: each for upload in self.uploads for each in upload["events"]}
         return [
             {name: value for name, value in each.items() if value != "$remote"}
@@ -114,41 +114,41 @@ class Gateway:
 
 @asynccontextmanager
 async def gateway(relay: Relay) -> AsyncIterator[tuple[Gateway, str]]:
-    """Run a gateway before relay, and give its URL."""
+    """Run a gateway in front of relay and yield its URL."""
     between = Gateway(relay.public)
     async with running(between.app()) as url:
         yield between, str(url).rstrip("/")
 
 
 async def send(command: Command, url: str) -> object:
-    """Have an SDK send its events; return what it was told of them."""
+    """Have an SDK send its events; return the results it reports."""
     with anyio.fail_after(SEND_S):
         ended = await anyio.run_process([*command, url, API_KEY], stderr=None)
     return orjson.loads(ended.stdout)
 
 
 @pytest.mark.parametrize("path", ["/2/httpapi", "/batch"])
-async def test_every_kind_of_event_arrives_with_all_it_says(
+async def test_every_kind_of_event_arrives_complete(
     tmp_path: Path, sdk: Command, path: str
 ) -> None:
-    """Once, and in the order in which it was sent."""
+    """Once, and in the order sent."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         async with gateway(relay) as (between, url):
-            assert await send(sdk, f"{url}{path}") == TOLD
+            assert await send(sdk, f"{url}{path}") == RESULTS
         status = await relay.settled()
         assert (status["delivered"], status["duplicate"], status["dead"]) == (5, 0, 0)
         assert amplitude.ledger.account(API_KEY).events == between.events
 
 
 async def test_events_wait_in_the_sdk_while_relay_has_no_room(tmp_path: Path, sdk: Command) -> None:
-    """A 503 makes it come again, and then nothing is missing."""
+    """A 503 makes the SDK retry, and nothing is missing afterwards."""
     changes = {"RELAY_OUTBOX__MAX_EVENTS": str(CAPACITY)}
     async with relay_and_amplitude(tmp_path, changes) as (relay, amplitude):
         await relay.api("POST", "/apps/shop/pause")
         await relay.post([event(number) for number in range(CAPACITY)])
         async with gateway(relay) as (between, url), anyio.create_task_group() as tasks:
             tasks.start_soon(_resume_after_refusal, between, relay)
-            assert await send(sdk, f"{url}/2/httpapi") == TOLD
+            assert await send(sdk, f"{url}/2/httpapi") == RESULTS
         await relay.settled()
         assert 503 in between.statuses
         stored = amplitude.ledger.account(API_KEY).events[CAPACITY:]
@@ -160,12 +160,12 @@ async def _resume_after_refusal(between: Gateway, relay: Relay) -> None:
     await relay.api("POST", "/apps/shop/resume")
 
 
-async def test_an_answer_that_was_lost_doubles_nothing(tmp_path: Path, sdk: Command) -> None:
-    """The SDK sends again what relay has on disk already."""
+async def test_a_lost_response_duplicates_nothing(tmp_path: Path, sdk: Command) -> None:
+    """The SDK resends what relay already has on disk."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         async with gateway(relay) as (between, url):
             between.lost = 2
-            assert await send(sdk, f"{url}/2/httpapi") == TOLD
+            assert await send(sdk, f"{url}/2/httpapi") == RESULTS
         status = await relay.settled()
         assert (status["accepted"], status["delivered"]) == (5, 5)
         assert status["duplicate"] >= 5
@@ -174,5 +174,5 @@ async def test_an_answer_that_was_lost_doubles_nothing(tmp_path: Path, sdk: Comm
 
 
 def by_id(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return events in an order that does not depend on their way."""
+    """Return events in an order independent of their way."""
     return sorted(events, key=itemgetter("insert_id"))

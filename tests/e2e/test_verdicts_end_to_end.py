@@ -1,4 +1,4 @@
-"""Each answer of Amplitude, and what becomes of the events behind it."""
+"""Each kind of answer from Amplitude, and what happens to the events."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ TRANSIENT = (
 
 
 def poison(effect: str, *numbers: int, indices: str = "endpoint") -> Conditions:
-    """Return conditions under which some events are poison."""
+    """Return conditions that make some events poison."""
     ids = frozenset(insert_id(number) for number in numbers)
     return Conditions(
         poisons=(Poison.model_validate({"insert_ids": ids, "effect": effect, "indices": indices}),)
@@ -40,7 +40,7 @@ async def post_all(relay: Relay, count: int, first: int = 1) -> None:
 
 
 def stored(amplitude: AmplitudeStandIn, key: str = API_KEY) -> list[str]:
-    """Return the insert ids Amplitude holds."""
+    """Return the insert ids Amplitude has."""
     return sorted(amplitude.ledger.account(key).insert_ids)
 
 
@@ -53,7 +53,7 @@ def expected(*numbers: int) -> list[str]:
 async def test_a_passing_fault_costs_no_event_and_counts_none_twice(
     tmp_path: Path, fault: str
 ) -> None:
-    """Whatever goes wrong for a while, every event arrives, once, with the same bytes."""
+    """Every event arrives once, with the same bytes."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         amplitude.faults.add(fault, count=3)
         await post_all(relay, 25)
@@ -64,7 +64,7 @@ async def test_a_passing_fault_costs_no_event_and_counts_none_twice(
 
 
 async def test_an_upload_is_settled_only_by_a_200_whose_body_says_200(tmp_path: Path) -> None:
-    """A proxy's friendly page is no delivery: the events stay pending while it lasts."""
+    """A proxy's friendly page is no delivery: the events stay pending."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         amplitude.faults.add("200_html")
         await post_all(relay, 3)
@@ -75,8 +75,10 @@ async def test_an_upload_is_settled_only_by_a_200_whose_body_says_200(tmp_path: 
 
 
 @pytest.mark.parametrize("upload", ["httpapi", "batch"])
-async def test_named_events_die_and_all_others_arrive(tmp_path: Path, upload: str) -> None:
-    """A 400 with indices kills exactly the events it names, on either API."""
+async def test_named_events_are_dead_lettered_and_all_others_arrive(
+    tmp_path: Path, upload: str
+) -> None:
+    """A 400 with indices dead-letters exactly the events it names, on either API."""
     changes = {"RELAY_APPS__SHOP__AMPLITUDE_UPLOAD": upload}
     async with relay_and_amplitude(tmp_path, changes) as (relay, amplitude):
         amplitude.conditions = poison("invalid_field", 3, 7, 8, 40)
@@ -90,7 +92,7 @@ async def test_named_events_die_and_all_others_arrive(tmp_path: Path, upload: st
 
 
 async def test_good_events_do_not_wait_a_round_for_each_bad_one(tmp_path: Path) -> None:
-    """Where only the first bad event is named, the rest is cut, not sent whole each time."""
+    """If only the first bad event is named, the rest is split, not resent whole."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         bad = range(5, 1000, 10)
         amplitude.conditions = poison("invalid_field", *bad)
@@ -98,14 +100,14 @@ async def test_good_events_do_not_wait_a_round_for_each_bad_one(tmp_path: Path) 
         status = await relay.settled()
         assert (status["delivered"], status["dead"]) == (900, 100)
         sent = sum(line.events for line in amplitude.ledger.requests)
-        assert sent < 12_000  # a round for each bad event would send some 50,000
+        assert sent < 12_000  # one round per bad event would send some 50,000
 
 
 @pytest.mark.parametrize("effect", ["bare_400", "html_400", "payload_413", "waf_403"])
-async def test_an_answer_without_names_is_halved_to_the_one_event(
+async def test_an_answer_without_names_is_halved_down_to_one_event(
     tmp_path: Path, effect: str
 ) -> None:
-    """Only the event alone dies; everything around it arrives."""
+    """Only the bad event is dead-lettered; all around it arrive."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         amplitude.conditions = poison(effect, 17)
         await post_all(relay, 50)
@@ -118,7 +120,7 @@ async def test_an_answer_without_names_is_halved_to_the_one_event(
 
 
 async def test_a_smaller_size_is_remembered_after_a_413(tmp_path: Path) -> None:
-    """Once an upload was too large, the next ones are smaller from the start."""
+    """After one 413 later uploads are smaller from the start."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         amplitude.conditions = Conditions(max_events=100)
         await post_all(relay, 1000)
@@ -131,8 +133,8 @@ async def test_a_smaller_size_is_remembered_after_a_413(tmp_path: Path) -> None:
         assert again <= 1
 
 
-async def test_a_throttled_device_rests_while_all_others_go_on(tmp_path: Path) -> None:
-    """Throttled events are held, never dead, and go when the device has rested."""
+async def test_a_throttled_device_is_held_while_all_others_continue(tmp_path: Path) -> None:
+    """Throttled events are held, never dead, and are sent after the hold."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         device = "a3f1c8d2-77b0-4f0b-8a51-000000000005"
         amplitude.conditions = Conditions.model_validate({"throttled_devices": [device]})
@@ -140,13 +142,13 @@ async def test_a_throttled_device_rests_while_all_others_go_on(tmp_path: Path) -
         status = await relay.until(lambda status: status["delivered"] == 19)
         assert (status["pending"], status["dead"], status["delivery"]) == (1, 0, "running")
         refused = sum(line.status == 429 for line in amplitude.ledger.requests)
-        assert refused <= 3  # it rests; it is not tried hot
+        assert refused <= 3  # it is held, not retried at once
         amplitude.conditions = Conditions()
         assert (await relay.settled())["delivered"] == 20
 
 
 async def test_a_daily_quota_holds_for_an_hour(tmp_path: Path) -> None:
-    """An id over its daily quota is held long, and not dead."""
+    """A device over its daily quota is held long, and not dead-lettered."""
     clock = AdjustableClock()
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
         amplitude.conditions = Conditions.model_validate({"quota_users": ["user-2"]})
@@ -162,8 +164,8 @@ async def test_a_daily_quota_holds_for_an_hour(tmp_path: Path) -> None:
         assert (await relay.settled())["delivered"] == 5
 
 
-async def test_a_silenced_device_dies_and_says_so(tmp_path: Path) -> None:
-    """Events of a muted device are dead letters; a retry is up to a person."""
+async def test_events_of_a_silenced_device_are_dead_lettered(tmp_path: Path) -> None:
+    """Events of a muted device are dead letters; retrying is up to the operator."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         device = "a3f1c8d2-77b0-4f0b-8a51-000000000002"
         amplitude.conditions = Conditions.model_validate({"silenced_devices": [device]})
@@ -175,7 +177,7 @@ async def test_a_silenced_device_dies_and_says_so(tmp_path: Path) -> None:
 
 
 async def test_a_wrong_key_halts_that_app_alone_and_loses_nothing(tmp_path: Path) -> None:
-    """The other app flows; mended, the halted one goes on by itself."""
+    """The other app continues; once fixed, the halted one resumes alone."""
     async with relay_and_amplitude(tmp_path, apps=("shop", "game")) as (relay, amplitude):
         amplitude.api_keys.discard(API_KEY)
         await post_all(relay, 5)
@@ -193,7 +195,7 @@ async def test_a_wrong_key_halts_that_app_alone_and_loses_nothing(tmp_path: Path
 
 
 async def test_a_refusal_of_everything_halts_the_app(tmp_path: Path) -> None:
-    """A 403 that no event escapes kills none; the door is tried again later."""
+    """A 403 for every event dead-letters none; the app is probed later."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         amplitude.faults.add("403")
         await post_all(relay, 50)
@@ -206,7 +208,7 @@ async def test_a_refusal_of_everything_halts_the_app(tmp_path: Path) -> None:
 
 
 async def test_a_lone_event_under_a_404_becomes_a_dead_letter(tmp_path: Path) -> None:
-    """An answer that speaks of the request kills the event it was about."""
+    """An answer about the request dead-letters the event it was about."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         amplitude.faults.add("404", count=1)
         await post_all(relay, 1)
@@ -231,7 +233,7 @@ async def test_an_outage_is_not_hammered(tmp_path: Path) -> None:
 
 
 async def test_retry_after_counts_beyond_the_cap(tmp_path: Path) -> None:
-    """Amplitude's wish is honoured even where it is longer than the backoff's cap."""
+    """Amplitude's Retry-After may exceed the backoff's cap."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         amplitude.faults.add("503", count=1, retry_after=1)
         await post_all(relay, 1)
@@ -241,7 +243,7 @@ async def test_retry_after_counts_beyond_the_cap(tmp_path: Path) -> None:
 
 
 async def test_an_event_first_tried_too_long_ago_expires(tmp_path: Path) -> None:
-    """Past the age at which Amplitude forgets insert ids, an event is not sent again."""
+    """Past the age at which Amplitude forgets insert ids, an event is not resent."""
     clock = AdjustableClock()
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
         amplitude.faults.add("503")
@@ -268,8 +270,8 @@ async def test_an_untried_event_never_expires(tmp_path: Path) -> None:
         assert (await relay.settled())["delivered"] == 2
 
 
-async def test_a_door_that_shuts_after_a_proven_refusal_kills_nobody(tmp_path: Path) -> None:
-    """What was proven of one event is no proof against the next ones."""
+async def test_a_403_for_everything_after_a_proven_refusal_kills_nothing(tmp_path: Path) -> None:
+    """The proof about one event is no proof about the next."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         amplitude.conditions = poison("waf_403", 1)
         await post_all(relay, 10)
@@ -282,8 +284,8 @@ async def test_a_door_that_shuts_after_a_proven_refusal_kills_nobody(tmp_path: P
         assert (await relay.settled())["delivered"] == 39
 
 
-async def test_a_device_throttled_by_index_alone_rests_whole(tmp_path: Path) -> None:
-    """All of its events wait, in order, though the answer names one."""
+async def test_a_device_throttled_by_index_alone_is_held_whole(tmp_path: Path) -> None:
+    """All of its events are held, in order, though the answer names one."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         device = "the-same-device"
         amplitude.conditions = Conditions.model_validate({"throttled_devices": [device]})
@@ -296,8 +298,10 @@ async def test_a_device_throttled_by_index_alone_rests_whole(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("senders", ["1", "4"])
-async def test_a_run_of_refused_events_dies_and_stops_nobody(tmp_path: Path, senders: str) -> None:
-    """A campaign whose title a firewall dislikes: all of it, and nothing else."""
+async def test_a_run_of_refused_events_is_dead_lettered_and_stops_no_others(
+    tmp_path: Path, senders: str
+) -> None:
+    """A firewall dislikes one campaign's title: only its events are dead-lettered."""
     changes = {"RELAY_DELIVERY__SENDERS": senders}
     async with relay_and_amplitude(tmp_path, changes) as (relay, amplitude):
         amplitude.conditions = poison("waf_403", *range(1, 101))
@@ -307,8 +311,8 @@ async def test_a_run_of_refused_events_dies_and_stops_nobody(tmp_path: Path, sen
         assert len(amplitude.ledger.requests) < 700
 
 
-async def test_a_run_of_refused_events_ahead_of_all_others_dies_too(tmp_path: Path) -> None:
-    """First the app halts; whatever comes later proves the door open."""
+async def test_a_run_of_refused_events_ahead_of_all_others_is_dead_lettered(tmp_path: Path) -> None:
+    """The app halts first; a later accepted event proves it can deliver."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         amplitude.conditions = poison("waf_403", *range(1, 41))
         await post_all(relay, 40)
@@ -318,8 +322,8 @@ async def test_a_run_of_refused_events_ahead_of_all_others_dies_too(tmp_path: Pa
         assert (status["delivered"], status["dead"]) == (40, 40)
 
 
-async def test_a_door_that_shuts_in_the_middle_kills_nobody(tmp_path: Path) -> None:
-    """Events refused by themselves only after it shut are no suspects for good."""
+async def test_a_403_for_everything_halfway_kills_nothing(tmp_path: Path) -> None:
+    """Events refused alone only during the outage do not stay suspects."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         amplitude.conditions = poison("waf_403", 1)
         amplitude.faults.add("slow", count=2, delay_s=0.01)
@@ -333,8 +337,8 @@ async def test_a_door_that_shuts_in_the_middle_kills_nobody(tmp_path: Path) -> N
         assert (status["delivered"], status["dead"]) == (399, 1)
 
 
-async def test_a_clock_set_back_holds_nobody_up(tmp_path: Path) -> None:
-    """The linger never grows with the clock's correction."""
+async def test_a_clock_set_back_delays_nothing(tmp_path: Path) -> None:
+    """The linger never grows with a correction of the clock."""
     clock = AdjustableClock()
     clock.advance(86_400)
     changes = {"RELAY_DELIVERY__LINGER_S": "0.3"}
@@ -347,8 +351,8 @@ async def test_a_clock_set_back_holds_nobody_up(tmp_path: Path) -> None:
             await relay.settled()
 
 
-async def test_a_quota_of_one_device_does_not_hold_its_users_others(tmp_path: Path) -> None:
-    """The hour is for the device over its quota; the user rests only as long as throttled."""
+async def test_a_quota_of_one_device_does_not_hold_its_user_s_others(tmp_path: Path) -> None:
+    """The hour is for the device over quota; the user is held only as long as throttled."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         amplitude.conditions = Conditions.model_validate(
             {"quota_devices": ["device-a"], "throttled_users": ["user-u"]}

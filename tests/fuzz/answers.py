@@ -1,4 +1,4 @@
-"""What must hold of any answer of Amplitude's and OneSignal's."""
+"""Promises for any response of Amplitude's and OneSignal's."""
 
 from dataclasses import dataclass
 from math import inf
@@ -34,7 +34,7 @@ LIST_ERRORS: Final = {
 
 @dataclass(frozen=True)
 class Ids:
-    """An event, as far as an answer may name it."""
+    """The parts of an event by which a response may name it."""
 
     device_id: str | None
     user_id: str | None
@@ -44,7 +44,7 @@ EVENTS: Final = (Ids("d-0", "u-0"), Ids(None, "u-1"), Ids("d-2", None), Ids("d-0
 
 
 def check_upload(data: bytes) -> None:
-    """Whatever an upload is answered, each event has one outcome, and no key is in it."""
+    """Whatever the response to an upload, each event has one outcome, without the key."""
     for status in STATUSES:
         body = data if status == STATUSES[0] else without_key(data, KEY)
         for events in (EVENTS, EVENTS[:1]):
@@ -57,7 +57,7 @@ def check_upload(data: bytes) -> None:
 
 
 def check_answers(data: bytes) -> None:
-    """A list is read or refused, a count read or not; what is read can be kept."""
+    """A list or a count is read or rejected; what is read can be stored."""
     said = log_safe(Answer(400, data, None).fields().values(), (KEY,))
     assert len(said) <= MAX_QUOTED + 1
     assert KEY not in said
@@ -78,7 +78,7 @@ def check_answers(data: bytes) -> None:
 
 
 def check_headers(data: bytes) -> None:
-    """A wait is a sensible number of seconds; a link leads to the web, and keeps encryption."""
+    """A wait is a sensible number of seconds; a link is http(s) and never downgrades."""
     text = data.decode("utf-8", "surrogateescape")
     value, _, date = text.partition("\n")
     for now_s in (NOW_S, inf):
@@ -108,7 +108,7 @@ def _names_error(data: bytes) -> bool:
 
 
 def _names_key_elsewhere(data: bytes) -> bool:
-    """Return whether an answer has the key in another place than its error's text."""
+    """Return whether a response has the key anywhere but in its error text."""
     rest = {
         name: value for name, value in Answer(0, data, None).fields().items() if name != "error"
     }

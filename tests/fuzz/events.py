@@ -1,4 +1,4 @@
-"""What must hold of any body of the events hook, from its bytes to Amplitude's event."""
+"""Promises for any body of the events webhook, from its bytes to Amplitude's event."""
 
 import json
 from typing import Any, Final
@@ -36,7 +36,7 @@ PROPERTIES: Final = {
 
 
 def check_events(data: bytes) -> None:
-    """A body is broken as a whole, or each of its events has one fate, always the same one."""
+    """A body is broken as a whole, or each of its events has one fate, always the same."""
     elements = parsed(data)
     if elements is None:
         return
@@ -50,7 +50,7 @@ def check_events(data: bytes) -> None:
 
 
 def check_shapes(data: bytes) -> None:
-    """The fields of an object are found in it, or nothing is; none is made up."""
+    """The fields of an object are found in it, or none are; none is invented."""
     for element in parsed(data) or []:
         if isinstance(element, dict):
             sections = sections_of(element)
@@ -70,7 +70,7 @@ def parsed(data: bytes) -> list[object] | None:
 
 
 def fate(element: object, place: int) -> object:
-    """Return what becomes of an event; an event for Amplitude is held against the contract."""
+    """Return an event's outcome; an event for Amplitude is checked against the contract."""
     try:
         record = read_record(element)
     except PayloadError as error:
@@ -89,10 +89,10 @@ def _check_record(record: Record) -> None:
     assert record.kind in KINDS
     assert MessageFields.from_json(record.message.to_json()) == record.message
     assert fill_blank(record, record.message) == record
-    evidence = read_observation(record, received_at=RECEIVED_AT)
-    if evidence is not None:
-        assert 0 < evidence.at <= RECEIVED_AT
-        assert "\0" not in evidence.subscription_id + (evidence.external_id or "")
+    observation = read_observation(record, received_at=RECEIVED_AT)
+    if observation is not None:
+        assert 0 < observation.at <= RECEIVED_AT
+        assert "\0" not in observation.subscription_id + (observation.external_id or "")
 
 
 def _check_mapped(event: MappedEvent) -> None:

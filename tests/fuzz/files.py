@@ -1,4 +1,4 @@
-"""What must hold of any file and any packed body, whole or in pieces."""
+"""Promises for any file and any compressed body, whole or in pieces."""
 
 import gzip
 import zlib
@@ -24,17 +24,17 @@ Item = TypeVar("Item")
 
 
 class Reader(Protocol[Item]):
-    """Either kind of file, while it arrives."""
+    """Either kind of file, as it arrives."""
 
     def feed(self, chunk: bytes) -> Iterator[list[Item]]:
-        """Yield what the next bytes hold."""
+        """Yield what the next bytes contain."""
 
     def finish(self) -> list[Item]:
-        """Return what the end of the file holds."""
+        """Return what the end of the file contains."""
 
 
 def check_members(data: bytes) -> None:
-    """A cohort's file gives ids that can be kept, the same ones however it arrives."""
+    """A cohort's file yields storable ids, the same ones however it is split."""
     ids = _same_in_pieces(CohortFile, data)
     file = CohortFile()
     if ids is not None:
@@ -45,7 +45,7 @@ def check_members(data: bytes) -> None:
 
 
 def check_export(data: bytes) -> None:
-    """OneSignal's export gives subscriptions that can be kept, however it arrives."""
+    """OneSignal's export yields storable subscriptions, however it is split."""
     rows = _same_in_pieces(SubscriptionsFile, data)
     file = SubscriptionsFile()
     if rows is not None:
@@ -56,7 +56,7 @@ def check_export(data: bytes) -> None:
 
 
 def check_gzip(data: bytes) -> None:
-    """What the doors unpack is what gzip unpacks, or refused; what was packed comes back."""
+    """What the doors decompress equals what gzip decompresses, or is rejected."""
     try:
         assert decompress(gzip.compress(data, 1)) == data
         content = decompress(data)
@@ -71,7 +71,7 @@ def check_gzip(data: bytes) -> None:
 
 
 def _check_refusal(data: bytes) -> None:
-    """Only what gzip refuses too is refused, but for a mass of members and trailing zeros."""
+    """Only what gzip rejects is rejected, except many members and trailing zeros."""
     with suppress(EOFError, OSError, zlib.error):
         gzip.decompress(data)
         is_odd = data.endswith(b"\0") or data.count(b"\x1f\x8b") > MAX_GZIP_MEMBERS
@@ -79,7 +79,7 @@ def _check_refusal(data: bytes) -> None:
 
 
 def _same_in_pieces(kind: type[Reader[Item]], data: bytes) -> list[Item] | None:
-    """Return the items of a file, None if it is rejected, whatever pieces it comes in."""
+    """Return the items of a file, None if rejected, however it is split."""
     whole = _read(kind(), data, len(data) or 1)
     sizes = PIECES_BYTES if len(data) <= SMALL_BYTES else PIECES_BYTES[-1:]
     for size in sizes:

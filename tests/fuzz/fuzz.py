@@ -1,7 +1,7 @@
 """Fuzz a parser: `python -m tests.fuzz.fuzz TARGET [--seconds N]`.
 
-Needs the package `atheris`. What is found lies in a folder of the system's temporary one, named
-at the beginning; input that breaks a promise belongs into `corpus/TARGET/` once it is understood.
+Needs the package `atheris`. Findings are written to a temporary folder, printed
+at the start; input that breaks a promise belongs in `corpus/TARGET/` once understood.
 """
 
 import argparse
@@ -19,7 +19,7 @@ WORD = re.compile(rb'"([A-Za-z_][\w .]{1,40})"|\b([A-Z_]{4,})\b|([a-z_]{3,})')
 
 
 def main(arguments: list[str]) -> None:
-    """Fuzz what the arguments name; ends the process."""
+    """Fuzz the given target; never returns."""
     # No types are published, and no wheels for some platforms: it is nobody's dependency but ours.
     atheris: Any = importlib.import_module("atheris")
     with atheris.instrument_imports(include=INSTRUMENTED):
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
     dictionary = found.parent / f"{asked.target}.dict"
     dictionary.write_text("".join(f'"{word}"\n' for word in [*words, "relay"]))
     sys.stdout.write(f"fuzzing {asked.target} for {asked.seconds} s; what is found: {found}\n")
-    sys.stdout.flush()  # before the fuzzer writes by itself
+    sys.stdout.flush()  # before the fuzzer starts writing
 
     def check(data: bytes) -> None:
         targets.run(asked.target, data)
@@ -75,7 +75,7 @@ def _parse(arguments: list[str], targets: dict[str, Any]) -> argparse.Namespace:
 
 
 def _words_in(corpus: Path) -> set[str]:
-    """Return the words in a corpus: what means something to the parser stands in its seeds."""
+    """Return the words in a corpus: its seeds contain what means something to the parser."""
     found = {
         group.decode("latin-1")
         for path in corpus.iterdir()

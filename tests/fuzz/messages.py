@@ -1,4 +1,4 @@
-"""What must hold of any body of the cohorts hook."""
+"""Promises for any body of the cohorts webhook."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ ABSURD_MS: Final = 4_102_444_800_000
 
 
 def check_message(data: bytes) -> None:
-    """A message is understood whole, or refused with a reason that quotes nothing of it."""
+    """A message is parsed whole, or rejected with a reason that quotes nothing of it."""
     try:
         message = parse_message(data)
     except PayloadError as error:

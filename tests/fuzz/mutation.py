@@ -1,4 +1,4 @@
-"""JSON documents made from others: what changes is a value, a name or a place, not a byte."""
+"""JSON documents made from others: a value, a name or a position changes, not a byte."""
 
 import json
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ DEPTHS: Final = (1, 2, 250, 260, 980, 1_010, 1_030)
 
 
 def mutate(data: bytes, names: Sequence[str], max_bytes: int, rng: Random) -> bytes | None:
-    """Return another document of at most so many bytes, None if these are no document.
+    """Return another document of at most `max_bytes`, None if the data is no document.
 
     Args:
         data: The document.
-        names: Words that mean something to the reader.
-        max_bytes: Of the result.
-        rng: Source of chance.
+        names: Names that mean something to the reader.
+        max_bytes: Limit of the result.
+        rng: Seeded chance.
     """
     try:
         document = json.loads(data)
@@ -35,7 +35,7 @@ def mutate(data: bytes, names: Sequence[str], max_bytes: int, rng: Random) -> by
     except (ValueError, RecursionError):
         return None
     if rng.random() < 0.05:
-        text = _bury(text, rng)
+        text = _nest(text, rng)
     return text if len(text) <= max_bytes else None
 
 
@@ -64,7 +64,7 @@ def _change(root: list[Any], names: Sequence[str], rng: Random) -> None:
 
 
 def _copy(value: object) -> Any:  # noqa: ANN401  # of the same type
-    """Return a value that shares nothing with another one: a document has no cycles."""
+    """Return an independent copy of a value: a document has no cycles."""
     return json.loads(json.dumps(value))
 
 
@@ -81,8 +81,8 @@ def _slots(root: list[Any]) -> list[Slot]:
     return found
 
 
-def _bury(text: bytes, rng: Random) -> bytes:
-    """Put a document into another one, deep."""
+def _nest(text: bytes, rng: Random) -> bytes:
+    """Nest a document deep inside another one."""
     depth = rng.choice(DEPTHS)
     opening, closing = rng.choice(((b"[", b"]"), (b'{"a":', b"}"), (b'{"error":"x","a":', b"}")))
     return opening * depth + text + closing * depth

@@ -1,9 +1,9 @@
-"""Refusals are promises too: only for the reasons that are documented."""
+"""Rejections are promises too: only for documented reasons."""
 
 from collections.abc import Collection
 
 
 def known(reason: str, reasons: Collection[str]) -> str:
-    """Return the reason of a refusal, which must be one of these."""
+    """Return the reason of a rejection, asserting that it is one of these."""
     assert reason in reasons, f"refused for another reason: {reason}"
     return reason

@@ -1,4 +1,4 @@
-"""What must hold of any file of settings."""
+"""Promises for any settings file."""
 
 import tempfile
 from pathlib import Path
@@ -14,7 +14,7 @@ SECRET_CHARACTERS: Final = 16
 
 
 def check_settings(data: bytes) -> None:
-    """A file gives settings or mistakes: one line each, fit for a terminal, without a secret."""
+    """A file yields settings or mistakes: one printable line each, without a secret."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "relay.env"
         path.write_bytes(data)

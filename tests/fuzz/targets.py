@@ -1,7 +1,7 @@
-"""Everything that reads outside bytes, by the name under which it is fuzzed.
+"""Everything that parses outside bytes, by the name under which it is fuzzed.
 
-A target takes any bytes and raises what is wrong with their reading; `corpus/NAME/` holds bytes
-to begin with, and those that were once read wrongly.
+A target takes any bytes and raises if they break a promise; `corpus/NAME/` holds seeds,
+and inputs that once broke one.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from pathlib import Path
 from time import process_time
 from typing import Final
 
-from tests.fuzz.admin_questions import check_path, check_question
+from tests.fuzz.admin_requests import check_path, check_question
 from tests.fuzz.answers import check_answers, check_headers, check_upload
 from tests.fuzz.events import check_events, check_shapes
 from tests.fuzz.files import check_export, check_gzip, check_members
@@ -21,7 +21,7 @@ from tests.fuzz.uploads import check_own_upload
 CORPUS: Final = Path(__file__).parent / "corpus"
 
 MAX_SECONDS: Final = 1.0
-"""Of this process, for an input of usual size; neighbours on the machine do not count."""
+"""Processor time per input of usual size; other load on the machine does not count."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Target:
     """A parser with its promises.
 
     Attributes:
-        check: Raises whatever is wrong with how some bytes are read.
-        is_json: Whether it is worth trying other documents rather than other bytes.
-        max_bytes: Of an input of usual size; a file of settings is written by hand.
+        check: Raises if these bytes break a promise.
+        is_json: Whether to mutate documents rather than bytes.
+        max_bytes: Size limit of inputs; a settings file is written by hand.
     """
 
     check: Callable[[bytes], None]
@@ -57,7 +57,7 @@ TARGETS: Final = {
 
 
 def run(name: str, data: bytes) -> None:
-    """Have a target read some bytes.
+    """Check a target with some bytes.
 
     Raises:
         AssertionError: If a promise is broken, or if it takes too long.

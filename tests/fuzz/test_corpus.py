@@ -1,4 +1,4 @@
-"""Every input that was ever of interest to the fuzzer, read once more without the fuzzer."""
+"""Every input that was ever of interest to the fuzzer, replayed without the fuzzer."""
 
 from pathlib import Path
 from random import Random
@@ -17,13 +17,13 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "path"), CASES)
 def test_what_was_found_is_read_as_promised(name: str, path: Path) -> None:
-    """What once broke a promise never does again."""
+    """Inputs that once broke a promise stay fixed."""
     run(name, path.read_bytes())
 
 
 @pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if target.is_json])
 def test_other_documents_are_read_as_promised(name: str) -> None:
-    """Some hundred documents made from the known ones, the same ones each time."""
+    """Hundreds of documents mutated from the known ones, the same each time."""
     rng = Random(name)
     for path in seeds(name):
         document = path.read_bytes()
@@ -37,11 +37,11 @@ def test_other_documents_are_read_as_promised(name: str) -> None:
     "data", [b"", b"\0", b"\xff" * 3, b"\xef\xbb\xbf", b"[" * 65_536, b" " * 65_536]
 )
 def test_odd_bytes_are_read_as_promised(name: str, data: bytes) -> None:
-    """Nothing at all, nothing but spaces, nothing but brackets."""
+    """Nothing at all, only spaces, only brackets."""
     run(name, data)
 
 
 def test_every_target_has_a_corpus_and_no_other_is_kept() -> None:
-    """A fuzzer that begins with nothing finds nothing."""
+    """A fuzzer without seeds finds nothing."""
     assert {path.name for path in CORPUS.iterdir()} == set(TARGETS)
     assert all(list(seeds(name)) for name in TARGETS)

@@ -1,4 +1,4 @@
-"""Every parser, fuzzed for some seconds; `FUZZ_SECONDS` and `FUZZ_SEED` make other runs."""
+"""Every parser, fuzzed for some seconds; `FUZZ_SECONDS` and `FUZZ_SEED` change the run."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ fuzz.main(sys.argv[1:])
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_no_input_breaks_a_promise(target: str, tmp_path: Path) -> None:
-    """Whatever comes from outside is read or refused, quickly, and always in the same way."""
+    """Any input is parsed or rejected, quickly and deterministically."""
     ended = _fuzz(target, tmp_path, SECONDS)
     assert ended.returncode == 0, ended.stdout[-5_000:]
     executed = ended.stdout.rpartition("stat::number_of_executed_units:")[2].split()[0]
@@ -41,7 +41,7 @@ def test_no_input_breaks_a_promise(target: str, tmp_path: Path) -> None:
 
 
 def test_a_broken_promise_is_found(tmp_path: Path) -> None:
-    """A fuzzer that finds nothing is worth something only if it can find something."""
+    """A fuzzer that finds nothing is worth something only if it could find something."""
     ended = _fuzz("path", tmp_path, 60, program=("-c", SENTINEL))
     assert ended.returncode != 0
     assert "the sentinel saw a bracket" in ended.stdout

@@ -1,4 +1,4 @@
-"""The admin API against its own document: whatever the document allows or forbids is asked."""
+"""The admin API against its own document, with requests that it allows and that it forbids."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import anyio
 import orjson
 import pytest
 
-from tests.fuzz.stocked import ADMIN_TOKEN, USERS, stocked_relay
+from tests.fuzz.populated import ADMIN_TOKEN, USERS, populated_relay
 from tests.support.options import option
 from tests.support.relays import COHORT, Relay
 
@@ -21,9 +21,9 @@ REQUEST_TIMEOUT_S = 10
 
 RUN = "from schemathesis.cli import schemathesis; schemathesis()"
 
-# Most questions concern what there is; the others what there is not. What the document cannot
-# say of a body is no breach: which files are exports, and that no subscription comes twice. The
-# path of the two actions is also the one at which a user of that name is told of.
+# Most requests name things that exist, the others do not. What the document cannot
+# say of a body is no breach: which files are exports, and that subscriptions are unique. The
+# path of the two actions is also that of a user of that name.
 CONFIG = """
 [dictionaries]
 apps = {{ values = ["shop"] }}
@@ -49,8 +49,8 @@ checks.positive_data_acceptance.enabled = false
 
 
 async def test_the_admin_api_does_what_its_document_says(tmp_path: Path) -> None:
-    """No 5xx, no undocumented answer, nothing forbidden taken, nothing without the token."""
-    async with stocked_relay(tmp_path / "data") as relay:
+    """No 5xx, no undocumented response, nothing forbidden accepted, nothing without the token."""
+    async with populated_relay(tmp_path / "data") as relay:
         config = tmp_path / "schemathesis.toml"
         config.write_text(await _configure(relay), encoding="utf-8")
         with anyio.fail_after(DEADLINE_S):

@@ -1,4 +1,4 @@
-"""What must hold of any upload to relay's own upload API, before it is stored."""
+"""Promises for any request to relay's own upload API, before it is stored."""
 
 from typing import Final
 
@@ -25,7 +25,7 @@ STATUSES: Final = {400, 413}
 
 
 def check_own_upload(data: bytes) -> None:
-    """A request is refused whole, in Amplitude's words, or each event is kept, always alike."""
+    """A request is rejected whole as Amplitude does, or each event is kept, always alike."""
     for key in keys_named(data):
         assert key
     request = parse_request(data)
@@ -40,7 +40,7 @@ def check_own_upload(data: bytes) -> None:
 
 
 def _kept(request: UploadRequest, api: UploadApi) -> list[MappedEvent] | None:
-    """Return the events of a request as they are kept, None if it is refused."""
+    """Return the events of a request as stored, None if it is rejected."""
     upload = read_upload(request.document)
     if isinstance(upload, UploadResponse):
         _check_refusal(upload)

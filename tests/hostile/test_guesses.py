@@ -13,7 +13,7 @@ import pytest
 
 from relay.http.auth import FailedAuthThrottle, ThrottlePolicy
 from relay.observability.logs import configure_logging
-from tests.support.relays import Answered, Relay, app_environment, event, running_relay
+from tests.support.relays import Relay, Response, app_environment, event, running_relay
 
 ADMIN = "admin-token-of-the-test"
 
@@ -44,7 +44,7 @@ def test_each_wrong_secret_waits_longer_up_to_a_limit() -> None:
     assert waits == [0, 0, 0.1, 0.2, 0.4, 3.0, 3.0]
 
 
-async def _guess(relay: Relay, door: str, number: int) -> Answered:
+async def _guess(relay: Relay, door: str, number: int) -> Response:
     token = f"guess-{number}"
     if door == "admin":
         bearer = {"Authorization": f"Bearer {token}"}
@@ -52,7 +52,7 @@ async def _guess(relay: Relay, door: str, number: int) -> Answered:
     return await relay.post(event(1), token=token, app=door)
 
 
-async def _right(relay: Relay, door: str) -> Answered:
+async def _right(relay: Relay, door: str) -> Response:
     if door == "admin":
         bearer = {"Authorization": f"Bearer {ADMIN}"}
         return await relay.ask("GET", f"{relay.admin}/api/v1/status", headers=bearer)
@@ -68,7 +68,7 @@ async def test_guesses_are_delayed_and_the_right_token_is_not(
         **app_environment("shop", "http://127.0.0.1:9"),
         "RELAY_ADMIN_TOKEN": ADMIN,
     }
-    answers: list[Answered] = []
+    answers: list[Response] = []
     async with running_relay(tmp_path, environment) as relay:
 
         async def guess(number: int) -> None:

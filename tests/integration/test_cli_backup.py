@@ -1,4 +1,4 @@
-"""`relay backup`, beside a daemon and without one, and what its files are good for."""
+"""`relay backup`, with a daemon and without one, and what its files are good for."""
 
 import os
 import pty
@@ -25,7 +25,7 @@ NAMES = ("outbox.db", "segments.db")
 
 
 def contents(file: Path) -> list[str]:
-    """Return everything a database holds, as the statements that make it anew."""
+    """Return a database's content as SQL statements."""
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as raw:
         return [f"schema {raw.execute('PRAGMA user_version').fetchone()[0]}", *raw.iterdump()]
 
@@ -36,7 +36,7 @@ def names_in(folder: Path) -> set[str]:
 
 
 async def with_both(root: Path) -> CommandLine:
-    """Give a relay whose data directory holds both databases, and no daemon."""
+    """Return a relay whose data directory has both databases, without a daemon."""
     relay = CommandLine(root)
     await fill(relay.folder)
     assert (await relay.run("forget", "shop", "nobody")).code == 0
@@ -44,14 +44,14 @@ async def with_both(root: Path) -> CommandLine:
 
 
 def restore(backup: Path, relay: CommandLine) -> None:
-    """Put a backup into an empty data directory, as README says."""
+    """Restore a backup into an empty data directory, as the README says."""
     relay.folder.mkdir(mode=0o700, parents=True)
     for name in NAMES:
         shutil.copy(backup / name, relay.folder / name)
 
 
 async def test_without_a_daemon_it_copies_what_there_is(tmp_path: Path) -> None:
-    """Row by row and with its schema; the daemon's own files stay as they were."""
+    """Row by row and with its schema; the daemon's own files stay unchanged."""
     relay = await with_both(tmp_path)
     before = {name: (relay.folder / name).read_bytes() for name in NAMES}
     done = await relay.run("backup", str(tmp_path / "backup"))
@@ -64,7 +64,7 @@ async def test_without_a_daemon_it_copies_what_there_is(tmp_path: Path) -> None:
 
 
 async def test_two_files_are_the_whole_backup_and_for_their_owner_alone(tmp_path: Path) -> None:
-    """Neither needs a log, so each can be read where nothing can be written."""
+    """Neither needs a log, so each can be read on a read-only disk."""
     relay = await with_both(tmp_path)
     folder = tmp_path / "some" / "backup"
     assert (await relay.run("backup", str(folder))).code == 0
@@ -72,13 +72,13 @@ async def test_two_files_are_the_whole_backup_and_for_their_owner_alone(tmp_path
     modes = {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
     assert (modes, stat.S_IMODE(folder.stat().st_mode)) == ({0o600}, 0o700)
     for name in NAMES:
-        assert (folder / name).read_bytes()[18:20] == b"\1\1"  # 2 would ask for a log
+        assert (folder / name).read_bytes()[18:20] == b"\1\1"  # 2 would need a log
         with closing(sqlite3.connect(f"file:{folder / name}?immutable=1", uri=True)) as raw:
             assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 async def test_what_waited_is_delivered_from_a_restored_backup(tmp_path: Path) -> None:
-    """Once: what had left since leaves again with the id by which Amplitude knows it."""
+    """Once: events sent since the backup go again with the ids Amplitude deduplicates."""
     amplitude = AmplitudeStandIn([API_KEY])
     bodies = [orjson.dumps(event(number)) for number in range(40)]
     async with running(amplitude.app()) as url:
@@ -109,8 +109,8 @@ async def test_what_waited_is_delivered_from_a_restored_backup(tmp_path: Path) -
     assert amplitude.ledger.violation_counts == {}
 
 
-async def test_an_app_that_is_gone_and_a_schema_of_later_are_copied_too(tmp_path: Path) -> None:
-    """A backup keeps what is there; who restores it sees to the rest."""
+async def test_a_removed_app_and_a_later_schema_are_copied_too(tmp_path: Path) -> None:
+    """A backup copies whatever is stored; restoring it is where versions matter."""
     relay = await with_both(tmp_path)
     with closing(sqlite3.connect(relay.folder / "outbox.db")) as raw:
         raw.execute("PRAGMA user_version = 999")
@@ -126,8 +126,10 @@ async def test_an_app_that_is_gone_and_a_schema_of_later_are_copied_too(tmp_path
 
 
 @pytest.mark.parametrize("obstacle", [*NAMES, "data", "link", "file", "nothing"])
-async def test_what_would_lose_something_is_refused(tmp_path: Path, obstacle: str) -> None:
-    """In one sentence that says why, with nothing changed."""
+async def test_a_target_that_would_overwrite_data_is_rejected(
+    tmp_path: Path, obstacle: str
+) -> None:
+    """With one sentence that says why, and nothing changed."""
     relay = CommandLine(tmp_path) if obstacle == "nothing" else await with_both(tmp_path)
     folder = tmp_path / "backup"
     match obstacle:
@@ -155,7 +157,7 @@ async def test_what_would_lose_something_is_refused(tmp_path: Path, obstacle: st
 
 @pytest.mark.parametrize("damage", ["page", "head"])
 async def test_of_a_damaged_database_no_backup_is_kept(tmp_path: Path, damage: str) -> None:
-    """Somebody would trust it; and the copy of the sound one would pass for a whole backup."""
+    """A backup that looks whole would be trusted."""
     relay = await with_both(tmp_path)
     file = relay.folder / "outbox.db"
     raw = bytearray(file.read_bytes())
@@ -171,8 +173,8 @@ async def test_of_a_damaged_database_no_backup_is_kept(tmp_path: Path, damage: s
     assert not (tmp_path / "backup").exists()
 
 
-async def test_what_a_killed_backup_left_is_in_nobodys_way(tmp_path: Path) -> None:
-    """It bears a name that nobody takes for a backup, and goes with the next one."""
+async def test_leftovers_of_a_killed_backup_are_harmless(tmp_path: Path) -> None:
+    """Its name is not that of a backup, and the next backup removes it."""
     relay = await with_both(tmp_path)
     folder = tmp_path / "backup"
     folder.mkdir()
@@ -182,8 +184,8 @@ async def test_what_a_killed_backup_left_is_in_nobodys_way(tmp_path: Path) -> No
     assert names_in(folder) == set(NAMES)
 
 
-async def test_a_bar_is_shown_on_a_terminal(tmp_path: Path) -> None:
-    """On standard error, so that the output can go elsewhere."""
+async def test_a_progress_bar_is_shown_on_a_terminal(tmp_path: Path) -> None:
+    """On standard error, so that output can be redirected."""
     relay = await with_both(tmp_path)
     ours, theirs = pty.openpty()
     done = await anyio.run_process(
@@ -200,8 +202,8 @@ async def test_a_bar_is_shown_on_a_terminal(tmp_path: Path) -> None:
     assert not any(secret.encode() in shown + done.stdout for secret in SECRETS)
 
 
-async def test_a_log_of_another_database_is_not_taken_for_the_copy_s_own(tmp_path: Path) -> None:
-    """SQLite would read it into the copy at the first start."""
+async def test_a_log_of_another_database_is_not_used_for_the_copy(tmp_path: Path) -> None:
+    """SQLite would replay it into the copy at the first start."""
     relay = await with_both(tmp_path)
     folder = tmp_path / "backup"
     folder.mkdir()

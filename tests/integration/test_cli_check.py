@@ -27,8 +27,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-async def test_nothing_is_made_before_the_first_start(tmp_path: Path) -> None:
-    """A missing data directory is well, and is missing afterwards."""
+async def test_nothing_is_created_before_the_first_start(tmp_path: Path) -> None:
+    """A missing data directory passes and is still missing afterwards."""
     relay = CommandLine(tmp_path)
     done = await relay.run("check")
     assert (done.code, done.err) == (0, "")
@@ -37,7 +37,7 @@ async def test_nothing_is_made_before_the_first_start(tmp_path: Path) -> None:
 
 
 async def test_a_database_at_rest_is_read_without_a_trace(tmp_path: Path) -> None:
-    """SQLite would put its log's files beside it."""
+    """SQLite would create its log's files beside it."""
     relay = CommandLine(tmp_path)
     async with relay.serving():
         pass
@@ -49,7 +49,7 @@ async def test_a_database_at_rest_is_read_without_a_trace(tmp_path: Path) -> Non
 
 
 async def test_a_log_without_its_index_is_left_to_the_daemon(tmp_path: Path) -> None:
-    """To read it, SQLite would have to make the index."""
+    """To read it, SQLite would have to create the index."""
     relay = CommandLine(tmp_path)
     async with relay.serving():
         copy = {name: (relay.folder / name).read_bytes() for name in ("outbox.db", "outbox.db-wal")}
@@ -62,8 +62,8 @@ async def test_a_log_without_its_index_is_left_to_the_daemon(tmp_path: Path) -> 
     assert contents(relay.folder) == before
 
 
-async def test_doors_of_a_running_relay_are_well(tmp_path: Path) -> None:
-    """A check is made beside a daemon as often as before its start."""
+async def test_doors_of_a_running_relay_pass(tmp_path: Path) -> None:
+    """The check runs beside a daemon as often as before its start."""
     relay = CommandLine(tmp_path)
     async with relay.serving():
         done = await relay.run("check")
@@ -72,7 +72,7 @@ async def test_doors_of_a_running_relay_are_well(tmp_path: Path) -> None:
 
 
 async def test_a_door_held_by_another_program_is_named(tmp_path: Path) -> None:
-    """A program that is no relay would keep relay from starting."""
+    """Another program on the port would keep relay from starting."""
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         door.listen()
@@ -83,13 +83,13 @@ async def test_a_door_held_by_another_program_is_named(tmp_path: Path) -> None:
 
 
 async def test_an_address_of_another_machine_is_named(tmp_path: Path) -> None:
-    """192.0.2.1 belongs to nobody (RFC 5737)."""
+    """192.0.2.1 is reserved for documentation (RFC 5737)."""
     done = await CommandLine(tmp_path, RELAY_LISTEN="192.0.2.1:8080").run("check")
     assert (done.code, done.err) == (1, "relay: failed: public door\n")
 
 
 async def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
-    """Not even the superuser can store events in it."""
+    """Not even root can store events in it."""
     (tmp_path / "data").write_text("a file")
     done = await CommandLine(tmp_path).run("check")
     assert done.code == 1
@@ -98,7 +98,7 @@ async def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
-    """It stays as it is, too."""
+    """It also stays unchanged."""
     relay = CommandLine(tmp_path)
     relay.folder.mkdir()
     (relay.folder / "outbox.db").write_bytes(b"not a database, but long enough to look at" * 20)
@@ -109,7 +109,7 @@ async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_damaged_database_is_named(tmp_path: Path) -> None:
-    """Pages of zeros in the middle are what a bad disk leaves."""
+    """A bad disk leaves pages of zeros in the middle."""
     relay = CommandLine(tmp_path)
     async with relay.serving():
         pass
@@ -123,7 +123,7 @@ async def test_a_damaged_database_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_database_of_a_later_relay_is_named(tmp_path: Path) -> None:
-    """The daemon would refuse it."""
+    """The daemon would reject it."""
     relay = CommandLine(tmp_path)
     relay.folder.mkdir()
     with closing(sqlite3.connect(relay.folder / "outbox.db")) as raw:
@@ -133,8 +133,8 @@ async def test_a_database_of_a_later_relay_is_named(tmp_path: Path) -> None:
     assert "has schema 999" in done.out
 
 
-async def test_a_key_that_amplitude_knows_is_well(tmp_path: Path) -> None:
-    """And asking sends it no event."""
+async def test_a_key_that_amplitude_knows_passes(tmp_path: Path) -> None:
+    """The request sends no event."""
     amplitude = AmplitudeStandIn([API_KEY])
     async with running(amplitude.app()) as url:
         origin = str(url).rstrip("/")
@@ -146,7 +146,7 @@ async def test_a_key_that_amplitude_knows_is_well(tmp_path: Path) -> None:
 
 
 async def test_a_key_that_amplitude_does_not_know_is_named_but_not_shown(tmp_path: Path) -> None:
-    """Amplitude repeats the key in its answer; relay does not."""
+    """Amplitude repeats the key in its response; relay does not."""
     async with running(AmplitudeStandIn().app()) as url:
         origin = str(url).rstrip("/")
         relay = CommandLine(tmp_path, RELAY_APPS__SHOP__AMPLITUDE_INGEST_URL=origin)
@@ -156,7 +156,7 @@ async def test_a_key_that_amplitude_does_not_know_is_named_but_not_shown(tmp_pat
     assert not any(secret in done.out + done.err for secret in SECRETS)
 
 
-async def test_a_segment_table_is_looked_at_too(tmp_path: Path) -> None:
+async def test_a_segment_table_is_checked_too(tmp_path: Path) -> None:
     """Without a trace, as the outbox is."""
     relay = CommandLine(tmp_path)
     await fill(relay.folder)
@@ -171,7 +171,7 @@ async def test_a_segment_table_is_looked_at_too(tmp_path: Path) -> None:
 
 
 def onesignal(*keys: str) -> web.Application:
-    """Return a OneSignal that lists no segments to who has a key, and tells others so."""
+    """Return a OneSignal that accepts one key and rejects others."""
 
     async def list_segments(request: web.Request) -> web.Response:
         assert request.query["limit"] == "1"
@@ -192,10 +192,10 @@ def onesignal(*keys: str) -> web.Application:
         (SECRET_KEY, "os_v2_org_another", ["OneSignal key of shop"]),
     ],
 )
-async def test_keys_of_the_cohort_direction_are_asked_for(
+async def test_keys_of_the_cohort_direction_are_checked(
     tmp_path: Path, secret_key: str, onesignal_key: str, failed: list[str]
 ) -> None:
-    """Each at its own service, by questions that cost nothing; no key is shown."""
+    """Each at its own service, by requests that cost nothing; no key is shown."""
     cohorts = CohortsStandIn({API_KEY: SECRET_KEY})
     async with (
         running(AmplitudeStandIn([API_KEY]).app()) as ingest,
@@ -232,7 +232,7 @@ async def test_keys_of_the_cohort_direction_are_asked_for(
 async def test_a_secret_key_is_found_in_its_region(
     here: dict[str, str], elsewhere: dict[str, str], expected: RegionAnswers
 ) -> None:
-    """The other region is asked only for a pair that is unknown in its own."""
+    """The other region is asked only for a pair unknown in its own."""
     async with (
         running(CohortsStandIn(here).app()) as one,
         running(CohortsStandIn(elsewhere).app()) as two,
@@ -243,8 +243,8 @@ async def test_a_secret_key_is_found_in_its_region(
     assert where == expected
 
 
-async def test_keys_in_each_others_place_are_told(tmp_path: Path) -> None:
-    """They look alike, and stand side by side in Amplitude's settings."""
+async def test_swapped_keys_are_reported(tmp_path: Path) -> None:
+    """They look alike and are side by side in Amplitude's settings."""
     async with (
         running(AmplitudeStandIn([API_KEY]).app()) as ingest,
         running(CohortsStandIn({API_KEY: SECRET_KEY}).app()) as cohorts,
@@ -269,7 +269,7 @@ async def test_keys_in_each_others_place_are_told(tmp_path: Path) -> None:
         ("http://127.0.0.1:{}", "not reached: Connection refused"),
     ],
 )
-async def test_a_host_that_is_not_reached_is_told_in_words(
+async def test_an_unreachable_host_is_reported_in_plain_words(
     tmp_path: Path, host: str, told: str
 ) -> None:
     """Not in those of the libraries."""

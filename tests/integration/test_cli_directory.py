@@ -1,4 +1,4 @@
-"""`relay directory`, through a daemon and without one."""
+"""`relay directory`, with a daemon and without one."""
 
 import gzip
 import json
@@ -22,7 +22,7 @@ NEW = ("s1,secret-token,0,f,stranger,1", "s2,mail@example.com,11,t,stranger,-2",
 
 
 def export(folder: Path, rows: Sequence[str], *, name: str = "users.csv") -> str:
-    """Write an export, packed if its name says so, and return where it is."""
+    """Write an export, compressed if its name says so, and return its path."""
     text = "\n".join([HEADER, *rows, ""]).encode()
     file = folder / name
     file.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
@@ -31,7 +31,7 @@ def export(folder: Path, rows: Sequence[str], *, name: str = "users.csv") -> str
 
 @asynccontextmanager
 async def empty(root: Path, way: str) -> AsyncIterator[CommandLine]:
-    """Give a relay without a data directory, with a daemon or without one."""
+    """Return a relay without a data directory, with a daemon or without one."""
     relay = CommandLine(root)
     if way != "daemon":
         yield relay
@@ -49,8 +49,8 @@ async def told(relay: CommandLine, *words: str) -> Any:  # noqa: ANN401  # whate
 
 @WAYS
 @pytest.mark.parametrize("name", ["users.csv", "users.csv.gz"])
-async def test_an_export_is_taken_over(tmp_path: Path, way: str, name: str) -> None:
-    """The first import makes the table; nothing but the summary is printed."""
+async def test_an_export_is_imported(tmp_path: Path, way: str, name: str) -> None:
+    """The first import creates the table; only the summary is printed."""
     async with empty(tmp_path, way) as relay:
         done = await relay.run("directory", "import", export(tmp_path, NEW, name=name))
         assert (done.code, done.err) == (0, "")
@@ -69,7 +69,7 @@ async def test_an_export_is_taken_over(tmp_path: Path, way: str, name: str) -> N
 
 @WAYS
 async def test_segments_follow_an_import(tmp_path: Path, way: str) -> None:
-    """Who becomes known enters the segments whose cohorts list that user."""
+    """Users who become known enter the segments whose cohorts list them."""
     async with filled(tmp_path, way) as relay:
         await relay.run("directory", "import", export(tmp_path, NEW))
         user = await told(relay, "stranger")
@@ -80,8 +80,8 @@ async def test_segments_follow_an_import(tmp_path: Path, way: str) -> None:
 
 
 @WAYS
-async def test_a_replacing_import_is_the_whole_truth(tmp_path: Path, way: str) -> None:
-    """Who is not in the file is gone."""
+async def test_a_replacing_import_is_authoritative(tmp_path: Path, way: str) -> None:
+    """Users missing from the file are removed."""
     async with filled(tmp_path, way) as relay:
         done = await relay.run("directory", "import", export(tmp_path, NEW), "--replace")
         assert (done.code, done.err) == (0, "")
@@ -91,10 +91,8 @@ async def test_a_replacing_import_is_the_whole_truth(tmp_path: Path, way: str) -
 
 @WAYS
 @pytest.mark.parametrize("text", ["<html></html>", "id,name\n1,2\n", ""])
-async def test_a_file_that_is_no_export_is_refused_whole(
-    tmp_path: Path, way: str, text: str
-) -> None:
-    """With the reason, and the directory as it was."""
+async def test_an_invalid_file_is_rejected_whole(tmp_path: Path, way: str, text: str) -> None:
+    """With the reason, and the directory unchanged."""
     file = tmp_path / "odd.csv"
     file.write_text(text)
     async with filled(tmp_path, way) as relay:
@@ -107,7 +105,7 @@ async def test_a_file_that_is_no_export_is_refused_whole(
 
 @WAYS
 async def test_a_large_file_is_streamed(tmp_path: Path, way: str) -> None:
-    """Larger than any other body a daemon takes."""
+    """It is larger than any other body a daemon accepts."""
     rows = [f"s{number},{'x' * 200},0,f,user-{number:07},1" for number in range(25_000)]
     file = export(tmp_path, rows)
     assert (await anyio.Path(file).stat()).st_size > 5_000_000
@@ -118,7 +116,7 @@ async def test_a_large_file_is_streamed(tmp_path: Path, way: str) -> None:
 
 
 async def test_at_a_terminal_a_replacing_import_is_asked_about(tmp_path: Path) -> None:
-    """No is an answer, yes can be given in advance."""
+    """No cancels it; `--yes` answers in advance."""
     person, terminal = os.openpty()
     file = export(tmp_path, NEW)
     async with filled(tmp_path, "alone") as relay:
@@ -140,23 +138,23 @@ async def test_at_a_terminal_a_replacing_import_is_asked_about(tmp_path: Path) -
     os.close(terminal)
 
 
-async def test_a_file_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
-    """Nothing is made for it."""
+async def test_a_missing_file_is_wrong_usage(tmp_path: Path) -> None:
+    """Nothing is created for it."""
     relay = CommandLine(tmp_path)
     assert (await relay.run("directory", "import", str(tmp_path / "none.csv"))).code == 2
     assert not relay.folder.exists()
 
 
 async def test_a_refresh_needs_the_daemon(tmp_path: Path) -> None:
-    """And says so."""
+    """The error says so."""
     relay = CommandLine(tmp_path)
     done = await relay.run("directory", "sync")
     assert (done.code, done.out) == (1, "")
     assert done.err == f"relay: no relay is running on {relay.admin.removeprefix('http://')}\n"
 
 
-async def test_a_refresh_without_a_key_is_refused(tmp_path: Path) -> None:
-    """Naming the setting."""
+async def test_a_refresh_without_a_key_is_rejected(tmp_path: Path) -> None:
+    """The error names the setting."""
     async with empty(tmp_path, "daemon") as relay:
         done = await relay.run("directory", "sync")
     assert (done.code, done.out) == (1, "")
@@ -164,16 +162,16 @@ async def test_a_refresh_without_a_key_is_refused(tmp_path: Path) -> None:
 
 
 @WAYS
-async def test_a_stranger_is_said(tmp_path: Path, way: str) -> None:
-    """A user is unknown, not empty."""
+async def test_an_unknown_user_is_an_error(tmp_path: Path, way: str) -> None:
+    """An unknown user is an error, not an empty result."""
     async with filled(tmp_path, way) as relay:
         done = await relay.run("directory", "show", "nobody")
     assert (done.code, done.out) == (1, "")
     assert "nobody" not in done.err
 
 
-async def test_a_look_at_nothing_makes_nothing(tmp_path: Path) -> None:
-    """A look is no reason to make a data directory."""
+async def test_reading_creates_nothing(tmp_path: Path) -> None:
+    """Reading does not create a data directory."""
     relay = CommandLine(tmp_path)
     assert (await told(relay))["users"] == 0
     assert "never" in (await relay.run("directory", "show")).out

@@ -1,4 +1,4 @@
-"""`relay forget`, through a daemon and without one."""
+"""`relay forget`, with a daemon and without one."""
 
 import json
 import os
@@ -16,8 +16,8 @@ WAYS = pytest.mark.parametrize("way", ["daemon", "alone"])
 
 
 @WAYS
-async def test_a_user_is_forgotten_everywhere(tmp_path: Path, way: str) -> None:
-    """Segment, directory and pending events, and the user stays forgotten."""
+async def test_a_user_is_erased_everywhere(tmp_path: Path, way: str) -> None:
+    """In the segment, the directory and pending events, for good."""
     async with filled(tmp_path, "alone") as relay:
         async with running_outbox(relay.folder, ["shop"]) as outbox:
             await append(outbox, mapped("a", user_id="two"), mapped("b", user_id="one"), app="shop")
@@ -36,16 +36,16 @@ async def test_a_user_is_forgotten_everywhere(tmp_path: Path, way: str) -> None:
             assert (await counts(outbox, "shop")).discarded == 1
 
 
-async def test_a_user_nobody_knows_is_forgotten_too(tmp_path: Path) -> None:
-    """For whatever comes later; the databases are made for it."""
+async def test_an_unknown_user_is_erased_too(tmp_path: Path) -> None:
+    """For later input; the databases are created for it."""
     relay = CommandLine(tmp_path)
     done = await relay.run("forget", "shop", "who?/../ever")
     assert (done.code, done.err) == (0, "")
     assert SegmentFile(relay.folder).look("SELECT count(*) FROM forgotten") == [(1,)]
 
 
-async def test_at_a_terminal_a_person_is_asked_first(tmp_path: Path) -> None:
-    """It cannot be undone; yes can be given in advance."""
+async def test_at_a_terminal_it_asks_first(tmp_path: Path) -> None:
+    """It cannot be undone; `--yes` answers in advance."""
     person, terminal = os.openpty()
     async with filled(tmp_path, "alone") as relay:
         async with await relay.start("forget", "shop", "two", stdin=terminal) as command:
@@ -65,7 +65,7 @@ async def test_at_a_terminal_a_person_is_asked_first(tmp_path: Path) -> None:
 
 
 async def test_an_unknown_app_is_named(tmp_path: Path) -> None:
-    """Before anything is opened."""
+    """Before any database is opened."""
     relay = CommandLine(tmp_path)
     done = await relay.run("forget", "nobody", "two")
     assert (done.code, done.err) == (
@@ -75,13 +75,13 @@ async def test_an_unknown_app_is_named(tmp_path: Path) -> None:
     assert not relay.folder.exists()
 
 
-async def test_the_app_is_always_named(tmp_path: Path) -> None:
-    """Nobody is forgotten by a guess."""
+async def test_the_app_is_required(tmp_path: Path) -> None:
+    """No user is erased by a guess."""
     assert (await CommandLine(tmp_path).run("forget", "two")).code == 2
 
 
 async def test_a_daemon_lets_nothing_of_the_user_in_again(tmp_path: Path) -> None:
-    """The directory does not learn the user anew."""
+    """The directory does not learn the user again."""
     async with filled(tmp_path, "daemon") as relay:
         assert (await relay.run("forget", "shop", "two")).code == 0
         file = tmp_path / "users.csv"

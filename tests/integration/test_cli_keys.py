@@ -1,4 +1,4 @@
-"""Asking two regions for a key, over real sockets."""
+"""Looking up a key in two regions, over real sockets."""
 
 from contextlib import AsyncExitStack
 from functools import partial
@@ -22,7 +22,7 @@ UNKNOWN = KeyAnswer(Knowledge.UNKNOWN)
 async def locate_key(
     here: AmplitudeStandIn, elsewhere: AmplitudeStandIn, path: str
 ) -> RegionAnswers:
-    """Ask the first stand-in for the key, and the second if need be."""
+    """Check a key at the first stand-in, and at the second if necessary."""
     async with AsyncExitStack() as stack:
         urls = [
             str((await stack.enter_async_context(running(stand_in.app()))).with_path(path))
@@ -44,7 +44,7 @@ async def locate_key(
 async def test_a_key_is_found_in_its_region(
     here: list[str], elsewhere: list[str], expected: RegionAnswers, path: str
 ) -> None:
-    """The other region is asked only for a key that is unknown in its own; no event is stored."""
+    """The other region is asked only for a key unknown in its own; no event is stored."""
     stand_ins = AmplitudeStandIn(here), AmplitudeStandIn(elsewhere)
     assert await locate_key(*stand_ins, path) == expected
     assert [stand_in.ledger.total_events for stand_in in stand_ins] == [0, 0]
@@ -53,7 +53,7 @@ async def test_a_key_is_found_in_its_region(
 @pytest.mark.parametrize(
     "fault", ["503", "403", "200_html", "200_empty", "200_cut", "200_code_500"]
 )
-async def test_an_answer_without_a_word_on_the_key_proves_nothing(fault: str) -> None:
+async def test_a_response_that_does_not_mention_the_key_proves_nothing(fault: str) -> None:
     """Neither that the key is good nor that it is bad."""
     stand_in = AmplitudeStandIn([KEY])
     stand_in.faults.arm(UploadFault.model_validate({"name": fault}))
@@ -63,7 +63,7 @@ async def test_an_answer_without_a_word_on_the_key_proves_nothing(fault: str) ->
     assert where.elsewhere is None
 
 
-async def test_a_host_that_is_not_there_is_said() -> None:
+async def test_an_unreachable_host_is_reported() -> None:
     """With the reason, and without the key."""
     async with aiohttp.ClientSession() as session:
         url = f"http://127.0.0.1:{free_port()}/batch"

@@ -1,4 +1,4 @@
-"""`relay runs`: lists work without a daemon, decisions need one."""
+"""`relay runs`: lists work without a daemon, reviews need one."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ HELD_RUN = "2"
 
 
 async def listed(relay: CommandLine, *words: str) -> list[Any]:
-    """Return the runs that a list shows."""
+    """Return the runs in a printed list."""
     done = await relay.run("runs", "list", "--json", *words)
     assert (done.code, done.err) == (0, "")
     items: list[Any] = json.loads(done.out)
@@ -25,7 +25,7 @@ async def listed(relay: CommandLine, *words: str) -> list[Any]:
 
 @WAYS
 async def test_runs_are_listed_newest_first(tmp_path: Path, way: str) -> None:
-    """By cohort, state and limit, with a daemon and without one the same."""
+    """By cohort, state and limit, the same with a daemon and without one."""
     async with filled(tmp_path, way) as relay:
         assert [run["run_id"] for run in await listed(relay)] == [3, 2, 1]
         assert [run["run_id"] for run in await listed(relay, "--cohort", COHORT)] == [3]
@@ -46,7 +46,7 @@ async def test_a_table_says_when_there_is_more(tmp_path: Path) -> None:
 
 
 async def test_a_held_run_is_approved(tmp_path: Path) -> None:
-    """What was downloaded is applied."""
+    """The downloaded list is applied."""
     async with filled(tmp_path, "daemon") as relay:
         done = await relay.run("runs", "approve", HELD_RUN)
         assert (done.code, done.err) == (0, "")
@@ -58,7 +58,7 @@ async def test_a_held_run_is_approved(tmp_path: Path) -> None:
 
 
 async def test_a_held_run_is_rejected(tmp_path: Path) -> None:
-    """The segment stays as it is."""
+    """The segment stays unchanged."""
     async with filled(tmp_path, "daemon") as relay:
         done = await relay.run("runs", "reject", HELD_RUN)
         assert (done.code, done.err) == (0, "")
@@ -70,16 +70,16 @@ async def test_a_held_run_is_rejected(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["approve", "reject"])
-async def test_a_decision_needs_the_daemon(tmp_path: Path, verb: str) -> None:
-    """And says so."""
+async def test_a_review_needs_the_daemon(tmp_path: Path, verb: str) -> None:
+    """The error says so."""
     relay = CommandLine(tmp_path)
     done = await relay.run("runs", verb, HELD_RUN)
     assert (done.code, done.out) == (1, "")
     assert done.err == f"relay: no relay is running on {relay.admin.removeprefix('http://')}\n"
 
 
-async def test_without_a_table_there_are_no_runs_and_nothing_is_made(tmp_path: Path) -> None:
-    """A list is no reason to make a data directory."""
+async def test_without_a_table_there_are_no_runs_and_nothing_is_created(tmp_path: Path) -> None:
+    """Listing does not create a data directory."""
     relay = CommandLine(tmp_path)
     assert await listed(relay) == []
     done = await relay.run("runs", "list")

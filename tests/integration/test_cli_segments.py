@@ -1,4 +1,4 @@
-"""`relay segments`, through a daemon and without one."""
+"""`relay segments`, with a daemon and without one."""
 
 import json
 import os
@@ -18,37 +18,37 @@ ODD_COHORT = "a/b c%2F.."
 ODD_USER = "../ü \N{SNOWMAN}/%41"
 
 
-async def said(relay: CommandLine, *words: str) -> str:
-    """Return what a command that ends well prints."""
+async def output_of(relay: CommandLine, *words: str) -> str:
+    """Return the output of a command that succeeds."""
     done = await relay.run("segments", *words)
     assert (done.code, done.err) == (0, "")
     return done.out
 
 
-async def told(relay: CommandLine, *words: str) -> Any:  # noqa: ANN401  # whatever the command prints
+async def json_of(relay: CommandLine, *words: str) -> Any:  # noqa: ANN401  # whatever the command prints
     """Return the JSON a command prints."""
-    return json.loads(await said(relay, *words, "--json"))
+    return json.loads(await output_of(relay, *words, "--json"))
 
 
 def ndjson(text: str) -> list[Any]:
-    """Return the objects of lines."""
+    """Return the objects of NDJSON lines."""
     return [json.loads(line) for line in text.splitlines()]
 
 
 @WAYS
 async def test_segments_are_listed_by_app_and_state(tmp_path: Path, way: str) -> None:
-    """With a daemon and without one the same."""
+    """The same with a daemon and without one."""
     async with filled(tmp_path, way) as relay:
-        every = await told(relay, "list")
+        every = await json_of(relay, "list")
         assert [(one["cohort_id"], one["state"]) for one in every] == [
             (OTHER, "held"),
             (COHORT, "active"),
         ]
         assert (every[1]["matched_users"], every[1]["subscribed_count"]) == (4, 3)
-        held = await told(relay, "list", "--app", "SHOP", "--state", "held")
+        held = await json_of(relay, "list", "--app", "SHOP", "--state", "held")
         assert [one["cohort_id"] for one in held] == [OTHER]
-        assert await told(relay, "list", "--state", "archived") == []
-        table = (await said(relay, "list")).splitlines()
+        assert await json_of(relay, "list", "--state", "archived") == []
+        table = (await output_of(relay, "list")).splitlines()
         assert [line.split()[:2] for line in table if "shop" in line] == [
             ["shop", OTHER],
             ["shop", COHORT],
@@ -57,12 +57,12 @@ async def test_segments_are_listed_by_app_and_state(tmp_path: Path, way: str) ->
 
 @WAYS
 async def test_a_segment_is_shown_whole(tmp_path: Path, way: str) -> None:
-    """With what can be undone, and what waits for a decision."""
+    """With the runs that can be undone and those that wait for a review."""
     async with filled(tmp_path, way) as relay:
-        whole = await told(relay, "show", COHORT)
+        whole = await json_of(relay, "show", COHORT)
         assert whole["explanation"] == EXPLANATION
         assert [run["run_id"] for run in whole["undoable"]] == [3]
-        shown = await said(relay, "show", OTHER)
+        shown = await output_of(relay, "show", OTHER)
         assert (
             "relay runs list --app shop --state held, then relay runs approve or reject RUN_ID"
             in shown
@@ -73,10 +73,15 @@ async def test_a_segment_is_shown_whole(tmp_path: Path, way: str) -> None:
 
 @WAYS
 async def test_members_are_printed_a_line_each(tmp_path: Path, way: str) -> None:
-    """Plain for programs that read lines, as NDJSON for those that want the instant too."""
+    """As plain lines, or as NDJSON with the instants."""
     async with filled(tmp_path, way) as relay:
-        assert (await said(relay, "members", COHORT)).split() == ["bare", "one", "silent", "two"]
-        lines = ndjson(await said(relay, "members", OTHER, "--json"))
+        assert (await output_of(relay, "members", COHORT)).split() == [
+            "bare",
+            "one",
+            "silent",
+            "two",
+        ]
+        lines = ndjson(await output_of(relay, "members", OTHER, "--json"))
         assert [(sorted(line), line["external_id"]) for line in lines] == [
             (["entered_at", "external_id"], "one"),
             (["entered_at", "external_id"], "two"),
@@ -85,10 +90,10 @@ async def test_members_are_printed_a_line_each(tmp_path: Path, way: str) -> None
 
 @WAYS
 async def test_an_explanation_has_numbers_that_add_up(tmp_path: Path, way: str) -> None:
-    """Each with what it means and how to get the ids behind it."""
+    """Each with its meaning and the way to get the ids behind it."""
     async with filled(tmp_path, way) as relay:
-        assert await told(relay, "explain", COHORT) == EXPLANATION
-        shown = await said(relay, "explain", COHORT)
+        assert await json_of(relay, "explain", COHORT) == EXPLANATION
+        shown = await output_of(relay, "explain", COHORT)
     assert "3 subscribed subscriptions: 6 of the cohort's 8 entries have none" in shown
     assert "relay segments explain --app shop 7khm89cz --list GROUP" in shown
     assert "of OneSignal's users no whole export was ever applied" in shown
@@ -109,10 +114,10 @@ async def test_an_explanation_has_numbers_that_add_up(tmp_path: Path, way: str) 
 async def test_the_ids_behind_a_number_are_printed(
     tmp_path: Path, way: str, group: str, ids: list[str]
 ) -> None:
-    """So that somebody can look them up in the two services."""
+    """So that they can be looked up in both services."""
     async with filled(tmp_path, way) as relay:
-        assert (await said(relay, "explain", COHORT, "--list", group)).split() == ids
-        lines = ndjson(await said(relay, "explain", COHORT, "--list", group, "--json"))
+        assert (await output_of(relay, "explain", COHORT, "--list", group)).split() == ids
+        lines = ndjson(await output_of(relay, "explain", COHORT, "--list", group, "--json"))
         assert [line["external_id"] for line in lines] == ids
 
 
@@ -127,33 +132,33 @@ async def test_the_ids_behind_a_number_are_printed(
         ("nobody", False, "Amplitude does not list the user in this cohort"),
     ],
 )
-async def test_one_user_s_standing_is_explained(
+async def test_one_user_s_membership_is_explained(
     tmp_path: Path, way: str, user: str, why: str, *, is_member: bool
 ) -> None:
-    """Also of somebody nobody ever heard of."""
+    """Also that of an unknown user."""
     async with filled(tmp_path, way) as relay:
-        counts = await told(relay, "explain", COHORT, "--user", user)
+        counts = await json_of(relay, "explain", COHORT, "--user", user)
         assert counts["is_member"] is is_member
-        assert why in await said(relay, "explain", COHORT, "--user", user)
+        assert why in await output_of(relay, "explain", COHORT, "--user", user)
 
 
 @WAYS
 async def test_changes_are_followed_from_a_number(tmp_path: Path, way: str) -> None:
     """Oldest first, all of them."""
     async with filled(tmp_path, way) as relay:
-        lines = ndjson(await said(relay, "changes", COHORT, "--json"))
+        lines = ndjson(await output_of(relay, "changes", COHORT, "--json"))
         assert sorted(line["external_id"] for line in lines) == ["bare", "one", "silent", "two"]
         last = lines[-1]
-        assert await said(relay, "changes", COHORT, "--after", str(last["seq"])) == ""
+        assert await output_of(relay, "changes", COHORT, "--after", str(last["seq"])) == ""
         before = str(last["seq"] - 1)
-        (line,) = (await said(relay, "changes", COHORT, "--after", before)).splitlines()
+        (line,) = (await output_of(relay, "changes", COHORT, "--after", before)).splitlines()
         assert line.split()[0] == str(last["seq"])
         assert line.split()[-2:] == ["entered", last["external_id"]]
 
 
 @WAYS
 @pytest.mark.parametrize("verb", ["show", "members", "changes", "explain", "rollback"])
-async def test_an_unknown_cohort_is_said(tmp_path: Path, way: str, verb: str) -> None:
+async def test_an_unknown_cohort_is_an_error(tmp_path: Path, way: str, verb: str) -> None:
     """Nothing is printed that could pass for an empty segment."""
     async with filled(tmp_path, way) as relay:
         done = await relay.run("segments", verb, "nonsense")
@@ -163,7 +168,7 @@ async def test_an_unknown_cohort_is_said(tmp_path: Path, way: str, verb: str) ->
 
 @WAYS
 async def test_a_run_is_undone(tmp_path: Path, way: str) -> None:
-    """Without a terminal nobody is asked; the members before it are back."""
+    """Without a terminal there is no question; the former members are back."""
     async with filled(tmp_path, "alone") as relay:
         async with open_table(relay.folder) as table:
             await table.send("m1", "silent", cohort_id=OTHER, computed_at=2**41)
@@ -178,8 +183,8 @@ async def test_a_run_is_undone(tmp_path: Path, way: str) -> None:
         assert table.members(OTHER) == ["one", "two"]
 
 
-async def test_what_is_not_kept_cannot_be_undone(tmp_path: Path) -> None:
-    """And that is said."""
+async def test_a_pruned_revision_cannot_be_restored(tmp_path: Path) -> None:
+    """The error says so."""
     async with filled(tmp_path, "alone") as relay:
         done = await relay.run("segments", "rollback", COHORT, "--to", "99")
     assert (done.code, done.out) == (1, "")
@@ -187,7 +192,7 @@ async def test_what_is_not_kept_cannot_be_undone(tmp_path: Path) -> None:
 
 
 async def test_at_a_terminal_a_rollback_is_asked_about(tmp_path: Path) -> None:
-    """No is an answer."""
+    """No cancels it."""
     person, terminal = os.openpty()
     async with filled(tmp_path, "alone") as relay:
         command = await relay.start("segments", "rollback", COHORT, stdin=terminal)
@@ -205,36 +210,36 @@ async def test_at_a_terminal_a_rollback_is_asked_about(tmp_path: Path) -> None:
 
 
 async def test_a_sync_needs_the_daemon(tmp_path: Path) -> None:
-    """Only it polls."""
+    """Only the daemon polls."""
     relay = CommandLine(tmp_path)
     done = await relay.run("segments", "sync", COHORT)
     assert (done.code, done.out) == (1, "")
     assert done.err == f"relay: no relay is running on {relay.admin.removeprefix('http://')}\n"
 
 
-async def test_a_sync_without_a_secret_key_is_refused(tmp_path: Path) -> None:
-    """Naming the setting."""
+async def test_a_sync_without_a_secret_key_is_rejected(tmp_path: Path) -> None:
+    """The error names the setting."""
     async with filled(tmp_path, "daemon") as relay:
         done = await relay.run("segments", "sync", COHORT)
     assert (done.code, done.out) == (1, "")
     assert "RELAY_APPS__SHOP__AMPLITUDE_SECRET_KEY" in done.err
 
 
-async def test_without_a_table_there_is_nothing_and_nothing_is_made(tmp_path: Path) -> None:
-    """A look is no reason to make a data directory."""
+async def test_without_a_table_lists_are_empty_and_create_nothing(tmp_path: Path) -> None:
+    """Reading does not create a data directory."""
     relay = CommandLine(tmp_path)
-    assert await told(relay, "list") == []
-    assert (await said(relay, "list")).startswith("no segments; ")
+    assert await json_of(relay, "list") == []
+    assert (await output_of(relay, "list")).startswith("no segments; ")
     assert (await relay.run("segments", "show", COHORT)).code == 1
     assert not relay.folder.exists()
 
 
 @pytest.mark.parametrize("words", [("segments",), ("runs",), ("dead-letters",), ("quarantine",)])
 @pytest.mark.parametrize("below", ["", "deeper"])
-async def test_a_data_directory_that_is_a_file_is_told(
+async def test_a_data_directory_that_is_a_file_is_an_error(
     tmp_path: Path, words: tuple[str, ...], below: str
 ) -> None:
-    """An empty list would say that all is well."""
+    """An empty list would suggest that all is well."""
     file = tmp_path / "file"
     file.write_text("no folder", "utf-8")
     done = await CommandLine(tmp_path).run(*words, "list", RELAY_DATA_DIR=str(file / below))
@@ -244,17 +249,17 @@ async def test_a_data_directory_that_is_a_file_is_told(
 
 @WAYS
 async def test_ids_may_hold_anything(tmp_path: Path, way: str) -> None:
-    """Slashes, dots and percent signs reach the daemon as they are."""
+    """Slashes, dots and percent signs reach the daemon unchanged."""
     async with filled(tmp_path, "alone") as relay:
         async with open_table(relay.folder) as table:
             await table.know({ODD_USER: [True]})
             await table.poll([ODD_USER], cohort_id=ODD_COHORT)
         if way == "alone":
-            assert await said(relay, "members", ODD_COHORT) == f"{ODD_USER}\n"
+            assert await output_of(relay, "members", ODD_COHORT) == f"{ODD_USER}\n"
         else:
             async with relay.serving():
-                assert await said(relay, "members", ODD_COHORT) == f"{ODD_USER}\n"
-                counts = await told(relay, "explain", ODD_COHORT, "--user", ODD_USER)
+                assert await output_of(relay, "members", ODD_COHORT) == f"{ODD_USER}\n"
+                counts = await json_of(relay, "explain", ODD_COHORT, "--user", ODD_USER)
                 assert counts["is_member"] is True
 
 
@@ -267,13 +272,13 @@ async def test_ids_may_hold_anything(tmp_path: Path, way: str) -> None:
         ("changes", COHORT, "--after", "-1"),
     ],
 )
-async def test_wrong_usage_is_told(tmp_path: Path, words: tuple[str, ...]) -> None:
-    """Before anything is opened."""
+async def test_wrong_usage_is_reported(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Before any database is opened."""
     assert (await CommandLine(tmp_path).run("segments", *words)).code == 2
 
 
-async def test_an_unknown_app_is_named_with_those_there_are(tmp_path: Path) -> None:
-    """Among several apps one must be named."""
+async def test_an_unknown_app_is_named_with_the_configured_ones(tmp_path: Path) -> None:
+    """With several apps one must be named."""
     relay = CommandLine(tmp_path)
     relay.add_app("blog")
     done = await relay.run("segments", "show", COHORT, "--app", "nobody")

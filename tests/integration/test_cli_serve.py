@@ -1,4 +1,4 @@
-"""`relay serve`, its ends, and how every command ends when it cannot run."""
+"""`relay serve`, its ends, and how any command fails when it cannot run."""
 
 import signal
 import socket
@@ -15,14 +15,14 @@ from tests.support.command_line import SECRETS, CommandLine, ended
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_an_ordered_stop_is_no_failure(tmp_path: Path, number: signal.Signals) -> None:
-    """SIGTERM and Ctrl-C end the daemon as asked."""
+    """SIGTERM and Ctrl-C exit with 0."""
     async with CommandLine(tmp_path).serving() as daemon:
         daemon.send_signal(number)
         assert await ended(daemon) == 0
 
 
 async def test_what_the_daemon_stores_is_for_its_owner_alone(tmp_path: Path) -> None:
-    """The data directory holds users' ids."""
+    """The data directory has users' ids."""
     relay = CommandLine(tmp_path)
     async with relay.serving():
         paths = [relay.folder, *relay.folder.iterdir()]
@@ -31,7 +31,7 @@ async def test_what_the_daemon_stores_is_for_its_owner_alone(tmp_path: Path) -> 
 
 
 async def test_what_a_command_stores_is_for_its_owner_alone(tmp_path: Path) -> None:
-    """Commands make the databases too, in a folder that others may be let into."""
+    """Commands create the databases too, even in a folder open to others."""
     relay = CommandLine(tmp_path)
     relay.folder.mkdir(mode=0o755)
     assert (await relay.run("forget", "shop", "anna")).code == 0
@@ -49,8 +49,8 @@ async def test_a_second_daemon_says_that_the_directory_is_in_use(tmp_path: Path)
     assert second.err == f"relay: the data directory {relay.folder} is in use by another relay\n"
 
 
-async def test_a_port_in_use_is_said_in_one_sentence(tmp_path: Path) -> None:
-    """Not a traceback."""
+async def test_a_port_in_use_is_reported_in_one_sentence(tmp_path: Path) -> None:
+    """No traceback."""
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         door.listen()
@@ -87,10 +87,10 @@ async def test_a_wrong_configuration_is_a_line_per_mistake(
 
 
 @pytest.mark.parametrize("is_before", [True, False])
-async def test_a_file_of_settings_stands_before_or_after_the_command(
+async def test_a_settings_file_may_be_given_before_or_after_the_command(
     tmp_path: Path, *, is_before: bool
 ) -> None:
-    """Both are where people put it."""
+    """Users put it in both places."""
     file = tmp_path / "relay.env"
     file.write_text("RELAY_LOG_LEVEL=nonsense\n")
     option = ["--env-file", str(file)]
@@ -100,7 +100,7 @@ async def test_a_file_of_settings_stands_before_or_after_the_command(
     assert done.err.startswith("RELAY_LOG_LEVEL: got 'nonsense'")
 
 
-async def test_a_missing_file_of_settings_is_a_mistake_in_the_configuration(
+async def test_a_missing_settings_file_is_a_configuration_error(
     tmp_path: Path,
 ) -> None:
     """Named, with the reason."""
@@ -109,16 +109,14 @@ async def test_a_missing_file_of_settings_is_a_mistake_in_the_configuration(
     assert done.err == "--env-file /nowhere: cannot be read: No such file or directory\n"
 
 
-async def test_the_version_is_the_last_word(tmp_path: Path) -> None:
-    """It is the version that Amplitude sees in `library`."""
+async def test_the_version_is_printed(tmp_path: Path) -> None:
+    """The same version that Amplitude sees in `library`."""
     done = await CommandLine(tmp_path).run("--version")
     assert (done.code, done.out.split()[-1]) == (0, __version__)
 
 
 @pytest.mark.parametrize("words", [(), ("serv",), ("check", "--bogus"), ("dead-letters", "show")])
-async def test_wrong_usage_is_told_apart_from_failure(
-    tmp_path: Path, words: tuple[str, ...]
-) -> None:
+async def test_wrong_usage_differs_from_failure(tmp_path: Path, words: tuple[str, ...]) -> None:
     """Exit code 2, and a usage line."""
     done = await CommandLine(tmp_path).run(*words)
     assert done.code == 2

@@ -13,7 +13,7 @@ from tests.unit.cli.filled import fill
 
 
 @pytest.mark.parametrize("words", [("status",), ("status", "--watch"), ("pause",), ("resume",)])
-async def test_without_a_daemon_that_is_said(tmp_path: Path, words: tuple[str, ...]) -> None:
+async def test_a_missing_daemon_is_reported(tmp_path: Path, words: tuple[str, ...]) -> None:
     """With the address that was tried."""
     relay = CommandLine(tmp_path)
     done = await relay.run(*words)
@@ -22,7 +22,7 @@ async def test_without_a_daemon_that_is_said(tmp_path: Path, words: tuple[str, .
 
 
 async def test_status_as_json_is_the_api_s(tmp_path: Path) -> None:
-    """Nothing else is on standard output."""
+    """Standard output has nothing else."""
     relay = CommandLine(tmp_path)
     async with relay.serving():
         done = await relay.run("status", "--json")
@@ -33,7 +33,7 @@ async def test_status_as_json_is_the_api_s(tmp_path: Path) -> None:
 
 
 async def test_status_is_a_table_with_a_row_per_app(tmp_path: Path) -> None:
-    """For people."""
+    """For operators."""
     relay = CommandLine(tmp_path)
     relay.add_app("blog")
     async with relay.serving():
@@ -46,8 +46,8 @@ async def test_status_is_a_table_with_a_row_per_app(tmp_path: Path) -> None:
     assert {"shop", "blog"} <= set(segments.split())
 
 
-async def test_status_shows_how_segments_stand(tmp_path: Path) -> None:
-    """Those that wait for a person's decision among them."""
+async def test_status_shows_segments(tmp_path: Path) -> None:
+    """Including those that wait for a review."""
     relay = CommandLine(tmp_path)
     await fill(relay.folder)
     async with relay.serving():
@@ -60,8 +60,8 @@ async def test_status_shows_how_segments_stand(tmp_path: Path) -> None:
     assert [answer[name] for name in ("active", "held", "stale", "archived")] == [1, 1, 0, 0]
 
 
-async def test_a_pause_is_told_apart_from_one_that_was(tmp_path: Path) -> None:
-    """The app may be left out where there is one, and be spelt in any case."""
+async def test_a_repeated_pause_says_so(tmp_path: Path) -> None:
+    """The only app may be omitted and may be spelt in any case."""
     relay = CommandLine(tmp_path)
     async with relay.serving():
         done = [await relay.run(*words.split()) for words in ("pause", "pause Shop", "resume")]
@@ -75,7 +75,7 @@ async def test_a_pause_is_told_apart_from_one_that_was(tmp_path: Path) -> None:
 
 
 async def test_a_door_that_listens_everywhere_is_found_on_loopback(tmp_path: Path) -> None:
-    """0.0.0.0 is no address to call."""
+    """0.0.0.0 is no address to connect to."""
     relay = CommandLine(tmp_path, RELAY_ADMIN_TOKEN="token-of-the-admin-door")
     port = relay.admin.rpartition(":")[2]
     relay.env["RELAY_ADMIN_LISTEN"] = f"0.0.0.0:{port}"
@@ -83,7 +83,7 @@ async def test_a_door_that_listens_everywhere_is_found_on_loopback(tmp_path: Pat
         assert (await relay.run("status")).code == 0
 
 
-async def test_a_token_the_daemon_does_not_take_is_said(tmp_path: Path) -> None:
+async def test_a_rejected_token_is_reported(tmp_path: Path) -> None:
     """Without showing it."""
     relay = CommandLine(tmp_path, RELAY_ADMIN_TOKEN="token-of-the-admin-door")
     async with relay.serving():
@@ -93,7 +93,7 @@ async def test_a_token_the_daemon_does_not_take_is_said(tmp_path: Path) -> None:
     assert "another-token" not in done.err
 
 
-async def test_what_is_no_relay_is_said(tmp_path: Path) -> None:
+async def test_another_server_is_reported(tmp_path: Path) -> None:
     """Whatever it answers."""
     async with running(web.Application()) as url:
         relay = CommandLine(tmp_path, RELAY_ADMIN_LISTEN=f"127.0.0.1:{url.port}")
@@ -103,7 +103,7 @@ async def test_what_is_no_relay_is_said(tmp_path: Path) -> None:
 
 
 async def test_a_watch_ends_with_ctrl_c(tmp_path: Path) -> None:
-    """That is its way to end, and no failure."""
+    """Ctrl-C is the normal way to end it, so no failure."""
     relay = CommandLine(tmp_path)
     async with relay.serving():
         watch = await relay.start("status", "--watch")

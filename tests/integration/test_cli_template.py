@@ -1,4 +1,4 @@
-"""`relay template`: what it prints is what relay reads."""
+"""`relay template`: relay understands what it prints."""
 
 from pathlib import Path
 
@@ -41,15 +41,15 @@ EMAIL: RawEvent = {
 
 
 async def read(tmp_path: Path, event: RawEvent) -> Record:
-    """Render the printed template as OneSignal would, and read the body as the hook does."""
+    """Render the printed template as OneSignal does, and read the body as the webhook does."""
     done = await CommandLine(tmp_path).run("template")
     assert (done.code, done.err) == (0, "")
     (element,) = parse_body(Renderer(Rendering(template=done.out)).render(event))
     return read_record(element)
 
 
-async def test_a_push_arrives_with_everything_it_tells(tmp_path: Path) -> None:
-    """Every field relay reads is in the template."""
+async def test_a_push_arrives_complete(tmp_path: Path) -> None:
+    """The template has every field relay reads."""
     record = await read(tmp_path, PUSH)
     assert record.kind == "message.push.clicked"
     assert record.event_id == PUSH["event"]["id"]
@@ -64,7 +64,7 @@ async def test_a_push_arrives_with_everything_it_tells(tmp_path: Path) -> None:
 
 
 async def test_an_email_s_title_is_its_subject(tmp_path: Path) -> None:
-    """It is a text, not an object by language; what is missing reads as absent."""
+    """It is a text, not an object by language; missing fields read as absent."""
     record = await read(tmp_path, EMAIL)
     assert record.message.title == "A subject"
     assert (record.external_id, record.message.contents, record.message.name) == (None, None, None)
@@ -72,5 +72,5 @@ async def test_an_email_s_title_is_its_subject(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("variable", ["RELAY_LISTENN", "RELAY_LISTEN"])
 async def test_it_needs_no_configuration(tmp_path: Path, variable: str) -> None:
-    """It is printed before anything is set up."""
+    """Operators print it before anything is configured."""
     assert (await CommandLine(tmp_path, **{variable: "x"}).run("template")).code == 0

@@ -1,4 +1,4 @@
-"""Amplitude's cohorts over real sockets: what goes out, and what any answer becomes."""
+"""Amplitude's cohorts API over real sockets: requests sent, and the outcome of any response."""
 
 import gzip
 import socket
@@ -37,16 +37,16 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass
-class Heard:
-    """What a server was asked."""
+class ReceivedRequest:
+    """A request that a server received."""
 
     paths: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
 
 @asynccontextmanager
-async def _serving(answer: Answer) -> AsyncIterator[tuple[str, Heard]]:
-    heard = Heard()
+async def _serving(answer: Answer) -> AsyncIterator[tuple[str, ReceivedRequest]]:
+    heard = ReceivedRequest()
 
     async def listen(request: web.Request) -> web.StreamResponse:
         heard.paths.append(request.raw_path)
@@ -75,7 +75,7 @@ async def _api(url: str, timeout_s: float = 5.0) -> AsyncIterator[CohortsApi]:
 @asynccontextmanager
 async def _reading(
     answer: Answer, timeout_s: float = 5.0
-) -> AsyncIterator[tuple[CohortsApi, Heard]]:
+) -> AsyncIterator[tuple[CohortsApi, ReceivedRequest]]:
     async with _serving(answer) as (url, heard), _api(url, timeout_s) as api:
         yield api, heard
 
@@ -90,7 +90,7 @@ def _answering(status: int, body: object = b"", headers: dict[str, str] | None =
 
 
 async def _error(answer: Answer, timeout_s: float = 5.0) -> UpstreamError:
-    """Ask for an export; return what becomes of the answer."""
+    """Request an export; return the error."""
     async with _reading(answer, timeout_s) as (api, _):
         with pytest.raises(UpstreamError) as caught:
             await api.request_export("c1")
@@ -105,13 +105,13 @@ async def _read_file(api: CohortsApi, request_id: str = "r1") -> bytes:
 
 
 def test_a_target_shows_no_key() -> None:
-    """It may end in a log."""
+    """It may be logged."""
     shown = repr(CohortsTarget("http://a", KEY, SECRET, 1.0))
     assert shown == "CohortsTarget(http://a)"
 
 
 async def test_the_list_is_asked_for_with_the_keys() -> None:
-    """Basic authentication, at the documented path."""
+    """With Basic authentication, at the documented path."""
     body = {"cohorts": [{"id": "c1", "name": "Paying", "size": 5, "lastComputed": 1679440233}]}
     async with _reading(_answering(200, body)) as (api, heard):
         (cohort,) = await api.list_cohorts()
@@ -121,7 +121,7 @@ async def test_the_list_is_asked_for_with_the_keys() -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>Sign in</html>", b"", b"{}", b'{"cohorts":'])
-async def test_a_list_that_is_none_is_no_empty_list(body: bytes) -> None:
+async def test_an_invalid_list_is_no_empty_list(body: bytes) -> None:
     """Cohorts do not vanish because something else answered."""
     async with _reading(_answering(200, body)) as (api, _):
         with pytest.raises(UpstreamUnavailable):
@@ -129,7 +129,7 @@ async def test_a_list_that_is_none_is_no_empty_list(body: bytes) -> None:
 
 
 async def test_an_endless_list_is_not_read_to_its_end() -> None:
-    """Memory has a limit."""
+    """Memory is bounded."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -148,7 +148,7 @@ async def test_an_endless_list_is_not_read_to_its_end() -> None:
 async def test_an_export_is_known_by_its_request(
     status: int, request_id: object, expected: str
 ) -> None:
-    """Amplitude says 202, others have seen 200."""
+    """Amplitude documents 202; 200 has been observed."""
     body = {"request_id": request_id, "cohort_id": "c1"}
     async with _reading(_answering(status, body)) as (api, heard):
         assert await api.request_export("c1") == expected
@@ -156,13 +156,13 @@ async def test_an_export_is_known_by_its_request(
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b"{}", b"[]", b'{"request_id":null}'])
-async def test_an_export_without_a_name_is_none(body: bytes) -> None:
-    """It could never be asked for."""
+async def test_an_export_without_an_id_is_invalid(body: bytes) -> None:
+    """It could never be polled."""
     assert isinstance(await _error(_answering(202, body)), UpstreamUnavailable)
 
 
 async def test_ids_are_escaped_in_paths() -> None:
-    """An id is a text; whatever it holds, it names one thing at one path."""
+    """An id is arbitrary text and names one thing at one path."""
     body = {"request_id": "r", "cohorts": [], "async_status": "JOB COMPLETED"}
     async with _reading(_answering(200, body)) as (api, heard):
         await api.request_export("a/b?c#d %e")
@@ -193,14 +193,14 @@ async def test_the_status_decides_whether_an_export_is_done(
     body: bytes,
     is_ready: bool,  # noqa: FBT001
 ) -> None:
-    """Amplitude's own client looks at nothing else; the words can only say: not yet."""
+    """Amplitude's own client checks only the status; the body can only delay."""
     async with _reading(_answering(status, body)) as (api, _):
         assert await api.is_export_ready("r1") is is_ready
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b"[]"])
 async def test_an_export_is_not_done_because_a_proxy_says_ok(body: bytes) -> None:
-    """What follows would be a file of nothing."""
+    """The next response would be an empty file."""
     async with _reading(_answering(200, body)) as (api, _):
         with pytest.raises(UpstreamUnavailable):
             await api.is_export_ready("r1")
@@ -243,7 +243,7 @@ async def test_each_status_says_who_can_act(
     ],
 )
 async def test_refused_keys_have_two_causes(host: str, says: str) -> None:
-    """A pair that is none, or a project that lives elsewhere; Amplitude's word tells which."""
+    """An invalid pair, or a project in the other region; Amplitude's text tells which."""
 
     class Here(abc.AbstractResolver):
         async def resolve(
@@ -272,7 +272,7 @@ async def test_refused_keys_have_two_causes(host: str, says: str) -> None:
 
 
 async def test_keys_in_amplitudes_words_are_not_repeated() -> None:
-    """Its ingest API prints the key; this one may come to do so too."""
+    """Its ingest API prints the key, so this one may too."""
     words = {"error": {"metadata": {"details": f"Bad {KEY} and {SECRET}"}}}
     assert "Bad [key] and [key]" in str(await _error(_answering(403, words)))
     assert "a b" in str(await _error(_answering(400, {"error": {"message": "a\n b"}})))
@@ -280,8 +280,8 @@ async def test_keys_in_amplitudes_words_are_not_repeated() -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_wish_to_wait_is_passed_on(status: int) -> None:
-    """Amplitude never promises the header, but who sends it means it."""
+async def test_retry_after_is_passed_on(status: int) -> None:
+    """Amplitude does not document Retry-After, but a present one counts."""
     error = await _error(_answering(status, b"", {"Retry-After": "17"}))
     assert isinstance(error, UpstreamUnavailable)
     assert error.retry_after_s == 17.0
@@ -291,14 +291,14 @@ async def test_a_wish_to_wait_is_passed_on(status: int) -> None:
 
 
 async def test_too_many_requests_names_both_limits() -> None:
-    """Nobody has documented how they are told apart; Amplitude's words may."""
+    """The two limits are not documented apart; Amplitude's text may tell."""
     text = str(await _error(_answering(429, {"error": {"message": "5 concurrent"}})))
     assert "too many requests, or the month's quota" in text
     assert "5 concurrent" in text
 
 
-async def test_silence_ends_in_time() -> None:
-    """A request never holds its caller."""
+async def test_silence_times_out() -> None:
+    """A request never blocks longer than its timeout."""
 
     async def answer(_: web.Request) -> web.StreamResponse:
         await anyio.sleep_forever()
@@ -310,7 +310,7 @@ async def test_silence_ends_in_time() -> None:
 
 
 async def test_a_closed_port_is_unavailable() -> None:
-    """Tomorrow it may be open."""
+    """It may be open later."""
     async with _serving(_answering(200)) as (url, _):
         pass
     async with _api(url) as api:
@@ -321,7 +321,7 @@ async def test_a_closed_port_is_unavailable() -> None:
 
 
 async def test_a_small_file_comes_raw_from_amplitude() -> None:
-    """Unpacking is the reader's, who stops a bomb; the keys went along."""
+    """The reader decompresses, and stops bombs; the keys were sent along."""
     answer = _answering(200, FILE, {"Content-Encoding": "gzip"})
     async with _reading(answer) as (api, heard):
         assert await _read_file(api) == FILE
@@ -342,7 +342,7 @@ SIGNED = "/bucket/a%2Fb.csv.gz?X-Amz-Signature=%2b%2F+~=&X-Amz-Expires=60"
 
 
 async def test_a_large_file_comes_from_storage_without_the_keys() -> None:
-    """Storage refuses two ways of signing in, and the keys are none of its business."""
+    """Storage rejects double authentication, and must not see the keys."""
     async with (
         _serving(_answering(200, FILE)) as (storage, heard_there),
         _reading(_answering(302, b"", {"Location": storage + SIGNED})) as (api, heard),
@@ -355,7 +355,7 @@ async def test_a_large_file_comes_from_storage_without_the_keys() -> None:
 
 
 async def test_a_link_to_amplitude_itself_is_followed_without_the_keys_too() -> None:
-    """A link is complete in itself."""
+    """A link is its own credential."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.path == "/here":
@@ -370,7 +370,7 @@ async def test_a_link_to_amplitude_itself_is_followed_without_the_keys_too() -> 
 
 @pytest.mark.parametrize("status", [403, 404])
 async def test_an_expired_link_is_renewed_once(status: int) -> None:
-    """A link lives for a minute, which a busy machine may miss; no more than once."""
+    """A link lives for a minute, which a busy machine may miss; never twice."""
     first = [status]
 
     async def store(_: web.Request) -> web.StreamResponse:
@@ -390,7 +390,7 @@ async def test_an_expired_link_is_renewed_once(status: int) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 500, 503, 206])
 async def test_storage_that_does_anything_else_is_unavailable(status: int) -> None:
-    """A link that leads on could lead anywhere."""
+    """A further redirect could lead anywhere."""
     headers = {"Location": "http://127.0.0.1:1/"}
     async with (
         _serving(_answering(status, b"", headers)) as (storage, heard_there),
@@ -403,7 +403,7 @@ async def test_storage_that_does_anything_else_is_unavailable(status: int) -> No
 
 @pytest.mark.parametrize("location", [None, "", "file:///etc/passwd", "ftp://a.test/x", "http://["])
 async def test_other_links_are_not_followed(location: str | None) -> None:
-    """Only the web is."""
+    """Only http and https are."""
     headers = None if location is None else {"Location": location}
     async with _reading(_answering(302, b"", headers)) as (api, _):
         with pytest.raises(UpstreamUnavailable, match="no address"):
@@ -414,7 +414,7 @@ async def test_other_links_are_not_followed(location: str | None) -> None:
     ("status", "kind"),
     [(403, UpstreamRefused), (404, UpstreamUnknown), (429, UpstreamBusy)],
 )
-async def test_amplitudes_own_no_to_a_file_is_like_any_other(
+async def test_amplitudes_own_403_for_a_file_is_like_any_other(
     status: int, kind: type[UpstreamError]
 ) -> None:
     """Only storage means "expired" by it."""
@@ -425,7 +425,7 @@ async def test_amplitudes_own_no_to_a_file_is_like_any_other(
 
 
 def _cutting(*, is_chunked: bool) -> Answer:
-    """Answer with half of a file, and close the connection as if that were all."""
+    """Send half of a file and close the connection."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -441,11 +441,11 @@ def _cutting(*, is_chunked: bool) -> Answer:
 
 @pytest.mark.parametrize("is_chunked", [False, True])
 @pytest.mark.parametrize("is_stored", [False, True])
-async def test_a_file_of_which_less_comes_than_announced_is_rejected(
+async def test_a_truncated_file_is_rejected(
     is_chunked: bool,  # noqa: FBT001
     is_stored: bool,  # noqa: FBT001
 ) -> None:
-    """What came may still be a table, of some of the members."""
+    """The part may still be a valid table, of only some members."""
     cutting = _cutting(is_chunked=is_chunked)
     async with _serving(cutting) as (storage, _):
         answer = _answering(302, b"", {"Location": storage}) if is_stored else cutting
@@ -455,8 +455,8 @@ async def test_a_file_of_which_less_comes_than_announced_is_rejected(
     assert caught.value.reason == "truncated"
 
 
-async def test_a_file_may_take_long_but_not_stand_still() -> None:
-    """A million members over a slow line are worth waiting for, nothing is not."""
+async def test_a_file_may_be_slow_but_not_stall() -> None:
+    """A million members over a slow line may take time; silence may not."""
     is_slow = True
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -476,7 +476,7 @@ async def test_a_file_may_take_long_but_not_stand_still() -> None:
             await _read_file(api)
 
 
-async def test_what_goes_wrong_at_the_readers_is_the_readers() -> None:
+async def test_errors_of_the_reader_are_not_amplitude_s() -> None:
     """A full disk must not look like a fault of Amplitude."""
 
     async def fail(api: CohortsApi) -> None:
@@ -491,8 +491,8 @@ async def test_what_goes_wrong_at_the_readers_is_the_readers() -> None:
 
 
 @dataclass
-class Crowd:
-    """A server that keeps everybody until told otherwise."""
+class HoldingServer:
+    """A server that holds every request until released."""
 
     present: int = 0
     most: int = 0
@@ -518,8 +518,8 @@ class Crowd:
 
 @pytest.mark.parametrize("is_file", [True, False])
 async def test_no_more_than_five_requests_at_once(is_file: bool) -> None:  # noqa: FBT001
-    """Amplitude refuses the sixth; a file counts as long as Amplitude sends it."""
-    crowd = Crowd()
+    """Amplitude rejects the sixth; a file counts while Amplitude sends it."""
+    crowd = HoldingServer()
     async with _reading(crowd.answer) as (api, heard), anyio.create_task_group() as group:
         for _ in range(MAX_AT_ONCE + 3):
             group.start_soon(_read_file if is_file else _list, api)
@@ -536,8 +536,8 @@ async def _list(api: CohortsApi) -> None:
 
 
 async def test_files_in_storage_do_not_count() -> None:
-    """The limit is Amplitude's, the storage is not."""
-    crowd = Crowd()
+    """The limit is Amplitude's, not that of the storage."""
+    crowd = HoldingServer()
 
     async def answer(_: web.Request) -> web.StreamResponse:
         raise web.HTTPFound(f"{storage}/file")
@@ -554,9 +554,9 @@ async def test_files_in_storage_do_not_count() -> None:
         crowd.open.set()
 
 
-async def test_a_reader_who_leaves_makes_room() -> None:
-    """Cancelled, or done early: a slot is never lost."""
-    crowd = Crowd()
+async def test_a_reader_that_leaves_frees_its_slot() -> None:
+    """A slot is never lost, on cancellation or an early end."""
+    crowd = HoldingServer()
     async with _reading(crowd.answer) as (api, heard):
         for _ in range(MAX_AT_ONCE + 1):
             async with api.open_file("r1") as chunks:
@@ -578,16 +578,14 @@ async def test_a_reader_who_leaves_makes_room() -> None:
         (500, b'{"limit":500,"usage":3}', None),
     ],
 )
-async def test_the_count_of_downloads_is_told_or_not(
-    status: int, body: bytes, usage: Usage | None
-) -> None:
-    """It is new and hardly documented; nothing depends on it."""
+async def test_the_usage_is_optional(status: int, body: bytes, usage: Usage | None) -> None:
+    """The endpoint is new and hardly documented; nothing depends on it."""
     async with _reading(_answering(status, body)) as (api, heard):
         assert await api.read_usage() == usage
     assert heard.paths == ["/api/3/cohorts/usage"]
 
 
-async def test_no_count_comes_from_nobody() -> None:
+async def test_an_unreachable_server_gives_no_usage() -> None:
     """Not even a closed port is an error here."""
     async with _serving(_answering(200)) as (url, _):
         pass

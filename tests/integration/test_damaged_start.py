@@ -1,4 +1,4 @@
-"""A daemon over damaged files: it starts again by itself, says what it lost, and never loops."""
+"""A daemon over damaged files: it recovers alone, reports what it lost, and never loops."""
 
 import sqlite3
 from contextlib import closing
@@ -21,7 +21,7 @@ EVENTS = 40
 
 
 def _zero(database: Path, table: str) -> None:
-    """Leave nothing of the page where a table begins."""
+    """Zero the page where a table begins."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as raw:
         query = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
         (root,) = raw.execute(query, (table,)).fetchone()
@@ -31,7 +31,7 @@ def _zero(database: Path, table: str) -> None:
 
 
 async def _fill(relay: CommandLine) -> None:
-    """Let a daemon accept events that it cannot deliver, and end in order."""
+    """Let a daemon accept events that it cannot deliver, and stop it in order."""
     async with running_daemon(relay) as daemon, open_doors(relay) as doors:
         await daemon.until("relay.ready")
         status, counts = await doors.post(orjson.dumps([event(n) for n in range(EVENTS)]))
@@ -41,7 +41,7 @@ async def _fill(relay: CommandLine) -> None:
 
 
 async def _counts(relay: CommandLine) -> dict[str, int]:
-    """Return the counts of a daemon that runs; they must add up."""
+    """Return the counts of a running daemon, asserting that they add up."""
     url = f"{relay.admin}/api/v1/status"
     async with aiohttp.ClientSession() as http, http.get(url) as answer:
         counts: dict[str, int] = (await answer.json())["apps"]["shop"]
@@ -75,16 +75,16 @@ async def test_a_damaged_outbox_is_recovered_at_the_start(tmp_path: Path) -> Non
     assert line["kept_as"] == aside.path.name
     assert counts["accepted"] == EVENTS
     assert 0 < counts["lost"] == counts["discarded"] == aside.lost["shop"]
-    assert f"shop: {counts['lost']} of the discarded events were lost" in _words(shown)
+    assert f"shop: {counts['lost']} of the discarded events were lost" in _output_of(shown)
     assert _is_clear(daemon)
     found = await relay.run("check")
     assert found.code == 0
-    assert f"set aside as {aside.path.name}" in _words(found)
-    assert f"lost {counts['lost']} shop" in _words(found)
+    assert f"set aside as {aside.path.name}" in _output_of(found)
+    assert f"lost {counts['lost']} shop" in _output_of(found)
 
 
-def _words(done: Finished) -> str:
-    """Return what a command printed, however its lines were broken."""
+def _output_of(done: Finished) -> str:
+    """Return a command's output without its line breaks."""
     return " ".join(done.out.split())
 
 
@@ -92,22 +92,22 @@ def _words(done: Finished) -> str:
 async def test_a_database_that_was_removed_is_missed(
     tmp_path: Path, tails: tuple[str, ...]
 ) -> None:
-    """The sidecar knows how much was in it."""
+    """The counters sidecar knows how much was in it."""
     relay = CommandLine(tmp_path)
     await _fill(relay)
     for tail in tails:
         (relay.folder / f"outbox.db{tail}").unlink(missing_ok=True)
     found = await relay.run("check")
     assert found.code == 1
-    assert "is missing, but it was there" in _words(found)
+    assert "is missing, but it was there" in _output_of(found)
     async with running_daemon(relay) as daemon:
         await daemon.until("relay.ready")
         counts = await _counts(relay)
     assert (counts["accepted"], counts["lost"]) == (EVENTS, EVENTS)
 
 
-async def test_an_empty_folder_begins_anew(tmp_path: Path) -> None:
-    """Whoever wants that removes all of it."""
+async def test_an_empty_folder_is_a_fresh_start(tmp_path: Path) -> None:
+    """An operator who wants a fresh start removes everything."""
     relay = CommandLine(tmp_path)
     await _fill(relay)
     for file in (relay.folder / "outbox.db", sidecar_path(relay.folder / "outbox.db")):

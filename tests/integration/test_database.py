@@ -181,7 +181,7 @@ async def test_a_caller_that_gives_up_does_not_stop_its_change(tmp_path: Path) -
         assert await _names(database) == ["one"]
 
 
-async def test_many_may_wait_for_one_ticket(tmp_path: Path) -> None:
+async def test_many_may_wait_for_one_write(tmp_path: Path) -> None:
     """One that gives up leaves the others waiting; a late one gets the same answer."""
     got: list[str] = []
     async with _database(tmp_path / "a.db") as database:

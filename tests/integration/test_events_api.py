@@ -1,4 +1,4 @@
-"""Amplitude's upload API over real sockets: what goes out, and what any answer becomes."""
+"""Amplitude's upload API over real sockets: requests sent, and the outcome of any response."""
 
 import gzip
 import zlib
@@ -32,8 +32,8 @@ EVENT = b'{"event_type":"x","user_id":"\xc3\xa4","n":1.50}'
 
 
 @dataclass
-class Heard:
-    """What a server was sent."""
+class ReceivedRequest:
+    """A request that a server received."""
 
     path: str = ""
     headers: dict[str, str] = field(default_factory=dict)
@@ -52,12 +52,12 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 @asynccontextmanager
 async def _uploading(
     answer: Answer, target: UploadTarget = TARGET
-) -> AsyncIterator[tuple[EventsApi, list[Heard]]]:
-    """Serve `answer` on loopback and yield an API client for it."""
-    heard: list[Heard] = []
+) -> AsyncIterator[tuple[EventsApi, list[ReceivedRequest]]]:
+    """Serve `answer` on loopback and yield a client for it."""
+    heard: list[ReceivedRequest] = []
 
     async def listen(request: web.Request) -> web.StreamResponse:
-        heard.append(Heard(request.path, dict(request.headers), await request.read()))
+        heard.append(ReceivedRequest(request.path, dict(request.headers), await request.read()))
         return await answer(request)
 
     app = web.Application(client_max_size=32 << 20)
@@ -96,7 +96,7 @@ async def _upload(answer: Answer, target: UploadTarget = TARGET) -> UploadReply:
 async def _upload_raw(
     answer: bytes, *, is_cut: bool = False, timeout_s: float = 5.0
 ) -> UploadReply:
-    """Upload to a server that writes `answer` as it is and closes, or resets, the connection."""
+    """Upload to a server that writes `answer` unchanged and closes or resets the connection."""
 
     async def handle(stream: SocketStream) -> None:
         async with stream:
@@ -107,7 +107,7 @@ async def _upload_raw(
                 await stream.send(answer)
             if is_cut:
                 raw = stream.extra(SocketAttribute.raw_socket)
-                raw.setsockopt(1, 13, b"\x01\x00\x00\x00\x00\x00\x00\x00")  # close by reset
+                raw.setsockopt(1, 13, b"\x01\x00\x00\x00\x00\x00\x00\x00")  # closes with a reset
 
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         port = listener.extra(SocketAttribute.local_port)
@@ -122,7 +122,7 @@ async def _upload_raw(
 
 @pytest.mark.parametrize(("upload", "path"), [("httpapi", "/2/httpapi"), ("batch", "/batch")])
 async def test_the_body_is_the_envelope_around_the_stored_bytes(upload: str, path: str) -> None:
-    """Event bytes go out as they were stored, in an envelope without a clock."""
+    """Event bytes are sent as stored, in an envelope without a timestamp."""
     async with _uploading(_ok, replace(TARGET, upload=upload)) as (api, heard):
         reply = await api.upload(EVENT + b"," + EVENT)
         assert reply == UploadReply(200, OK)
@@ -134,7 +134,7 @@ async def test_the_body_is_the_envelope_around_the_stored_bytes(upload: str, pat
 
 
 async def test_a_key_with_quotes_is_escaped() -> None:
-    """Whatever the key, the envelope is JSON and the reckoned overhead is right."""
+    """For any key the envelope is JSON and the computed overhead is right."""
     key = 'k"e\\y\u00e9'
     async with _uploading(_ok, replace(TARGET, api_key=key)) as (api, heard):
         await api.upload(EVENT)
@@ -144,7 +144,7 @@ async def test_a_key_with_quotes_is_escaped() -> None:
 
 @pytest.mark.parametrize("is_over", [False, True])
 async def test_bodies_from_two_kib_are_compressed(is_over: bool) -> None:  # noqa: FBT001
-    """The threshold counts the whole body, and gunzips to the same bytes."""
+    """The threshold counts the whole body, and decompression gives the same bytes."""
     async with _uploading(_ok) as (api, heard):
         event = b'"%b"' % (b"x" * (GZIP_FROM_BYTES - api.overhead_bytes - 2 - (not is_over)))
         await api.upload(event)
@@ -154,7 +154,7 @@ async def test_bodies_from_two_kib_are_compressed(is_over: bool) -> None:  # noq
 
 
 async def test_compression_can_be_switched_off() -> None:
-    """Without gzip a large body goes as it is."""
+    """Without gzip a large body is sent plain."""
     async with _uploading(_ok, replace(TARGET, gzip=False)) as (api, heard):
         await api.upload(b'"%b"' % (b"x" * 100_000))
         assert "Content-Encoding" not in heard[0].headers
@@ -163,7 +163,7 @@ async def test_compression_can_be_switched_off() -> None:
 
 @pytest.mark.parametrize("events", [1, 2, 7, 40])
 async def test_limits_count_what_is_really_sent(events: int) -> None:
-    """Envelope, commas and events: to the byte what stands on the wire."""
+    """Envelope, commas and events: exact to the byte."""
     async with _uploading(_ok, replace(TARGET, gzip=False)) as (api, heard):
         await api.upload(b",".join([EVENT] * events))
         sent_bytes, body_bytes = len(heard[0].raw), len(EVENT) * events
@@ -175,28 +175,28 @@ async def test_limits_count_what_is_really_sent(events: int) -> None:
 
 @pytest.mark.parametrize("status", [200, 400, 403, 413, 429, 500, 503])
 async def test_status_and_body_come_back(status: int) -> None:
-    """The reply is what Amplitude said, judged elsewhere."""
+    """The reply is Amplitude's response, judged elsewhere."""
     assert await _upload(_answering(status, b"words")) == UploadReply(status, b"words")
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_not_followed(status: int) -> None:
-    """The key and the events go to the configured host alone."""
+    """The key and the events go only to the configured host."""
     async with _uploading(_answering(status, b"", {"Location": "/elsewhere"})) as (api, heard):
         assert (await api.upload(EVENT)).status == status
         assert [one.path for one in heard] == ["/2/httpapi"]
 
 
-async def test_a_key_in_an_error_is_cut_out() -> None:
-    """Amplitude repeats a wrong key; nobody behind the client sees it."""
+async def test_a_key_in_an_error_is_redacted() -> None:
+    """Amplitude repeats a wrong key; the client redacts it."""
     body = orjson.dumps({"code": 400, "error": f"Invalid API key: {KEY}"})
     reply = await _upload(_answering(400, body))
     assert KEY.encode() not in reply.body
     assert isinstance(judge_upload(reply, []), Halt)
 
 
-async def test_a_key_in_an_answer_of_absurd_depth_is_cut_out() -> None:
-    """No answer whatsoever may end the sender, or tell the key."""
+async def test_a_key_in_a_response_of_absurd_depth_is_redacted() -> None:
+    """No response may end the sender or leak the key."""
     depth = 500
     body = b'{"error":"Invalid API key: %b","a":%b%b}' % (KEY.encode(), b"[" * depth, b"]" * depth)
     reply = await _upload(_answering(400, body))
@@ -204,27 +204,27 @@ async def test_a_key_in_an_answer_of_absurd_depth_is_cut_out() -> None:
 
 
 @pytest.mark.parametrize("key", ["key", "API", "a", "e", "400", "error", '"', "Invalid API key"])
-async def test_cutting_a_short_key_leaves_the_meaning_of_a_bad_key(key: str) -> None:
-    """A key that is a word of the answer must not turn a halt into dead letters."""
+async def test_redacting_a_short_key_keeps_the_meaning_of_a_bad_key(key: str) -> None:
+    """A key that is a word of the response must not turn a halt into dead letters."""
     body = orjson.dumps({"code": 400, "error": f"Invalid API key: {key}"})
     reply = await _upload(_answering(400, body), replace(TARGET, api_key=key))
     assert isinstance(judge_upload(reply, []), Halt)
 
 
 @pytest.mark.parametrize("key", ["code", "200", "2", "0", ":"])
-async def test_cutting_a_short_key_leaves_a_confirmation_whole(key: str) -> None:
-    """A key that is a part of the confirmation must not make it unreadable."""
+async def test_redacting_a_short_key_keeps_a_confirmation_readable(key: str) -> None:
+    """A key that is part of the confirmation must not make it unreadable."""
     reply = await _upload(_ok, replace(TARGET, api_key=key))
     assert isinstance(judge_upload(reply, []), Settled)
 
 
 def test_the_key_is_not_shown() -> None:
-    """Neither the target nor a traceback of it tells the key."""
+    """Neither the target nor a traceback of it shows the key."""
     assert KEY not in repr(TARGET)
 
 
 async def test_compressed_answers_are_read() -> None:
-    """A gzip answer counts like a plain one."""
+    """A gzip response counts like a plain one."""
     reply = await _upload(_answering(200, gzip.compress(OK), {"Content-Encoding": "gzip"}))
     assert reply.body == OK
 
@@ -238,19 +238,19 @@ async def test_compressed_answers_are_read() -> None:
     ],
 )
 async def test_a_broken_encoding_is_no_answer(encoding: str, body: bytes) -> None:
-    """What cannot be unpacked confirms nothing, and raises nothing."""
+    """An undecodable response confirms nothing and raises nothing."""
     reply = await _upload(_answering(200, body, {"Content-Encoding": encoding}))
     assert isinstance(judge_upload(reply, []), Retry)
 
 
 async def test_an_unknown_encoding_is_read_as_it_is() -> None:
-    """A server that mislabels its answer may still confirm."""
+    """A mislabelled response may still confirm."""
     reply = await _upload(_answering(200, OK, {"Content-Encoding": "snappy"}))
     assert reply.status in {200, None}
 
 
 async def test_silence_ends_with_the_timeout() -> None:
-    """One upload never takes longer than it may."""
+    """One upload never takes longer than its timeout."""
 
     async def never(_: web.Request) -> web.StreamResponse:
         await anyio.sleep_forever()
@@ -262,7 +262,7 @@ async def test_silence_ends_with_the_timeout() -> None:
 
 
 async def test_an_answer_that_trickles_ends_with_the_timeout() -> None:
-    """The timeout counts the whole exchange, not each piece of it."""
+    """The timeout covers the whole exchange, not each piece of it."""
 
     async def drip(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "1000000"})
@@ -274,8 +274,8 @@ async def test_an_answer_that_trickles_ends_with_the_timeout() -> None:
     assert (await _upload(drip, replace(TARGET, timeout_s=0.2))).status is None
 
 
-async def test_nobody_listening_is_no_answer() -> None:
-    """A refused connection is an outage like another."""
+async def test_a_refused_connection_is_no_answer() -> None:
+    """A refused connection is an outage like any other."""
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         port = listener.extra(SocketAttribute.local_port)
     async with ClientSession() as session:
@@ -286,7 +286,7 @@ async def test_nobody_listening_is_no_answer() -> None:
 
 
 async def test_an_unknown_host_is_no_answer() -> None:
-    """A name that does not resolve is an outage, and its failure names no URL."""
+    """An unresolvable name is an outage, and its failure names no URL."""
     async with ClientSession() as session:
         api = EventsApi(session, replace(TARGET, url="http://nowhere.invalid"), SystemClock())
         reply = await api.upload(EVENT)
@@ -324,13 +324,13 @@ async def test_a_broken_exchange_confirms_nothing_and_raises_nothing(
     answer: bytes,
     is_cut: bool,  # noqa: FBT001
 ) -> None:
-    """Closed, reset, cut or malformed: the upload is tried again."""
+    """Closed, reset, cut or malformed: the upload is retried."""
     reply = await _upload_raw(answer, is_cut=is_cut)
     assert isinstance(judge_upload(reply, []), Retry)
 
 
-async def test_an_endless_answer_is_read_only_so_far() -> None:
-    """A hostile answer takes neither the memory nor the time of the relay."""
+async def test_an_endless_response_is_read_up_to_a_limit() -> None:
+    """A hostile response costs relay neither memory nor time."""
 
     async def flood(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -354,7 +354,7 @@ async def test_retry_after_comes_back_in_seconds() -> None:
 
 
 async def test_a_hostile_retry_after_raises_nothing() -> None:
-    """An instant without a time zone is read as UTC or not at all."""
+    """A date without a time zone is read as UTC or not at all."""
     headers = {"Retry-After": "Wed, 21 Oct 2026 07:30:00 -0000"}
     reply = await _upload(_answering(503, b"", headers))
     assert reply.status == 503
@@ -374,12 +374,12 @@ async def test_a_hostile_retry_after_raises_nothing() -> None:
     ],
 )
 def test_retry_after_forms(value: str | None, seconds: float | None) -> None:
-    """Seconds or an instant against the answer's own date, up to a day."""
+    """Seconds, or a date relative to the response's own date, up to a day."""
     assert parse_retry_after(value, "Wed, 21 Oct 2026 07:28:00 GMT", now_s=0.0) == seconds
 
 
 def test_an_instant_without_a_date_is_read_against_our_clock() -> None:
-    """A server that does not say what time it is still knows when it wants us back."""
+    """Without a Date header, relay's own clock is the reference."""
     noon_s = 1_792_584_000.0
     wish = formatdate(noon_s + 90, usegmt=True)
     assert parse_retry_after(wish, None, now_s=noon_s) == 90.0

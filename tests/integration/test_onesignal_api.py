@@ -1,4 +1,4 @@
-"""OneSignal's export over real sockets: what goes out, and what any answer becomes."""
+"""OneSignal's export API over real sockets: requests sent, and the outcome of any response."""
 
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -39,8 +39,8 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass
-class Heard:
-    """What a server was asked."""
+class ReceivedRequest:
+    """A request that a server received."""
 
     paths: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -48,8 +48,8 @@ class Heard:
 
 
 @asynccontextmanager
-async def _serving(answer: Answer) -> AsyncIterator[tuple[str, Heard]]:
-    heard = Heard()
+async def _serving(answer: Answer) -> AsyncIterator[tuple[str, ReceivedRequest]]:
+    heard = ReceivedRequest()
 
     async def listen(request: web.Request) -> web.StreamResponse:
         heard.paths.append(f"{request.method} {request.raw_path}")
@@ -85,7 +85,7 @@ def _answering(status: int, body: object = b"", headers: dict[str, str] | None =
 
 
 async def _error(status: int, body: object, headers: dict[str, str] | None = None) -> UpstreamError:
-    """Ask for an export; return what becomes of the answer."""
+    """Request an export; return the error."""
     async with _serving(_answering(status, body, headers)) as (url, _), _api(url) as api:
         with pytest.raises(UpstreamError) as caught:
             await api.request_export()
@@ -99,7 +99,7 @@ async def _read_file(api: ExportApi, url: str) -> bytes:
 
 
 async def _file_error(answer: Answer, path: str = SECRET_PATH) -> Exception:
-    """Ask for a file; return what becomes of the answer, which never tells where it was."""
+    """Request a file; return the error, which never shows its URL."""
     async with _serving(answer) as (url, _), _api(url, timeout_s=0.5) as api:
         with pytest.raises((UpstreamUnavailable, FileRejected)) as caught:
             await _read_file(api, url + path)
@@ -109,7 +109,7 @@ async def _file_error(answer: Answer, path: str = SECRET_PATH) -> Exception:
 
 
 def test_a_target_shows_no_key() -> None:
-    """It may end in a log."""
+    """It may be logged."""
     assert repr(ExportTarget("http://a", APP_ID, KEY, 1.0)) == f"ExportTarget(http://a, {APP_ID})"
 
 
@@ -118,7 +118,7 @@ def test_a_target_shows_no_key() -> None:
     [(KEY, f"Key {KEY}"), ("NGEwMGZmMjItY2NkNy0xMWUz", "Basic NGEwMGZmMjItY2NkNy0xMWUz")],
 )
 async def test_an_export_of_all_subscriptions_is_asked_for(api_key: str, header: str) -> None:
-    """Without a filter it holds the unsubscribed too; keys of either age work."""
+    """Without a filter it includes unsubscribed ones; old and new keys work."""
     there = "https://onesignal.com/csv_exports/a/users_b.csv.gz"
     answer = _answering(200, {"csv_file_url": there})
     async with _serving(answer) as (url, heard), _api(url, api_key) as api:
@@ -138,8 +138,8 @@ async def test_an_export_of_all_subscriptions_is_asked_for(api_key: str, header:
         *({"csv_file_url": ""}, {"csv_file_url": "file:///etc/passwd"}, {"csv_file_url": 5}),
     ],
 )
-async def test_an_answer_without_a_file_is_tried_again(body: object) -> None:
-    """It has been seen of a busy OneSignal."""
+async def test_a_response_without_a_file_is_retried(body: object) -> None:
+    """A busy OneSignal has been seen to do this."""
     assert type(await _error(200, body)) is UpstreamUnavailable
 
 
@@ -153,7 +153,7 @@ async def test_an_answer_without_a_file_is_tried_again(body: object) -> None:
     ],
 )
 async def test_a_refused_key_is_named_by_its_setting(status: int, body: object) -> None:
-    """Three generations of the API say no in three ways; only a person can help."""
+    """Three API generations reject keys in three ways; only an operator can help."""
     error = await _error(status, body)
     assert isinstance(error, UpstreamRefused)
     assert "ONESIGNAL_API_KEY" in str(error)
@@ -161,8 +161,8 @@ async def test_a_refused_key_is_named_by_its_setting(status: int, body: object) 
 
 @pytest.mark.parametrize("status", [400, 403, 409, 429])
 @pytest.mark.parametrize("errors", [[RUNNING], RUNNING, {"base": RUNNING}, [{"title": RUNNING}]])
-async def test_another_export_under_way_is_recognised(status: int, errors: object) -> None:
-    """Nobody wrote down with which status; a directory has to wait for minutes then."""
+async def test_another_export_in_progress_is_recognised(status: int, errors: object) -> None:
+    """Its status is undocumented; the directory has to wait for minutes then."""
     error = await _error(status, {"errors": errors})
     assert isinstance(error, ExportBusy)
     assert error.retry_after_s is None
@@ -186,7 +186,7 @@ async def test_each_status_says_who_can_act(
     assert type(await _error(status, body)) is kind
 
 
-async def test_a_wish_to_wait_is_passed_on() -> None:
+async def test_retry_after_is_passed_on() -> None:
     """OneSignal documents it in seconds."""
     error = await _error(429, b"", {"Retry-After": "17"})
     assert isinstance(error, UpstreamUnavailable)
@@ -194,12 +194,12 @@ async def test_a_wish_to_wait_is_passed_on() -> None:
 
 
 async def test_onesignals_words_are_repeated_without_the_key() -> None:
-    """They tell what is wrong, and might quote what was sent."""
+    """They say what is wrong and might quote the request."""
     assert "no such [key] app" in str(await _error(400, {"errors": [f"no such {KEY}", "app"]}))
 
 
 async def test_a_closed_port_is_unavailable() -> None:
-    """Tomorrow it may be open."""
+    """It may be open later."""
     async with _serving(_answering(200)) as (url, _):
         pass
     async with _api(url) as api:
@@ -211,7 +211,7 @@ async def test_a_closed_port_is_unavailable() -> None:
 
 
 async def test_a_file_comes_raw_from_another_host_without_the_key() -> None:
-    """The address is all it takes, letter for letter."""
+    """Its URL is the only credential, used exactly."""
     answer = _answering(200, FILE, {"Content-Encoding": "gzip"})
     async with _serving(answer) as (storage, heard), _api("http://api.test") as api:
         assert await _read_file(api, storage + SECRET_PATH) == FILE
@@ -221,19 +221,19 @@ async def test_a_file_comes_raw_from_another_host_without_the_key() -> None:
 
 
 @pytest.mark.parametrize("status", [403, 404])
-async def test_a_file_that_is_not_made_yet_is_waited_for(status: int) -> None:
-    """Storage says so with either status, in XML."""
+async def test_a_file_that_is_not_ready_is_waited_for(status: int) -> None:
+    """Storage answers with either status, in XML."""
     assert isinstance(await _file_error(_answering(status, MISSING.encode())), ExportNotReady)
 
 
 @pytest.mark.parametrize("status", [206, 400, 401, 429, 500, 503])
 async def test_storage_that_does_anything_else_is_unavailable(status: int) -> None:
-    """It is no sign that the file is still being made."""
+    """Other answers do not mean that the file is still being made."""
     assert type(await _file_error(_answering(status))) is UpstreamUnavailable
 
 
 async def test_a_file_may_have_moved_once() -> None:
-    """The documented address is OneSignal's; files were seen in storage elsewhere."""
+    """The documented host is OneSignal's; files have been seen in storage elsewhere."""
     async with _serving(_answering(200, FILE)) as (storage, heard_there):
         moved = _answering(302, b"", {"Location": storage + "/x%2Fy"})
         async with _serving(moved) as (url, heard), _api(url) as api:
@@ -244,23 +244,23 @@ async def test_a_file_may_have_moved_once() -> None:
 
 
 @pytest.mark.parametrize("location", [None, "/again", "file:///etc/passwd", "http://["])
-async def test_a_file_that_leads_on_and_on_is_left(location: str | None) -> None:
-    """One step is help, more are a trap."""
+async def test_repeated_redirects_are_not_followed(location: str | None) -> None:
+    """One redirect is fine, more are a trap."""
     headers = None if location is None else {"Location": location}
     error = await _file_error(_answering(302, b"", headers))
     assert "no address" in str(error)
 
 
 @pytest.mark.parametrize("url", ["", "file:///etc/passwd", "ftp://a.test/users_", "http://["])
-async def test_other_addresses_are_not_visited(url: str) -> None:
-    """Only the web is."""
+async def test_other_schemes_are_not_fetched(url: str) -> None:
+    """Only http and https are."""
     async with _api("http://api.test") as api:
         with pytest.raises(UpstreamUnavailable, match="no address"):
             await _read_file(api, url)
 
 
-async def test_a_file_of_which_less_comes_than_announced_is_rejected() -> None:
-    """What came may still be a table, of some of the subscriptions."""
+async def test_a_truncated_file_is_rejected() -> None:
+    """The part may still be a valid table, of only some subscriptions."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -276,8 +276,8 @@ async def test_a_file_of_which_less_comes_than_announced_is_rejected() -> None:
     assert error.reason == "truncated"
 
 
-async def test_a_file_that_stands_still_is_given_up() -> None:
-    """Storage may hang like anything else."""
+async def test_a_stalled_file_times_out() -> None:
+    """Storage may hang like any server."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

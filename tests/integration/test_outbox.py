@@ -218,17 +218,17 @@ async def test_a_repetition_within_one_commit_is_recognised(tmp_path: Path) -> N
         assert await counts(outbox) == Counts(accepted=2, duplicate=38)
 
 
-@pytest.mark.parametrize("is_folded", [False, True])
+@pytest.mark.parametrize("is_flushed", [False, True])
 @pytest.mark.parametrize("fate", ["pending", "delivered", "pruned", "dead", "discarded", "retried"])
 @pytest.mark.parametrize("ending", ["none", "close", "crash"])
 async def test_a_repetition_is_recognised_whatever_became_of_the_event(
-    tmp_path: Path, fate: str, ending: str, *, is_folded: bool
+    tmp_path: Path, fate: str, ending: str, *, is_flushed: bool
 ) -> None:
     """Also after delivery, pruning, death, discard, retry, a restart and a crash."""
     folder = tmp_path / "a"
     async with running_outbox(folder) as outbox:
         await append(outbox, "e1", "e2")
-        if is_folded:
+        if is_flushed:
             await outbox.retention.flush()
         if fate in {"delivered", "pruned"}:
             await _deliver(outbox)
@@ -262,7 +262,7 @@ async def test_a_key_is_remembered_for_its_days_and_then_forgotten(tmp_path: Pat
         assert _tables(tmp_path)["seen_days"] == 0
 
 
-async def test_an_accepted_key_survives_a_fold_under_way(tmp_path: Path) -> None:
+async def test_an_accepted_key_survives_a_flush_under_way(tmp_path: Path) -> None:
     """Repetitions that come while keys move to disk are recognised all the same."""
     async with running_outbox(tmp_path) as outbox:
         ids = _ids("e", 3_000)
@@ -281,8 +281,8 @@ async def test_an_accepted_key_survives_a_fold_under_way(tmp_path: Path) -> None
         assert await append(outbox, *ids) == AppendResult(0, 3_000)
 
 
-async def test_a_crash_within_a_fold_repeats_it(tmp_path: Path) -> None:
-    """Keys folded twice, or half, are still keys once."""
+async def test_a_crash_within_a_flush_repeats_it(tmp_path: Path) -> None:
+    """Keys flushed twice, or half, are still keys once."""
     async with running_outbox(tmp_path / "a") as outbox:
         await append(outbox, *_ids("e", 5_000))
         async with anyio.create_task_group() as group:
@@ -317,7 +317,7 @@ async def test_a_settled_claim_is_closed_and_pruned(tmp_path: Path) -> None:
 
 
 async def test_nothing_is_pruned_whose_key_is_not_remembered_elsewhere(tmp_path: Path) -> None:
-    """A delivered row stays until its key is folded, or a crash would forget the key."""
+    """A delivered row stays until its key is flushed, or a crash would forget the key."""
     async with running_outbox(tmp_path / "a") as outbox:
         await append(outbox, "e1")
         await _deliver(outbox)
@@ -328,7 +328,7 @@ async def test_nothing_is_pruned_whose_key_is_not_remembered_elsewhere(tmp_path:
 
 
 async def test_a_claim_stays_open_until_all_of_it_is_settled(tmp_path: Path) -> None:
-    """What is not settled is still in hand, for a crash to find."""
+    """What is not settled stays claimed, for a crash to find."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, "e1", "e2", "e3")
         claim = await _claim(outbox)
@@ -623,15 +623,34 @@ async def test_a_message_of_a_refused_body_reaches_the_disk_with_the_next(tmp_pa
     policy = MappingPolicy(APP_ID, parse_selection("all"), "seed", "device", "relay/1.2.3")
     body = orjson.dumps(PUSH_CLICKED)
     async with running_outbox(tmp_path, max_events=1) as outbox:
-        reception = EventIngest(outbox.writer, outbox.message_cache, FakeClock())
+        ingest = EventIngest(outbox.writer, outbox.message_cache, FakeClock())
         source = Source(APP, outbox.counters.number(APP), policy)
         await append(outbox, "e1")
         with pytest.raises(StoreFull):
-            await reception.receive(source, body)
+            await ingest.receive(source, body)
         await _deliver(outbox)
-        assert (await reception.receive(source, body)).accepted == 1
+        assert (await ingest.receive(source, body)).accepted == 1
     async with running_outbox(tmp_path) as outbox:
         assert await outbox.message_cache.recall(1, PUSH_CLICKED["message"]["id"]) is not None
+
+
+async def test_a_blank_event_is_filled_from_earlier_ones_of_its_body_only(tmp_path: Path) -> None:
+    """Order counts within a body as between bodies: the first event cannot know what follows."""
+    policy = MappingPolicy(APP_ID, parse_selection("all"), "seed", "device", "relay/1.2.3")
+    blank = {"id": "m1"}
+    whole = {"id": "m1", "name": "Sale"}
+    events = [
+        {"event": {"kind": "message.push.clicked", "id": name, "external_id": "u"}, "message": said}
+        for name, said in (("e1", blank), ("e2", whole), ("e3", blank))
+    ]
+    async with running_outbox(tmp_path) as outbox:
+        ingest = EventIngest(outbox.writer, outbox.message_cache, FakeClock())
+        source = Source(APP, outbox.counters.number(APP), policy)
+        assert (await ingest.receive(source, orjson.dumps(events))).accepted == 3
+        bodies = await outbox.claims.read_bodies([1, 2, 3])
+        assert bodies is not None
+        properties = [event["event_properties"] for event in orjson.loads(b"[%b]" % bodies)]
+        assert [each.get("Message Name") for each in properties] == [None, "Sale", "Sale"]
 
 
 async def test_a_message_noted_while_it_is_looked_up_is_not_forgotten(tmp_path: Path) -> None:

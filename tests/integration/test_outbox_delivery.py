@@ -413,7 +413,7 @@ async def test_refused_content_dies_also_when_probes_are_minutes_apart(tmp_path:
             await append(bench.outbox, *_on("quick", f"e{number}"))
             bench.clock.advance(SETUP.halt_probe_s)
             sent = len(amplitude.uploads)
-            bench.delivery.breaker.set_paused(paused=False)  # wakes who waits: the clock leapt
+            bench.delivery.breaker.set_paused(paused=False)  # wakes the senders: the clock stepped
             await amplitude.until(partial(_has_more_than, amplitude, sent))
         await bench.settled(11)
         assert await _reasons(bench) == {"bad": "forbidden"}
@@ -605,7 +605,7 @@ def _dispatcher(outbox: Outbox, clock: FakeClock) -> Dispatcher:
 
 
 async def _give_up_taking(outbox: Outbox, dispatcher: Dispatcher) -> None:
-    """Let a sender look at the line and be cancelled while it waits for the disk."""
+    """Let a sender read what is pending and be cancelled while it waits for the disk."""
     async with busy_reader(outbox), anyio.create_task_group() as group:
         group.start_soon(dispatcher.next_batch)
         await wait_all_tasks_blocked()
@@ -645,7 +645,7 @@ async def test_a_look_given_up_while_reading_back_a_held_key_loses_nothing(
         assert await _take(dispatcher) == [tried]
 
 
-async def test_a_claim_that_cannot_be_recorded_goes_back_to_the_line(tmp_path: Path) -> None:
+async def test_a_claim_that_cannot_be_recorded_is_pending_again(tmp_path: Path) -> None:
     """Without room for the record nothing is uploaded and nothing is lost."""
     async with running_outbox(tmp_path) as outbox:
         dispatcher = _dispatcher(outbox, FakeClock())

@@ -1,4 +1,4 @@
-"""What relay stores is for its owner alone, whatever the umask and the folder are."""
+"""What relay stores is for its owner alone, whatever the umask and the folder's mode are."""
 
 import stat
 from pathlib import Path
@@ -14,19 +14,19 @@ from tests.support.daemons import open_doors, running_daemon
 from tests.support.relays import event
 
 GENEROUS = ("sh", "-c", 'umask 0; exec "$0" "$@"')
-"""Runs a command as in a shell that lets everybody read and write."""
+"""Runs a command with umask 0."""
 
 ROWS = 20_000
 HEADER = "id,identifier,device_type,invalid_identifier,external_user_id,notification_types"
 
 
 def mode(path: Path) -> int:
-    """Return who may do what with a file."""
+    """Return a file's permission bits."""
     return stat.S_IMODE(path.stat().st_mode)
 
 
 async def watch(folder: Path, seen: dict[str, int], is_over: anyio.Event) -> None:
-    """Note the rights of every file that turns up, also of those that go again."""
+    """Record the mode of every file that appears, including short-lived ones."""
     while not is_over.is_set():
         for path in folder.iterdir():
             try:
@@ -37,7 +37,7 @@ async def watch(folder: Path, seen: dict[str, int], is_over: anyio.Event) -> Non
 
 
 async def test_every_file_is_for_its_owner_alone(tmp_path: Path) -> None:
-    """Logs, the ballast, what is sorted on the way; a folder that is there keeps its rights."""
+    """Logs, the ballast, scratch files; an existing folder keeps its mode."""
     relay = CommandLine(tmp_path)
     relay.folder.mkdir(mode=0o755)
     export = tmp_path / "users.csv"
@@ -70,10 +70,10 @@ async def test_every_file_is_for_its_owner_alone(tmp_path: Path) -> None:
         (0o755, 0o666, 1, "others can change {}/outbox.db"),
     ],
 )
-async def test_a_check_says_who_else_may(
+async def test_a_check_reports_access_by_others(
     tmp_path: Path, folder: int, file: int, code: int, said: str
 ) -> None:
-    """Reading may be meant; changing never is. Nothing is changed by looking."""
+    """Others reading may be intended, others writing never is. The check changes nothing."""
     relay = CommandLine(tmp_path)
     assert (await relay.run("forget", "shop", "anna")).code == 0
     for path in relay.folder.iterdir():

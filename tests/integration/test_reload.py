@@ -1,4 +1,4 @@
-"""SIGHUP: new settings and certificates in a daemon that goes on."""
+"""SIGHUP: new settings and certificates in a running daemon."""
 
 import signal
 import sqlite3
@@ -34,25 +34,25 @@ from tests.support.daemons import (
 
 APP = "RELAY_APPS__SHOP__"
 SECRET_KEY = "secret-key-of-the-test"
-NEW_TOKEN = "new-hook-token-of-the-test"
+NEW_TOKEN = "new-webhook-token-of-the-test"
 
 IN_FILE = {
-    f"{APP}WEBHOOK_TOKENS": "old-hook-token-of-the-test",
+    f"{APP}WEBHOOK_TOKENS": "old-webhook-token-of-the-test",
     "RELAY_OUTBOX__MIN_FREE_BYTES": "0",
     "RELAY_DELIVERY__LINGER_S": "0.05",
     f"{APP}COHORTS": "none",
 }
-"""What does not stand in the environment, which would win."""
+"""Settings that must not be in the environment, which would win."""
 
 CLICK = b'{"event":{"kind":"message.push.clicked","id":"%b","subscription_id":"s-1"}}'
 
 
 class Reloading:
-    """A daemon whose settings stand in a file.
+    """A daemon whose settings are in a file.
 
     Attributes:
         relay: How it was started.
-        life: Its process.
+        daemon: Its process.
         doors: A client of it.
     """
 
@@ -64,7 +64,7 @@ class Reloading:
         self._asked = 0
 
     async def reload(self, outcome: str, **changes: str) -> dict[str, object]:
-        """Write the file anew and have it read; return the log line that tells the outcome."""
+        """Rewrite the file and reload; return the log line with the outcome."""
         write_env(self._file, **changes)
         already = len(self.daemon.logged(outcome))
         self.daemon.process.send_signal(signal.SIGHUP)
@@ -82,8 +82,8 @@ class Reloading:
             while not self.ask_segments(query):
                 await anyio.sleep(POLL_S)
 
-    async def knock(self, token: str, name: str = "e-1") -> tuple[int, dict[str, int]]:
-        """Send a click to the hook; return status and answer."""
+    async def post_click(self, token: str, name: str = "e-1") -> tuple[int, dict[str, int]]:
+        """Post a click to the webhook; return the status and the response."""
         async with (
             aiohttp.ClientSession() as http,
             http.post(
@@ -96,14 +96,14 @@ class Reloading:
 
 
 def write_env(file: Path, **changes: str) -> None:
-    """Write the settings file, changed as said."""
+    """Write the settings file with these changes."""
     values = {**IN_FILE, **changes}
     file.write_text("".join(f"{name}={text}\n" for name, text in values.items()))
 
 
 @asynccontextmanager
 async def reloading(root: Path, **changes: str) -> AsyncIterator[Reloading]:
-    """Run a daemon whose tokens stand in a file, not in its environment."""
+    """Run a daemon whose tokens are in a file, not in its environment."""
     amplitude = AmplitudeStandIn([API_KEY])
     async with running(amplitude.app()) as url:
         relay = fast_relay(root, str(url).rstrip("/"))
@@ -118,48 +118,48 @@ async def reloading(root: Path, **changes: str) -> AsyncIterator[Reloading]:
 
 
 async def test_tokens_are_rotated_without_a_restart(tmp_path: Path) -> None:
-    """First both serve, then the new one alone; no request is turned away in between."""
-    old = "old-hook-token-of-the-test"
+    """First both work, then only the new one; no request is rejected in between."""
+    old = "old-webhook-token-of-the-test"
     async with reloading(tmp_path) as daemon:
-        assert (await daemon.knock(NEW_TOKEN))[0] == 401
+        assert (await daemon.post_click(NEW_TOKEN))[0] == 401
         line = await daemon.reload(
             "settings.reloaded", **{f"{APP}WEBHOOK_TOKENS": f"{old},{NEW_TOKEN}"}
         )
         assert line["taken"] == [f"{APP}WEBHOOK_TOKENS"]
-        assert [(await daemon.knock(each))[0] for each in (old, NEW_TOKEN)] == [200, 200]
+        assert [(await daemon.post_click(each))[0] for each in (old, NEW_TOKEN)] == [200, 200]
         await daemon.reload("settings.reloaded", **{f"{APP}WEBHOOK_TOKENS": NEW_TOKEN})
-        assert [(await daemon.knock(each))[0] for each in (old, NEW_TOKEN)] == [401, 200]
+        assert [(await daemon.post_click(each))[0] for each in (old, NEW_TOKEN)] == [401, 200]
         assert NEW_TOKEN not in str(line)
 
 
 async def test_a_selection_holds_for_the_next_event(tmp_path: Path) -> None:
-    """What is not selected any more is filtered, and counted so."""
+    """Deselected events are filtered and counted so."""
     async with reloading(tmp_path) as daemon:
-        token = "old-hook-token-of-the-test"
-        assert (await daemon.knock(token, "e-1"))[1]["accepted"] == 1
+        token = "old-webhook-token-of-the-test"
+        assert (await daemon.post_click(token, "e-1"))[1]["accepted"] == 1
         await daemon.reload("settings.reloaded", **{f"{APP}EVENTS": "message.email.*"})
-        assert (await daemon.knock(token, "e-2"))[1]["filtered"] == 1
+        assert (await daemon.post_click(token, "e-2"))[1]["filtered"] == 1
         await daemon.reload("settings.reloaded")
-        assert (await daemon.knock(token, "e-3"))[1]["accepted"] == 1
+        assert (await daemon.post_click(token, "e-3"))[1]["accepted"] == 1
 
 
 async def test_limits_hold_at_once(tmp_path: Path) -> None:
-    """A limit of the outbox, raised again, and the level of the log."""
+    """A limit of the outbox, raised again, and the log level."""
     async with reloading(tmp_path) as daemon:
-        token = "old-hook-token-of-the-test"
+        token = "old-webhook-token-of-the-test"
         await daemon.reload("settings.reloaded", RELAY_OUTBOX__MIN_FREE_BYTES=str(1 << 60))
         with anyio.fail_after(10):
-            while (await daemon.knock(token, "e-1"))[0] != 503:
+            while (await daemon.post_click(token, "e-1"))[0] != 503:
                 await anyio.sleep(POLL_S)
         line = await daemon.reload("settings.reloaded", RELAY_OUTBOX__MIN_FREE_BYTES="0")
         assert line["taken"] == ["RELAY_OUTBOX__MIN_FREE_BYTES"]
         with anyio.fail_after(10):
-            while (await daemon.knock(token, "e-1"))[0] != 200:
+            while (await daemon.post_click(token, "e-1"))[0] != 200:
                 await anyio.sleep(POLL_S)
 
 
 async def test_cohorts_follow_their_settings(tmp_path: Path) -> None:
-    """What is polled, who is a member, how many segments there may be: all without a restart."""
+    """Polled cohorts, membership and the segment limit, all without a restart."""
     cohorts = CohortsStandIn({API_KEY: SECRET_KEY})
     cohorts.put(StandInCohort(id="fans", user_ids=["ann", "bob"]))
     async with running_cohorts(cohorts.app()) as url:
@@ -181,9 +181,9 @@ async def test_cohorts_follow_their_settings(tmp_path: Path) -> None:
 
 
 async def test_a_bad_file_keeps_the_old_settings_and_says_so(tmp_path: Path) -> None:
-    """A mistake typed at night does no harm; every mistake is named, no value is shown."""
+    """Every mistake is named, no value is shown."""
     async with reloading(tmp_path) as daemon:
-        token = "old-hook-token-of-the-test"
+        token = "old-webhook-token-of-the-test"
         line = await daemon.reload(
             "settings.refused",
             **{f"{APP}WEBHOOK_TOKENS": f"{NEW_TOKEN},", "RELAY_DELIVERY__LINGER_S": "soon"},
@@ -192,12 +192,12 @@ async def test_a_bad_file_keeps_the_old_settings_and_says_so(tmp_path: Path) -> 
         assert f"{APP}WEBHOOK_TOKENS" in told
         assert "RELAY_DELIVERY__LINGER_S" in told
         assert NEW_TOKEN not in told
-        assert (await daemon.knock(NEW_TOKEN))[0] == 401
-        assert (await daemon.knock(token))[0] == 200
+        assert (await daemon.post_click(NEW_TOKEN))[0] == 401
+        assert (await daemon.post_click(token))[0] == 200
 
 
-async def test_what_takes_a_restart_is_named_and_waits(tmp_path: Path) -> None:
-    """The rest of the file is taken all the same."""
+async def test_settings_that_need_a_restart_are_named(tmp_path: Path) -> None:
+    """The rest of the file applies at once."""
     async with reloading(tmp_path) as daemon:
         line = await daemon.reload(
             "settings.reloaded",
@@ -205,11 +205,11 @@ async def test_what_takes_a_restart_is_named_and_waits(tmp_path: Path) -> None:
             RELAY_DELIVERY__SENDERS="7",
         )
         assert line["waiting_for_restart"] == ["RELAY_DELIVERY__SENDERS"]
-        assert (await daemon.knock(NEW_TOKEN))[0] == 200
+        assert (await daemon.post_click(NEW_TOKEN))[0] == 200
 
 
 async def test_a_renewed_certificate_is_shown_from_the_next_connection_on(tmp_path: Path) -> None:
-    """Certificates live for weeks; a half-written one leaves the former in place."""
+    """Certificates live for weeks; a half-written one leaves the old one in place."""
     pair = write_pair(tmp_path)
     tls = {"RELAY_TLS_CERT_FILE": str(pair.cert), "RELAY_TLS_KEY_FILE": str(pair.key)}
     async with reloading(tmp_path, **tls) as daemon:
@@ -225,7 +225,7 @@ async def test_a_renewed_certificate_is_shown_from_the_next_connection_on(tmp_pa
 
 
 async def shown_serial(port: int) -> int:
-    """Return the serial number of the certificate that a door shows."""
+    """Return the serial number of a door's certificate."""
     context = ssl.create_default_context()
     AUTHORITY.configure_trust(context)
     async with await anyio.connect_tcp(
@@ -236,17 +236,15 @@ async def shown_serial(port: int) -> int:
 
 
 @pytest.mark.parametrize("times", [20])
-async def test_events_go_on_while_settings_are_read_again_and_again(
-    tmp_path: Path, times: int
-) -> None:
-    """A reload turns no request away and loses no event."""
+async def test_events_are_accepted_during_repeated_reloads(tmp_path: Path, times: int) -> None:
+    """A reload rejects no request and loses no event."""
     async with reloading(tmp_path) as daemon:
-        token = "old-hook-token-of-the-test"
+        token = "old-webhook-token-of-the-test"
         statuses: list[int] = []
 
         async def send() -> None:
             while True:
-                statuses.append((await daemon.knock(token, f"e-{len(statuses)}"))[0])
+                statuses.append((await daemon.post_click(token, f"e-{len(statuses)}"))[0])
 
         async with anyio.create_task_group() as sending:
             sending.start_soon(send)
@@ -260,8 +258,8 @@ async def test_events_go_on_while_settings_are_read_again_and_again(
         assert counts.accepted == counts.delivered >= len(statuses)
 
 
-async def test_hangups_without_end_neither_keep_the_daemon_nor_end_it(tmp_path: Path) -> None:
-    """A script gone wild asks for reloads all the time; a stop is heard all the same."""
+async def test_endless_hangups_neither_stop_nor_block_the_daemon(tmp_path: Path) -> None:
+    """A script may send SIGHUP in a loop; a stop still works."""
     async with reloading(tmp_path) as daemon, anyio.create_task_group() as asking:
 
         async def ask() -> None:
@@ -276,12 +274,12 @@ async def test_hangups_without_end_neither_keep_the_daemon_nor_end_it(tmp_path: 
         assert await daemon.daemon.ended(10.0) == 0
 
 
-async def test_a_shorter_linger_holds_for_what_waits_already(tmp_path: Path) -> None:
-    """Otherwise events would stand for as long as the former linger, up to an hour."""
+async def test_a_shorter_linger_applies_to_pending_events(tmp_path: Path) -> None:
+    """Otherwise pending events would wait for the old linger, up to an hour."""
     async with reloading(tmp_path) as daemon:
-        token = "old-hook-token-of-the-test"
+        token = "old-webhook-token-of-the-test"
         await daemon.reload("settings.reloaded", RELAY_DELIVERY__LINGER_S="600")
-        assert (await daemon.knock(token))[0] == 200
+        assert (await daemon.post_click(token))[0] == 200
         await daemon.reload("settings.reloaded", RELAY_DELIVERY__LINGER_S="0.05")
         with anyio.fail_after(BOOT_S):
             await daemon.doors.drained()

@@ -1,4 +1,4 @@
-"""No secret leaves the daemon and its commands but to whom it belongs."""
+"""Secrets leave the daemon and its commands only towards their owners."""
 
 import base64
 import signal
@@ -20,7 +20,7 @@ from relay.sandbox.common.listener import running
 from tests.support.command_line import DEADLINE_S, CommandLine
 from tests.support.relays import event
 
-WEBHOOK_TOKENS = ("marked-hook-token-one", "marked-hook-token-two")
+WEBHOOK_TOKENS = ("marked-webhook-token-one", "marked-webhook-token-two")
 API_KEY = "marked-amplitude-api-key"
 SECRET_KEY = "marked-amplitude-secret-key"
 ONESIGNAL_KEY = "os_v2_app_marked-onesignal-key"
@@ -35,7 +35,7 @@ ANSWERS = (
     (500, "text/plain", "Traceback: %s"),
     (200, "text/html", "<p>welcome %s</p>"),
 )
-"""What a service may say that repeats whatever it was sent."""
+"""Responses of a service that echoes what it was sent."""
 
 
 ASKED = ("/2/httpapi", "/api/3/cohorts")
@@ -53,7 +53,7 @@ COMMANDS = (
 
 
 def written_as(secret: str) -> Iterator[bytes]:
-    """Yield what a secret looks like in texts, URLs and the header of HTTP Basic."""
+    """Yield a secret as it looks in texts, URLs and HTTP Basic headers."""
     yield secret.encode()
     yield quote(secret, safe="").encode()
     for pair in (secret, f"{API_KEY}:{secret}", f"{secret}:"):
@@ -64,15 +64,15 @@ MARKS = frozenset(mark for secret in SECRETS for mark in written_as(secret))
 
 
 def found_in(place: str, raw: bytes) -> list[str]:
-    """Return which secrets stand where none may."""
+    """Return which secrets appear where none may."""
     return [f"{place}: {mark.decode()}" for mark in MARKS if mark in raw]
 
 
 def gossip(asked: Counter[str]) -> web.Application:
-    """Return a service that refuses everything and repeats what it was sent, decoded too.
+    """Return a service that rejects everything and echoes what it was sent, decoded too.
 
     Args:
-        asked: Counts the requests by path; each path gets each of the answers in turn.
+        asked: Counts the requests by path; each path gives each response in turn.
     """
 
     async def answer(request: web.Request) -> web.Response:
@@ -92,7 +92,7 @@ def gossip(asked: Counter[str]) -> web.Application:
 
 
 def marked(root: Path, service: str, log_format: str) -> CommandLine:
-    """Return a relay with a secret of every kind, that tries again all the time."""
+    """Return a relay with a secret of every kind, which retries all the time."""
     prefix = "RELAY_APPS__SHOP__"
     return CommandLine(
         root,
@@ -118,7 +118,7 @@ def marked(root: Path, service: str, log_format: str) -> CommandLine:
 
 @asynccontextmanager
 async def logging_to(file: Path, relay: CommandLine) -> AsyncIterator[int]:
-    """Run the daemon with both its outputs in a file; give its process id. It ends by SIGABRT."""
+    """Run the daemon with both outputs in a file; yield its process id. It ends by SIGABRT."""
     with file.open("ab") as log:
         daemon = await anyio.open_process(
             [sys.executable, "-m", "relay", "serve"],
@@ -139,7 +139,7 @@ async def logging_to(file: Path, relay: CommandLine) -> AsyncIterator[int]:
 
 
 async def answers_of(relay: CommandLine) -> dict[str, bytes]:
-    """Ask for everything there is, with good tokens and bad ones; return what came back."""
+    """Request everything, with good and bad tokens; return the responses."""
     good = {"Authorization": f"Bearer {WEBHOOK_TOKENS[1]}"}
     bearer = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
     bad = {"Authorization": f"Bearer {WEBHOOK_TOKENS[0]}x"}
@@ -171,7 +171,7 @@ async def answers_of(relay: CommandLine) -> dict[str, bytes]:
         for number, (method, url, headers, body) in enumerate(asks):
             async with http.request(method, url, headers=headers, data=body) as answer:
                 head = repr(dict(answer.headers)).encode()
-                # What was asked for by name may be named in the answer to whom that asked.
+                # A response may name what its own request named.
                 whole = await answer.read()
                 if ADMIN_TOKEN not in url and ADMIN_TOKEN.encode() not in body:
                     said[f"{number} {method} {url.partition('?')[0]}"] = head + whole
@@ -179,7 +179,7 @@ async def answers_of(relay: CommandLine) -> dict[str, bytes]:
 
 
 async def statuses(relay: CommandLine, is_over: Callable[[], bool]) -> list[bytes]:
-    """Return what the daemon says of itself, asked again and again until it is over."""
+    """Return the daemon's status, polled until it ends."""
     bearer = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
     said = []
     with anyio.fail_after(DEADLINE_S):
@@ -193,8 +193,8 @@ async def statuses(relay: CommandLine, is_over: Callable[[], bool]) -> list[byte
 
 @pytest.mark.slow
 @pytest.mark.parametrize("log_format", ["json", "console"])
-async def test_no_secret_comes_out(tmp_path: Path, log_format: str) -> None:
-    """In logs, answers, metrics, files, the command line or a crash, whatever the others say."""
+async def test_no_secret_leaks(tmp_path: Path, log_format: str) -> None:
+    """Not in logs, responses, metrics, files, the command line or a crash."""
     log = tmp_path / "log"
     asked: Counter[str] = Counter()
     found: list[str] = []
@@ -215,8 +215,8 @@ async def test_no_secret_comes_out(tmp_path: Path, log_format: str) -> None:
     assert (await relay.run("quarantine", "list", "--json")).out.count("broken_") >= 2
 
 
-async def test_a_wrong_setting_is_told_without_what_was_given_for_a_secret(tmp_path: Path) -> None:
-    """Also where the secret stands under a name that is no setting, or in its file."""
+async def test_a_wrong_setting_is_reported_without_the_secret(tmp_path: Path) -> None:
+    """Also if the secret is under a misspelt name, or in its file."""
     file = tmp_path / "relay.env"
     file.write_text(
         f"RELAY_APPS__SHOP__AMPLITUDE_SECRET={SECRET_KEY}\nRELAY_ADMIN_TOKEN='{ADMIN_TOKEN}\n"

@@ -1,4 +1,4 @@
-"""What the daemon has in memory stays there."""
+"""The daemon's memory stays private."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ WILLING = ("sh", "-c", 'ulimit -S -c "$(ulimit -H -c)"; exec "$0" "$@"')
 
 @pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV])
 async def test_a_daemon_that_crashes_leaves_no_core(tmp_path: Path, number: signal.Signals) -> None:
-    """Its memory holds every key, and events that are not delivered yet."""
+    """Its memory has every key and undelivered events."""
     relay = CommandLine(tmp_path)
     with (tmp_path / "log").open("wb") as log:
         daemon = subprocess.Popen(  # noqa: ASYNC220  its whole exit status is wanted
@@ -39,8 +39,8 @@ async def test_a_daemon_that_crashes_leaves_no_core(tmp_path: Path, number: sign
     assert {path.name for path in tmp_path.iterdir()} == {"data", "log"}
 
 
-async def test_the_kernel_says_so(tmp_path: Path) -> None:
-    """No core, and only root may look into the process."""
+async def test_the_kernel_confirms_it(tmp_path: Path) -> None:
+    """No core dump, and only root may inspect the process."""
     async with running_daemon(CommandLine(tmp_path), under=WILLING) as daemon:
         await daemon.until("relay.ready")
         proc = Path("/proc") / str(daemon.process.pid)
@@ -48,5 +48,5 @@ async def test_the_kernel_says_so(tmp_path: Path) -> None:
         (core,) = [line.split()[4:6] for line in limits if line.startswith("Max core file size")]
         assert core == ["0", "0"]
         assert (proc / "environ").stat().st_uid == 0
-        assert (proc / "stat").stat().st_mode & 0o777 == 0o444  # figures are for everybody
+        assert (proc / "stat").stat().st_mode & 0o777 == 0o444  # these figures are public
         assert (proc / "cmdline").read_bytes().split(b"\0")[1:] == [b"-m", b"relay", b"serve", b""]

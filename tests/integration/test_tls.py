@@ -1,4 +1,4 @@
-"""Doors that speak TLS, and commands that reach them."""
+"""TLS doors, and commands that connect to them."""
 
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from tests.support.command_line import CommandLine
 
 
 def with_tls(root: Path, pair: Pair) -> CommandLine:
-    """Return a relay whose two doors hold a certificate."""
+    """Return a relay whose two doors have a certificate."""
     return CommandLine(
         root,
         RELAY_TLS_CERT_FILE=str(pair.cert),
@@ -23,7 +23,7 @@ def with_tls(root: Path, pair: Pair) -> CommandLine:
 
 
 def client_tls() -> ssl.SSLContext:
-    """Return what a client that trusts the authority checks with, names included."""
+    """Return a client context that trusts the authority and checks names."""
     context = ssl.create_default_context()
     AUTHORITY.configure_trust(context)
     return context
@@ -42,7 +42,7 @@ async def test_both_doors_speak_tls_and_nothing_else(tmp_path: Path) -> None:
 
 
 async def test_commands_reach_a_door_with_tls(tmp_path: Path) -> None:
-    """They trust the very certificate of the settings, whoever signed it."""
+    """They trust exactly the configured certificate, whoever signed it."""
     relay = with_tls(tmp_path, write_pair(tmp_path))
     async with relay.serving():
         for words in (("status",), ("pause", "shop"), ("check",)):
@@ -50,8 +50,8 @@ async def test_commands_reach_a_door_with_tls(tmp_path: Path) -> None:
             assert (done.code, done.err) == (0, ""), words
 
 
-async def test_a_stranger_with_another_certificate_is_not_told_the_token(tmp_path: Path) -> None:
-    """Who took over the port gets no admin token."""
+async def test_a_server_with_another_certificate_gets_no_token(tmp_path: Path) -> None:
+    """Another program on the port gets no admin token."""
     relay = with_tls(tmp_path, write_pair(tmp_path))
     async with relay.serving():
         other = write_pair(tmp_path, "other")
@@ -61,7 +61,7 @@ async def test_a_stranger_with_another_certificate_is_not_told_the_token(tmp_pat
 
 
 def _wrong(folder: Path, how: str) -> dict[str, str]:
-    """Return settings of a pair that does not serve."""
+    """Return settings of an unusable pair."""
     pair = write_pair(folder)
     cert, key = str(pair.cert), str(pair.key)
     if how == "of another":
@@ -84,7 +84,7 @@ def _wrong(folder: Path, how: str) -> dict[str, str]:
         ("half", "RELAY_TLS_KEY_FILE: not set; wanted both it and RELAY_TLS_CERT_FILE"),
     ],
 )
-async def test_a_pair_that_does_not_serve_is_a_wrong_configuration(
+async def test_an_unusable_pair_is_a_wrong_configuration(
     tmp_path: Path, how: str, told: str
 ) -> None:
     """The daemon does not start, and the check says the same."""
@@ -97,8 +97,10 @@ async def test_a_pair_that_does_not_serve_is_a_wrong_configuration(
 
 
 @pytest.mark.parametrize(("days", "told"), [(-1, "certificate has expired"), (3, "ends in 3 days")])
-async def test_a_certificate_about_to_end_is_found(tmp_path: Path, days: int, told: str) -> None:
-    """Else OneSignal would switch the stream off one day."""
+async def test_a_certificate_about_to_expire_is_reported(
+    tmp_path: Path, days: int, told: str
+) -> None:
+    """Otherwise OneSignal would switch the stream off one day."""
     ends = datetime.fromtimestamp(tmp_path.stat().st_mtime, UTC) + timedelta(days=days, hours=6)
     relay = with_tls(tmp_path, write_pair(tmp_path, ends=ends))
     done = await relay.run("check")
@@ -107,7 +109,7 @@ async def test_a_certificate_about_to_end_is_found(tmp_path: Path, days: int, to
 
 
 async def test_a_command_says_which_side_speaks_tls(tmp_path: Path) -> None:
-    """Settings that wait for a restart are an ordinary mistake; no relay running is another."""
+    """Settings that need a restart are a common mistake; a stopped relay is another."""
     pair = write_pair(tmp_path)
     files = {"RELAY_ADMIN_TLS_CERT_FILE": str(pair.cert), "RELAY_ADMIN_TLS_KEY_FILE": str(pair.key)}
     plain = CommandLine(tmp_path / "plain")

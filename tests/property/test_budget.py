@@ -1,4 +1,4 @@
-"""What the governor of downloads keeps, however cohorts change and polls come."""
+"""What the download budget guarantees, however cohorts change and polls come."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,13 +23,13 @@ DAY_MS = 1440 * MINUTE_MS
 
 # From 2023-10 to 2029-03: several ends of a year, two leap years.
 instants = st.integers(1_696_118_400_000, 1_869_000_000_000)
-# Polls a minute to some days apart.
+# Polls between a minute and some days apart.
 pauses = st.integers(1, 30) | st.integers(100, 6_000)
 
 
 @dataclass
 class _Model:
-    """A relay that does what the plan says, and cohorts that change as they like."""
+    """A relay that follows the plan, and cohorts that change arbitrarily."""
 
     now_ms: int
     monthly: int
@@ -43,11 +43,11 @@ class _Model:
 
     @property
     def used(self) -> int:
-        """What the month has cost so far, as a store would count it."""
+        """Return what the month has cost so far, as a store would count it."""
         return sum(at >= month_start(self.now_ms) for at in self.requested)
 
     def poll(self, *, asks_for: int | None = None) -> None:
-        """Note what has changed, and download whatever is due, in the plan's order."""
+        """Record what has changed, and download whatever is due, in the plan's order."""
         for cohort, at in self.last.items():
             changed_at = at + self.periods[cohort] * MINUTE_MS
             if changed_at <= self.now_ms:
@@ -61,7 +61,7 @@ class _Model:
                 self._download(int(item.cohort_id), is_asked=item.cohort_id == str(asks_for))
 
     def candidate(self, cohort: int, asks_for: int | None) -> Candidate:
-        """Return a stale cohort as the plan wants it."""
+        """Return a stale cohort as the plan takes it."""
         return Candidate(
             str(cohort),
             is_first=cohort not in self.last,
@@ -94,7 +94,7 @@ steps = st.lists(st.tuples(pauses, st.none() | st.integers(0, 19)), max_size=60)
 def test_no_month_and_no_window_has_more_than_it_allows(
     model: _Model, polls: list[tuple[int, int | None]]
 ) -> None:
-    """Whatever the polls, the changes and a person's wishes, over several months."""
+    """Whatever the polls, the changes and the manual syncs, over several months."""
     for pause, asks_for in polls:
         model.poll(asks_for=asks_for)
         model.now_ms += pause * MINUTE_MS
@@ -110,7 +110,7 @@ def test_no_month_and_no_window_has_more_than_it_allows(
 def test_paced_downloads_never_outrun_the_month(
     model: _Model, polls: list[tuple[int, int | None]]
 ) -> None:
-    """Each stays within the credit that has accrued, so the month's last day has its share."""
+    """Each stays within the accrued credit, so the month's last day has its share."""
     for pause, asks_for in polls:
         model.poll(asks_for=asks_for)
         model.now_ms += pause * MINUTE_MS
@@ -121,7 +121,7 @@ def test_paced_downloads_never_outrun_the_month(
 
 @given(instants, st.integers(1, 600), st.integers(0, 700))
 def test_next_is_the_first_instant_with_credit(now_ms: int, monthly: int, used: int) -> None:
-    """Not before it, and at it at once; asking again changes nothing."""
+    """Not before it, and exactly at it; asking again changes nothing."""
     allowance = Allowance(monthly, used)
     next_at = allowance.turn_at(1, now_ms, is_paced=True)
     assert now_ms <= next_at <= next_month_start(now_ms)
@@ -134,7 +134,7 @@ def test_next_is_the_first_instant_with_credit(now_ms: int, monthly: int, used: 
 
 @given(instants, st.integers(1, 600))
 def test_a_whole_month_of_eager_downloads_uses_all_of_it(now_ms: int, monthly: int) -> None:
-    """What may be spent can be spent, in equal steps."""
+    """The whole budget can be spent, in equal steps."""
     start, end = month_start(now_ms), next_month_start(now_ms)
     taken = [Allowance(monthly, used).turn_at(1, start, is_paced=True) for used in range(monthly)]
     assert taken[0] == start
@@ -152,7 +152,7 @@ def test_a_whole_month_of_eager_downloads_uses_all_of_it(now_ms: int, monthly: i
 def test_a_cohort_that_rarely_changes_is_served_in_the_end(
     rates: list[int], share_ms: int, now_ms: int
 ) -> None:
-    """Even if all others change at each poll and there is one download per share of time."""
+    """Even if all others change at each poll and each time share has one download."""
     stale = {f"busy-{n}": now_ms - n for n in range(len(rates))} | {"rare": now_ms}
     last = dict.fromkeys(stale, now_ms - DAY_MS)
     changes = {f"busy-{n}": rate for n, rate in enumerate(rates)} | {"rare": 1}
@@ -175,7 +175,7 @@ def test_a_cohort_that_rarely_changes_is_served_in_the_end(
 def test_a_clock_that_jumps_backwards_does_no_harm(
     model: _Model, leaps: list[tuple[int, int]]
 ) -> None:
-    """No month gets more than its total, nobody waits longer than into the next one."""
+    """No month exceeds its total, and no wait reaches past the next month."""
     for pause, back in leaps:
         model.poll()
         model.now_ms += (pause + back) * MINUTE_MS
@@ -213,7 +213,7 @@ def test_a_clock_that_jumps_backwards_does_no_harm(
 def test_every_plan_names_each_candidate_once_in_the_order_of_its_turn(
     candidates: list[Candidate], allowance: Allowance, recent: list[int], now_ms: int
 ) -> None:
-    """Whatever the figures; who is further back is never due earlier."""
+    """Whatever the figures; a later candidate is never due earlier."""
     dues = plan(candidates, allowance, recent, now_ms)
     assert sorted(due.cohort_id for due in dues) == sorted(c.cohort_id for c in candidates)
     assert [due.due_at for due in dues] == sorted(due.due_at for due in dues)

@@ -1,4 +1,4 @@
-"""What holds of every body, whatever it says."""
+"""Properties of every body, whatever it contains."""
 
 import json
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -98,7 +98,7 @@ message_fields = st.builds(
 
 
 def _mapped(raw: bytes, policy: MappingPolicy) -> list[MappedEvent | Filtered | str]:
-    """Return what becomes of each element of a body; a rejection is its reason."""
+    """Return the outcome of each element of a body; a rejection is its reason."""
     outcomes: list[MappedEvent | Filtered | str] = []
     for element in parse_body(raw):
         try:
@@ -114,8 +114,8 @@ def _sent(body: dict[str, Any], policy: MappingPolicy) -> list[tuple[MappedEvent
 
 
 @given(st.binary())
-def test_any_bytes_are_parsed_or_refused(raw: bytes) -> None:
-    """No body can do worse than be broken JSON, and what is parsed the standard accepts."""
+def test_any_bytes_are_parsed_or_rejected(raw: bytes) -> None:
+    """The worst outcome is broken JSON, and what is parsed is standard JSON."""
     try:
         elements = parse_body(raw)
     except PayloadError as error:
@@ -127,23 +127,23 @@ def test_any_bytes_are_parsed_or_refused(raw: bytes) -> None:
 
 
 @given(document=documents, ascii_only=st.booleans())
-def test_any_document_is_parsed_as_it_is(*, document: object, ascii_only: bool) -> None:
+def test_any_document_is_parsed_exactly(*, document: object, ascii_only: bool) -> None:
     """Numbers keep their digits and texts their letters, escaped or not."""
     raw = json.dumps(document, ensure_ascii=ascii_only).encode()
     assert parse_body(raw) == (document if isinstance(document, list) else [document])
 
 
 @given(st.text(st.characters(min_codepoint=0xD7F0, max_codepoint=0xE010) | st.sampled_from('"\\a')))
-def test_halved_emoji_never_make_a_body_broken(text: str) -> None:
-    """Escapes of lone surrogates are replaced wherever they stand."""
+def test_lone_surrogates_never_break_a_body(text: str) -> None:
+    """Escapes of lone surrogates are replaced wherever they are."""
     (parsed,) = parse_body(json.dumps(text).encode())
     assert isinstance(parsed, str)
     parsed.encode()
 
 
 @given(documents | bodies, policies)
-def test_any_json_is_mapped_filtered_or_refused(document: object, policy: MappingPolicy) -> None:
-    """Nothing but `PayloadError` comes of an event, however odd, and mapping repeats itself."""
+def test_any_json_is_mapped_filtered_or_rejected(document: object, policy: MappingPolicy) -> None:
+    """Only `PayloadError` is ever raised, and mapping is repeatable."""
     raw = json.dumps(document).encode()
     assert _mapped(raw, policy) == _mapped(raw, policy)
 
@@ -152,7 +152,7 @@ def test_any_json_is_mapped_filtered_or_refused(document: object, policy: Mappin
 def test_events_have_the_published_keys_and_no_others(
     body: dict[str, Any], policy: MappingPolicy
 ) -> None:
-    """No address, token, `ip` or `event_id` can slip through."""
+    """No address, token, `ip` or `event_id` slips through."""
     for _, sent in _sent(body, policy):
         keys = {"event_type", "time", "insert_id", "library", "event_properties"}
         assert keys <= sent.keys() <= keys | {"user_id", "device_id", "language"}
@@ -161,7 +161,7 @@ def test_events_have_the_published_keys_and_no_others(
 
 @given(bodies, policies)
 def test_texts_are_neither_blank_nor_too_long(body: dict[str, Any], policy: MappingPolicy) -> None:
-    """Every value is text of 1 to 1,024 characters, but for the time."""
+    """Every value but the time is text of 1 to 1,024 characters."""
     for event, sent in _sent(body, policy):
         properties = sent.pop("event_properties")
         assert sent.pop("time") == event.time_ms > 0
@@ -171,8 +171,8 @@ def test_texts_are_neither_blank_nor_too_long(body: dict[str, Any], policy: Mapp
 
 
 @given(bodies, policies)
-def test_ids_are_those_amplitude_takes(body: dict[str, Any], policy: MappingPolicy) -> None:
-    """A refused id is never an id, and one good id is always there."""
+def test_ids_are_accepted_by_amplitude(body: dict[str, Any], policy: MappingPolicy) -> None:
+    """A refused id is never used, and there is always one good id."""
     for event, sent in _sent(body, policy):
         used = [sent[name] for name in ("user_id", "device_id") if name in sent]
         assert used == [text for text in (event.user_id, event.device_id) if text is not None]
@@ -184,7 +184,7 @@ def test_ids_are_those_amplitude_takes(body: dict[str, Any], policy: MappingPoli
 def test_nested_and_flat_bodies_give_the_same_event(
     body: dict[str, Any], policy: MappingPolicy
 ) -> None:
-    """The shape of a template does not show in Amplitude."""
+    """The template's shape does not show in Amplitude."""
     assert _mapped(json.dumps(_flat(body)).encode(), policy) == _mapped(
         json.dumps(body).encode(), policy
     )
@@ -192,15 +192,15 @@ def test_nested_and_flat_bodies_give_the_same_event(
 
 @given(message_fields)
 def test_message_fields_survive_being_stored(fields: MessageFields) -> None:
-    """What is remembered comes back as it was."""
+    """Cached contents are read back unchanged."""
     assert MessageFields.from_json(fields.to_json()) == fields
 
 
 @given(message_fields, message_fields)
-def test_filling_keeps_what_is_told_and_is_done_once(
+def test_completing_keeps_the_event_s_own_fields_and_is_idempotent(
     told: MessageFields, remembered: MessageFields
 ) -> None:
-    """Each field is the event's own, else the remembered one; filling again changes nothing."""
+    """Each field is the event's own, else the cached one; filling again changes nothing."""
     filled = fill_blank(Record(kind="message.push.clicked", message=told), remembered)
     for name in ("id", "name", "title", "contents", "template_id", "url", "app_url", "web_url"):
         own = getattr(told, name)
@@ -214,7 +214,7 @@ words = texts.filter(str.strip)
 
 @given(st.dictionaries(codes, words, min_size=1))
 def test_objects_are_read_from_json_text(by_language: dict[str, str]) -> None:
-    """A title printed as JSON gives its texts back."""
+    """A title printed as JSON is parsed back."""
     assert wording_of(json.dumps(by_language)) == by_language
 
 
@@ -224,14 +224,14 @@ def test_objects_are_read_from_json_text(by_language: dict[str, str]) -> None:
     )
 )
 def test_objects_are_read_from_single_quotes(by_language: dict[str, str]) -> None:
-    """A title printed with single quotes gives its texts back, apostrophes included."""
+    """A title printed with single quotes is parsed back, apostrophes included."""
     entries = ",".join(f"'{code}':'{text}'" for code, text in by_language.items())
     assert wording_of(f"{{{entries}}}") == by_language
 
 
 @given(st.dictionaries(codes, words, min_size=1), st.lists(codes | texts))
 def test_a_text_is_always_found(by_language: dict[str, str], languages: list[str]) -> None:
-    """Whatever the languages, one of the texts is shown; the preferred one if it is there."""
+    """Whatever the languages, a text is chosen, the preferred one if present."""
     chosen = choose_text(by_language, languages)
     assert chosen in by_language.values()
     if languages and languages[0] in by_language:
@@ -240,7 +240,7 @@ def test_a_text_is_always_found(by_language: dict[str, str], languages: list[str
 
 @given(st.integers(1, 4_102_444_799_999), st.timezones())
 def test_instants_agree_with_the_calendar(ms: int, zone: tzinfo) -> None:
-    """ISO text of any zone and numbers of the same moment name the same instant."""
+    """ISO text in any zone and numbers of the same moment give the same instant."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
     assert instant_ms(moment.isoformat()) == ms
     assert instant_ms(moment.astimezone(zone).isoformat(" ")) == ms
@@ -248,14 +248,14 @@ def test_instants_agree_with_the_calendar(ms: int, zone: tzinfo) -> None:
 
 
 @given(st.text())
-def test_normalised_kinds_stay_what_they_are(text: str) -> None:
-    """Any text is a known kind or none; a kind is its own spelling."""
+def test_normalising_kinds_is_idempotent(text: str) -> None:
+    """Any text is a known kind or none; normalising is idempotent."""
     kind = normalise_kind(text)
     assert kind is None or normalise_kind(kind) == kind
 
 
 @given(bodies, policies)
 def test_bodies_are_plain_json(body: dict[str, Any], policy: MappingPolicy) -> None:
-    """The bytes are what every parser takes for the same document."""
+    """Every parser reads the bytes as the same document."""
     for event, sent in _sent(body, policy):
         assert orjson.loads(event.body) == sent

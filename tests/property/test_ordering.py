@@ -1,4 +1,4 @@
-"""The front of the line under any interleaving of what senders do with it."""
+"""The ordered scheduler under any interleaving of its senders."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ class OrderingMachine(RuleBasedStateMachine):
         self.claims: list[_Claim] = []
         self.held_until_s: dict[str, float] = {}
 
-    # What the model knows.
+    # The model.
 
     def _in_flight(self) -> list[Waiting]:
         return [event for claim in self.claims for event in claim.events]
@@ -47,7 +47,7 @@ class OrderingMachine(RuleBasedStateMachine):
         return sorted(seq for seq in self.waiting if self.disk[seq].ordering_key == key)
 
     def _may_go(self) -> list[int]:
-        """Return what one take could hold if there were no limit and all was read."""
+        """Return what one claim could hold without limits, if everything were read."""
         busy = {event.ordering_key for event in self._in_flight()}
         free = []
         for key in {self.disk[seq].ordering_key for seq in self.waiting} - busy:
@@ -57,7 +57,7 @@ class OrderingMachine(RuleBasedStateMachine):
                 free.append(seq)
         return sorted(free)
 
-    # What happens.
+    # Rules.
 
     @rule(device=DEVICES, user=USERS, size=st.integers(1, 40))
     def accept(self, device: str | None, user: str, size: int) -> None:
@@ -87,7 +87,7 @@ class OrderingMachine(RuleBasedStateMachine):
 
     @rule(events=st.integers(1, 6), size=st.integers(10, 120), is_patient=st.booleans())
     def take(self, events: int, size: int, *, is_patient: bool) -> None:
-        """A sender takes what may go, or looks at it and waits for company."""
+        """A sender takes what may be sent, or looks and waits for more."""
         limits = BatchLimits(events, size, overhead_bytes=5)
         taken = self.scheduler.choose(limits, self.now_s)
         self._check(taken, limits)
@@ -153,7 +153,7 @@ class OrderingMachine(RuleBasedStateMachine):
         if not claim.events:
             self.claims.remove(claim)
 
-    # What always holds.
+    # Invariants.
 
     @invariant()
     def knows_the_oldest(self) -> None:
@@ -162,13 +162,13 @@ class OrderingMachine(RuleBasedStateMachine):
 
     @invariant()
     def knows_the_next_expiry(self) -> None:
-        """Whoever waits looks again no later than the next hold ends."""
+        """Every waiter looks again no later than the next hold ends."""
         running = [until_s for until_s in self.held_until_s.values() if until_s > self.now_s]
         look_s = self.scheduler.next_expiry_s
         assert not running or (look_s is not None and look_s <= min(running))
 
     def teardown(self) -> None:
-        """Everything that waits goes in the end, in order within its key."""
+        """Every waiting event is sent in the end, in order within its key."""
         for claim in list(self.claims):
             self.scheduler.release(claim.events)
         self.claims.clear()

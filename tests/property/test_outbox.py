@@ -1,4 +1,4 @@
-"""The real outbox under any sequence of what may happen to it, crashes included."""
+"""The real outbox under any sequence of operations, crashes included."""
 
 import asyncio
 import shutil
@@ -43,14 +43,14 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 
 class OutboxMachine(RuleBasedStateMachine):
-    """Model: each accepted id is pending (in line), delivered, dead or discarded."""
+    """Model: each accepted id is pending, delivered, dead or discarded."""
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.root = Path(tempfile.mkdtemp(prefix="relay-"))
         self.daemon = 0
-        self.line: list[str] = []
+        self.pending: list[str] = []
         self.delivered: set[str] = set()
         self.dead: list[str] = []
         self.discarded: set[str] = set()
@@ -71,9 +71,9 @@ class OutboxMachine(RuleBasedStateMachine):
     @property
     def known(self) -> set[str]:
         """Every id ever accepted."""
-        return {*self.line, *self.delivered, *self.dead, *self.discarded}
+        return {*self.pending, *self.delivered, *self.dead, *self.discarded}
 
-    # What happens.
+    # Rules.
 
     @rule(batch=ids)
     def append(self, batch: list[str]) -> None:
@@ -81,12 +81,12 @@ class OutboxMachine(RuleBasedStateMachine):
         new = [name for name in dict.fromkeys(batch) if name not in self.known]
         taken = self._do(append(self.outbox, *batch))
         assert taken == AppendResult(len(new), len(batch) - len(new))
-        self.line += new
+        self.pending += new
         self.duplicates += len(batch) - len(new)
 
     @rule(batch=ids)
     def append_to_another_app(self, batch: list[str]) -> None:
-        """Another app's events of the same ids change nothing here."""
+        """Another app's events with the same ids change nothing here."""
         self._do(append(self.outbox, *batch, app=OTHER))
 
     async def _names(self, events: list[Waiting]) -> dict[int, str]:
@@ -98,7 +98,7 @@ class OutboxMachine(RuleBasedStateMachine):
         return named
 
     async def _free(self) -> list[Waiting]:
-        """Return what waits and is in no hand, as a dispatcher would know it."""
+        """Return what is pending and unclaimed, as a dispatcher knows it."""
         in_hand = {seq for _, named in self.claims for seq in named}
         found = {seq: event for event in await waiting(self.outbox) if (seq := event.seq)}
         pending = census(self.folder).pending
@@ -116,8 +116,8 @@ class OutboxMachine(RuleBasedStateMachine):
             self.claims.append((claim, await self._names(events)))
 
     @rule(limit=st.integers(1, 6), fate=st.sampled_from(["delivered", "dead", "held"]))
-    def carry(self, limit: int, fate: str) -> None:
-        """A sender takes events in hand and learns one fate for all of them."""
+    def deliver(self, limit: int, fate: str) -> None:
+        """A sender claims events and learns one outcome for all of them."""
         before = len(self.claims)
         self._do(self._claim(limit))
         if len(self.claims) > before:
@@ -126,13 +126,13 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 6))
     def claim(self, limit: int) -> None:
-        """A sender takes events in hand."""
+        """A sender claims events."""
         self._do(self._claim(limit))
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
     def settle(self, data: st.DataObject) -> None:
-        """A sender learns the fate of some of them."""
+        """A sender learns the outcome of some of them."""
         claim, named = data.draw(st.sampled_from(self.claims))
         fates = st.sampled_from(["delivered", "dead", "held", "open"])
         self._settle(claim, named, {seq: data.draw(fates) for seq in named})
@@ -158,7 +158,7 @@ class OutboxMachine(RuleBasedStateMachine):
             if fate == "held":
                 self.tried.add(name)
                 continue
-            self.line.remove(name)
+            self.pending.remove(name)
             if fate == "delivered":
                 self.delivered.add(name)
             else:
@@ -168,28 +168,28 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule()
     def retry(self) -> None:
-        """A person tries the dead letters again."""
-        revived = census(self.folder).dead
+        """An operator retries the dead letters."""
+        retried = census(self.folder).dead
         assert self._do(self.outbox.dead_letters.retry(Selection())) == len(self.dead)
-        self.line += revived
-        self.tried -= set(revived)
+        self.pending += retried
+        self.tried -= set(retried)
         self.dead.clear()
 
     @rule()
     def discard(self) -> None:
-        """A person throws the dead letters away."""
+        """An operator discards the dead letters."""
         assert self._do(self.outbox.dead_letters.discard(Selection(app=1))) == len(self.dead)
         self.discarded |= set(self.dead)
         self.dead.clear()
 
     @rule()
-    def fold(self) -> None:
-        """Keys move to disk."""
+    def flush_keys(self) -> None:
+        """Dedup keys are flushed to disk."""
         self._do(self.outbox.retention.flush())
 
     @rule()
     def prune(self) -> None:
-        """Delivered rows go, and nothing else is past its days."""
+        """Delivered rows are pruned; nothing else is past its retention."""
         while self._do(self.outbox.retention.prune()):
             pass
         assert not self._do(self.outbox.retention.expire(START_MS // DAY_MS + 31))
@@ -207,35 +207,35 @@ class OutboxMachine(RuleBasedStateMachine):
         self.tried |= {name for _, named in self.claims for name in named.values()}
         self.claims.clear()
 
-    # What always holds.
+    # Invariants.
 
     @invariant()
     def every_event_is_where_it_belongs(self) -> None:
-        """Nothing accepted is lost, doubled or out of order; the counts are the rows."""
+        """Nothing accepted is lost, duplicated or out of order; the counts equal the rows."""
         found = census(self.folder)
-        assert found.pending == self.line
+        assert found.pending == self.pending
         assert sorted(found.dead) == sorted(self.dead)
         assert set(found.delivered) <= self.delivered
         mine = self._do(counts(self.outbox))
-        assert (mine.accepted, mine.pending) == (len(self.known), len(self.line))
+        assert (mine.accepted, mine.pending) == (len(self.known), len(self.pending))
         assert (mine.delivered, mine.dead) == (len(self.delivered), len(self.dead))
         assert (mine.discarded, mine.duplicate) == (len(self.discarded), self.duplicates)
         theirs = self._do(counts(self.outbox, OTHER))
         assert self.outbox.counters.pending == mine.pending + theirs.pending
 
     @invariant()
-    def what_waits_is_read_in_order_with_its_tries(self) -> None:
-        """A sender sees the line as it stands, and what was tried as tried."""
+    def pending_events_are_read_in_order_with_their_attempts(self) -> None:
+        """A sender reads pending events in order, with their attempts."""
         if self.claims:
             return
         events = self._do(self._free())
         named = self._do(self._names(events))
-        assert [named[event.seq] for event in events] == self.line
+        assert [named[event.seq] for event in events] == self.pending
         tried = {named[event.seq] for event in events if event.attempts}
-        assert tried == self.tried & set(self.line)
+        assert tried == self.tried & set(self.pending)
 
     def teardown(self) -> None:
-        """Whatever happened, everything accepted is recognised, also after one more crash."""
+        """Everything accepted is deduplicated, also after one more crash."""
         if hasattr(self, "open"):
             everything = sorted(self.known)
             assert self._do(append(self.outbox, *everything)) == AppendResult(0, len(everything))
@@ -252,7 +252,7 @@ SETTINGS = settings(
 
 
 class LongerOutboxMachine(OutboxMachine):
-    """The same, for as many sequences as take a minute."""
+    """The same, for as many sequences as fit into a minute."""
 
 
 TestOutbox = OutboxMachine.TestCase
@@ -263,7 +263,7 @@ TestOutboxLonger.settings = settings(SETTINGS, max_examples=150)
 
 @given(st.sets(st.integers(1, 200)))
 def test_spans_cover_exactly_their_numbers(seqs: set[int]) -> None:
-    """Round trip: any set of sequence numbers comes back, in order."""
+    """Any set of sequence numbers round-trips, in order."""
     text = encode_spans(seqs)
     assert list(decode_spans(text)) == sorted(seqs)
     assert text.count("],[") == sum(seq - 1 not in seqs for seq in seqs) - bool(seqs)
@@ -272,7 +272,7 @@ def test_spans_cover_exactly_their_numbers(seqs: set[int]) -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(texts, texts, texts), max_size=8, unique_by=lambda row: row[0]))
 def test_any_ids_are_stored_and_read_back_whole(rows: list[tuple[str, str, str]]) -> None:
-    """Ids are text of any kind: they come back letter for letter, and are recognised again."""
+    """Ids are arbitrary text: they round-trip exactly and are deduplicated."""
 
     async def check() -> None:
         async with running_outbox(Path(folder)) as outbox:

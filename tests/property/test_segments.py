@@ -1,4 +1,4 @@
-"""The real segment table under any sequence of what may happen to it."""
+"""The real segment table under any sequence of operations."""
 
 import asyncio
 import shutil
@@ -31,7 +31,7 @@ flags = st.lists(st.booleans(), max_size=3)
 
 
 class SegmentMachine(RuleBasedStateMachine):
-    """Model: each cohort's list as a set of ids, the newest word about each, and who is known."""
+    """Model: each cohort's list as a set of ids, each user's newest state, the directory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,11 +54,11 @@ class SegmentMachine(RuleBasedStateMachine):
         self.open = HeldOpen(open_table(self.folder))
         self.table = self._do(self.open.enter())
 
-    # What happens.
+    # Rules.
 
     @rule(cohort=cohorts, group=groups, at=instants)
     def poll(self, cohort: str, group: list[str], at: int) -> None:
-        """Amplitude's file replaces the list; newer words of the webhook stand."""
+        """Amplitude's file replaces the list; newer webhook messages still apply."""
         self._poll(cohort, group, at)
 
     @rule(
@@ -79,7 +79,7 @@ class SegmentMachine(RuleBasedStateMachine):
         *,
         is_entering: bool,
     ) -> None:
-        """A message comes while the file is compared: as if it had come before."""
+        """A message during the comparison counts as if it had come before."""
         self._poll(cohort, group, at, (other, is_entering, to))
 
     @rule(cohort=cohorts, group=groups, is_entering=st.booleans(), at=instants)
@@ -89,14 +89,14 @@ class SegmentMachine(RuleBasedStateMachine):
 
     @rule(user=people, flags=flags)
     def put_user(self, user: str, flags: list[bool]) -> None:
-        """An app tells of a user."""
+        """An app sets a user's subscriptions."""
         if user not in self.forgotten:
             self._do(self.table.know({user: flags}, self._tick()))
             self.known.add(user)
 
     @rule(user=people, owner=people, flag=st.booleans(), is_proof=st.booleans())
     def observe_event(self, user: str, owner: str, *, flag: bool, is_proof: bool) -> None:
-        """An event proves a user and a subscription, which may have been another's."""
+        """An event proves a user and a subscription that may have been another's."""
         if user not in self.forgotten:
             item = Observation(user, f"{owner}/0", "iOSPush", flag, is_proof, self._tick())
             self._do(self.table.store.directory.apply_observations(1, [item], self.now))
@@ -104,7 +104,7 @@ class SegmentMachine(RuleBasedStateMachine):
 
     @rule(group=groups, flag=st.booleans(), is_complete=st.booleans(), drops=st.booleans())
     def apply_export(self, group: list[str], *, flag: bool, is_complete: bool, drops: bool) -> None:
-        """A file of OneSignal's adds users; as the whole truth it takes some away."""
+        """A OneSignal export adds users; a complete one also removes some."""
         named = [user for user in group if user not in self.forgotten]
         scope = ExportScope(
             self._tick(), is_complete=is_complete, drops_users=is_complete and drops
@@ -114,7 +114,7 @@ class SegmentMachine(RuleBasedStateMachine):
 
     @rule(user=people)
     def forget(self, user: str) -> None:
-        """A user is to be known no more."""
+        """A user is erased."""
         self._do(self.table.forget(user, self.now))
         self.forgotten.add(user)
         self.known.discard(user)
@@ -124,7 +124,7 @@ class SegmentMachine(RuleBasedStateMachine):
 
     @rule()
     def tidy(self) -> None:
-        """What is not needed any more is removed."""
+        """Retention removes what is no longer needed."""
         self._do(self.table.tidy(self.now))
 
     @rule()
@@ -133,7 +133,7 @@ class SegmentMachine(RuleBasedStateMachine):
         self._do(self.open.leave())
         self.begin()
 
-    # How it is done.
+    # Helpers.
 
     def _tick(self) -> int:
         self.now += SECOND
@@ -197,7 +197,7 @@ class SegmentMachine(RuleBasedStateMachine):
                 await self.table.store.directory.apply_part(1, piece, scope, self.now)
         await self.table.store.directory.finish_export(1, scope, self.now)
 
-    # What must hold.
+    # Invariants.
 
     @invariant()
     def members_are_listed_and_known(self) -> None:
@@ -207,12 +207,12 @@ class SegmentMachine(RuleBasedStateMachine):
 
     @invariant()
     def figures_are_true(self) -> None:
-        """What is counted on the way equals what is counted anew."""
+        """Figures kept incrementally equal a recount."""
         self.table.check_figures()
 
     @invariant()
     def followers_know_the_members(self) -> None:
-        """Following the changes from the first one yields the members."""
+        """Replaying all changes yields the members."""
         for name in COHORTS:
             followed: set[str] = set()
             for user, change in self.table.changes(name):
@@ -221,12 +221,12 @@ class SegmentMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_held(self) -> None:
-        """The guard is switched off, so that no removal is too large."""
+        """The guard is off, so no removal is too large."""
         assert self.table.look("SELECT run_id FROM runs WHERE state = 'held'") == []
 
     @invariant()
     def forgotten_ids_are_nowhere(self) -> None:
-        """Of a forgotten user nothing is left but that the user left."""
+        """Nothing is left of an erased user but the departure."""
         for user in self.forgotten:
             for table in ("listed", "run_changes", "marks", "users", "subscriptions"):
                 query = f"SELECT count(*) FROM {table} WHERE external_id = ?"
@@ -246,7 +246,7 @@ SETTINGS = settings(stateful_step_count=25, deadline=None)
 
 
 class LongerSegmentMachine(SegmentMachine):
-    """The same, for as many sequences as take a minute."""
+    """The same, for as many sequences as fit into a minute."""
 
 
 TestSegments = SegmentMachine.TestCase

@@ -1,4 +1,4 @@
-"""The guard of the webhook against a model: the share of the members that a computation takes."""
+"""The webhook guard against a model: the share of the members that a computation removes."""
 
 import asyncio
 import tempfile
@@ -34,7 +34,7 @@ ratios = st.sampled_from([0.2, 0.5, 0.75, 1.0])
 
 
 class Model:
-    """One computation as sets: listed and known users, those it brought, those it took."""
+    """One computation as sets: listed and known users, those it added, those it removed."""
 
     def __init__(self, listed: list[str]) -> None:
         self.listed, self.known = set(listed), set[str]()
@@ -43,9 +43,9 @@ class Model:
         self.is_segment = False
 
     def is_shrunk(self, users: set[str], ratio: float) -> bool:
-        """Return whether these leavers, with those before, are too large a share.
+        """Return whether these leavers, with earlier ones, are too large a share.
 
-        Of the members that the computation found, or of all there were.
+        The share is of the members the computation found, and of all there ever were.
         """
         found = ((self.listed - self.came) | self.gone) & self.known
         taken = found & (self.gone | users)
@@ -55,7 +55,7 @@ class Model:
         is_of_all = self.removed + len(leaving) > ratio * (self.removed + len(members))
         return len(taken) > ratio * len(found) or is_of_all
 
-    def take(self, step: Step) -> None:
+    def apply(self, step: Step) -> None:
         """Apply a step."""
         users = set(step.users)
         match step.kind:
@@ -92,7 +92,7 @@ async def _play(table: SegmentTable, model: Model, played: list[Step], ratio: fl
             assert answer.is_held == is_held
             if is_held:
                 return
-        model.take(step)
+        model.apply(step)
     assert table.look("SELECT run_id FROM runs WHERE state = 'held'") == []
 
 
@@ -101,7 +101,7 @@ async def _play(table: SegmentTable, model: Model, played: list[Step], ratio: fl
 def test_a_computation_is_held_by_its_share_of_the_members_it_found_and_of_all(
     listed: list[str], played: list[Step], ratio: float
 ) -> None:
-    """However its messages and the directory alternate; with a ratio of 1 it is never held."""
+    """However messages and directory alternate; with a ratio of 1 it is never held."""
 
     async def play() -> None:
         with tempfile.TemporaryDirectory(prefix="relay-") as folder:

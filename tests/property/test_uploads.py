@@ -1,4 +1,4 @@
-"""Uploads of any shape: judged as Amplitude's stand-in judges them, and kept as they came."""
+"""Uploads of any shape: judged as Amplitude's stand-in judges them, and stored unchanged."""
 
 import json
 from typing import Any
@@ -77,7 +77,7 @@ REQUESTS = st.fixed_dictionaries(
 
 
 def judged(content: bytes, api: UploadApi) -> UploadResponse | list[JsonObject]:
-    """Return what relay's door says of a body: the events, or their refusal."""
+    """Return what relay's upload API makes of a body: the events, or their rejection."""
     request = parse_request(content)
     if not isinstance(request, UploadRequest):
         return request
@@ -90,7 +90,7 @@ def judged(content: bytes, api: UploadApi) -> UploadResponse | list[JsonObject]:
 
 
 def expected(content: bytes, api: UploadApi) -> Answer | list[JsonObject]:
-    """Return what the stand-in says of it."""
+    """Return what the stand-in makes of it."""
     wire = uploads.RawUpload("POST", api.path, "application/json", False, len(content), content)  # noqa: FBT003
     upload = uploads.parse_upload(wire, KEY.__eq__)
     return upload if isinstance(upload, Answer) else validation.check_events(upload)
@@ -99,14 +99,14 @@ def expected(content: bytes, api: UploadApi) -> Answer | list[JsonObject]:
 @settings(max_examples=400, deadline=None)
 @given(REQUESTS, st.sampled_from([HTTP_V2, BATCH]))
 def test_relay_judges_a_request_as_amplitude_does(request: JsonObject, api: UploadApi) -> None:
-    """The stand-in's rules were written apart from relay's: what one takes the other takes."""
+    """The stand-in's rules were written independently of relay's."""
     content = orjson.dumps(request)
     own, other = judged(content, api), expected(content, api)
     if isinstance(own, UploadResponse):
         assert isinstance(other, Answer)
         told = orjson.loads(other.body)
         if str(told.get("error")).startswith("Invalid API key: "):
-            told["error"] = own.body["error"]  # of a key that is no text, each repeats what it can
+            told["error"] = own.body["error"]  # each repeats a key that is no text in its own way
         assert (own.status, own.body) == (other.status, told)
     else:
         assert own == other
@@ -115,7 +115,7 @@ def test_relay_judges_a_request_as_amplitude_does(request: JsonObject, api: Uplo
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60) | REQUESTS.map(orjson.dumps), st.integers(0, 60), st.binary())
 def test_any_bytes_are_answered(content: bytes, place: int, more: bytes) -> None:
-    """A spoilt body is refused; it never breaks the door."""
+    """A malformed body is rejected; it never breaks the door."""
     spoilt = content[:place] + more + content[place:]
     for api in (HTTP_V2, BATCH):
         own = judged(spoilt, api)
@@ -124,8 +124,8 @@ def test_any_bytes_are_answered(content: bytes, place: int, more: bytes) -> None
 
 @settings(deadline=None)
 @given(st.lists(GOOD, min_size=1, max_size=6), st.integers(0, 2**42))
-def test_what_is_kept_is_what_came(events: list[JsonObject], now_ms: int) -> None:
-    """But for three things: the insert id, the time and the address where they were lacking."""
+def test_events_are_stored_unchanged(events: list[JsonObject], now_ms: int) -> None:
+    """Except for three fields: insert id, time and address, where missing."""
     for given_, kept in zip(events, map_events(events, Receipt(now_ms, b"1")), strict=True):
         body: JsonObject = json.loads(kept.body)
         assert body["insert_id"] == (given_.get("insert_id") or kept.insert_id)
@@ -140,8 +140,8 @@ def test_what_is_kept_is_what_came(events: list[JsonObject], now_ms: int) -> Non
 
 @settings(deadline=None)
 @given(st.lists(GOOD, min_size=1, max_size=6))
-def test_the_key_of_what_is_kept_can_be_made_from_its_bytes(events: list[JsonObject]) -> None:
-    """So that damage to a kept event is found; and it is no key of an event of OneSignal's."""
+def test_a_dedup_key_can_be_computed_from_stored_bytes(events: list[JsonObject]) -> None:
+    """So damage to a stored event is found; and it never equals the key of a OneSignal event."""
     for kept in map_events(events, Receipt(5, b"1")):
         key = dedup_key(7, kept.insert_id, kept.scope)
         assert dedup_keys(7, json.loads(kept.body)) == (dedup_key(7, kept.insert_id), key)
@@ -151,7 +151,7 @@ def test_the_key_of_what_is_kept_can_be_made_from_its_bytes(events: list[JsonObj
 @settings(deadline=None)
 @given(st.lists(GOOD, min_size=1, max_size=6))
 def test_a_repeated_request_has_the_same_events(events: list[JsonObject]) -> None:
-    """Bytes and ids, but for events that say neither which nor when they are; those are others."""
+    """Same bytes and ids, except for events without insert id and time, which are distinct."""
     first = list(map_events(events, Receipt(5, b"1")))
     again = list(map_events(events, Receipt(6, b"2")))
     for given_, one, other in zip(events, first, again, strict=True):

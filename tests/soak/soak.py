@@ -25,7 +25,7 @@ from relay.sandbox.cohorts.project import StandInCohort
 from relay.sandbox.cohorts.stand_in import CohortsStandIn
 from relay.sandbox.common.listener import running
 from relay.segments.store import DATABASE_NAME as SEGMENTS
-from tests.soak.far_side import FarSide, name_of
+from tests.soak.counting_amplitude import CountingAmplitude, name_of
 from tests.support.command_line import API_KEY, APP_ID
 from tests.support.daemons import (
     BEARER,
@@ -48,15 +48,15 @@ SETTLE_S = 300.0
 
 MB = 1_000_000
 KEPT_PAGES = 500
-"""Free pages that are kept for the next events."""
+"""Free pages kept for later events."""
 
 SEEN_BYTES = 64
-"""What an event may leave behind so that its repetition is recognised: about 40, and free pages."""
+"""What an event's dedup key may leave behind: about 40 bytes, and free pages."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The daemon at one moment: sizes in MB."""
+    """The daemon at one moment; sizes in MB."""
 
     at_s: float
     resident: float
@@ -69,13 +69,13 @@ class Sample:
 
 @dataclass
 class Load:
-    """What is sent, and what became of it.
+    """What was sent, and the outcome.
 
     Attributes:
         rate: Events a second.
-        acknowledged: Numbers of the events answered with 200.
-        latencies_s: Of some of the answers.
-        refused: Answers that were no 200.
+        acknowledged: Numbers of the events answered 200.
+        latencies_s: Response times of a sample of requests.
+        refused: Responses other than 200.
     """
 
     rate: int
@@ -86,7 +86,7 @@ class Load:
     _began_s: float = field(default_factory=monotonic)
 
     async def send(self, url: str, http: aiohttp.ClientSession, until_s: float) -> None:
-        """Post one request after the other, no faster than the rate allows."""
+        """Post requests one after another, no faster than the rate allows."""
         while monotonic() < until_s:
             numbers = range(self._next, self._next + AT_ONCE)
             self._next += AT_ONCE
@@ -124,14 +124,14 @@ def _body(numbers: range) -> bytes:
 
 @dataclass(frozen=True)
 class Report:
-    """What a soak showed.
+    """Results of a soak.
 
     Attributes:
         samples: The daemon, once a second.
-        after: The daemon when all was through.
+        after: The daemon once everything was drained.
         load: What was sent.
         lost: Acknowledged events that never arrived.
-        repeated: Events that arrived more than once, with one insert_id.
+        repeated: Events that arrived more than once under one insert_id.
         uploads: Requests at Amplitude.
         warnings: Kinds of warning in the log.
     """
@@ -158,11 +158,11 @@ class Report:
 
 
 async def soak(folder: Path, seconds: float, rate: int, seed: int = 1) -> Report:
-    """Run the daemon under load and faults for so long, then let everything through."""
+    """Run the daemon under load and faults for this long, then drain everything."""
     rng = Random(seed)
-    far_side = FarSide(round(rate * seconds * 1.1) + 10_000)
+    amplitude = CountingAmplitude(round(rate * seconds * 1.1) + 10_000)
     cohorts = CohortsStandIn({API_KEY: SECRET_KEY})
-    async with far_side.serving() as ingest, running(cohorts.app()) as cohorts_url:
+    async with amplitude.serving() as ingest, running(cohorts.app()) as cohorts_url:
         relay = fast_relay(
             folder,
             ingest,
@@ -181,23 +181,23 @@ async def soak(folder: Path, seconds: float, rate: int, seed: int = 1) -> Report
             look = _looking(daemon, relay.folder)
             until_s = monotonic() + seconds
             async with anyio.create_task_group() as others:
-                others.start_soon(far_side.misbehave, rng, max(1.0, seconds / 60))
+                others.start_soon(amplitude.misbehave, rng, max(1.0, seconds / 60))
                 others.start_soon(_recompute, cohorts, rng)
                 others.start_soon(_watch, look, samples)
                 await _send_all(load, f"{relay.public}{EVENTS_PATH}", until_s)
                 others.cancel_scope.cancel()
-            far_side.behaviour = "none"
+            amplitude.behaviour = "none"
             await _at_rest(doors, relay.folder)
             after = look()
             crashes = len(daemon.logged("relay.crashed")) + len(daemon.logged("request.failed"))
-    counts = [far_side.counts[number] for numbers in load.acknowledged for number in numbers]
+    counts = [amplitude.counts[number] for numbers in load.acknowledged for number in numbers]
     return Report(
         samples,
         after,
         load,
         lost=counts.count(0),
         repeated=sum(count > 1 for count in counts),
-        uploads=far_side.uploads,
+        uploads=amplitude.uploads,
         crashes=crashes,
     )
 
@@ -237,7 +237,7 @@ def _looking(daemon: DaemonProcess, folder: Path) -> Callable[[], Sample]:
 
 
 async def _at_rest(doors: Doors, folder: Path) -> None:
-    """Return once nothing is pending, rows are pruned and their space is given back."""
+    """Return once nothing is pending, rows are pruned and their space is freed."""
     await doors.drained(within_s=SETTLE_S)
     path = f"file:{folder / OUTBOX}?mode=ro"
     with closing(sqlite3.connect(path, uri=True)) as raw, anyio.fail_after(SETTLE_S):

@@ -12,11 +12,11 @@ pytestmark = pytest.mark.slow
 RATE = 1_000
 
 SENDERS_SLACK = 20
-"""Connections that come and go."""
+"""Allowance for short-lived connections."""
 
 
 async def test_nothing_grows_under_load_and_faults(tmp_path: Path) -> None:
-    """Memory, descriptors and logs stay where they were; space of what is delivered comes back."""
+    """Memory, descriptors and logs stay flat; space of delivered events is freed."""
     report = await soak(tmp_path, option("SOAK_SECONDS", 30), option("SOAK_RATE", RATE))
     growth = {name: (earlier, later, most) for name, earlier, later, most in report.growth()}
     assert report.sent > 0

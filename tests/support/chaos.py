@@ -1,7 +1,7 @@
-"""A proxy that spoils connections: between relay and a stand-in, each in the same way.
+"""A proxy that spoils connections between relay and a stand-in, each in the same way.
 
-A `Trouble` is what happens to a connection. While none is set, bytes pass. A change of trouble
-drops every connection there is, so that a kept-alive one cannot outlive it.
+A `Fault` is what happens to a connection. While none is set, bytes pass. A change of fault
+drops every open connection, so that a kept-alive one cannot outlive it.
 """
 
 import socket
@@ -26,7 +26,7 @@ _LINGER_ZERO = struct.pack("ii", 1, 0)
 _GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError)
 
 Fault: TypeAlias = Callable[[ByteStream, URL], Awaitable[None]]
-"""What becomes of a connection to the service at that URL; it ends when this returns."""
+"""Handles a connection to the service at that URL; the connection closes when it returns."""
 
 
 class Chaos:
@@ -34,7 +34,7 @@ class Chaos:
 
     Attributes:
         url: Where it listens.
-        connections: How many it has accepted.
+        connections: Connections accepted so far.
     """
 
     def __init__(self, url: URL, target: URL) -> None:
@@ -45,13 +45,13 @@ class Chaos:
         self.connections = 0
 
     def set(self, fault: Fault | None) -> None:
-        """Spoil connections like this from now on, None = not at all; drop those there are."""
+        """Apply this fault from now on, None = no fault; drop all open connections."""
         self._fault = fault or passing
         for scope in self._present:
             scope.cancel()
 
     async def serve(self, client: ByteStream) -> None:
-        """Let a connection run into the trouble of this moment."""
+        """Apply the current fault to a connection."""
         self.connections += 1
         scope = anyio.CancelScope()
         self._present.add(scope)
@@ -68,16 +68,16 @@ class Chaos:
 
 @asynccontextmanager
 async def chaos(target: URL, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Chaos]:
-    """Run a proxy before a service on loopback while the block runs.
+    """Run a proxy in front of a service on loopback while the block runs.
 
     Args:
         target: The service.
-        tls: What to speak TLS with; None = plain.
+        tls: TLS to speak to clients; None = plain.
     """
     plain = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = plain.extra(SocketAttribute.local_port)
     scheme = "https" if tls else "http"
-    # A certificate names a host, and that is one every machine has.
+    # Certificates need a host name; every machine resolves this one.
     proxy = Chaos(URL.build(scheme=scheme, host="localhost", port=port), target)
     listener = TLSListener(plain, tls, standard_compatible=False) if tls else plain
     async with listener, anyio.create_task_group() as tasks:
@@ -86,26 +86,26 @@ async def chaos(target: URL, *, tls: ssl.SSLContext | None = None) -> AsyncItera
         tasks.cancel_scope.cancel()
 
 
-# What happens while bytes go to and fro.
+# Faults while bytes are forwarded.
 
 
 async def passing(client: ByteStream, target: URL) -> None:
-    """Spoil nothing."""
+    """Forward everything."""
     await _between(client, target)
 
 
 def dripping_answer(wait_s: float) -> Fault:
-    """Give the answer byte by byte."""
+    """Forward the response byte by byte."""
     return lambda client, target: _between(client, target, back=_drip(wait_s))
 
 
 def dripping_request(wait_s: float) -> Fault:
-    """Take the request byte by byte."""
+    """Forward the request byte by byte."""
     return lambda client, target: _between(client, target, there=_drip(wait_s))
 
 
 def reset_in_request(after_bytes: int) -> Fault:
-    """Break off when so much of the request has come."""
+    """Reset the connection after this many bytes of the request."""
 
     async def spoil(client: ByteStream, _: URL) -> None:
         left = after_bytes
@@ -117,7 +117,7 @@ def reset_in_request(after_bytes: int) -> Fault:
 
 
 def reset_in_answer(after_bytes: int) -> Fault:
-    """Break off when so much of the answer is out; the service has done its part."""
+    """Reset after this many bytes of the response; the service has done its part."""
 
     async def spoil(client: ByteStream, target: URL) -> None:
         await _between(client, target, back=_first(after_bytes))
@@ -127,37 +127,37 @@ def reset_in_answer(after_bytes: int) -> Fault:
 
 
 def cut_answer(after_bytes: int) -> Fault:
-    """End the connection in order when so much of the answer is out."""
+    """Close the connection in order after this many bytes of the response."""
     return lambda client, target: _between(client, target, back=_first(after_bytes))
 
 
-# What happens instead of an answer.
+# Faults instead of a response.
 
 
 async def hanging(_client: ByteStream, _target: URL) -> None:
-    """Read nothing and say nothing."""
+    """Neither read nor write."""
     await anyio.sleep_forever()
 
 
 async def black_hole(client: ByteStream, _: URL) -> None:
-    """Read everything and say nothing."""
+    """Read everything and write nothing."""
     async for _piece in client:
         pass
 
 
 async def half_closed(client: ByteStream, _: URL) -> None:
-    """Say at once that nothing will be said, and go on listening."""
+    """Close the sending side at once and keep reading."""
     await client.send_eof()
     async for _piece in client:
         pass
 
 
 def saying(answer: bytes, *, then: bytes = b"", gap_s: float = 0.0) -> Fault:
-    """Give this answer to whatever comes, and after it `then` without end.
+    """Answer any request with these bytes, then repeat `then` without end.
 
     Args:
         answer: From the status line on.
-        then: Repeated until nobody listens; empty = the connection ends.
+        then: Repeated until the client is gone; empty = the connection ends.
         gap_s: Pause before each repetition.
     """
 
@@ -166,7 +166,7 @@ def saying(answer: bytes, *, then: bytes = b"", gap_s: float = 0.0) -> Fault:
         while b"\r\n\r\n" not in heard:
             heard += await client.receive()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_swallow, client)  # or the request would be what breaks
+            tasks.start_soon(_swallow, client)  # otherwise sending the request would fail first
             await client.send(answer)
             while then:
                 await client.send(then)
@@ -180,13 +180,13 @@ def saying(answer: bytes, *, then: bytes = b"", gap_s: float = 0.0) -> Fault:
 
 
 def head(status: str = "200 OK", *lines: str) -> bytes:
-    """Return the head of an answer of JSON."""
+    """Return a response head for JSON."""
     every = (f"HTTP/1.1 {status}", "Content-Type: application/json", *lines, "", "")
     return "\r\n".join(every).encode()
 
 
 def bomb_block() -> bytes:
-    """Return a kilobyte of compressed data that becomes a megabyte, again and again."""
+    """Return a kilobyte that decompresses to a megabyte and can be repeated."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     return packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
 
@@ -194,45 +194,45 @@ def bomb_block() -> bytes:
 GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03"
 
 
-# Doors that are not proper ones.
+# Ports that do not accept.
 
 
 @contextmanager
 def unanswered() -> Iterator[URL]:
-    """Give a URL whose connections are never made: nobody answers their first packet."""
+    """Yield a URL whose first packets are never answered."""
     with closing(socket.socket()) as door, closing(socket.socket()) as first:
         door.bind(("127.0.0.1", 0))
         door.listen(0)
-        first.connect(door.getsockname())  # the line of those who wait is full
+        first.connect(door.getsockname())  # the accept queue is full
         yield URL.build(scheme="http", host="127.0.0.1", port=door.getsockname()[1])
 
 
 @contextmanager
 def refusing() -> Iterator[URL]:
-    """Give a URL where connections are refused."""
+    """Yield a URL where connections are refused."""
     with closing(socket.socket()) as door:
         door.bind(("127.0.0.1", 0))
         yield URL.build(scheme="http", host="127.0.0.1", port=door.getsockname()[1])
 
 
 class Certificates:
-    """An authority that nobody trusts by itself, and what it certifies."""
+    """An untrusted authority, and the certificates it issues."""
 
     def __init__(self) -> None:
         self._authority = trustme.CA()
 
     def trusting(self) -> ssl.SSLContext:
-        """Return what a client needs that trusts the authority."""
+        """Return a client context that trusts the authority."""
         context = ssl.create_default_context()
         self._authority.configure_trust(context)
         return context
 
     def server(self, host: str = "localhost", *, days_from_now: int = 1) -> ssl.SSLContext:
-        """Return what a server needs that shows a certificate of a host.
+        """Return a server context with a certificate for a host.
 
         Args:
             host: The name in the certificate.
-            days_from_now: When it ends; it was good for the ten days before.
+            days_from_now: When it expires; it became valid ten days before.
         """
         now = datetime.fromtimestamp(SystemClock().now_ms() / 1000, UTC)
         ends = now + timedelta(days=days_from_now)
@@ -260,7 +260,7 @@ async def _carry(source: ByteStream, sink: ByteStream) -> None:
 async def _between(
     client: ByteStream, target: URL, *, there: _Pump = _carry, back: _Pump = _carry
 ) -> None:
-    """Carry bytes both ways until the service has said all, or `back` has had enough."""
+    """Forward bytes both ways until the service closes or `back` returns."""
     assert target.host is not None
     assert target.port is not None
     async with (

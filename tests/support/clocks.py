@@ -1,4 +1,4 @@
-"""Clocks that tests move."""
+"""Clocks that tests control."""
 
 from relay.clock import SystemClock
 
@@ -36,12 +36,12 @@ class FakeClock:
         self._suspended_s += seconds
 
     def set_wall(self, at_ms: int) -> None:
-        """Correct the wall time, as a person or a time server does."""
+        """Step the wall clock, as an operator or a time server does."""
         self._at_ms = at_ms
 
 
 class AdjustableClock(SystemClock):
-    """The machine's clock, which a test can make leap ahead."""
+    """The machine's clock, shifted by the test."""
 
     def __init__(self) -> None:
         self._ahead_s = 0.0
@@ -49,12 +49,12 @@ class AdjustableClock(SystemClock):
         self._wrong_s = 0.0
 
     def now_ms(self) -> int:
-        """Return the wall time and what was leapt."""
+        """Return the shifted wall time."""
         offset_s = self._ahead_s + self._suspended_s + self._wrong_s
         return super().now_ms() + round(offset_s * 1000)
 
     def monotonic_s(self) -> float:
-        """Return the monotonic time and what was leapt."""
+        """Return the shifted monotonic time."""
         return super().monotonic_s() + self._ahead_s
 
     def elapsed_s(self) -> float:
@@ -70,5 +70,5 @@ class AdjustableClock(SystemClock):
         self._suspended_s += seconds
 
     def step_wall_clock(self, seconds: float) -> None:
-        """Set the wall clock wrong by so much, and nothing else; 0 puts it right."""
+        """Set the wall clock off by this much, and nothing else; 0 corrects it."""
         self._wrong_s = seconds

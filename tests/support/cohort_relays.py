@@ -1,4 +1,4 @@
-"""A whole relay between the stand-ins of the cohort direction."""
+"""A whole relay between the stand-ins of the cohort services."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -28,7 +28,7 @@ FAST_COHORTS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class World:
-    """A relay, what it talks to, and its folder."""
+    """A relay, the services it talks to, and its folder."""
 
     relay: Relay
     cohorts: CohortsStandIn
@@ -36,28 +36,28 @@ class World:
     folder: Path
 
     def look(self, query: str, *parameters: object) -> list[Any]:
-        """Ask the segment table, as another program would."""
+        """Query the segment table as another program would."""
         return SegmentFile(self.folder).look(query, *parameters)
 
     async def until(self, query: str, wanted: Callable[[list[Any]], object]) -> list[Any]:
-        """Return what a query gives once it is as wanted."""
+        """Return the rows of a query once they satisfy a condition."""
         with anyio.fail_after(DEADLINE_S):
             while not wanted(rows := self.look(query)):
                 await anyio.sleep(0.01)
         return rows
 
     async def run(self, state: str, number: int = 1) -> list[Any]:
-        """Return the runs of a state once there are so many."""
+        """Return the runs of a state once there are this many."""
         query = f"SELECT * FROM cohort_runs WHERE state = '{state}' ORDER BY run_id"
         return await self.until(query, lambda rows: len(rows) >= number)
 
     async def segments(self) -> dict[str, Any]:
-        """Return the app's part of the status that is about segments."""
+        """Return the segment part of the app's status."""
         status: dict[str, Any] = (await self.relay.api("GET", "/status")).json["segments"]["shop"]
         return status
 
     async def know(self, **users: list[bool]) -> None:
-        """Make users known, each with subscriptions of these flags."""
+        """Add known users, each with subscriptions of these flags."""
         for user, flags in users.items():
             subscriptions = [
                 {"id": f"{user}/{place}", "type": "iOSPush", "subscribed": flag}
@@ -78,7 +78,7 @@ async def world(
     exports: CsvExportStandIn | None = None,
     clock: Clock | None = None,
 ) -> AsyncIterator[World]:
-    """Run a relay, and Amplitude's and OneSignal's stand-ins for it."""
+    """Run a relay with Amplitude's and OneSignal's stand-ins."""
     own = cohorts or CohortsStandIn({API_KEY: SECRET_KEY})
     exports = exports or CsvExportStandIn({APP_ID: ONESIGNAL_KEY})
     async with running(own.app()) as amplitude, running(exports.app()) as onesignal:

@@ -1,4 +1,4 @@
-"""The real command in a process of its own, with an environment of its own."""
+"""The real command in its own process and environment."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ class Finished:
 
 
 def free_port() -> int:
-    """Return a TCP port nobody listens on."""
+    """Return a TCP port with no listener."""
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         port: int = door.getsockname()[1]
@@ -45,8 +45,8 @@ class CommandLine:
     """Runs `relay` over one data directory.
 
     Attributes:
-        folder: The data directory; not made here.
-        env: What every command finds in its environment.
+        folder: The data directory; not created here.
+        env: Environment of every command.
         public: URL of the public door.
         admin: URL of the admin door.
     """
@@ -71,14 +71,14 @@ class CommandLine:
         }
 
     def add_app(self, name: str) -> None:
-        """Configure one app more."""
+        """Configure one more app."""
         prefix = f"RELAY_APPS__{name.upper()}__"
         self.env[f"{prefix}ONESIGNAL_APP_ID"] = APP_ID
         self.env[f"{prefix}WEBHOOK_TOKENS"] = WEBHOOK_TOKEN
         self.env[f"{prefix}AMPLITUDE_API_KEY"] = API_KEY
 
     async def run(self, *words: str, **changes: str) -> Finished:
-        """Run a command to its end, without a terminal."""
+        """Run a command to its end without a terminal."""
         with anyio.fail_after(DEADLINE_S):
             done = await anyio.run_process(
                 preloaded.command(words),
@@ -94,7 +94,7 @@ class CommandLine:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Process]:
-        """Run the daemon while the block runs; it takes events when the block begins."""
+        """Run the daemon while the block runs; it is ready when the block begins."""
         daemon = await self.start("serve")
         try:
             await read_until(daemon, READY)
@@ -110,7 +110,7 @@ class CommandLine:
 
 
 async def read_until(process: Process, mark: bytes) -> bytes:
-    """Read what a process prints up to `mark` and return it."""
+    """Return what a process prints up to and including `mark`."""
     assert process.stdout is not None
     printed = bytearray()
     with anyio.fail_after(DEADLINE_S):

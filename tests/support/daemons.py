@@ -1,4 +1,4 @@
-"""The daemon in a process of its own: its log read line by line, its doors asked over HTTP."""
+"""The daemon in its own process: its log is read line by line, its doors are called over HTTP."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ EVENTS_PATH = f"/v1/apps/{APP}/events"
 BEARER = {"Authorization": f"Bearer {WEBHOOK_TOKEN}"}
 
 BOOT_S = 30.0
-"""For a start on a machine that is busy with other things; what it takes is measured."""
+"""Limit for a start on a busy machine."""
 
 POLL_S = 0.02
 LONGEST_LINE = 1 << 20
@@ -31,12 +31,12 @@ LogLine: TypeAlias = dict[str, object]
 
 
 class DaemonProcess:
-    """One process of the daemon, from its start to its end.
+    """One process of the daemon.
 
     Attributes:
         process: The process.
-        began_s: Monotonic seconds of its start.
-        errors: What came on its standard error.
+        began_s: Monotonic seconds when it was started.
+        errors: What it wrote to standard error.
     """
 
     def __init__(self, process: Process) -> None:
@@ -48,11 +48,11 @@ class DaemonProcess:
         self._changed = anyio.Event()
 
     def logged(self, event: str) -> list[LogLine]:
-        """Return the lines of one kind so far."""
+        """Return the log lines of one event so far."""
         return [line for line in self._lines if line["event"] == event]
 
     async def until(self, event: str, count: int = 1) -> LogLine:
-        """Return the `count`-th line of a kind, once it is written."""
+        """Return the `count`-th log line of an event, once written."""
         with anyio.fail_after(BOOT_S):
             while len(lines := self.logged(event)) < count:
                 assert not self._is_silent, f"no {event}: {self.errors.decode()}"
@@ -60,7 +60,7 @@ class DaemonProcess:
         return lines[count - 1]
 
     async def reaches(self, event: str) -> bool:
-        """Return whether a line of a kind is written before its end."""
+        """Return whether a log line of an event is written before the process ends."""
         with anyio.fail_after(BOOT_S):
             while not self.logged(event):
                 if self._is_silent:
@@ -69,12 +69,12 @@ class DaemonProcess:
         return True
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Send SIGKILL."""
         if self.process.returncode is None:
             self.process.kill()
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Send SIGTERM."""
         self.process.terminate()
 
     async def ended(self, within_s: float = BOOT_S) -> int:
@@ -83,7 +83,7 @@ class DaemonProcess:
             return await self.process.wait()
 
     async def follow_log(self, stdout: ByteReceiveStream) -> None:
-        """Read its log until it is silent."""
+        """Read the log to its end."""
         log = BufferedByteReceiveStream(stdout)
         try:
             while True:
@@ -95,7 +95,7 @@ class DaemonProcess:
             self._change()
 
     async def follow_errors(self, stderr: ByteReceiveStream) -> None:
-        """Read its standard error until it is silent."""
+        """Read standard error to its end."""
         async for chunk in stderr:
             self.errors += chunk
 
@@ -108,12 +108,12 @@ class DaemonProcess:
 async def running_daemon(
     relay: CommandLine, *, under: Sequence[str] = (), words: Sequence[str] = ()
 ) -> AsyncIterator[DaemonProcess]:
-    """Start the daemon; whatever is left of it when the block ends is killed.
+    """Start the daemon; kill what is left of it when the block ends.
 
     Args:
         relay: Its configuration.
         under: A command that runs it, a tracer for example.
-        words: Further words of its command line.
+        words: Further command-line arguments.
     """
     failure: Exception | None = None
     process = await anyio.open_process(
@@ -153,26 +153,26 @@ class AppCounts:
 
 
 class Doors:
-    """Both doors of a daemon, over all its lives."""
+    """Clients of both doors, across restarts of the daemon."""
 
     def __init__(self, relay: CommandLine, http: ClientSession) -> None:
         self._relay = relay
         self._http = http
 
     async def post(self, body: bytes) -> tuple[int, dict[str, int]]:
-        """Send one body to the hook; return the answer's status and counts."""
+        """Post one body to the events webhook; return the response's status and counts."""
         async with self.sending(body) as answer:
             return answer.status, await answer.json()
 
     @asynccontextmanager
     async def sending(self, body: bytes) -> AsyncIterator[ClientResponse]:
-        """Send one body to the hook; give the answer as soon as its head is there."""
+        """Post one body to the events webhook; yield the response once its head arrives."""
         url = f"{self._relay.public}{EVENTS_PATH}"
         async with self._http.post(url, data=body, headers=BEARER) as answer:
             yield answer
 
     async def readiness(self, *, admin: bool = False) -> tuple[int, dict[str, str]]:
-        """Return status and checks of `/readyz`."""
+        """Return the status and checks of `/readyz`."""
         door = self._relay.admin if admin else self._relay.public
         async with self._http.get(f"{door}/readyz") as answer:
             return answer.status, (await answer.json())["checks"]
@@ -206,13 +206,13 @@ class Doors:
 
 @asynccontextmanager
 async def open_doors(relay: CommandLine) -> AsyncIterator[Doors]:
-    """Have a client of both doors while the block runs."""
+    """Provide clients of both doors while the block runs."""
     async with ClientSession() as http:
         yield Doors(relay, http)
 
 
 def fast_relay(folder: Path, ingest: object, **changes: str) -> CommandLine:
-    """Return a relay that delivers in small uploads and waits for nothing long."""
+    """Return a relay with small uploads and short waits."""
     quick = {
         "DELIVERY__LINGER_S": "0.05",
         "DELIVERY__MAX_BATCH_EVENTS": "20",

@@ -1,4 +1,4 @@
-"""One app's delivery out of a real outbox to a scripted Amplitude."""
+"""Delivers one app's real outbox to a scripted Amplitude."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -27,12 +27,12 @@ Script = Callable[[Upload], UploadReply]
 
 
 def answer(status: int, **body: object) -> UploadReply:
-    """Return an answer with a JSON body, its code the status."""
+    """Return a reply with a JSON body whose code is the status."""
     return UploadReply(status, orjson.dumps({"code": status, **body}))
 
 
 def accept_all(_: Upload) -> UploadReply:
-    """Take every upload."""
+    """Accept every upload."""
     return ACCEPTED
 
 
@@ -42,11 +42,11 @@ def ids_of(upload: Upload) -> list[str]:
 
 
 class ScriptedAmplitude:
-    """An uploader that answers as its script says and remembers what came.
+    """An uploader that replies as scripted and records what arrived.
 
     Attributes:
-        script: Makes an answer of an upload's events.
-        uploads: What came, in order of arrival.
+        script: Makes the reply to an upload's events.
+        uploads: Uploads in order of arrival.
         accepted: Insert ids of all events answered with 200, in order.
         in_flight: Uploads being answered now.
     """
@@ -62,7 +62,7 @@ class ScriptedAmplitude:
         self._changed = anyio.Event()
 
     async def upload(self, events: bytes) -> UploadReply:
-        """Record an upload, and answer it once answers are allowed."""
+        """Record an upload and answer it once answers are allowed."""
         upload: Upload = orjson.loads(b"[%b]" % events)
         self.uploads.append(upload)
         self.in_flight += 1
@@ -79,7 +79,7 @@ class ScriptedAmplitude:
         return reply
 
     async def until(self, holds: Callable[[], bool], within_s: float = 5.0) -> None:
-        """Return once `holds` says so; looked at whenever something is uploaded."""
+        """Return once `holds` is true; checked on every upload."""
         with anyio.fail_after(within_s):
             while not holds():
                 await self._changed.wait()
@@ -91,12 +91,12 @@ class ScriptedAmplitude:
 
 @dataclass
 class Meter:
-    """Remembers how uploads ended."""
+    """Records how uploads ended."""
 
     outcomes: list[str] = field(default_factory=list)
 
     def uploaded(self, outcome: str, duration_s: float) -> None:
-        """Note one upload."""
+        """Record one upload."""
         assert duration_s >= 0
         self.outcomes.append(outcome)
 
@@ -116,12 +116,12 @@ SETUP = DeliverySetup(
     ),
     is_paused=False,
 )
-"""Impatient enough for tests; each changes what it is about."""
+"""Short waits; each test changes what it is about."""
 
 
 @dataclass
 class Bench:
-    """A running delivery and what stands around it."""
+    """A running delivery and its surroundings."""
 
     outbox: Outbox
     delivery: SenderPool
@@ -130,7 +130,7 @@ class Bench:
     clock: AdjustableClock
 
     async def settled(self, events: int, within_s: float = 5.0) -> None:
-        """Return once `events` events of the app are delivered or dead on disk."""
+        """Return once this many events of the app are delivered or dead on disk."""
         with anyio.fail_after(within_s):
             while True:
                 found = (await self.outbox.counters.states())[APP].counts
@@ -164,7 +164,7 @@ def make_delivery(
     clock: Clock,
     setup: DeliverySetup = SETUP,
 ) -> SenderPool:
-    """Return a pool of senders that is notified of arrivals in the outbox."""
+    """Return a delivery that is notified of appends to its outbox."""
     own = replace(setup, no=outbox.counters.number(setup.app))
     delivery = SenderPool(own, outbox.claims, amplitude, meter, clock, Random(7))
     outbox.writer.listen(own.no, delivery.dispatcher.arrived)

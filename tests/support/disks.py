@@ -1,4 +1,4 @@
-"""Small disks of their own, and somebody who fills or breaks them. Mounting needs root."""
+"""Small disks that tests fill or break. Mounting needs root."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ DISK_MB = 96
 
 @contextmanager
 def small_disk(place: Path) -> Iterator[Path]:
-    """Mount a file system in memory that can be filled while the block runs."""
+    """Mount a small tmpfs while the block runs."""
     place.mkdir()
     with _mounted(["-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(place)], place):
         yield place
@@ -21,7 +21,7 @@ def small_disk(place: Path) -> Iterator[Path]:
 
 @contextmanager
 def small_ext4(place: Path) -> Iterator[Path]:
-    """Mount a small ext4 while the block runs; what it holds is in a file beside it."""
+    """Mount a small ext4 while the block runs; its image is a file beside it."""
     image = place.with_suffix(".ext4")
     with image.open("wb") as file:
         file.truncate(DISK_MB << 20)
@@ -33,13 +33,13 @@ def small_ext4(place: Path) -> Iterator[Path]:
 
 @contextmanager
 def mounted_again(place: Path) -> Iterator[None]:
-    """Mount a disk that `small_ext4` made, as after a restart of the machine."""
+    """Mount a disk of `small_ext4` again, as after a reboot."""
     with _mounted(["-o", "loop", str(place.with_suffix(".ext4")), str(place)], place):
         yield
 
 
 def break_off(disk: Path) -> None:
-    """Have ext4 find an error that it can only answer by taking no more writes."""
+    """Make ext4 hit an error after which it rejects every write."""
     subprocess.run(["mount", "-o", "remount,abort", str(disk)], check=True)
 
 
@@ -57,7 +57,7 @@ def _mounted(arguments: Sequence[str], place: Path) -> Iterator[None]:
 
 
 def crash_copy(folder: Path, target: Path) -> Path:
-    """Copy a folder's open databases as a power cut would leave them; return the copy's folder."""
+    """Copy a folder's open databases as a power cut would leave them; return the copy."""
     target.mkdir()
     for file in (*folder.glob("*.db"), *folder.glob("*.db-wal")):
         shutil.copy(file, target)
@@ -65,7 +65,7 @@ def crash_copy(folder: Path, target: Path) -> Path:
 
 
 def fill(disk: Path) -> Path:
-    """Leave no byte free; return what took them."""
+    """Fill the disk to the last byte; return the file that does."""
     filler = disk / "other people's data"
     with filler.open("ab", buffering=0) as file:
         try:

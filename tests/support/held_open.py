@@ -1,4 +1,4 @@
-"""A context manager whose entry and exit happen in different runs of an event loop."""
+"""A context that is entered in one call of an event loop and left in another."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
@@ -10,7 +10,7 @@ Resource = TypeVar("Resource")
 
 
 class HeldOpen(Generic[Resource]):
-    """Keeps a context open between the steps of a state machine, in a task of its own."""
+    """Holds a context open across the steps of a state machine, in its own task."""
 
     def __init__(self, context: AbstractAsyncContextManager[Resource]) -> None:
         self._context = context

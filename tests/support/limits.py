@@ -1,4 +1,4 @@
-"""Limits of this process, as a system administrator sets them."""
+"""Limits of this process, as an administrator sets them."""
 
 import resource
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def file_size_limit(size_bytes: int) -> Iterator[None]:
-    """Let no file of this process grow past a size while the block runs."""
+    """Limit the size of this process's files while the block runs."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
     try:

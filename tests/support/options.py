@@ -1,4 +1,4 @@
-"""Options of single tests, from the environment: more trials, other seeds, longer runs."""
+"""Numbers that tests take from the environment: more cases, other seeds, longer runs."""
 
 import os
 from typing import Final
@@ -8,7 +8,7 @@ given: Final[dict[str, int]] = {}
 
 
 def option(name: str, default: int) -> int:
-    """Return the environment variable `name` as a number, or the default if it is not set."""
+    """Return the number in the environment variable `name`, or the default."""
     text = os.environ.get(name)  # noqa: TID251  # a test's own option
     if text is None:
         return default

@@ -1,4 +1,4 @@
-"""Real outboxes in temporary folders, and what to put into them."""
+"""Real outboxes in temporary folders, and events to put into them."""
 
 import sqlite3
 import threading
@@ -32,7 +32,7 @@ MIN_FREE_BYTES = 1 << 20
 def mapped(
     insert_id: str, *, device_id: str | None = "device-1", user_id: str | None = "user-1"
 ) -> MappedEvent:
-    """Return an event with the given ids, as the rules of events would make it."""
+    """Return an event with the given ids, as mapping makes it."""
     event: dict[str, object] = {
         "event_type": "[OneSignal] Push Clicked",
         "time": START_MS,
@@ -54,7 +54,7 @@ async def running_outbox(
     max_events: int = 1_000_000,
     clock: Clock | None = None,
 ) -> AsyncIterator[Outbox]:
-    """Open the outbox of `folder` with its writer running, on a disk with a ballast."""
+    """Open the outbox of `folder` with a running writer and a ballast."""
     await anyio.Path(folder).mkdir(exist_ok=True)
     ballast = BallastFile(folder, MIN_FREE_BYTES)
     ballast.prepare_opening()
@@ -72,13 +72,13 @@ async def running_outbox(
 async def append(
     outbox: Outbox, *events: MappedEvent | str, app: str = APP, at_ms: int = START_MS
 ) -> AppendResult:
-    """Store events, named by their ids alone where nothing else matters."""
+    """Store events, given by their ids where nothing else matters."""
     whole = [mapped(event) if isinstance(event, str) else event for event in events]
     return await outbox.writer.append(IngestBatch(outbox.counters.number(app), at_ms, whole))
 
 
 async def waiting(outbox: Outbox, app: str = APP) -> list[Waiting]:
-    """Return every event of an app that stands in the table, in order."""
+    """Return every event row of an app, in order."""
     events, _ = await outbox.claims.read_after(outbox.counters.number(app), 0, 1_000_000)
     return events
 
@@ -89,14 +89,14 @@ async def counts(outbox: Outbox, app: str = APP) -> Counts:
 
 
 async def limit_pages(outbox: Outbox, pages: int) -> None:
-    """Let the file grow to so many pages, or not at all if it is larger already."""
+    """Limit the file to this many pages, or to its present size if larger."""
     pragma = f"PRAGMA max_page_count={pages}"
     await outbox.database.write(lambda raw: raw.execute(pragma).fetchall())
 
 
 @asynccontextmanager
 async def busy_writer(outbox: Outbox) -> AsyncIterator[None]:
-    """Keep the writer busy, in a group of its own, while the body runs."""
+    """Keep the writer busy with a change of its own while the body runs."""
     is_over = threading.Event()
     async with _alongside(partial(outbox.database.write, lambda _: is_over.wait(5)), is_over):
         yield
@@ -133,7 +133,7 @@ def pending_event(
 
 @dataclass(frozen=True)
 class Census:
-    """What the tables hold, counted anew.
+    """The rows in the tables, counted independently.
 
     Attributes:
         pending: Insert ids of events no receipt covers, in order.
@@ -147,7 +147,7 @@ class Census:
 
 
 def census(folder: Path, app: str = APP) -> Census:
-    """Count the rows of an outbox's file, without relay."""
+    """Count the rows of an outbox file without relay's code."""
     with closing(sqlite3.connect(f"file:{folder / DATABASE_NAME}?mode=ro", uri=True)) as raw:
         (no,) = raw.execute("SELECT no FROM apps WHERE app = ?", (app,)).fetchone()
         spans = raw.execute("SELECT spans FROM receipts").fetchall()

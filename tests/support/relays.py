@@ -1,4 +1,4 @@
-"""A whole relay inside the test, between the stand-ins."""
+"""A whole relay inside the test process, between the stand-ins."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -49,8 +49,8 @@ def app_environment(app: str, ingest_url: str, api_key: str = API_KEY) -> dict[s
 
 
 @dataclass(frozen=True)
-class Answered:
-    """How a request was answered."""
+class Response:
+    """A response."""
 
     status: int
     headers: Mapping[str, str]
@@ -63,7 +63,7 @@ class Answered:
 
 
 class Relay:
-    """A running relay, as its callers see it.
+    """A running relay, as its clients see it.
 
     Attributes:
         public: URL of the public door.
@@ -83,8 +83,8 @@ class Relay:
         token: str = TOKEN,
         webhook: str = "events",
         **headers: str,
-    ) -> Answered:
-        """Post to a hook; `bytes` go as they are."""
+    ) -> Response:
+        """Post to a webhook; `bytes` are sent unchanged."""
         data = body if isinstance(body, bytes) else orjson.dumps(body)
         named = {name.replace("_", "-"): text for name, text in headers.items()}
         url = f"{self.public}/v1/apps/{app}/{webhook}"
@@ -92,13 +92,13 @@ class Relay:
             "POST", url, data=data, headers={"Authorization": f"Bearer {token}", **named}
         )
 
-    async def api(self, method: str, path: str, body: object = None) -> Answered:
-        """Ask the admin API."""
+    async def api(self, method: str, path: str, body: object = None) -> Response:
+        """Call the admin API."""
         data = None if body is None else orjson.dumps(body)
         return await self.ask(method, f"{self.admin}/api/v1{path}", data=data)
 
     async def lines(self, path: str) -> list[Any]:
-        """Return the objects of an NDJSON answer of the admin API."""
+        """Return the objects of an NDJSON response of the admin API."""
         answer = await self.ask(
             "GET", f"{self.admin}/api/v1{path}", headers={"Accept": "application/x-ndjson"}
         )
@@ -106,11 +106,15 @@ class Relay:
         return [orjson.loads(line) for line in answer.body.splitlines()]
 
     async def know(self, *external_ids: str, subscribed: bool = True) -> None:
-        """Let the directory know users, each with one subscription."""
+        """Add users to the directory, each with one subscription."""
         for id_ in external_ids:
-            told = {"id": f"subscription-of-{id_}", "type": "iOSPush", "subscribed": subscribed}
+            subscription = {
+                "id": f"subscription-of-{id_}",
+                "type": "iOSPush",
+                "subscribed": subscribed,
+            }
             path = f"/directory/shop/{quote(id_, safe='')}"
-            assert (await self.api("PUT", path, {"subscriptions": [told]})).status == 204
+            assert (await self.api("PUT", path, {"subscriptions": [subscription]})).status == 204
 
     async def ask(
         self,
@@ -119,12 +123,12 @@ class Relay:
         *,
         data: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Answered:
+    ) -> Response:
         """Send any request."""
         body = None if data is None else BytesIO(data)
         exact = URL(url, encoded=True)
         async with self._session.request(method, exact, data=body, headers=headers) as answer:
-            return Answered(answer.status, answer.headers, await answer.read())
+            return Response(answer.status, answer.headers, await answer.read())
 
     async def status(self, app: str = "shop") -> dict[str, Any]:
         """Return an app's status."""
@@ -137,7 +141,7 @@ class Relay:
     async def until(
         self, condition: Callable[[dict[str, Any]], bool], app: str = "shop"
     ) -> dict[str, Any]:
-        """Return an app's status once it fulfils a condition."""
+        """Return an app's status once it satisfies a condition."""
         with anyio.fail_after(DEADLINE_S):
             while not condition(status := await self.status(app)):
                 await anyio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""A real segment table in a folder, and the operations that tests apply to it."""
+"""A real segment table in a folder, and operations for tests."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ KNOWN = AppRules(takes_all=False, segment_limit=None)
 
 
 class SegmentFile:
-    """The file of a segment table, read as another program reads it."""
+    """The file of a segment table, read as another program would, open or not."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -54,12 +54,12 @@ class SegmentFile:
         return [name for (name,) in self.look(query, cohort_id)]
 
     def changes(self, cohort_id: str = "c1") -> list[tuple[str, str]]:
-        """Return who entered and left a segment, oldest change first."""
+        """Return users who entered and left a segment, oldest change first."""
         query = "SELECT external_id, change FROM segment_changes WHERE cohort_id = ? ORDER BY seq"
         return self.look(query, cohort_id)
 
     def entered(self) -> dict[str, int]:
-        """Return the members of all segments with the instants of their entry."""
+        """Return all members with the instants of their entry."""
         return dict(self.look("SELECT external_id, entered_at FROM segment_members"))
 
     def segment(self, cohort_id: str = "c1") -> dict[str, Any]:
@@ -71,12 +71,12 @@ class SegmentFile:
         return sorted(self._named("cohort_runs", cohort_id), key=lambda run: int(run["run_id"]))
 
     def check_figures(self) -> None:
-        """Check the stored figures of every cohort against a new count."""
+        """Check the stored figures of every cohort against a recount."""
         stored = self.look(
             "SELECT no, ids, restricted_ids, matched_users, without_subscription,"
             " only_unsubscribed, subscribed_count FROM cohorts ORDER BY no",
         )
-        anew = self.look(
+        recount = self.look(
             """
             SELECT c.no, count(l.external_id),
                 total(l.external_id IS NOT NULL AND u.external_id IS NULL
@@ -99,7 +99,7 @@ class SegmentFile:
             GROUP BY c.no ORDER BY c.no
             """,
         )
-        assert [tuple(map(int, row)) for row in anew] == stored
+        assert [tuple(map(int, row)) for row in recount] == stored
 
     def _named(self, view: str, cohort_id: str) -> list[dict[str, Any]]:
         with closing(self.connect()) as raw:
@@ -109,7 +109,7 @@ class SegmentFile:
 
 
 class SegmentTable(SegmentFile):
-    """An open segment table and the operations of relay on it.
+    """An open segment table, and what can happen to it.
 
     Attributes:
         store: The store under test.
@@ -122,7 +122,7 @@ class SegmentTable(SegmentFile):
     async def know(
         self, users: Mapping[str, Sequence[bool]], at: int = NOW, app: str = APP
     ) -> None:
-        """Make users known, each with subscriptions of these flags."""
+        """Add known users, each with subscriptions of these flags."""
         for user, flags in users.items():
             rows = [
                 SubscriptionRow(user, f"{user}/{place}", "iOSPush", flag)
@@ -141,9 +141,9 @@ class SegmentTable(SegmentFile):
         meanwhile: Callable[[], Awaitable[object]] | None = None,
         now: int | None = None,
     ) -> Outcome:
-        """Download a cohort of these ids, computed at `at`, as a poll would.
+        """Download a cohort of these ids, computed at `at`, as the poller does.
 
-        `meanwhile` happens between the comparison and the publication.
+        `meanwhile` runs between the comparison and the publication.
         """
         number = self.store.cohorts.number(APP)
         size = len(set(ids)) + empty_ids
@@ -160,10 +160,10 @@ class SegmentTable(SegmentFile):
         staged = self.store.stage(cohort, run)
         await staged.begin()
         async with open_sorting(self.folder / "sorting.db") as scratch:
-            taken = SortedIds(scratch)
-            await taken.add(ids)
-            members = await taken.sort()
-            async for piece in taken.pieces(RANGE_IDS):
+            sorted_ids = SortedIds(scratch)
+            await sorted_ids.add(ids)
+            members = await sorted_ids.sort()
+            async for piece in sorted_ids.pieces(RANGE_IDS):
                 await staged.add(piece)
         await staged.set_counts(members, empty_ids)
         if meanwhile:
@@ -183,7 +183,7 @@ class SegmentTable(SegmentFile):
         empty_ids: int = 0,
         app: str = APP,
     ) -> MessageAnswer:
-        """Take a message of the webhook."""
+        """Apply a message of the webhook."""
         message = CohortMessage(
             cohort_id,
             name or f"Cohort {cohort_id}",
@@ -204,7 +204,7 @@ class SegmentTable(SegmentFile):
         is_complete: bool = True,
         drops_users: bool = False,
     ) -> None:
-        """Take an export of OneSignal's over: users, their subscriptions' ids, their flags."""
+        """Apply a OneSignal export: users, their subscriptions' ids and flags."""
         truth = ExportScope(asked_at, is_complete=is_complete, drops_users=drops_users)
         number, now = self.store.cohorts.number(APP), asked_at + SECOND
         async with open_sorting(self.folder / "sorting.db") as scratch:
@@ -231,12 +231,12 @@ class SegmentTable(SegmentFile):
         flag: bool | None = None,
         is_proof: bool = False,
     ) -> None:
-        """Let the directory learn from one event, which arrives at once."""
+        """Apply one event's observation, which arrives at once."""
         item = Observation(user, subscription_id, "iOSPush", flag, is_proof, at)
         await self.store.directory.apply_observations(self.store.cohorts.number(APP), [item], at)
 
     async def forget(self, user: str, at: int = NOW, app: str = APP) -> None:
-        """Forget a user in the segment table."""
+        """Erase a user from the segment table."""
         number = self.store.cohorts.number(app)
         await self.store.erasure.keep_out(number, user, at)
         await self.store.erasure.remove(number, user, at)
@@ -248,21 +248,21 @@ class SegmentTable(SegmentFile):
         return cohort.no
 
     async def begin_run(self, cohort_id: str = "c1", *, size: int = 1, at: int = NOW) -> int:
-        """Ask for a download of a listed cohort, and go no further; return its run."""
+        """Begin a download of a listed cohort and leave it open; return its run."""
         cohort = await self.cohort_no(cohort_id)
         return await self.store.downloads.begin(
             cohort, Watermark(at, at, size), Export("export-1", at, is_complete=True), at
         )
 
     async def is_refresh_needed(self) -> bool:
-        """Ask whether the app's only cohort is worth a download."""
+        """Return whether the app's only cohort needs a download."""
         (cohort,) = await self.store.cohorts.listed(self.store.cohorts.number(APP), NOW)
         return needs_refresh(
             cohort.listed, applied=cohort.applied, rejected=cohort.rejected, held=cohort.held
         )
 
     async def tidy(self, at: int = NOW) -> None:
-        """Run the retention until it finds nothing more to remove."""
+        """Run the retention until nothing is left to remove."""
         while await self.store.retention.step(at):
             pass
 

@@ -11,7 +11,7 @@ from tests.systemd.machine import Machine, alone, booted, build_root
 def machine(
     pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Machine]:
-    """Boot a small Debian; it is built once for a checkout, which takes a minute."""
+    """Boot a small Debian; it is built once per checkout, which takes a minute."""
     assert pytestconfig.cache is not None
     root = pytestconfig.cache.mkdir("systemd") / "root"
     with alone():

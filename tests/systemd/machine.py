@@ -1,6 +1,6 @@
-"""A small Debian with a real systemd, booted in a container, and relay installed in it.
+"""A small Debian with a real systemd, booted in a container with relay installed.
 
-The container has the host's network, so that the stand-ins and the tests' clients stay where
+The container shares the host's network, so that the stand-ins and the tests' clients stay where
 they are. Its Python is Debian's; the packages are those of the environment the tests run in.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import anyio
 
-from tests.systemd.manager import listening
+from tests.systemd.notify_socket import listening
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "relay.service"
@@ -46,7 +46,7 @@ COMMAND = f"#!/{OPT}/bin/python\nfrom relay.cli.main import main\n\nmain()\n"
 
 
 def build_root(target: Path) -> None:
-    """Make a minimal Debian at `target`, whole or not at all."""
+    """Build a minimal Debian at `target`, completely or not at all."""
     partial = target.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     words = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(partial)]
@@ -56,7 +56,7 @@ def build_root(target: Path) -> None:
 
 
 def install_relay(root: Path) -> list[str]:
-    """Put relay's environment into `root`; return what must be bound when it boots."""
+    """Put relay's environment into `root`; return what to bind when booting."""
     assert f"python{sys.version_info[0]}.{sys.version_info[1]}" == PYTHON, "as in the container"
     opt = root / OPT
     shutil.rmtree(opt, ignore_errors=True)
@@ -87,7 +87,7 @@ class Machine:
     leader: int
 
     async def run(self, *words: str, check: bool = True) -> str:
-        """Run a command inside, as root, and return what it says."""
+        """Run a command inside as root and return its output."""
         with anyio.fail_after(CHANGE_S):
             done = await anyio.run_process(
                 ["nsenter", "--target", str(self.leader), "--all", "--", *words],
@@ -100,7 +100,7 @@ class Machine:
         return said
 
     async def systemctl(self, *words: str, check: bool = True) -> str:
-        """Ask systemd for something."""
+        """Run `systemctl`."""
         return await self.run("systemctl", *words, check=check)
 
     async def show(self, *names: str) -> dict[str, str]:
@@ -110,7 +110,7 @@ class Machine:
         return {name: found[name] for name in names}
 
     async def until(self, holds: Callable[[dict[str, str]], bool], *names: str) -> None:
-        """Return once properties of relay's unit are as `holds` wants them."""
+        """Return once properties of relay's unit satisfy `holds`."""
         with anyio.fail_after(CHANGE_S):
             while not holds(await self.show(*names)):
                 await anyio.sleep(POLL_S)
@@ -122,12 +122,12 @@ class Machine:
         *,
         drop_in: str = "",
     ) -> None:
-        """Install the unit anew, without any state, as it is told in the unit's own words.
+        """Install the unit afresh, without state, by the instructions in the unit file.
 
         Args:
-            settings: What stands in the file of settings.
-            credentials: Files of secrets by name; None = not even their folder.
-            drop_in: Changes of the unit.
+            settings: Content of the settings file.
+            credentials: Secret files by name; None = not even their folder.
+            drop_in: Changes to the unit.
         """
         await self.systemctl("stop", "relay", check=False)
         await self.systemctl("reset-failed", "relay", check=False)
@@ -150,7 +150,7 @@ def _write(path: Path, text: str) -> None:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Have the machine's only container while the block runs; others wait for their turn."""
+    """Hold the lock on the machine's only container while the block runs."""
     with (Path(tempfile.gettempdir()) / "relay-container.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -162,7 +162,7 @@ def booted(root: Path, folder: Path) -> Iterator[Machine]:
 
     Args:
         root: Its root directory.
-        folder: An empty one, for the socket and what the container prints.
+        folder: An empty one, for the socket and the container's output.
     """
     words = [
         "systemd-nspawn", "--quiet", "--settings=no", "--register=no", "--keep-unit", "--boot",
@@ -177,16 +177,16 @@ def booted(root: Path, folder: Path) -> Iterator[Machine]:
         ) as container:
             last = container.pid
             try:
-                last = leader = int(ear.hear_until(LEADER)[LEADER])
-                ear.hear_until("READY")
-                until_ready.close()  # an ear that does not listen would block whoever speaks
+                last = leader = int(ear.receive_until(LEADER)[LEADER])
+                ear.receive_until("READY")
+                until_ready.close()  # an unread socket would block the sender
                 yield Machine(root, leader)
             finally:
-                os.kill(last, signal.SIGKILL)  # the first process inside takes all others along
+                os.kill(last, signal.SIGKILL)  # killing the first process inside kills all others
 
 
 def exposure(report: str) -> float:
-    """Return the number in a report of `systemd-analyze security`."""
+    """Return the score in a report of `systemd-analyze security`."""
     found = re.search(r"Overall exposure level for relay\.service: (\d+\.\d+)", report)
     assert found is not None, report
     return float(found[1])

@@ -1,4 +1,4 @@
-"""The unit under a real systemd, sandboxed as it is shipped."""
+"""The unit under a real systemd, sandboxed as shipped."""
 
 import stat
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ SECRETS = {
 
 @dataclass(frozen=True)
 class Service:
-    """relay as a service, and what stands around it."""
+    """relay as a service, and its surroundings."""
 
     machine: Machine
     settings: dict[str, str]
@@ -40,7 +40,7 @@ class Service:
     traffic: EndlessTraffic
 
     async def start(self) -> None:
-        """Start it and wait until it says that it is ready."""
+        """Start it and wait until it is active."""
         await self.machine.systemctl("start", "relay")
 
     async def post(self) -> None:
@@ -58,13 +58,13 @@ class Service:
         )
 
     async def journal(self) -> str:
-        """Return what it and systemd have said of it."""
+        """Return its journal."""
         return await self.machine.run("journalctl", "--unit=relay", "--no-pager", "--output=cat")
 
 
 @asynccontextmanager
 async def service(machine: Machine, folder: Path) -> AsyncIterator[Service]:
-    """Set the stage for one installation; it is stopped at the end."""
+    """Provide one installation; stop it at the end."""
     amplitude = AmplitudeStandIn([API_KEY])
     async with running(amplitude.app()) as url:
         relay = CommandLine(folder)
@@ -85,7 +85,7 @@ async def service(machine: Machine, folder: Path) -> AsyncIterator[Service]:
 
 
 async def test_it_is_active_soon_and_delivers(machine: Machine, tmp_path: Path) -> None:
-    """`Type=notify`: it is active when it can take events."""
+    """`Type=notify`: it is active when it can accept events."""
     async with service(machine, tmp_path) as relay:
         await machine.configure(relay.settings, SECRETS)
         await relay.start()
@@ -100,8 +100,8 @@ async def test_it_is_active_soon_and_delivers(machine: Machine, tmp_path: Path) 
     assert (counts.delivered, len(relay.amplitude.ledger.account(API_KEY).insert_ids)) == (1, 1)
 
 
-async def test_it_runs_behind_all_its_walls(machine: Machine, tmp_path: Path) -> None:
-    """No privilege, no memory that is written and run; the fast loop and parser work so."""
+async def test_it_runs_in_its_sandbox(machine: Machine, tmp_path: Path) -> None:
+    """No privilege, no writable executable memory; the fast loop and parser still work."""
     async with service(machine, tmp_path) as relay:
         await machine.configure(relay.settings, SECRETS)
         await relay.start()
@@ -121,8 +121,8 @@ async def test_it_runs_behind_all_its_walls(machine: Machine, tmp_path: Path) ->
     assert exposure(report) <= HIGHEST_EXPOSURE
 
 
-async def test_what_it_stores_is_its_own_alone(machine: Machine, tmp_path: Path) -> None:
-    """Files 0600 in a folder 0700, all of one user who is not root."""
+async def test_its_files_are_private(machine: Machine, tmp_path: Path) -> None:
+    """Files 0600 in a folder 0700, all owned by one user other than root."""
     async with service(machine, tmp_path) as relay:
         await machine.configure(relay.settings, SECRETS)
         await relay.start()
@@ -140,7 +140,7 @@ async def test_what_it_stores_is_its_own_alone(machine: Machine, tmp_path: Path)
 
 
 async def test_a_daemon_that_freezes_is_replaced(machine: Machine, tmp_path: Path) -> None:
-    """The watchdog misses its sign of life; what it had taken is delivered by the next."""
+    """The watchdog misses its heartbeat; accepted events are delivered by the next."""
     async with service(machine, tmp_path) as relay:
         drop_in = "[Service]\nWatchdogSec=2\nTimeoutAbortSec=2\n"
         await machine.configure(relay.settings, SECRETS, drop_in=drop_in)
@@ -156,7 +156,7 @@ async def test_a_daemon_that_freezes_is_replaced(machine: Machine, tmp_path: Pat
 
 
 async def test_a_killed_daemon_is_started_again(machine: Machine, tmp_path: Path) -> None:
-    """`Restart=on-failure`, with what was on disk."""
+    """`Restart=on-failure`, with everything on disk."""
     async with service(machine, tmp_path) as relay:
         await machine.configure(relay.settings, SECRETS)
         relay.amplitude.faults.add("hang", count=1)
@@ -168,8 +168,8 @@ async def test_a_killed_daemon_is_started_again(machine: Machine, tmp_path: Path
     assert (counts.accepted, counts.delivered) == (1, 1)
 
 
-async def test_it_reloads_and_goes_on(machine: Machine, tmp_path: Path) -> None:
-    """`systemctl reload` waits until the settings are read again, and restarts nothing."""
+async def test_it_reloads_without_a_restart(machine: Machine, tmp_path: Path) -> None:
+    """`systemctl reload` waits until the settings are read, and restarts nothing."""
     async with service(machine, tmp_path) as relay:
         await machine.configure(relay.settings, SECRETS)
         await relay.start()
@@ -181,7 +181,7 @@ async def test_it_reloads_and_goes_on(machine: Machine, tmp_path: Path) -> None:
 
 
 async def test_it_stops_in_time_with_an_upload_that_hangs(machine: Machine, tmp_path: Path) -> None:
-    """In order and by itself, not by force; the next start goes on with the upload."""
+    """In order, not by force; the next start repeats the upload."""
     async with service(machine, tmp_path) as relay:
         await machine.configure(relay.settings, SECRETS)
         relay.amplitude.faults.add("hang", count=1)
@@ -200,7 +200,7 @@ async def test_it_stops_in_time_with_an_upload_that_hangs(machine: Machine, tmp_
 
 
 async def test_a_wrong_configuration_is_not_tried_again(machine: Machine, tmp_path: Path) -> None:
-    """It ends with 78, names the mistake in the journal, and waits for a person."""
+    """It exits with 78, names the mistake in the journal, and is not restarted."""
     async with service(machine, tmp_path) as relay:
         await machine.configure({**relay.settings, "RELAY_LISTENN": "x"}, SECRETS)
         await machine.systemctl("start", "relay", check=False)
@@ -210,8 +210,8 @@ async def test_a_wrong_configuration_is_not_tried_again(machine: Machine, tmp_pa
     assert "RELAY_LISTENN: " in journal
 
 
-async def test_secrets_may_stand_in_the_environment_file(machine: Machine, tmp_path: Path) -> None:
-    """Without any folder of credentials the unit starts nevertheless."""
+async def test_secrets_may_be_in_the_environment_file(machine: Machine, tmp_path: Path) -> None:
+    """The unit also starts without a credentials folder."""
     async with service(machine, tmp_path) as relay:
         secrets = {f"RELAY_{name.upper()}": secret for name, secret in SECRETS.items()}
         await machine.configure({**relay.settings, **secrets})
@@ -221,7 +221,7 @@ async def test_secrets_may_stand_in_the_environment_file(machine: Machine, tmp_p
 
 
 async def test_commands_find_the_settings_of_the_service(machine: Machine, tmp_path: Path) -> None:
-    """As root, in the way the unit tells."""
+    """As root, in the way the unit file documents."""
     async with service(machine, tmp_path) as relay:
         settings = {**relay.settings, "RELAY_DATA_DIR": "/var/lib/relay"}
         await machine.configure(settings, SECRETS)

@@ -57,6 +57,7 @@ def _try_address(address: Address) -> None:
     )
     for family, kind, protocol, _, place in places:
         with socket.socket(family, kind, protocol) as door:
+            # As the daemon does: connections of an earlier process do not hold the address.
             door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 door.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

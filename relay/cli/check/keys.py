@@ -136,6 +136,7 @@ def _questions(session: aiohttp.ClientSession, own: AppSettings) -> Iterator[Que
     usual = _moved(own, own.amplitude_region)
     other = _moved(own, _other(own.amplitude_region))
     api_key = _plain(own.amplitude_api_key)
+    # A host set by hand has no counterpart in the other region.
     is_usual = own.amplitude_ingest_url == usual.amplitude_ingest_url
     yield Question(
         "Amplitude key",

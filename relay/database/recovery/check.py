@@ -17,7 +17,7 @@ from relay.database.counters_sidecar import SidecarRecord
 from relay.database.errors import is_undecodable, translate
 from relay.database.migrations import read_version, refuse_newer
 from relay.database.recovery.format import PAGE_BYTES
-from relay.database.recovery.pages import Pages, Use, open_pages
+from relay.database.recovery.pages import Pages, open_pages
 from relay.database.recovery.salvage import Check, Salvage, open_new, read_tables
 from relay.database.recovery.sql import SQL
 from relay.errors import StoreDamaged, StoreError, StoreFailed
@@ -169,7 +169,7 @@ def _find_misplaced_roots(raw: sqlite3.Connection, spec: RecoverySpec, pages: Pa
         usual = set(new.execute(SQL["roots"]))
     moved = set(raw.execute(SQL["roots"])) - usual
     roots = {root for _, root in moved}
-    if len(roots) == len(moved) and all(pages.entry(root).use is Use.ROOT for root in roots):
+    if len(roots) == len(moved) and all(pages.is_root(root) for root in roots):
         return []
     return ["its schema names pages where no table begins"]
 

@@ -10,10 +10,9 @@ Source: sqlite.org/fileformat2.html, section 1.8 (pointer map), 2026.
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from enum import IntEnum
 from pathlib import Path
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
 from relay.database.recovery.format import (
     MAGIC,
@@ -42,25 +41,8 @@ _MOST_MISSING: Final = 1_000_000
 """A damaged header may claim any size; a larger gap is not believed."""
 
 
-class Use(IntEnum):
-    """What the pointer map says a page is for."""
-
-    UNKNOWN = 0
-    ROOT = 1
-    FREE = 2
-    FIRST_OVERFLOW = 3
-    OVERFLOW = 4
-    CHILD = 5
-
-
-_NO_ROWS: Final = frozenset({Use.FREE, Use.FIRST_OVERFLOW, Use.OVERFLOW})
-
-
-class Entry(NamedTuple):
-    """What the pointer map says of a page: its use, and the page above it."""
-
-    use: Use
-    above: int
+_ROOT, _FREE, _FIRST_OVERFLOW, _OVERFLOW, _CHILD = range(1, 6)
+"""What the pointer map says a page is for."""
 
 
 class Pages:
@@ -119,18 +101,9 @@ class Pages:
         page = self.read(number)
         return schema_page(page) if number == SCHEMA_ROOT else page
 
-    def entry(self, number: int) -> Entry:
-        """Return what the pointer map says of a page."""
-        if number <= FIRST_MAP or number == _LOCK_PAGE:
-            return Entry(Use.UNKNOWN, 0)
-        map_page = (number - FIRST_MAP) // _MAP_SPAN * _MAP_SPAN + FIRST_MAP
-        map_page += map_page == _LOCK_PAGE
-        place = _ENTRY.size * (number - map_page - 1)
-        page = self.read(map_page)
-        if not 0 <= place <= len(page) - _ENTRY.size:
-            return Entry(Use.UNKNOWN, 0)
-        use, above = _ENTRY.unpack_from(page, place)
-        return Entry(Use(use) if use in set(Use) else Use.UNKNOWN, above)
+    def is_root(self, number: int) -> bool:
+        """Tell whether a table or an index begins on a page, by the pointer map."""
+        return self._map_entry(number)[0] == _ROOT
 
     def owners(self, roots: Collection[int]) -> Iterator[tuple[int, int | None]]:
         """Yield every page that may hold rows, with its tree's root, None if that is unknown.
@@ -143,8 +116,8 @@ class Pages:
         for number in range(1, self.count + 1):
             if is_map_page(number) or number == _LOCK_PAGE:
                 continue
-            # A free page may still hold rows, deleted ones.
-            if self.entry(number).use in _NO_ROWS:
+            # A free page may still have rows, deleted ones.
+            if self._map_entry(number)[0] in {_FREE, _FIRST_OVERFLOW, _OVERFLOW}:
                 continue
             root = number if number in roots else self._climb(number, known)
             root = walked.get(number) if root is None else root
@@ -162,15 +135,28 @@ class Pages:
                 root = known[at]
                 break
             path.append(at)
-            entry = self.entry(at)
-            if at == SCHEMA_ROOT or entry.use is Use.ROOT:
+            use, above = self._map_entry(at)
+            if at == SCHEMA_ROOT or use == _ROOT:
                 root = at
                 break
-            if entry.use is not Use.CHILD or not 1 <= entry.above <= self.count:
+            if use != _CHILD or not 1 <= above <= self.count:
                 break
-            at = entry.above
+            at = above
         known.update(dict.fromkeys(path, root))
         return root
+
+    def _map_entry(self, number: int) -> tuple[int, int]:
+        """Return what the pointer map says a page is for, and the page above it; else zeros."""
+        if number <= FIRST_MAP or number == _LOCK_PAGE:
+            return 0, 0
+        map_page = (number - FIRST_MAP) // _MAP_SPAN * _MAP_SPAN + FIRST_MAP
+        map_page += map_page == _LOCK_PAGE
+        place = _ENTRY.size * (number - map_page - 1)
+        page = self.read(map_page)
+        if not 0 <= place <= len(page) - _ENTRY.size:
+            return 0, 0
+        use, above = _ENTRY.unpack_from(page, place)
+        return use, above
 
     def _walk(self, roots: Collection[int]) -> dict[int, int]:
         """Return the pages that can be reached from roots, each with its root."""

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -66,10 +66,7 @@ def _rescue(
     stamp = make_stamp(database, now_ms)
     try:
         found, lost = _build_new(database, spec, record)
-    except (sqlite3.Error, OSError) as error:
-        remove_unfinished(database)
-        if isinstance(error, OSError):
-            raise
+    except sqlite3.Error as error:
         failure = translate(error)
         if isinstance(failure, StoreError):
             reason = f"{database.name} is damaged ({why}) and cannot be rescued: {error}"
@@ -94,15 +91,17 @@ def _build_new(
     database: Path, spec: RecoverySpec, record: SidecarRecord
 ) -> tuple[Salvage, Mapping[str, int]]:
     """Fill a new database with what can be saved; return that, and what is known to be lost."""
-    remove_unfinished(database)
-    with (
-        open_pages(database, past_damage=True) as pages,
-        closing(open_new(str(unfinished_path(database)), spec.migrations)) as raw,
-    ):
-        found = copy_rows(pages, raw, spec.checks, scratch_path(database))
-        raw.execute("BEGIN")
-        lost = spec.make_consistent(raw, found, record)
-        raw.execute("COMMIT")
+    with ExitStack() as undo:
+        undo.callback(remove_unfinished, database)
+        with (
+            open_pages(database, past_damage=True) as pages,
+            closing(open_new(str(unfinished_path(database)), spec.migrations)) as raw,
+        ):
+            found = copy_rows(pages, raw, spec.checks, scratch_path(database))
+            raw.execute("BEGIN")
+            lost = spec.make_consistent(raw, found, record)
+            raw.execute("COMMIT")
+        undo.pop_all()
     return found, lost
 
 

@@ -22,7 +22,7 @@ from relay.database.recovery.page_reader import (
     Value,
     open_page_reader,
 )
-from relay.database.recovery.pages import SCHEMA_ROOT, Pages, Use
+from relay.database.recovery.pages import SCHEMA_ROOT, Pages
 from relay.database.recovery.sql import SQL
 
 Row: TypeAlias = Mapping[str, Value]
@@ -172,11 +172,7 @@ def find_roots(pages: Pages, reader: PageReader) -> dict[str, int]:
                 continue
             roots |= {str(name): root for _, name, _, root, _ in rows if isinstance(root, int)}
     known = Counter(roots.values())
-    return {
-        name: root
-        for name, root in roots.items()
-        if known[root] == 1 and pages.entry(root).use is Use.ROOT
-    }
+    return {name: root for name, root in roots.items() if known[root] == 1 and pages.is_root(root)}
 
 
 def read_rows(

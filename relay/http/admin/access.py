@@ -80,7 +80,7 @@ async def _check_token(request: web.Request, tokens: Tokens, throttle: FailedAut
     presented = presented_tokens(request)
     if tokens.admit(presented):
         return
-    if presented:
+    if presented:  # a request without any token guesses nothing
         await throttle.slow(request.remote)
     raise web.HTTPUnauthorized(
         text="wrong or missing token", headers={"WWW-Authenticate": "Bearer"}

@@ -177,7 +177,7 @@ class DeadLetterPage(Page[DeadLetterAnswer]):
 
 
 class QuarantinedAnswer(Answer):
-    """A body that was not understood, as it came."""
+    """A body that was not understood, unchanged."""
 
     id: int
     app: App

@@ -139,7 +139,7 @@ class ExplainAnswer(Answer):
 
 
 class RunAnswer(Answer):
-    """An attempt to bring a segment up to date, and what became of it."""
+    """An attempt to bring a segment up to date, and its result."""
 
     run_id: int
     app: App

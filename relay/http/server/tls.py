@@ -119,7 +119,7 @@ class Certificates:
 
 
 def trusting(cert_file: Path) -> ssl.SSLContext:
-    """Return a client's context that trusts exactly this certificate, whoever signed it.
+    """Return a client's context that trusts exactly this certificate, no matter who signed it.
 
     Raises:
         ConfigError: If the file does not hold one.

@@ -2,7 +2,7 @@
 
 GET     /_sandbox/cohorts/requests       ?after= &limit=  the log, oldest first
 PUT     /_sandbox/cohorts                one cohort, or a list: put
-POST    /_sandbox/cohorts/spend          {"exports": n}: others used up so many this month
+POST    /_sandbox/cohorts/spend          {"exports": n}: others used up n this month
 GET     /_sandbox/cohorts/ID             the cohort, with its first 1,000 members
 DELETE  /_sandbox/cohorts/ID             gone from the list
 POST    /_sandbox/cohorts/ID/members     {"add": […], "remove": […]}: computed again

@@ -81,7 +81,7 @@ class Responder(Generic[FaultT]):
             return await self._send(request, decide() if reply is None else reply, log, drip_s)
         answer = fault.answer(wording)
         if answer is None:
-            # Logged before the wait: whoever watches the log must see requests that hang.
+            # Logged before the wait: a reader of the log must see requests that hang.
             log(NO_ANSWER)
             if fault.name == "hang":
                 await self._wait(None)

@@ -130,7 +130,7 @@ def test_a_lane_that_is_held_again_before_it_went_is_read_back_once() -> None:
         assert reads < 3
 
 
-def test_much_that_is_parked_stops_reading_ahead() -> None:
+def test_much_that_is_deferred_stops_reading_ahead() -> None:
     """Memory stays flat however long the line of a held device is."""
     scheduler = _scheduler(_event(1))
     _take(scheduler, ROOMY)

@@ -1,4 +1,4 @@
-"""The cohorts hook, as Amplitude's cohort webhook finds it."""
+"""The cohorts webhook, as Amplitude meets it."""
 
 import gzip
 import sqlite3
@@ -21,18 +21,18 @@ NOTHING = {"added": 0, "removed": 0, "duplicate": False, "held": False}
 LIMIT = 4 * 1024 * 1024
 
 
-def taken(**named: object) -> dict[str, object]:
-    """Return the hook's answer."""
+def applied(**named: object) -> dict[str, object]:
+    """Return the response to an applied message."""
     return {**NOTHING, **named}
 
 
 def offline(**changes: str) -> dict[str, str]:
-    """Return settings of an app whose Amplitude is not there."""
+    """Return the settings of an app whose Amplitude is unreachable."""
     return {**app_environment("shop", "http://127.0.0.1:9"), **changes}
 
 
 def members(folder: Path) -> list[str]:
-    """Return the members of all segments, as any client of the view sees them."""
+    """Return the members of all segments as a client of the view sees them."""
     with sqlite3.connect(f"file:{folder / 'segments.db'}?mode=ro", uri=True) as database:
         rows = database.execute("SELECT external_id FROM segment_members ORDER BY external_id")
         found = [str(external_id) for (external_id,) in rows]
@@ -41,32 +41,32 @@ def members(folder: Path) -> list[str]:
 
 
 async def test_an_answered_message_is_in_the_views(tmp_path: Path) -> None:
-    """The answer comes after the commit; only users OneSignal knows become members."""
+    """The response follows the commit; only users OneSignal knows become members."""
     async with running_relay(tmp_path, offline()) as relay:
         await relay.know("anna", "ben")
         body = cohort_message(1, "anna", "ben", "stranger")
         answer = await relay.post(body, webhook="cohorts")
-        assert (answer.status, answer.json) == (200, taken(added=2))
+        assert (answer.status, answer.json) == (200, applied(added=2))
         assert members(tmp_path) == ["anna", "ben"]
         left = await relay.post(cohort_message(2, "anna", entering=False), webhook="cohorts")
-        assert left.json == taken(removed=1)
+        assert left.json == applied(removed=1)
         assert members(tmp_path) == ["ben"]
 
 
 async def test_a_repeated_message_is_answered_without_effect(tmp_path: Path) -> None:
-    """Amplitude repeats what it did not see answered in time."""
+    """Amplitude repeats a message whose response came too late."""
     async with running_relay(tmp_path, offline()) as relay:
         await relay.know("anna")
         await relay.post(cohort_message(1, "anna"), webhook="cohorts")
         later = cohort_message(2, "anna", entering=False, computed_at=1_692_300_000)
         await relay.post(later, webhook="cohorts")
         again = await relay.post(cohort_message(1, "anna"), webhook="cohorts")
-        assert (again.status, again.json) == (200, taken(duplicate=True))
+        assert (again.status, again.json) == (200, applied(duplicate=True))
         assert members(tmp_path) == []
 
 
-async def test_leavers_past_the_guard_are_held_and_said_to_be(tmp_path: Path) -> None:
-    """A segment is not emptied by a mistake elsewhere; an operator decides first."""
+async def test_leavers_past_the_guard_are_held_and_reported(tmp_path: Path) -> None:
+    """A mistake elsewhere empties no segment: an operator decides first."""
     everybody = [f"user-{number}" for number in range(10)]
     changes = {"RELAY_COHORTS__GUARD_MIN_MEMBERS": "10"}
     async with running_relay(tmp_path, offline(**changes)) as relay:
@@ -74,7 +74,7 @@ async def test_leavers_past_the_guard_are_held_and_said_to_be(tmp_path: Path) ->
         await relay.post(cohort_message(1, *everybody), webhook="cohorts")
         leaving = cohort_message(2, *everybody[:5], entering=False)
         answer = await relay.post(leaving, webhook="cohorts")
-        assert (answer.status, answer.json) == (200, taken(held=True))
+        assert (answer.status, answer.json) == (200, applied(held=True))
         assert members(tmp_path) == everybody
 
 
@@ -89,10 +89,10 @@ async def test_leavers_past_the_guard_are_held_and_said_to_be(tmp_path: Path) ->
         (gzip.compress(b"{}")[:-9], {"Content_Encoding": "gzip"}, "broken_gzip"),
     ],
 )
-async def test_what_is_not_understood_is_422_and_kept(
+async def test_an_invalid_message_is_422_and_quarantined(
     tmp_path: Path, body: bytes, headers: dict[str, str], reason: str
 ) -> None:
-    """The answer says why; the body waits unchanged in quarantine."""
+    """The response gives the reason; the body is quarantined unchanged."""
     async with running_relay(tmp_path, offline()) as relay:
         answer = await relay.post(body, webhook="cohorts", **headers)
         assert answer.status == 422
@@ -107,19 +107,19 @@ async def test_what_is_not_understood_is_422_and_kept(
 
 
 async def test_gzip_is_read_and_other_encodings_are_not(tmp_path: Path) -> None:
-    """As at the events hook."""
+    """As at the events webhook."""
     async with running_relay(tmp_path, offline()) as relay:
         await relay.know("anna")
         packed = gzip.compress(orjson.dumps(cohort_message(1, "anna")))
         answer = await relay.post(packed, webhook="cohorts", Content_Encoding="gzip")
-        assert answer.json == taken(added=1)
+        assert answer.json == applied(added=1)
         other = await relay.post(zlib.compress(b"{}"), webhook="cohorts", Content_Encoding="br")
         assert (other.status, "gzip" in other.json["error"]) == (415, True)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
 async def test_a_body_past_the_limit_is_413(tmp_path: Path, *, compressed: bool) -> None:
-    """4 MiB count after decompression, and nothing is kept."""
+    """4 MiB after decompression, and nothing is stored."""
     async with running_relay(tmp_path, offline()) as relay:
         body = b" " * (LIMIT + 1)
         if compressed:
@@ -138,7 +138,7 @@ async def test_a_body_past_the_limit_is_413(tmp_path: Path, *, compressed: bool)
 async def test_a_wrong_token_and_an_unknown_app_look_the_same(
     tmp_path: Path, app: str, token: str
 ) -> None:
-    """401 as at the events hook, and nothing is kept."""
+    """401 as at the events webhook, and nothing is stored."""
     async with running_relay(tmp_path, offline()) as relay:
         answer = await relay.post(cohort_message(1), app=app, token=token, webhook="cohorts")
         assert (answer.status, answer.json) == (401, {"error": "wrong or missing token"})
@@ -146,7 +146,7 @@ async def test_a_wrong_token_and_an_unknown_app_look_the_same(
 
 
 async def test_the_body_is_not_read_before_the_token(tmp_path: Path) -> None:
-    """A wrong token is refused although the body never comes."""
+    """A wrong token is rejected although the body never arrives."""
     async with running_relay(tmp_path, offline()) as relay:
         host, port = relay.public.removeprefix("http://").split(":")
         async with await anyio.connect_tcp(host, int(port)) as stream:
@@ -158,8 +158,8 @@ async def test_the_body_is_not_read_before_the_token(tmp_path: Path) -> None:
                 assert b" 401 " in await stream.receive()
 
 
-async def test_other_methods_and_hooks_are_refused_in_json(tmp_path: Path) -> None:
-    """405 and 404, on escaped paths too."""
+async def test_other_methods_and_webhooks_are_rejected_in_json(tmp_path: Path) -> None:
+    """405 and 404, also for escaped paths."""
     async with running_relay(tmp_path, offline()) as relay:
         for method, path, status in (
             ("GET", "/v1/apps/shop/cohorts", 405),
@@ -172,15 +172,15 @@ async def test_other_methods_and_hooks_are_refused_in_json(tmp_path: Path) -> No
 
 
 async def test_a_full_disk_answers_503(tmp_path: Path) -> None:
-    """Amplitude comes again later."""
+    """Amplitude retries later."""
     changes = offline(RELAY_OUTBOX__MIN_FREE_BYTES=str(1 << 60))
     async with running_relay(tmp_path, changes) as relay:
         answer = await relay.post(cohort_message(1, "anna"), webhook="cohorts")
         assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
 
 
-async def test_answers_are_counted_under_the_hook_s_own_name(tmp_path: Path) -> None:
-    """A dashboard tells the two hooks apart; the path itself is never a label."""
+async def test_responses_are_counted_under_the_webhook_s_name(tmp_path: Path) -> None:
+    """Metrics tell the two webhooks apart; the path is never a label."""
     async with running_relay(tmp_path, offline()) as relay:
         await relay.post(cohort_message(1), webhook="cohorts")
         await relay.post(cohort_message(1), webhook="cohorts", app="nobody")

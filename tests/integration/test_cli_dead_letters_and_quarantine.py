@@ -1,4 +1,4 @@
-"""`relay dead-letters` and `relay quarantine`, through a daemon and without one."""
+"""`relay dead-letters` and `relay quarantine`, with a daemon and without one."""
 
 import json
 import os
@@ -27,8 +27,8 @@ WAYS = pytest.mark.parametrize("way", ["daemon", "alone"])
 NOUNS = pytest.mark.parametrize("noun", ["dead-letters", "quarantine"])
 
 
-async def bury(outbox: Outbox, *ids: str, reason: str, app: str = "shop") -> None:
-    """Make dead letters that were first tried long ago."""
+async def append_dead_letters(outbox: Outbox, *ids: str, reason: str, app: str = "shop") -> None:
+    """Append dead letters that were first tried long ago."""
     await append(outbox, *map(mapped, ids), app=app)
     events = await waiting(outbox, app)
     claim = await outbox.claims.open(outbox.counters.number(app), events, OLD_MS)
@@ -37,31 +37,31 @@ async def bury(outbox: Outbox, *ids: str, reason: str, app: str = "shop") -> Non
     await outbox.claims.settle(claim, Settlement(dead=deaths), OLD_MS)
 
 
-async def set_aside(
+async def quarantine(
     outbox: Outbox, *bodies: bytes, reason: str, app: str = "shop", webhook: str = "events"
 ) -> None:
-    """Put bodies into quarantine."""
-    intake = IngestBatch(outbox.counters.number(app), OLD_MS)
-    intake.quarantined += [QuarantinedBody(webhook, reason, "Why.", body) for body in bodies]
-    await outbox.writer.append(intake)
+    """Append quarantined bodies."""
+    batch = IngestBatch(outbox.counters.number(app), OLD_MS)
+    batch.quarantined += [QuarantinedBody(webhook, reason, "Why.", body) for body in bodies]
+    await outbox.writer.append(batch)
 
 
 async def fill(relay: CommandLine, cohort_message: bytes | None = None) -> None:
-    """Give an outbox three dead letters and three quarantined bodies, two of them `bad`."""
+    """Add three dead letters and three quarantined bodies, two of them `bad`."""
     async with running_outbox(relay.folder, ["shop"]) as outbox:
-        await bury(outbox, "a", "b", reason="bad")
-        await bury(outbox, "c", reason="worse")
-        await set_aside(outbox, b"{not json", b"\xff\xfe", reason="bad")
-        await set_aside(outbox, json.dumps(PUSH_CLICKED).encode(), reason="worse")
+        await append_dead_letters(outbox, "a", "b", reason="bad")
+        await append_dead_letters(outbox, "c", reason="worse")
+        await quarantine(outbox, b"{not json", b"\xff\xfe", reason="bad")
+        await quarantine(outbox, json.dumps(PUSH_CLICKED).encode(), reason="worse")
         if cohort_message:
-            await set_aside(outbox, cohort_message, reason="worse", webhook="cohorts")
+            await quarantine(outbox, cohort_message, reason="worse", webhook="cohorts")
 
 
 @asynccontextmanager
 async def filled(
     tmp_path: Path, way: str, cohort_message: bytes | None = None
 ) -> AsyncIterator[CommandLine]:
-    """Give a filled outbox, with a daemon over it or without."""
+    """Return a filled outbox, with a daemon or without one."""
     relay = CommandLine(tmp_path, RELAY_ADMIN_TOKEN="token-of-the-admin-door")
     await fill(relay, cohort_message)
     if way == "alone":
@@ -72,7 +72,7 @@ async def filled(
 
 
 async def ids(relay: CommandLine, noun: str, *words: str) -> list[int]:
-    """Return the ids that a list shows."""
+    """Return the ids in a printed list."""
     done = await relay.run(noun, "list", "--json", *words)
     assert (done.code, done.err) == (0, "")
     return [item["id"] for item in json.loads(done.out)]
@@ -83,7 +83,7 @@ async def ids(relay: CommandLine, noun: str, *words: str) -> list[int]:
 async def test_items_are_listed_by_app_reason_and_limit(
     tmp_path: Path, noun: str, way: str
 ) -> None:
-    """With a daemon and without one the same."""
+    """The same with a daemon and without one."""
     async with filled(tmp_path, way) as relay:
         assert await ids(relay, noun) == [1, 2, 3]
         assert await ids(relay, noun, "--app", "SHOP", "--reason", "bad") == [1, 2]
@@ -93,7 +93,7 @@ async def test_items_are_listed_by_app_reason_and_limit(
 
 @NOUNS
 async def test_a_table_shows_no_more_than_it_is_asked_for(tmp_path: Path, noun: str) -> None:
-    """It says when there is more; nothing from outside steers the terminal."""
+    """It says when there is more; no stored text controls the terminal."""
     async with filled(tmp_path, "alone") as relay:
         done = await relay.run(noun, "list", "--limit", "2")
         assert (done.code, done.err) == (0, "there are more; --limit 2 ends the list here\n")
@@ -114,8 +114,8 @@ async def test_a_dead_letter_is_shown_whole(tmp_path: Path, way: str) -> None:
 
 
 @WAYS
-async def test_a_quarantined_body_is_shown_as_it_came(tmp_path: Path, way: str) -> None:
-    """As JSON on several lines where it is some."""
+async def test_a_quarantined_body_is_shown_unchanged(tmp_path: Path, way: str) -> None:
+    """Indented if it is JSON."""
     async with filled(tmp_path, way) as relay:
         assert (await relay.run("quarantine", "show", "1")).out.endswith("\n{not json\n")
         assert (await relay.run("quarantine", "show", "2")).out.endswith("\n//4=\n")
@@ -124,19 +124,19 @@ async def test_a_quarantined_body_is_shown_as_it_came(tmp_path: Path, way: str) 
         )
 
 
-async def test_a_body_of_absurd_depth_is_shown_as_it_came(tmp_path: Path) -> None:
-    """What can be read may still be too deep to be written on several lines."""
+async def test_a_body_of_absurd_depth_is_shown_unchanged(tmp_path: Path) -> None:
+    """A body that parses may still be too deep to indent."""
     relay = CommandLine(tmp_path)
     deep = "[" * 300 + "]" * 300
     async with running_outbox(relay.folder, ["shop"]) as outbox:
-        await set_aside(outbox, deep.encode(), reason="bad")
+        await quarantine(outbox, deep.encode(), reason="bad")
     assert (await relay.run("quarantine", "show", "1")).out.endswith(f"\n{deep}\n")
 
 
 @WAYS
 @NOUNS
 async def test_an_unknown_id_is_named(tmp_path: Path, noun: str, way: str) -> None:
-    """Also where ids of other items lie beyond it."""
+    """Also if larger ids exist."""
     async with filled(tmp_path, way) as relay:
         done = await relay.run(noun, "show", "7")
     assert (done.code, done.out) == (1, "")
@@ -144,7 +144,7 @@ async def test_an_unknown_id_is_named(tmp_path: Path, noun: str, way: str) -> No
 
 
 @WAYS
-async def test_dead_letters_go_back_in_line(tmp_path: Path, way: str) -> None:
+async def test_dead_letters_are_retried(tmp_path: Path, way: str) -> None:
     """With a warning where Amplitude may count them again; a dry run only counts."""
     async with filled(tmp_path, way) as relay:
         done = await relay.run("dead-letters", "retry", "--reason", "bad", "--dry-run")
@@ -158,8 +158,8 @@ async def test_dead_letters_go_back_in_line(tmp_path: Path, way: str) -> None:
 
 
 @WAYS
-async def test_bodies_are_read_again(tmp_path: Path, way: str) -> None:
-    """Those understood now leave the quarantine, the others stay."""
+async def test_quarantined_bodies_are_retried(tmp_path: Path, way: str) -> None:
+    """Those now understood leave the quarantine, the others stay."""
     async with filled(tmp_path, way) as relay:
         done = await relay.run("quarantine", "retry", "--all")
         assert (done.code, done.err) == (0, "")
@@ -168,8 +168,8 @@ async def test_bodies_are_read_again(tmp_path: Path, way: str) -> None:
 
 
 @WAYS
-async def test_a_cohort_message_is_read_again(tmp_path: Path, way: str) -> None:
-    """Once it is understood, it moves the segment table, with a daemon and without one."""
+async def test_a_quarantined_cohort_message_is_retried(tmp_path: Path, way: str) -> None:
+    """Once understood, it changes the segment table, with a daemon and without one."""
     message = {
         "cohort_id": "c1",
         "in_cohort": True,
@@ -187,8 +187,8 @@ async def test_a_cohort_message_is_read_again(tmp_path: Path, way: str) -> None:
 
 @WAYS
 @NOUNS
-async def test_ids_that_are_missing_are_told(tmp_path: Path, noun: str, way: str) -> None:
-    """The others are discarded, and without a terminal nobody is asked."""
+async def test_missing_ids_are_reported(tmp_path: Path, noun: str, way: str) -> None:
+    """The others are discarded, and without a terminal there is no question."""
     async with filled(tmp_path, way) as relay:
         done = await relay.run(noun, "discard", "3", "99", "3")
         assert (done.code, done.err) == (1, "relay: 1 of 2 ids: not found\n")
@@ -197,7 +197,7 @@ async def test_ids_that_are_missing_are_told(tmp_path: Path, noun: str, way: str
 
 @WAYS
 @NOUNS
-async def test_items_are_exported_a_line_each(tmp_path: Path, noun: str, way: str) -> None:
+async def test_items_are_exported_as_lines(tmp_path: Path, noun: str, way: str) -> None:
     """To standard output, or to a new file for the owner alone."""
     file = tmp_path / "export.ndjson"
     async with filled(tmp_path, way) as relay:
@@ -212,10 +212,10 @@ async def test_items_are_exported_a_line_each(tmp_path: Path, noun: str, way: st
 
 
 @NOUNS
-async def test_without_an_outbox_there_is_nothing_and_nothing_is_made(
+async def test_without_an_outbox_lists_are_empty_and_create_nothing(
     tmp_path: Path, noun: str
 ) -> None:
-    """A list is no reason to make a data directory."""
+    """Listing does not create a data directory."""
     relay = CommandLine(tmp_path)
     assert await ids(relay, noun) == []
     done = await relay.run(noun, "discard", "--all")
@@ -227,7 +227,7 @@ async def test_without_an_outbox_there_is_nothing_and_nothing_is_made(
     "words", [(), ("1", "--all"), ("1", "--reason", "bad"), ("--all", "--reason", "bad"), ("x",)]
 )
 @pytest.mark.parametrize("verb", ["retry", "discard"])
-async def test_a_choice_is_made_in_one_way(
+async def test_ids_and_filters_exclude_each_other(
     tmp_path: Path, verb: str, words: tuple[str, ...]
 ) -> None:
     """Nothing is changed by a guess."""
@@ -236,20 +236,20 @@ async def test_a_choice_is_made_in_one_way(
         assert await ids(relay, "dead-letters") == [1, 2, 3]
 
 
-async def test_an_unknown_app_is_named_with_those_there_are(tmp_path: Path) -> None:
-    """Before anything is opened."""
+async def test_an_unknown_app_is_named_with_the_configured_ones(tmp_path: Path) -> None:
+    """Before any database is opened."""
     done = await CommandLine(tmp_path).run("dead-letters", "list", "--app", "nobody")
     assert (done.code, done.out) == (1, "")
     assert done.err == "relay: no app 'nobody' is configured; there are: shop\n"
 
 
-async def test_among_several_apps_one_is_named(tmp_path: Path) -> None:
-    """Lists show all of them; actions want to be told."""
+async def test_with_several_apps_actions_require_one(tmp_path: Path) -> None:
+    """Lists show all apps; actions require one."""
     relay = CommandLine(tmp_path)
     relay.add_app("blog")
     async with running_outbox(relay.folder, ["shop", "blog"]) as outbox:
-        await bury(outbox, "a", reason="bad")
-        await bury(outbox, "b", reason="bad", app="blog")
+        await append_dead_letters(outbox, "a", reason="bad")
+        await append_dead_letters(outbox, "b", reason="bad", app="blog")
     assert await ids(relay, "dead-letters") == [1, 2]
     refused = await relay.run("dead-letters", "discard", "--reason", "bad")
     assert refused.code == 2
@@ -276,7 +276,7 @@ async def answered(relay: CommandLine, answer: bytes, *words: str) -> int:
         os.close(terminal)
 
 
-async def test_at_a_terminal_a_person_is_asked_first(tmp_path: Path) -> None:
+async def test_at_a_terminal_it_asks_first(tmp_path: Path) -> None:
     """And the answer counts."""
     async with filled(tmp_path, "alone") as relay:
         assert await answered(relay, b"n\n", "dead-letters", "discard", "--all") == 1
@@ -285,8 +285,8 @@ async def test_at_a_terminal_a_person_is_asked_first(tmp_path: Path) -> None:
         assert await ids(relay, "dead-letters") == []
 
 
-async def test_yes_is_an_answer_given_in_advance(tmp_path: Path) -> None:
-    """Nothing is asked, even at a terminal."""
+async def test_yes_answers_in_advance(tmp_path: Path) -> None:
+    """Even at a terminal there is no question."""
     person, terminal = os.openpty()
     async with filled(tmp_path, "alone") as relay:
         command = await relay.start("quarantine", "discard", "--all", "--yes", stdin=terminal)
@@ -297,11 +297,11 @@ async def test_yes_is_an_answer_given_in_advance(tmp_path: Path) -> None:
     os.close(terminal)
 
 
-async def test_an_app_that_is_no_longer_configured_keeps_its_letters(tmp_path: Path) -> None:
+async def test_an_app_that_is_no_longer_configured_keeps_its_dead_letters(tmp_path: Path) -> None:
     """They are listed, and can be discarded by id."""
     relay = CommandLine(tmp_path)
     async with running_outbox(relay.folder, ["gone"]) as outbox:
-        await bury(outbox, "a", reason="bad", app="gone")
+        await append_dead_letters(outbox, "a", reason="bad", app="gone")
     assert await ids(relay, "dead-letters") == [1]
     assert (await relay.run("dead-letters", "discard", "1")).code == 0
     assert await ids(relay, "dead-letters") == []

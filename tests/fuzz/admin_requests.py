@@ -1,4 +1,4 @@
-"""What must hold of any question to the admin API, before anything is done about it."""
+"""Promises for any request to the admin API, before it is acted on."""
 
 from typing import Final
 from urllib.parse import quote
@@ -32,7 +32,7 @@ PATH: Final = "/users/{app}/{external_id}"
 
 
 def check_question(data: bytes) -> None:
-    """A body or a query is of its shape or explained away; numbers fit into a row."""
+    """A body or a query fits its schema or is rejected; numbers fit into a row."""
     for shape in BODIES:
         try:
             asked: BaseModel = shape.model_validate_json(data, strict=True)
@@ -51,7 +51,7 @@ def check_question(data: bytes) -> None:
 
 
 def check_path(data: bytes) -> None:
-    """An id is read as it was written, or refused; none that SQLite would cut gets through."""
+    """An id is decoded exactly or rejected; none that SQLite would truncate is accepted."""
     text = data.decode("latin-1")
     try:
         values = read_path(PATH, f"{PREFIX}/users/shop/{text.replace('/', '%2F')}")

@@ -1,4 +1,4 @@
-"""A user is forgotten everywhere, and stays so whatever comes in later, and by whatever way."""
+"""A user is erased everywhere and stays erased, whatever arrives later and by whatever way."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,7 +40,7 @@ from tests.support.relays import (
 )
 from tests.support.segment_tables import APP, SegmentFile, open_table
 
-WHO = "anna@mail.example"
+USER = "anna@mail.example"
 POLLED = "SELECT external_id FROM segment_members WHERE cohort_id = 'polled'"
 
 
@@ -52,22 +52,22 @@ async def _forget(it: World) -> None:
     assert (await it.relay.api("DELETE", "/users/shop/anna%40mail.example")).status == 204
 
 
-async def test_a_forgotten_user_comes_back_by_no_way(tmp_path: Path) -> None:
-    """File, export, webhook, event and the app's own word: none of them brings the id in."""
+async def test_an_erased_user_never_comes_back(tmp_path: Path) -> None:
+    """Neither file, export, webhook, event nor PUT brings the id in again."""
     cohorts = CohortsStandIn({API_KEY: SECRET_KEY})
-    cohorts.put(StandInCohort(id="polled", user_ids=[WHO, "ben"]))
+    cohorts.put(StandInCohort(id="polled", user_ids=[USER, "ben"]))
     exports = CsvExportStandIn({APP_ID: ONESIGNAL_KEY})
-    exports.put([(WHO, "s-1", 1, True), ("ben", "s-2", 1, True)])
+    exports.put([(USER, "s-1", 1, True), ("ben", "s-2", 1, True)])
     exports.conditions = ExportConditions(polls=0)
     changes = {"RELAY_DIRECTORY__SYNC_INTERVAL_S": "600"}
     async with world(tmp_path, changes, cohorts=cohorts, exports=exports) as it:
-        await it.relay.post(cohort_message(1, WHO, "ben"), webhook="cohorts")
-        await it.relay.post(event(1, external_id=WHO))
-        await it.until(POLLED + " ORDER BY 1", lambda rows: rows == [(WHO,), ("ben",)])
+        await it.relay.post(cohort_message(1, USER, "ben"), webhook="cohorts")
+        await it.relay.post(event(1, external_id=USER))
+        await it.until(POLLED + " ORDER BY 1", lambda rows: rows == [(USER,), ("ben",)])
         await _forget(it)
-        assert await _left(it) == [(WHO, "left"), (WHO, "left")]
-        await _tell_again(it)
-        assert await _left(it) == [(WHO, "left"), (WHO, "left")]
+        assert await _left(it) == [(USER, "left"), (USER, "left")]
+        await _repeat_everywhere(it)
+        assert await _left(it) == [(USER, "left"), (USER, "left")]
         assert (
             SegmentFile(tmp_path).members("polled")
             == SegmentFile(tmp_path).members(COHORT)
@@ -77,31 +77,31 @@ async def test_a_forgotten_user_comes_back_by_no_way(tmp_path: Path) -> None:
         status = await it.relay.status()
         assert (status["pending"], status["discarded"], status["filtered"]) == (0, 1, 2)
     async with world(tmp_path, changes, cohorts=cohorts, exports=exports) as it:
-        await _tell_again(it)
-        assert await _left(it) == [(WHO, "left"), (WHO, "left")]
+        await _repeat_everywhere(it)
+        assert await _left(it) == [(USER, "left"), (USER, "left")]
         assert (await it.relay.api("GET", "/users/shop/anna%40mail.example")).status == 404
 
 
 async def _left(it: World) -> list[tuple[str, str]]:
-    """Return the last words about the user, after looking that nothing else is left."""
+    """Return the last changes about the user, after checking that nothing else is left."""
     for table in ("listed", "run_changes", "marks", "users", "subscriptions"):
-        assert it.look(f"SELECT count(*) FROM {table} WHERE external_id = ?", WHO) == [(0,)]
-    return it.look("SELECT external_id, change FROM segment_changes WHERE external_id = ?", WHO)
+        assert it.look(f"SELECT count(*) FROM {table} WHERE external_id = ?", USER) == [(0,)]
+    return it.look("SELECT external_id, change FROM segment_changes WHERE external_id = ?", USER)
 
 
-async def _tell_again(it: World) -> None:
+async def _repeat_everywhere(it: World) -> None:
     """Let every source name the user once more."""
     number = len(it.look("SELECT * FROM messages"))
     answer = await it.relay.post(
-        cohort_message(number + 1, WHO, computed_at=1_999_999_999), webhook="cohorts"
+        cohort_message(number + 1, USER, computed_at=1_999_999_999), webhook="cohorts"
     )
     assert answer.json["added"] == 0
     for place, kind in enumerate(("message.push.clicked", "message.push.unsubscribed")):
-        body = event(1_000 * number + place, kind=kind, external_id=WHO)
+        body = event(1_000 * number + place, kind=kind, external_id=USER)
         assert (await it.relay.post(body)).json["filtered"] == 1
-    told = {"subscriptions": [{"id": "s-9", "type": "Email", "subscribed": True}]}
+    offered = {"subscriptions": [{"id": "s-9", "type": "Email", "subscribed": True}]}
     path = "/directory/shop/anna%40mail.example"
-    assert (await it.relay.api("PUT", path, told)).status == 204
+    assert (await it.relay.api("PUT", path, offered)).status == 204
     synced = "SELECT synced_at FROM apps"
     before = it.look(synced)
     await it.relay.api("POST", "/directory/shop/sync")
@@ -113,11 +113,11 @@ async def _tell_again(it: World) -> None:
 
 
 async def test_an_event_in_an_upload_is_accounted_for_once(tmp_path: Path) -> None:
-    """Amplitude may have got it; here it is discarded, and the sum holds at every moment."""
+    """Amplitude may have it; here it is discarded, and the sum always holds."""
     changes = {"RELAY_DELIVERY__REQUEST_TIMEOUT_S": "20"}
     async with relay_and_amplitude(tmp_path, changes) as (relay, amplitude):
         amplitude.faults.add("slow", count=1, delay_s=0.6)
-        await relay.post([event(1, external_id=WHO), event(2), event(3)])
+        await relay.post([event(1, external_id=USER), event(2), event(3)])
         await relay.until(lambda status: status["in_flight"] == 3)
         assert (await relay.api("DELETE", "/users/shop/anna%40mail.example")).status == 204
         status = await relay.status()
@@ -129,8 +129,8 @@ async def test_an_event_in_an_upload_is_accounted_for_once(tmp_path: Path) -> No
         assert status["accepted"] == 4
 
 
-async def test_every_event_of_a_forgotten_user_is_filtered(tmp_path: Path) -> None:
-    """Also one that no id of would be left, and one that is not selected."""
+async def test_every_event_of_an_erased_user_is_filtered(tmp_path: Path) -> None:
+    """Also one that would be left without an id, and one that is not selected."""
     selected = {"RELAY_APPS__SHOP__EVENTS": "message.push.*"}
     async with running_relay(tmp_path, {**_offline(), **selected}) as relay:
         assert (await relay.api("DELETE", "/users/shop/none")).status == 204
@@ -141,25 +141,27 @@ async def test_every_event_of_a_forgotten_user_is_filtered(tmp_path: Path) -> No
             assert answer.json == {"accepted": 0, "duplicate": 0, "filtered": 1, "quarantined": 0}
 
 
-async def test_dead_letters_of_a_forgotten_user_turn_discarded(tmp_path: Path) -> None:
-    """With the event they held; those of others stay."""
+async def test_dead_letters_of_an_erased_user_are_discarded(tmp_path: Path) -> None:
+    """Including the event they hold; those of other users stay."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         amplitude.faults.add("400_bare")
-        await relay.post([event(1, external_id=WHO), event(2)])
+        await relay.post([event(1, external_id=USER), event(2)])
         status = await relay.until(lambda status: status["dead"] == 2)
         assert (await relay.api("DELETE", "/users/shop/anna%40mail.example")).status == 204
         status = await relay.status()
         assert (status["dead"], status["discarded"]) == (1, 1)
         (letter,) = await relay.dead_letters()
-        assert WHO not in orjson.dumps(letter).decode()
+        assert USER not in orjson.dumps(letter).decode()
 
 
-async def test_bodies_of_both_hooks_that_name_the_user_go(tmp_path: Path) -> None:
-    """Quarantine keeps what is not understood, but not whom to forget."""
+async def test_quarantined_bodies_of_both_webhooks_that_name_the_user_are_removed(
+    tmp_path: Path,
+) -> None:
+    """Quarantine keeps invalid bodies, but none that name an erased user."""
     async with running_relay(tmp_path, _offline()) as relay:
-        await relay.post(event(1, external_id=WHO, kind="message.pigeon.sent"))
+        await relay.post(event(1, external_id=USER, kind="message.pigeon.sent"))
         await relay.post(event(2, kind="message.pigeon.sent"))
-        await relay.post({"members": [WHO]}, webhook="cohorts")
+        await relay.post({"members": [USER]}, webhook="cohorts")
         assert (await relay.status())["quarantined"] == 3
         assert (await relay.api("DELETE", "/users/shop/anna%40mail.example")).status == 204
         (item,) = (await relay.api("GET", "/quarantine")).json["items"]
@@ -169,17 +171,17 @@ async def test_bodies_of_both_hooks_that_name_the_user_go(tmp_path: Path) -> Non
 
 @dataclass(frozen=True)
 class Inside:
-    """What takes events in and what forgets, without doors, so that they can be interleaved."""
+    """Event ingest and erasure without doors, so that they can be interleaved."""
 
     outbox: Outbox
     segments: Segments
-    feed: Observer
-    reception: EventIngest
-    forgetter: UserErasure
+    observer: Observer
+    ingest: EventIngest
+    erasure: UserErasure
 
     @property
     def source(self) -> Source:
-        """The app as its hook sees it."""
+        """The app as its webhook sees it."""
         policy = MappingPolicy(APP_ID, parse_selection("all"), "seed", "device", "relay/test")
         return Source(APP, self.outbox.counters.number(APP), policy)
 
@@ -189,19 +191,19 @@ async def _inside(folder: Path) -> AsyncIterator[Inside]:
     clock = SystemClock()
     async with running_outbox(folder, (APP,)) as outbox, open_table(folder) as table:
         numbers = {APP: table.store.cohorts.number(APP)}
-        feed = Observer(table.store.directory, table.store.forgotten, numbers, clock)
+        observer = Observer(table.store.directory, table.store.forgotten, numbers, clock)
         yield Inside(
             outbox,
             table.store,
-            feed,
-            EventIngest(outbox.writer, outbox.message_cache, clock, feed),
+            observer,
+            EventIngest(outbox.writer, outbox.message_cache, clock, observer),
             UserErasure(outbox, table.store, clock),
         )
 
 
-async def test_an_event_being_read_while_its_user_is_forgotten_stays_out(tmp_path: Path) -> None:
-    """A large body takes a while; the deletion was answered before it is stored."""
-    users = [WHO, *(f"user-{number}" for number in range(12_000))]
+async def test_an_event_read_during_the_erasure_stays_out(tmp_path: Path) -> None:
+    """Reading a large body takes time; the erasure is answered before it is stored."""
+    users = [USER, *(f"user-{number}" for number in range(12_000))]
     bodies = [
         {"event": {"kind": "message.push.clicked", "id": f"e-{user}", "external_id": user}}
         for user in users
@@ -209,11 +211,11 @@ async def test_an_event_being_read_while_its_user_is_forgotten_stays_out(tmp_pat
     async with _inside(tmp_path) as it:
         with anyio.fail_after(DEADLINE_S):
             async with anyio.create_task_group() as group:
-                group.start_soon(it.reception.receive, it.source, orjson.dumps(bodies))
+                group.start_soon(it.ingest.receive, it.source, orjson.dumps(bodies))
                 await anyio.lowlevel.checkpoint()
-                await it.forgetter.forget(APP, WHO)
+                await it.erasure.forget(APP, USER)
         left = {one.user_id for one in await waiting(it.outbox, APP)}
-        assert WHO not in left
+        assert USER not in left
         assert len(left) == len(users) - 1
 
 
@@ -228,44 +230,44 @@ async def test_an_event_waiting_for_room_while_its_user_is_forgotten_stays_out(
     """At the outbox's limit an append asks the disk first, and others get their turn."""
     async with _inside(tmp_path) as it:
         it.outbox.writer.max_events = 2
-        await it.reception.receive(it.source, orjson.dumps([_click("ben")]))
+        await it.ingest.receive(it.source, orjson.dumps([_click("ben")]))
         with anyio.fail_after(DEADLINE_S):
             async with anyio.create_task_group() as group, busy_reader(it.outbox):
-                again = orjson.dumps([_click("ben"), _click(WHO)])
-                group.start_soon(it.reception.receive, it.source, again)
+                again = orjson.dumps([_click("ben"), _click(USER)])
+                group.start_soon(it.ingest.receive, it.source, again)
                 await anyio.wait_all_tasks_blocked()
                 number = it.segments.cohorts.number(APP)
-                await it.segments.erasure.keep_out(number, WHO, 0)
+                await it.segments.erasure.keep_out(number, USER, 0)
         assert [one.user_id for one in await waiting(it.outbox, APP)] == ["ben"]
 
 
 async def test_the_directory_observes_only_what_is_committed(tmp_path: Path) -> None:
     """A refused body is sent again; a body of the quarantine teaches once, when it leaves it."""
     async with _inside(tmp_path) as it:
-        told: list[str | None] = []
+        offered: list[str | None] = []
         ingest = EventIngest(
-            it.outbox.writer, it.outbox.message_cache, SystemClock(), _Noting(it, told)
+            it.outbox.writer, it.outbox.message_cache, SystemClock(), _Noting(it, offered)
         )
         it.outbox.writer.max_events = 1
         with pytest.raises(StoreFull):
             await ingest.receive(it.source, orjson.dumps([_click("ben"), _click("cara")]))
-        assert told == []
+        assert offered == []
         foreign = _click("dan", app_id="another")
         assert (await ingest.receive(it.source, orjson.dumps(foreign))).quarantined == 1
-        assert told == []
+        assert offered == []
         policy = replace(it.source.policy, app_id="another")
         sources = {APP: replace(it.source, policy=policy)}
         for dry_run, names in ((True, []), (False, ["dan"]), (False, ["dan"])):
             await ingest.retry(it.outbox.quarantine, Selection(), sources, dry_run=dry_run)
-            assert told == names
+            assert offered == names
 
 
 class _Noting(Observer):
     """Notes the users it is offered."""
 
-    def __init__(self, it: Inside, told: list[str | None]) -> None:
-        self.__dict__ = it.feed.__dict__
-        self._told = told
+    def __init__(self, it: Inside, offered: list[str | None]) -> None:
+        self.__dict__ = it.observer.__dict__
+        self._told = offered
 
     def offer(self, app: str, record: Record, received_at: int) -> None:
         """Note the user of an event."""
@@ -273,24 +275,24 @@ class _Noting(Observer):
         self._told.append(record.external_id)
 
 
-async def test_evidence_on_its_way_while_its_user_is_forgotten_stays_out(tmp_path: Path) -> None:
-    """What events told is written in several transactions; the user is forgotten between two."""
+async def test_an_observation_queued_during_the_erasure_stays_out(tmp_path: Path) -> None:
+    """Observations are written in several transactions; the user is erased between two."""
     async with _inside(tmp_path) as it:
         for number in range(CHUNK + 1):
-            user = WHO if number == CHUNK else f"user-{number}"
+            user = USER if number == CHUNK else f"user-{number}"
             record = Record(
                 "message.push.clicked",
                 subscription_id=f"s-{number}",
                 external_id=user,
                 time_ms=number,
             )
-            it.feed.offer(APP, record, 1_000_000)
+            it.observer.offer(APP, record, 1_000_000)
         with anyio.fail_after(DEADLINE_S):
             async with anyio.create_task_group() as group:
-                group.start_soon(it.feed.flush)
+                group.start_soon(it.observer.flush)
                 await anyio.lowlevel.checkpoint()
-                await it.forgetter.forget(APP, WHO)
+                await it.erasure.forget(APP, USER)
         users: list[Any] = SegmentFile(tmp_path).look(
-            "SELECT count(*), max(external_id = ?) FROM users", WHO
+            "SELECT count(*), max(external_id = ?) FROM users", USER
         )
         assert users == [(CHUNK, 0)]

@@ -1,4 +1,4 @@
-"""A service manager's ear: the socket it gives a service to speak to."""
+"""A service manager's notification socket."""
 
 import socket
 from collections.abc import Iterator
@@ -8,38 +8,38 @@ from pathlib import Path
 LARGEST = 4_096
 
 
-class Ear:
-    """Hears states; each datagram is lines of NAME=value.
+class NotifySocket:
+    """Receives states; each datagram is lines of NAME=value.
 
     Attributes:
-        address: What NOTIFY_SOCKET must say.
+        address: Value for NOTIFY_SOCKET.
     """
 
     def __init__(self, listener: socket.socket, address: str) -> None:
         self._listener = listener
         self.address = address
 
-    def hear(self) -> dict[str, str]:
+    def receive(self) -> dict[str, str]:
         """Return the next states by name.
 
         Raises:
-            TimeoutError: If nothing is said for too long.
+            TimeoutError: If nothing arrives in time.
         """
         lines = self._listener.recv(LARGEST).decode().splitlines()
         return {name: text for name, _, text in (line.partition("=") for line in lines)}
 
-    def hear_until(self, name: str) -> dict[str, str]:
-        """Return the first states that hold `name`, once they come."""
-        while name not in (states := self.hear()):
+    def receive_until(self, name: str) -> dict[str, str]:
+        """Return the first states that contain `name`."""
+        while name not in (states := self.receive()):
             pass
         return states
 
 
 @contextmanager
-def listening(folder: Path, *, silence_s: float) -> Iterator[Ear]:
-    """Listen in `folder` while the block runs; give up after so much silence."""
+def listening(folder: Path, *, silence_s: float) -> Iterator[NotifySocket]:
+    """Listen in `folder` while the block runs, with this timeout for each datagram."""
     address = folder / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(address))
         listener.settimeout(silence_s)
-        yield Ear(listener, str(address))
+        yield NotifySocket(listener, str(address))

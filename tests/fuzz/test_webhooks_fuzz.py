@@ -1,4 +1,4 @@
-"""Hostile requests through the real socket: each is answered as documented, and nothing is lost."""
+"""Hostile requests through a real socket: each is answered as documented, and nothing is lost."""
 
 import gzip
 import json
@@ -79,7 +79,7 @@ messages = st.fixed_dictionaries(
 
 
 def events_in(body: bytes) -> int:
-    """Return how many events a body holds; one that is no JSON is one in itself."""
+    """Return how many events a body holds; a body that is no JSON counts as one."""
     try:
         document = json.loads(body, parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -91,14 +91,14 @@ def _refuse(word: str) -> object:
     raise ValueError(word)
 
 
-class Knocker:
-    """Sends one request after another to a hook, as a client of another make would."""
+class RawClient:
+    """Sends requests to a webhook with a minimal HTTP client."""
 
     def __init__(self, url: str) -> None:
         self._door = URL(url)
 
     def post(self, webhook: str, body: bytes, **headers: str) -> Reply:
-        """Return how a request is answered."""
+        """Post a body to a webhook and return the response."""
         door = HTTPConnection(str(self._door.host), self._door.port, timeout=TIMEOUT_S)
         named = {name.replace("_", "-"): text for name, text in headers.items()}
         try:
@@ -114,7 +114,7 @@ class Knocker:
             door.close()
 
     def send(self, request: bytes) -> bytes:
-        """Return the first bytes that come back for any bytes."""
+        """Send any bytes and return the first bytes that come back."""
         with socket.create_connection((str(self._door.host), self._door.port), TIMEOUT_S) as door:
             door.sendall(request)
             door.shutdown(socket.SHUT_WR)
@@ -122,12 +122,12 @@ class Knocker:
 
 
 async def knocked_at(
-    folder: Path, knock: Callable[[Knocker], None], *, admin: bool = False
+    folder: Path, knock: Callable[[RawClient], None], *, admin: bool = False
 ) -> None:
-    """Run a relay while somebody knocks; see that it is well, and its sums right, afterwards."""
+    """Run a relay under attack; assert afterwards that it is healthy and its sums are right."""
     async with running_relay(folder, app_environment("shop", "http://127.0.0.1:9")) as relay:
-        await anyio.to_thread.run_sync(knock, Knocker(relay.admin if admin else relay.public))
-        await relay.status()  # which adds up the counts
+        await anyio.to_thread.run_sync(knock, RawClient(relay.admin if admin else relay.public))
+        await relay.status()  # asserts that the counts add up
         await _see_it_well(relay)
 
 
@@ -138,9 +138,9 @@ async def _see_it_well(relay: Relay) -> None:
 
 
 async def test_every_event_of_any_body_is_accounted_for(tmp_path: Path) -> None:
-    """Always 200, and a sum equal to the number of events, packed or not."""
+    """Always 200, and a sum equal to the number of events, compressed or not."""
 
-    def knock(knocker: Knocker) -> None:
+    def knock(knocker: RawClient) -> None:
         @hostile
         @given(bodies, st.booleans())
         def each(body: bytes, is_packed: bool) -> None:  # noqa: FBT001  # drawn
@@ -158,11 +158,11 @@ async def test_every_event_of_any_body_is_accounted_for(tmp_path: Path) -> None:
     await knocked_at(tmp_path, knock)
 
 
-async def test_any_cohort_message_is_taken_or_refused_with_a_reason(tmp_path: Path) -> None:
-    """200 or 422, and what is refused is kept."""
+async def test_any_cohort_message_is_applied_or_rejected_with_a_reason(tmp_path: Path) -> None:
+    """200 or 422, and rejected bodies are quarantined."""
     refused = 0
 
-    def knock(knocker: Knocker) -> None:
+    def knock(knocker: RawClient) -> None:
         @hostile
         @given(messages | bodies)
         def each(body: bytes) -> None:
@@ -181,9 +181,9 @@ async def test_any_cohort_message_is_taken_or_refused_with_a_reason(tmp_path: Pa
 
 @pytest.mark.parametrize("admin", [False, True], ids=["public", "admin"])
 async def test_bytes_that_are_no_request_do_no_harm(*, admin: bool, tmp_path: Path) -> None:
-    """They are refused, or answered, or the connection ends; relay goes on."""
+    """They are rejected, or answered, or the connection ends; relay keeps running."""
 
-    def knock(knocker: Knocker) -> None:
+    def knock(knocker: RawClient) -> None:
         @hostile
         @given(REQUESTS)
         def each(request: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The events hook, as OneSignal and everybody else finds it."""
+"""The events webhook, as OneSignal and other clients meet it."""
 
 import gzip
 import json
@@ -25,16 +25,16 @@ LIMIT = 4 * 1024 * 1024
 
 
 def counts(**named: int) -> dict[str, int]:
-    """Return a hook's answer."""
+    """Return the webhook's response."""
     return {**ZEROS, **named}
 
 
 def offline(**changes: str) -> dict[str, str]:
-    """Return settings of an app whose Amplitude is not there."""
+    """Return the settings of an app whose Amplitude is unreachable."""
     return {**app_environment("shop", "http://127.0.0.1:9"), **changes}
 
 
-async def test_every_token_of_the_app_opens_its_hook_in_either_header(tmp_path: Path) -> None:
+async def test_every_token_of_the_app_is_accepted_in_either_header(tmp_path: Path) -> None:
     """Tokens can be rotated: several are valid, as bearer or in relay's own header."""
     changes = {"RELAY_APPS__SHOP__WEBHOOK_TOKENS": "first-token, second-token"}
     async with running_relay(tmp_path, offline(**changes)) as relay:
@@ -57,7 +57,7 @@ async def test_every_token_of_the_app_opens_its_hook_in_either_header(tmp_path: 
 async def test_a_wrong_token_and_an_unknown_app_look_the_same(
     tmp_path: Path, app: str, token: str, headers: dict[str, str]
 ) -> None:
-    """401, without a word on which of the two it was; nothing is stored."""
+    """401, without saying which of the two it was; nothing is stored."""
     async with running_relay(tmp_path, offline()) as relay:
         answer = await relay.post(event(1), app=app, token=token, **headers)
         assert (answer.status, answer.json) == (401, {"error": "wrong or missing token"})
@@ -65,7 +65,7 @@ async def test_a_wrong_token_and_an_unknown_app_look_the_same(
 
 
 async def test_the_body_is_not_read_before_the_token(tmp_path: Path) -> None:
-    """A wrong token is refused although the body never comes."""
+    """A wrong token is rejected although the body never arrives."""
     async with running_relay(tmp_path, offline()) as relay:
         host, port = relay.public.removeprefix("http://").split(":")
         async with await anyio.connect_tcp(host, int(port)) as stream:
@@ -77,8 +77,8 @@ async def test_the_body_is_not_read_before_the_token(tmp_path: Path) -> None:
                 assert b" 401 " in await stream.receive()
 
 
-async def test_an_array_is_answered_member_by_member(tmp_path: Path) -> None:
-    """Counts add up to the number of events, whatever they are."""
+async def test_an_array_is_counted_element_by_element(tmp_path: Path) -> None:
+    """The counts add up to the number of elements, whatever they are."""
     async with running_relay(tmp_path, offline()) as relay:
         body = [
             event(1),
@@ -118,10 +118,10 @@ async def test_an_array_is_answered_member_by_member(tmp_path: Path) -> None:
         (b"[" * 100_000, {"quarantined": 1}),
     ],
 )
-async def test_what_is_no_event_is_kept_raw_and_answered_200(
+async def test_an_invalid_event_is_quarantined_raw_and_answered_200(
     tmp_path: Path, body: bytes, named: dict[str, int]
 ) -> None:
-    """An error answer would make OneSignal switch the stream off."""
+    """An error response would make OneSignal switch the stream off."""
     async with running_relay(tmp_path, offline()) as relay:
         answer = await relay.post(body)
         assert (answer.status, answer.json) == (200, counts(**named))
@@ -131,8 +131,8 @@ async def test_what_is_no_event_is_kept_raw_and_answered_200(
             assert items[0]["body"].encode() == body
 
 
-async def test_the_deepest_members_of_an_array_are_kept_beside_its_events(tmp_path: Path) -> None:
-    """What is nested deeper than Python's encoder goes is still no reason for an error answer."""
+async def test_the_deepest_elements_of_an_array_are_quarantined(tmp_path: Path) -> None:
+    """Nesting deeper than Python's encoder supports is no reason for an error response."""
     deep = b"[" * 1_010 + b"]" * 1_010
     async with running_relay(tmp_path, offline()) as relay:
         answer = await relay.post(b"[%b,%b]" % (deep, orjson.dumps(event(1))))
@@ -141,8 +141,8 @@ async def test_the_deepest_members_of_an_array_are_kept_beside_its_events(tmp_pa
         assert item["body"].encode() == deep
 
 
-async def test_gzip_is_read_and_broken_gzip_is_kept(tmp_path: Path) -> None:
-    """Compressed bodies are events too; what cannot be unpacked goes raw into quarantine."""
+async def test_gzip_is_read_and_broken_gzip_is_quarantined(tmp_path: Path) -> None:
+    """Compressed bodies are events too; undecodable ones are quarantined raw."""
     async with running_relay(tmp_path, offline()) as relay:
         packed = gzip.compress(orjson.dumps([event(1), event(2)]))
         two = packed + gzip.compress(b" ")
@@ -160,7 +160,7 @@ async def test_gzip_is_read_and_broken_gzip_is_kept(tmp_path: Path) -> None:
 
 
 async def test_an_unknown_encoding_is_415(tmp_path: Path) -> None:
-    """The sender can know better, so it is told."""
+    """The sender can fix this, so it gets an error."""
     async with running_relay(tmp_path, offline()) as relay:
         answer = await relay.post(zlib.compress(b"{}"), Content_Encoding="br")
         assert answer.status == 415
@@ -169,7 +169,7 @@ async def test_an_unknown_encoding_is_415(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compressed", [False, True])
 async def test_a_body_past_the_limit_is_413(tmp_path: Path, *, compressed: bool) -> None:
-    """4 MiB count after decompression; a bomb is not unpacked to its end."""
+    """4 MiB after decompression; a bomb is not decompressed to its end."""
     async with running_relay(tmp_path, offline()) as relay:
         body = b" " * (LIMIT + 1)
         if compressed:
@@ -180,7 +180,7 @@ async def test_a_body_past_the_limit_is_413(tmp_path: Path, *, compressed: bool)
         assert (await relay.post(b" " * (LIMIT - 2) + b"[]")).json == ZEROS
 
 
-async def test_other_methods_and_paths_are_refused_in_json(tmp_path: Path) -> None:
+async def test_other_methods_and_paths_are_rejected_in_json(tmp_path: Path) -> None:
     """405 and 404, and the admin API is not behind this door."""
     async with running_relay(tmp_path, offline()) as relay:
         for method, path, status in (
@@ -197,7 +197,7 @@ async def test_other_methods_and_paths_are_refused_in_json(tmp_path: Path) -> No
 
 
 async def test_a_path_may_be_escaped_or_carry_a_query(tmp_path: Path) -> None:
-    """A URL template may add parameters; the hook is the same."""
+    """A URL template may add parameters; the webhook is the same."""
     async with running_relay(tmp_path, offline()) as relay:
         for number, path in enumerate(("/v1/apps/sh%6Fp/events", "/v1/apps/shop/events?a=b")):
             answer = await relay.ask(
@@ -209,10 +209,10 @@ async def test_a_path_may_be_escaped_or_carry_a_query(tmp_path: Path) -> None:
             assert answer.json == counts(accepted=1)
 
 
-async def test_a_full_outbox_answers_503_for_the_whole_array_and_goes_on_draining(
+async def test_a_full_outbox_answers_503_for_the_whole_array_and_drains(
     tmp_path: Path,
 ) -> None:
-    """Nothing of a refused array is kept; delivered events make room."""
+    """Nothing of a rejected array is stored; deliveries free space."""
     changes = {"RELAY_OUTBOX__MAX_EVENTS": "10"}
     async with relay_and_amplitude(tmp_path, changes) as (relay, _):
         await relay.api("POST", "/apps/shop/pause")
@@ -229,7 +229,7 @@ async def test_a_full_outbox_answers_503_for_the_whole_array_and_goes_on_drainin
 
 
 async def test_a_full_disk_answers_503_and_says_so(tmp_path: Path) -> None:
-    """Below the free space asked for, nothing is taken and `/readyz` tells."""
+    """Below the configured free space nothing is accepted, and `/readyz` says so."""
     changes = offline(RELAY_OUTBOX__MIN_FREE_BYTES=str(1 << 60))
     async with running_relay(tmp_path, changes) as relay:
         assert (await relay.post(event(1))).status == 503
@@ -241,7 +241,7 @@ async def test_a_full_disk_answers_503_and_says_so(tmp_path: Path) -> None:
 
 
 async def test_the_same_event_in_every_shape_is_one_event(tmp_path: Path) -> None:
-    """The doc's templates and relay's own all say the same."""
+    """OneSignal's templates and relay's own give the same event."""
     flat = {
         "event.kind": "message.push.clicked",
         "event.id": "00000000-0000-4000-8000-000000000001",
@@ -258,7 +258,7 @@ async def test_the_same_event_in_every_shape_is_one_event(tmp_path: Path) -> Non
 
 
 async def test_anonymous_events_follow_the_policy(tmp_path: Path) -> None:
-    """`drop` filters what has no user; `device` sends it with its device alone."""
+    """`drop` filters events without a user; `device` sends them with only the device."""
     changes = {"RELAY_APPS__GAME__ANONYMOUS": "drop"}
     async with relay_and_amplitude(tmp_path, changes, apps=("shop", "game")) as (relay, sand):
         anonymous = event(1, external_id="")
@@ -271,7 +271,7 @@ async def test_anonymous_events_follow_the_policy(tmp_path: Path) -> None:
 
 
 async def test_quarantined_bodies_are_read_again_when_asked(tmp_path: Path) -> None:
-    """What a later relay or another setting understands is taken then."""
+    """A later relay or another setting may understand them."""
     foreign = "99999999-2222-4333-8444-555555555555"
     async with running_relay(tmp_path, offline()) as relay:
         await relay.post([event(1, app_id=foreign), event(2, app_id=foreign)])
@@ -292,7 +292,7 @@ async def test_quarantined_bodies_are_read_again_when_asked(tmp_path: Path) -> N
 
 
 async def test_an_outbox_at_its_limit_still_recognises_what_it_has(tmp_path: Path) -> None:
-    """Only new events need room: repetitions and what is not understood are answered 200."""
+    """Only new events need space: repetitions and invalid bodies get 200."""
     changes = {"RELAY_OUTBOX__MAX_EVENTS": "3"}
     async with relay_and_amplitude(tmp_path, changes) as (relay, _):
         await relay.api("POST", "/apps/shop/pause")
@@ -304,8 +304,8 @@ async def test_an_outbox_at_its_limit_still_recognises_what_it_has(tmp_path: Pat
         assert (await relay.post([*first, event(9)])).status == 503
 
 
-async def test_a_mass_of_tiny_gzip_members_is_not_unpacked(tmp_path: Path) -> None:
-    """Each member would cost a copy of all that follows; nobody sends such a body in earnest."""
+async def test_a_mass_of_tiny_gzip_members_is_rejected(tmp_path: Path) -> None:
+    """Each member would copy all that follows; no real sender does this."""
     async with running_relay(tmp_path, offline()) as relay:
         bomb = gzip.compress(b"", mtime=0) * 100_000
         with anyio.fail_after(5):
@@ -314,7 +314,7 @@ async def test_a_mass_of_tiny_gzip_members_is_not_unpacked(tmp_path: Path) -> No
 
 
 async def test_a_body_that_breaks_off_costs_nothing(tmp_path: Path) -> None:
-    """Neither an event nor the hook's other callers."""
+    """No event is stored, and other clients notice nothing."""
     async with running_relay(tmp_path, offline()) as relay:
         host, port = relay.public.removeprefix("http://").split(":")
         async with await anyio.connect_tcp(host, int(port)) as stream:
@@ -325,10 +325,10 @@ async def test_a_body_that_breaks_off_costs_nothing(tmp_path: Path) -> None:
         assert (await relay.post(event(1))).json == counts(accepted=1)
 
 
-async def test_what_is_no_http_is_neither_repeated_nor_logged(
+async def test_malformed_http_is_neither_echoed_nor_logged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The answer is JSON and quotes nothing; tokens and payloads stay out of the log."""
+    """The response is JSON and quotes nothing; tokens and payloads stay out of the log."""
     async with running_relay(tmp_path, offline()) as relay:
         configure_logging("debug", "json")
         host, port = relay.public.removeprefix("http://").split(":")
@@ -347,7 +347,7 @@ async def test_what_is_no_http_is_neither_repeated_nor_logged(
 
 
 async def test_the_sender_is_invited_to_send_a_large_body(tmp_path: Path) -> None:
-    """`Expect: 100-continue` is answered, and only after the token was checked."""
+    """`Expect: 100-continue` is answered, but only after the token check."""
     async with running_relay(tmp_path, offline()) as relay:
         host, port = relay.public.removeprefix("http://").split(":")
         for token, first in ((TOKEN, b" 100 "), ("wrong", b" 401 ")):
@@ -361,8 +361,8 @@ async def test_the_sender_is_invited_to_send_a_large_body(tmp_path: Path) -> Non
                     assert first in await stream.receive()
 
 
-async def test_a_quarantine_read_twice_at_once_is_taken_once(tmp_path: Path) -> None:
-    """Each body leaves by one of the two; nothing is counted as a repetition."""
+async def test_two_concurrent_retries_of_a_quarantine_accept_each_body_once(tmp_path: Path) -> None:
+    """Each body leaves by one of the two; none counts as a duplicate."""
     foreign = "99999999-2222-4333-8444-555555555555"
     async with running_relay(tmp_path, offline()) as relay:
         await relay.post([event(n, app_id=foreign) for n in range(40)])

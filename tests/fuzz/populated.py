@@ -1,4 +1,4 @@
-"""A relay with something in every corner that the admin API can show or change."""
+"""A relay with one of everything that the admin API can show or change."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ CHANGES: Final = {
 
 
 @asynccontextmanager
-async def stocked_relay(folder: Path) -> AsyncIterator[Relay]:
+async def populated_relay(folder: Path) -> AsyncIterator[Relay]:
     """Run a relay with events, dead letters, quarantined bodies, a segment and a held run."""
     headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
     async with (

@@ -1,4 +1,4 @@
-"""What passing events tell the directory, told again and again."""
+"""What passing events change in the directory, however often they repeat."""
 
 from pathlib import Path
 
@@ -13,16 +13,16 @@ NOW = "2030-01-01T00:00:00Z"
 
 async def sent(it: World, number: int, kind: str = "message.push.sent") -> None:
     """Post an event of one subscription."""
-    assert (await it.relay.post(told(number, kind, NOW))).json["accepted"] == 1
+    assert (await it.relay.post(subscription_event(number, kind, NOW))).json["accepted"] == 1
 
 
-def told(number: int, kind: str, at: str, user: str = "anna") -> object:
+def subscription_event(number: int, kind: str, at: str, user: str = "anna") -> object:
     """Return an event of one subscription."""
     return event(number, kind=kind, subscription_id="s-1", external_id=user, datetime=at)
 
 
-async def test_what_was_confirmed_counts_again_after_another_s_word(tmp_path: Path) -> None:
-    """An event that says what the one before it said is news once an app has said otherwise."""
+async def test_a_confirmed_flag_counts_again_after_a_put(tmp_path: Path) -> None:
+    """A repeated event is news once an app has said otherwise."""
     async with world(tmp_path) as it:
         await sent(it, 1)
         await it.until(SUBSCRIPTION, lambda rows: rows == [(1,)])
@@ -36,7 +36,7 @@ async def test_what_was_confirmed_counts_again_after_another_s_word(tmp_path: Pa
 
 
 async def test_a_flag_follows_the_events_back_and_forth(tmp_path: Path) -> None:
-    """Unsubscribed, reached again, unsubscribed again."""
+    """Unsubscribed, subscribed again, unsubscribed again."""
     async with world(tmp_path) as it:
         for number in range(4):
             await sent(it, 2 * number)
@@ -49,17 +49,15 @@ async def test_a_flag_follows_the_events_back_and_forth(tmp_path: Path) -> None:
     ("other", "user"),
     [("message.push.unsubscribed", "anna"), ("message.push.sent", "ben")],
 )
-async def test_of_events_that_come_together_the_newest_counts(
-    tmp_path: Path, other: str, user: str
-) -> None:
-    """What was so before, was otherwise, and is so again within one body is so."""
+async def test_the_newest_event_of_a_body_counts(tmp_path: Path, other: str, user: str) -> None:
+    """Also when a flag changes twice within one body."""
     async with world(tmp_path) as it:
-        await it.relay.post(told(1, "message.push.sent", "2026-01-01T00:00:01Z"))
+        await it.relay.post(subscription_event(1, "message.push.sent", "2026-01-01T00:00:01Z"))
         await it.until(SUBSCRIPTION, lambda rows: rows == [(1,)])
-        await it.relay.post(told(2, "message.push.sent", "2026-01-01T00:00:02Z"))
+        await it.relay.post(subscription_event(2, "message.push.sent", "2026-01-01T00:00:02Z"))
         both = [
-            told(3, other, "2026-01-01T00:00:03Z", user),
-            told(4, "message.push.sent", "2026-01-01T00:00:04Z"),
+            subscription_event(3, other, "2026-01-01T00:00:03Z", user),
+            subscription_event(4, "message.push.sent", "2026-01-01T00:00:04Z"),
         ]
         await it.relay.post(both)
         newest = "SELECT count(*) FROM subscriptions WHERE as_of = 1767225604000"

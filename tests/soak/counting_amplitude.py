@@ -1,4 +1,4 @@
-"""An Amplitude that takes numbered events by the million, and misbehaves on a schedule."""
+"""An Amplitude that counts numbered events by the million and misbehaves on a schedule."""
 
 import re
 import zlib
@@ -15,7 +15,7 @@ ANSWER = b'{"code":200,"events_ingested":1,"payload_size_bytes":1,"server_upload
 NUMBERED = re.compile(rb'"insert_id":"00000000-0000-4000-8000-([0-9a-f]{12})"')
 
 MISBEHAVIOURS = ("none", "503", "none", "429", "lost", "none", "slow", "reset", "none", "hang")
-"""`lost` takes an upload and breaks off before it says so."""
+"""`lost` counts an upload and closes the connection without an answer."""
 
 LONGEST_HANG_S = 60.0
 
@@ -27,12 +27,12 @@ def name_of(number: int) -> str:
     return str(UUID(int=number | 0x4000 << 64 | 0x8000 << 48))
 
 
-class FarSide:
+class CountingAmplitude:
     """Counts what arrives.
 
     Attributes:
-        counts: How often each event came, by number; 255 at most.
-        uploads: Requests that came.
+        counts: Arrivals of each event, by number; 255 at most.
+        uploads: Requests received.
         behaviour: How it answers now.
     """
 
@@ -50,7 +50,7 @@ class FarSide:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
-        """Take uploads while the block runs; yield the URL."""
+        """Accept uploads while the block runs; yield the URL."""
         app = web.Application(client_max_size=32 << 20)
         app.router.add_post("/{path:.*}", self._take)
         runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=0.1)

@@ -1,4 +1,4 @@
-"""Amplitude's own upload API at relay's public door, as SDKs and everybody else find it."""
+"""Amplitude's own upload API at relay's public door, as SDKs and other clients meet it."""
 
 import gzip
 import json
@@ -16,8 +16,8 @@ from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from tests.support.relays import (
     API_KEY,
     DEADLINE_S,
-    Answered,
     Relay,
+    Response,
     app_environment,
     event,
     insert_id,
@@ -45,12 +45,12 @@ def sdk_event(number: int, **over: object) -> dict[str, Any]:
 
 
 def request(*events: object, api_key: str = API_KEY, **rest: object) -> dict[str, object]:
-    """Return an upload."""
+    """Return an upload request body."""
     return {"api_key": api_key, "events": list(events), **rest}
 
 
-async def upload(relay: Relay, body: object, path: str = "/2/httpapi", **headers: str) -> Answered:
-    """Post to the upload API; `bytes` go as they are."""
+async def upload(relay: Relay, body: object, path: str = "/2/httpapi", **headers: str) -> Response:
+    """Post to the upload API; `bytes` are sent unchanged."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {name.replace("_", "-"): text for name, text in headers.items()}
     return await relay.ask("POST", f"{relay.public}{path}", data=data, headers=named)
@@ -62,19 +62,19 @@ def held(amplitude: AmplitudeStandIn, api_key: str = API_KEY) -> list[dict[str, 
 
 
 def padded(size_bytes: int) -> bytes:
-    """Return an upload of exactly so many bytes."""
+    """Return an upload of exactly this many bytes."""
     bare = json.dumps(request(sdk_event(1, pad=""))).encode()
     return bare.replace(b'"pad": ""', b'"pad": "%b"' % (b"x" * (size_bytes - len(bare))))
 
 
 def offline(**changes: str) -> dict[str, str]:
-    """Return settings of an app whose Amplitude is not there."""
+    """Return the settings of an app whose Amplitude is unreachable."""
     return {**app_environment("shop", "http://127.0.0.1:9"), **changes}
 
 
 @pytest.mark.parametrize("path", BOTH)
-async def test_events_reach_amplitude_as_they_came(tmp_path: Path, path: str) -> None:
-    """Once each, in their order, and the answer is Amplitude's."""
+async def test_events_reach_amplitude_unchanged(tmp_path: Path, path: str) -> None:
+    """Once each, in order, and the response is Amplitude's."""
     events = [sdk_event(1, device_id="d-one"), sdk_event(2, device_id="d-one", ip="203.0.113.9")]
     body = orjson.dumps(request(*events, client_upload_time="2026-01-01T10:05:06.412Z"))
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
@@ -91,7 +91,7 @@ async def test_events_reach_amplitude_as_they_came(tmp_path: Path, path: str) ->
 
 
 async def test_a_repeated_request_is_recognised(tmp_path: Path) -> None:
-    """By the insert ids, made or given; it is answered as the first one was, and counted."""
+    """By insert ids, given or made; the response is the first one's, and it is counted."""
     events = [sdk_event(1), sdk_event(2, insert_id=None), sdk_event(2, insert_id=None)]
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         for _ in range(3):
@@ -103,7 +103,7 @@ async def test_a_repeated_request_is_recognised(tmp_path: Path) -> None:
 
 
 async def test_a_bare_event_is_the_same_at_every_attempt(tmp_path: Path) -> None:
-    """It gets a time and an insert id at its receipt, so that a retry cannot double or move it."""
+    """It gets a time and an insert id on receipt, so retries neither double nor move it."""
     bare = {"user_id": "user-1", "event_type": "Opened", "ip": "$remote"}
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         amplitude.faults.add("stored_500", count=2)
@@ -117,7 +117,7 @@ async def test_a_bare_event_is_the_same_at_every_attempt(tmp_path: Path) -> None
 
 
 async def test_the_key_says_whose_events_they_are(tmp_path: Path) -> None:
-    """Two apps, two projects; neither sees the other's."""
+    """Two apps, two projects; neither sees the other's events."""
     async with relay_and_amplitude(tmp_path, apps=("shop", "blog")) as (relay, amplitude):
         await upload(relay, request(sdk_event(1)))
         await upload(relay, request(sdk_event(1), api_key=f"{API_KEY}-blog"), "/batch")
@@ -127,10 +127,10 @@ async def test_the_key_says_whose_events_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", BOTH)
-async def test_another_key_is_refused_as_amplitude_refuses_it(
+async def test_another_key_is_rejected_as_amplitude_rejects_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], path: str
 ) -> None:
-    """400 and not 401, the key repeated, or SDKs would not know it; the log does not repeat it."""
+    """400 and not 401, with the key repeated, as SDKs expect; the log omits it."""
     async with running_relay(tmp_path, offline()) as relay:
         configure_logging("debug", "json")
         for key in ("some-other-key", API_KEY[:-1], f"{API_KEY}0", API_KEY.upper()):
@@ -145,8 +145,8 @@ async def test_another_key_is_refused_as_amplitude_refuses_it(
     assert "user-1" not in printed
 
 
-async def test_one_bad_event_refuses_all(tmp_path: Path) -> None:
-    """Nothing of the request is kept, and the bad one is named."""
+async def test_one_bad_event_rejects_the_request(tmp_path: Path) -> None:
+    """Nothing of the request is stored, and the bad event is named."""
     events = [sdk_event(1), sdk_event(2, time="today"), sdk_event(3, user_id="bob")]
     async with running_relay(tmp_path, offline()) as relay:
         answer = await upload(relay, request(*events))
@@ -166,7 +166,7 @@ async def test_one_bad_event_refuses_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", BOTH)
 async def test_the_limits_are_amplitudes(tmp_path: Path, path: str) -> None:
-    """Of bytes, compressed or not, and of events; 413 makes an SDK cut its request in two."""
+    """Of bytes, compressed or not, and of events; 413 makes an SDK split its request."""
     too_large = {"code": 413, "error": "Payload too large"}
     limit = LIMITS[path]
     async with running_relay(tmp_path, offline()) as relay:
@@ -183,8 +183,8 @@ async def test_the_limits_are_amplitudes(tmp_path: Path, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", BOTH)
-async def test_a_compressed_body_is_taken(tmp_path: Path, path: str) -> None:
-    """Browsers' SDKs send such; the size told is that of the content."""
+async def test_a_compressed_body_is_accepted(tmp_path: Path, path: str) -> None:
+    """Browser SDKs compress; the reported size is that of the content."""
     body = json.dumps(request(*(sdk_event(number) for number in range(20)))).encode()
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         answer = await upload(relay, gzip.compress(body), path, Content_Encoding="gzip")
@@ -194,8 +194,10 @@ async def test_a_compressed_body_is_taken(tmp_path: Path, path: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate"])
-async def test_a_body_that_cannot_be_unpacked_is_refused(tmp_path: Path, encoding: str) -> None:
-    """It is no JSON, as far as anybody can tell."""
+async def test_a_body_that_cannot_be_decompressed_is_rejected(
+    tmp_path: Path, encoding: str
+) -> None:
+    """It counts as invalid JSON."""
     async with running_relay(tmp_path, offline()) as relay:
         body = json.dumps(request(sdk_event(1))).encode()
         answer = await upload(relay, body, Content_Encoding=encoding)
@@ -204,16 +206,16 @@ async def test_a_body_that_cannot_be_unpacked_is_refused(tmp_path: Path, encodin
 
 
 @pytest.mark.parametrize("content_type", ["text/plain;charset=UTF-8", "application/octet-stream"])
-async def test_any_content_type_will_do(tmp_path: Path, content_type: str) -> None:
-    """A beacon of a page that closes says text/plain."""
+async def test_any_content_type_is_accepted(tmp_path: Path, content_type: str) -> None:
+    """A beacon of a closing page is text/plain."""
     async with running_relay(tmp_path, offline()) as relay:
         answer = await upload(relay, request(sdk_event(1)), Content_Type=content_type)
         assert answer.status == 200
 
 
 @pytest.mark.parametrize("size", [100_000, 900_000])
-async def test_a_long_body_of_a_stranger_is_not_parsed(tmp_path: Path, size: int) -> None:
-    """Its key decides first: broken JSON behind a wrong one is not noticed."""
+async def test_a_long_body_with_a_wrong_key_is_not_parsed(tmp_path: Path, size: int) -> None:
+    """The key decides first: broken JSON after a wrong one goes unnoticed."""
     events = b'"events":[%b' % (b"[" * size)
     async with running_relay(tmp_path, offline()) as relay:
         answer = await upload(relay, b'{"api_key":"a-strangers",%b' % events, "/batch")
@@ -225,8 +227,8 @@ async def test_a_long_body_of_a_stranger_is_not_parsed(tmp_path: Path, size: int
         assert broken.json["error"] == "Invalid JSON request body"
 
 
-async def test_who_guesses_keys_waits_and_who_knows_one_does_not(tmp_path: Path) -> None:
-    """Also from the same address: behind a proxy everybody has the same one."""
+async def test_guessed_keys_are_delayed_and_the_right_one_is_not(tmp_path: Path) -> None:
+    """Also from the same address: behind a proxy all clients share one."""
     guesses = 13
     async with running_relay(tmp_path, offline()) as relay:
         refused: list[int] = []
@@ -246,8 +248,8 @@ async def test_who_guesses_keys_waits_and_who_knows_one_does_not(tmp_path: Path)
                 tasks.cancel_scope.cancel()
 
 
-async def test_a_full_outbox_asks_to_come_again(tmp_path: Path) -> None:
-    """503 in Amplitude's shape: SDKs look for the code in the body. Known events are answered."""
+async def test_a_full_outbox_answers_503(tmp_path: Path) -> None:
+    """503 in Amplitude's shape, as SDKs read the code in the body. Known events get 200."""
     async with running_relay(tmp_path, offline(RELAY_OUTBOX__MAX_EVENTS="2")) as relay:
         assert (await upload(relay, request(sdk_event(1), sdk_event(2)))).status == 200
         for path in BOTH:
@@ -258,7 +260,7 @@ async def test_a_full_outbox_asks_to_come_again(tmp_path: Path) -> None:
         assert (await relay.status())["accepted"] == 2
 
 
-async def test_a_full_disk_asks_to_come_again(tmp_path: Path) -> None:
+async def test_a_full_disk_answers_503(tmp_path: Path) -> None:
     """Before the body is read."""
     full = offline(RELAY_OUTBOX__MIN_FREE_BYTES=str(1 << 60))
     async with running_relay(tmp_path, full) as relay:
@@ -267,8 +269,8 @@ async def test_a_full_disk_asks_to_come_again(tmp_path: Path) -> None:
         assert answer.headers["Retry-After"] == "5"
 
 
-async def test_bodies_under_way_are_bounded_together(tmp_path: Path) -> None:
-    """Whoever sends may be a stranger: past 64 MiB in memory the next one is to come again."""
+async def test_bodies_in_memory_are_bounded_together(tmp_path: Path) -> None:
+    """The sender may be unauthenticated: past 64 MiB in memory the next one gets 503."""
     limit = LIMITS["/batch"]
     head = b"POST /batch HTTP/1.1\r\nHost: relay\r\nContent-Length: %d\r\n\r\n" % limit
     async with running_relay(tmp_path, offline()) as relay:
@@ -278,7 +280,7 @@ async def test_bodies_under_way_are_bounded_together(tmp_path: Path) -> None:
 
         async def send_almost_all() -> None:
             async with await anyio.connect_tcp(host, int(port)) as stream:
-                with suppress(anyio.BrokenResourceError):  # what a refused one did not send yet
+                with suppress(anyio.BrokenResourceError):  # what a rejected one has not sent yet
                     await stream.send(head + b"{" * (limit - 1))
                 refusals.append(await stream.receive())
                 refused.set()
@@ -292,11 +294,11 @@ async def test_bodies_under_way_are_bounded_together(tmp_path: Path) -> None:
             assert b" 503 " in refusals[0]
             assert b'{"code":503,"error":"too much is being sent at once"}' in refusals[0]
             while (await upload(relay, padded(limit), "/batch")).status != 200:
-                await anyio.sleep(0.01)  # one by one, the others are seen to be gone
+                await anyio.sleep(0.01)  # the door notices one by one that the others are gone
 
 
 async def test_scripts_of_any_site_may_send(tmp_path: Path) -> None:
-    """A browser asks first, and shows a script only answers that allow it."""
+    """A browser sends a preflight and shows a script only responses that allow it."""
     asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
     async with running_relay(tmp_path, offline()) as relay:
         for path in BOTH:
@@ -310,15 +312,15 @@ async def test_scripts_of_any_site_may_send(tmp_path: Path) -> None:
                 assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
 
-async def test_another_method_is_not_served(tmp_path: Path) -> None:
-    """It is said which one is."""
+async def test_another_method_is_rejected(tmp_path: Path) -> None:
+    """The response says which method is."""
     async with running_relay(tmp_path, offline()) as relay:
         answer = await relay.ask("GET", f"{relay.public}/2/httpapi")
         assert (answer.status, answer.headers["Allow"]) == (405, "OPTIONS,POST")
 
 
-async def test_ids_of_onesignal_and_of_sdks_do_not_meet(tmp_path: Path) -> None:
-    """An SDK may use any insert id, also one that is an event's of OneSignal."""
+async def test_insert_ids_of_onesignal_and_of_sdks_never_collide(tmp_path: Path) -> None:
+    """An SDK may use any insert id, even that of a OneSignal event."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         await relay.post(event(1))
         await upload(relay, request(sdk_event(1, insert_id=insert_id(1))))
@@ -329,8 +331,8 @@ async def test_ids_of_onesignal_and_of_sdks_do_not_meet(tmp_path: Path) -> None:
         assert len(held(amplitude)) == 3
 
 
-async def test_events_of_a_forgotten_user_are_left_out(tmp_path: Path) -> None:
-    """Whichever way they come, and although the id alone is too short for the batch API."""
+async def test_events_of_an_erased_user_are_filtered(tmp_path: Path) -> None:
+    """By whatever way, and even if the id alone is too short for the batch API."""
     async with relay_and_amplitude(tmp_path) as (relay, amplitude):
         for id_ in ("user-1", "bob"):
             assert (await relay.api("DELETE", f"/users/shop/{id_}")).status == 204
@@ -343,8 +345,8 @@ async def test_events_of_a_forgotten_user_are_left_out(tmp_path: Path) -> None:
         assert held(amplitude) == [sdk_event(2)]
 
 
-async def test_uploads_tell_the_directory_nothing(tmp_path: Path) -> None:
-    """It holds what OneSignal knows, and these are Amplitude's users."""
+async def test_uploads_do_not_change_the_directory(tmp_path: Path) -> None:
+    """The directory holds OneSignal's users, and these are Amplitude's."""
     async with running_relay(tmp_path, offline()) as relay:
         await upload(relay, request(sdk_event(1)))
         assert (await relay.api("GET", "/users/shop/user-1")).status == 404
