@@ -4,8 +4,8 @@ The daemon serves them over HTTP; a command may also carry one out in its own pr
 """
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 from urllib.parse import quote, unquote
@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from relay.http.admin.errors import map_errors
+from relay.errors import Conflict, FileRejected, NotFound
 from relay.http.admin.ndjson import NdjsonStream, send_lines, wants_lines
 from relay.http.admin.schemas import NUL
 from relay.http.server.body import BodyReader
@@ -181,3 +181,20 @@ def explain(error: ValidationError) -> str:
         message = detail["msg"].removeprefix("Value error, ")
         sentences.append(f"{place}: {message}" if place else message)
     return "; ".join(sentences)
+
+
+@contextmanager
+def map_errors() -> Iterator[None]:
+    """Answer errors a caller can act on with their text and a fitting status.
+
+    Raises:
+        web.HTTPException: In their place.
+    """
+    try:
+        yield
+    except NotFound as error:
+        raise web.HTTPNotFound(text=str(error)) from error
+    except Conflict as error:
+        raise web.HTTPConflict(text=str(error)) from error
+    except FileRejected as error:
+        raise web.HTTPBadRequest(text=f"{error.reason}: {error.detail}") from error
