@@ -1,4 +1,4 @@
-"""Every error relay raises on purpose.
+"""Every error relay raises on purpose; the stand-ins and the demo have their own.
 
     RelayError
     ├── ConfigError             the configuration is wrong; the operator must change it
@@ -6,6 +6,8 @@
     ├── DoorBlocked             an address cannot be listened on
     ├── NotFound                what an operation names does not exist
     ├── Conflict                an operation cannot be done in the present state
+    ├── CommandFailed           a command cannot do what it was asked
+    │   └── NoDaemon            it needs a daemon, and none runs where the configuration says
     ├── FileRejected            a downloaded or given file is not what it should be
     ├── UpstreamError           a service did not do what it was asked
     │   ├── UpstreamRefused     it refuses our keys or our request; the operator must act
@@ -70,6 +72,14 @@ class NotFound(RelayError):
 
 class Conflict(RelayError):
     """An operation cannot be done in the present state; the text says what stands against it."""
+
+
+class CommandFailed(RelayError):
+    """A command cannot do what it was asked; the text says why."""
+
+
+class NoDaemon(CommandFailed):
+    """No relay runs where the configuration says, and the command needs one."""
 
 
 class FileRejected(RelayError):

@@ -11,7 +11,6 @@ import typer
 from rich.filesize import decimal
 
 from relay.cli.data_access import DATABASES
-from relay.cli.exit_codes import CommandFailed
 from relay.cli.options import Configured
 from relay.cli.output import instant, output, print_fields, progress_bar
 from relay.clock import SystemClock
@@ -22,7 +21,7 @@ from relay.database.snapshot import (
     open_snapshot,
     publish_copies,
 )
-from relay.errors import StoreFull
+from relay.errors import CommandFailed, StoreFull
 from relay.settings import Settings
 
 GENTLENESS: Final = 10

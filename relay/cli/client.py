@@ -11,8 +11,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from yarl import URL
 
-from relay.cli.exit_codes import CommandFailed
-from relay.errors import NotFound
+from relay.errors import CommandFailed, NoDaemon, NotFound
 from relay.http.admin.ndjson import NDJSON, NdjsonStream, as_objects
 from relay.http.admin.operations import AnyOperation, Call, NoInput, Operation
 from relay.http.admin.schemas import ErrorAnswer
@@ -42,10 +41,6 @@ Line: TypeAlias = Mapping[str, object]
 """An object of an NDJSON stream."""
 
 Lines: TypeAlias = AbstractAsyncContextManager[AsyncIterator[Line]]
-
-
-class NoDaemon(CommandFailed):
-    """No relay is running where the configuration says."""
 
 
 class Client(Protocol[Context_co]):

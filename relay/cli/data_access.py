@@ -15,13 +15,13 @@ from typing import Final, Generic, TypeVar
 import anyio
 from pydantic import BaseModel
 
-from relay.cli.client import Client, HttpClient, LocalClient, NoDaemon, open_daemon_client
-from relay.cli.exit_codes import CommandFailed, run
+from relay.cli.client import Client, HttpClient, LocalClient, open_daemon_client
+from relay.cli.exit_codes import run
 from relay.clock import SystemClock
 from relay.cohorts.webhook import CohortWebhook
 from relay.daemon.policies import app_rules, event_source, guard_policy
 from relay.directory.importer import Importer
-from relay.errors import StoreBusy
+from relay.errors import CommandFailed, NoDaemon, StoreBusy
 from relay.heartbeat import Heartbeat
 from relay.http.admin.context import AdminContext, OutboxContext, SegmentsContext, StoresContext
 from relay.http.admin.operations import NoInput, Operation

@@ -9,12 +9,12 @@ import anyio
 import typer
 
 from relay.cli.data_access import DAEMON, DIRECTORY, SEGMENTS, call, open_client
-from relay.cli.exit_codes import CommandFailed, run
+from relay.cli.exit_codes import run
 from relay.cli.json_output import print_json_line
 from relay.cli.options import AppOption, AsJson, Configured, Yes, ask_first, named_or_only_app
 from relay.cli.output import instant, output, print_fields, progress_bar
 from relay.cli.users import show_user
-from relay.errors import FileRejected
+from relay.errors import CommandFailed, FileRejected
 from relay.http.admin.directory import IMPORT_DIRECTORY, SHOW_DIRECTORY, SYNC_DIRECTORY
 from relay.http.admin.operations import NoInput
 from relay.http.admin.segment_schemas import (

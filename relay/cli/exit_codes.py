@@ -19,10 +19,6 @@ WRONG_CONFIGURATION: Final = 78
 Result = TypeVar("Result")
 
 
-class CommandFailed(RelayError):
-    """A command cannot do what it was asked; the text says why."""
-
-
 def run(work: Callable[[], Awaitable[Result]], *, use_uvloop: bool = False) -> Result:
     """Run `work` on an event loop and return its result.
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from relay.cli.client import Client
 from relay.cli.data_access import OUTBOX, call
-from relay.cli.exit_codes import CommandFailed, run
+from relay.cli.exit_codes import run
 from relay.cli.json_output import open_json, print_json_line
 from relay.cli.listing import Layout, Query, print_list
 from relay.cli.options import (
@@ -26,6 +26,7 @@ from relay.cli.options import (
     named_or_only_app,
 )
 from relay.cli.output import output
+from relay.errors import CommandFailed
 from relay.http.admin.context import OutboxContext
 from relay.http.admin.operations import Operation
 from relay.http.admin.schemas import (

@@ -13,8 +13,9 @@ from pydantic import BaseModel
 
 from relay.cli.client import Line
 from relay.cli.data_access import SEGMENTS, open_client
-from relay.cli.exit_codes import CommandFailed, run
+from relay.cli.exit_codes import run
 from relay.cli.output import line_of
+from relay.errors import CommandFailed
 from relay.http.admin.context import SegmentsContext
 from relay.http.admin.operations import AnyOperation
 from relay.settings import Settings

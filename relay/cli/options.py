@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from relay.cli.exit_codes import CommandFailed
+from relay.errors import CommandFailed
 from relay.settings import Settings, load_settings
 
 

@@ -13,10 +13,11 @@ from rich.text import Text
 
 from relay.cli.client import HttpClient, open_daemon_client
 from relay.cli.data_access import DAEMON, call
-from relay.cli.exit_codes import CommandFailed, run
+from relay.cli.exit_codes import run
 from relay.cli.json_output import print_json_line
 from relay.cli.options import Configured
 from relay.cli.output import clean, instant, new_table, output, span
+from relay.errors import CommandFailed
 from relay.http.admin.operations import NoInput
 from relay.http.admin.schemas import AppStatusAnswer, SegmentsStatusAnswer, StatusAnswer
 from relay.http.admin.status import SHOW_STATUS

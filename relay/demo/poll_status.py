@@ -11,9 +11,9 @@ import anyio
 from anyio.abc import TaskStatus
 
 from relay.cli.client import HttpClient
-from relay.cli.exit_codes import CommandFailed
 from relay.demo.evidence import StandInCounts, StatusSample
 from relay.demo.relay_process import RelayProcess, StepTimeout
+from relay.errors import CommandFailed
 from relay.http.admin.operations import NoInput
 from relay.http.admin.schemas import AppStatusAnswer, StatusAnswer
 from relay.http.admin.status import SHOW_STATUS

@@ -10,9 +10,8 @@ import anyio
 import pytest
 
 from relay.cli.backup import FreeSpace
-from relay.cli.exit_codes import CommandFailed
 from relay.database.snapshot import open_snapshot
-from relay.errors import StoreFull
+from relay.errors import CommandFailed, StoreFull
 from relay.settings import load_settings
 from tests.crash.accounting import Accounts, contradictions, imbalances
 from tests.crash.crash_run import AGAIN_EVENTS, SETTLE_S, CrashRun, prepared

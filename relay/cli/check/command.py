@@ -9,9 +9,10 @@ from relay.cli.check.data import check_data
 from relay.cli.check.doors import check_certificates, check_door
 from relay.cli.check.keys import check_keys
 from relay.cli.check.report import Finding, good, print_findings
-from relay.cli.exit_codes import CommandFailed, run
+from relay.cli.exit_codes import run
 from relay.cli.options import Configured
 from relay.clock import SystemClock
+from relay.errors import CommandFailed
 from relay.settings import Settings
 
 

@@ -3,8 +3,8 @@
 import pytest
 import typer
 
-from relay.cli.exit_codes import CommandFailed, explain, run
-from relay.errors import ConfigError, RelayError, StoreFailed
+from relay.cli.exit_codes import explain, run
+from relay.errors import CommandFailed, ConfigError, RelayError, StoreFailed
 
 
 async def fail_in_groups(*errors: BaseException) -> None:
