@@ -1,8 +1,8 @@
 """No pinned dependency is known to be vulnerable, as far as this table knows.
 
-The table stands in for an advisory service where none can be asked; `pip-audit --strict` asks one
-(without `--strict` it passes when it gets no answer). An advisory adds or raises a line here, and
-so a pin that goes back behind it is found without a network.
+The table replaces an advisory service where none is reachable; `pip-audit --strict` asks one
+(without `--strict` it passes without an answer). An advisory adds or raises a line here, and
+so an older pin is found without a network.
 
 Source: PyPA advisory database (as of 2024-10, every pin), osv.dev and the projects' own advisories
 (2026-11).
@@ -39,7 +39,7 @@ _PIN: Final = re.compile(
 
 
 def faults(lock: str) -> list[str]:
-    """Return what is known against the pins of a lock file."""
+    """Return the known vulnerabilities of a lock file's pins."""
     pins = {canonicalize_name(name): Version(version) for name, version, _ in _PIN.findall(lock)}
     return [
         f"{name} {pins[canonicalize_name(name)]}: {advisory}, sound since {version}"
@@ -49,13 +49,13 @@ def faults(lock: str) -> list[str]:
 
 
 def test_no_pin_is_known_to_be_vulnerable() -> None:
-    """What is installed by the lock file serves the public door."""
+    """The pinned packages serve the public door."""
     assert faults(LOCK.read_text()) == []
 
 
 @pytest.mark.parametrize("name", SOUND_SINCE)
 def test_an_older_pin_would_be_found(name: str) -> None:
-    """Each line of the table is about a pin that there is, and tells an older one."""
+    """Each line of the table is about an existing pin and detects an older one."""
     pin = rf"(?m)^({name}(?:\[[^]]*])?)==\S+"
     older, times = re.subn(pin, r"\1==0.1", LOCK.read_text())
     assert times == 1
@@ -63,7 +63,7 @@ def test_an_older_pin_would_be_found(name: str) -> None:
 
 
 def test_every_pin_has_its_hash_and_comes_from_the_index() -> None:
-    """A file with another content, or from another place, is not what was tested."""
+    """Other content, or another source, was not tested."""
     lock = LOCK.read_text()
     pins = _PIN.findall(lock)
     starts = [line for line in lock.splitlines() if line[:1].isalnum()]

@@ -1,4 +1,4 @@
-"""What is shipped beside the code: the example configuration and the systemd unit."""
+"""Files shipped beside the code: the example configuration and the systemd unit."""
 
 import re
 import subprocess
@@ -31,7 +31,7 @@ SHOWN_INSTEAD = {
 
 
 def example(*, everything_on: bool) -> str:
-    """Return the example with its placeholders filled, and its defaults switched on."""
+    """Return the example with its placeholders filled and its defaults enabled."""
 
     def fill(line: re.Match[str]) -> str:
         off = "" if everything_on else line["off"]
@@ -54,7 +54,7 @@ def unit_keys() -> dict[str, list[str]]:
 
 
 def analyze(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run systemd-analyze, which must be there: Debian installs it with systemd."""
+    """Run systemd-analyze, which Debian installs with systemd."""
     return subprocess.run(
         ["systemd-analyze", *words, str(UNIT)],
         capture_output=True,
@@ -65,7 +65,7 @@ def analyze(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_example_shows_every_setting_once_with_its_default() -> None:
-    """What the example says and what relay does cannot come apart."""
+    """The example cannot diverge from relay's behaviour."""
     shown = {
         line["name"].replace("__SHOP__", "__<APP>__"): (line["off"], line["text"])
         for line in ASSIGNMENT.finditer(EXAMPLE.read_text())
@@ -85,19 +85,19 @@ def test_example_shows_every_setting_once_with_its_default() -> None:
 
 
 def test_example_explains_every_setting() -> None:
-    """Each setting, or the group it opens, stands under a sentence."""
+    """A sentence precedes each setting or its group."""
     blocks = [block for block in EXAMPLE.read_text().split("\n\n") if ASSIGNMENT.search(block)]
     assert all(block.startswith("# ") for block in blocks)
 
 
 def test_every_setting_has_a_sentence() -> None:
-    """The table in the README is made of them."""
+    """The README's table is generated from them."""
     settings = describe_settings()
     assert all(setting.meaning.endswith(".") and setting.wanted for setting in settings)
 
 
 def test_filled_example_is_a_valid_configuration(tmp_path: Path) -> None:
-    """With the placeholders filled it works, and the defaults it shows are the defaults."""
+    """With placeholders filled it loads, and its defaults are the real ones."""
     path = tmp_path / "relay.env"
     path.write_text(example(everything_on=False))
     as_shipped = load_settings(environ={"STATE_DIRECTORY": "/var/lib/relay"}, env_file=path)
@@ -105,15 +105,15 @@ def test_filled_example_is_a_valid_configuration(tmp_path: Path) -> None:
     assert load_settings(environ={}, env_file=path) == as_shipped
 
 
-def test_example_as_it_stands_is_refused_with_what_to_fill_in() -> None:
+def test_unfilled_example_is_rejected_with_what_to_fill_in() -> None:
     """A placeholder must not become a password."""
     with pytest.raises(ConfigError) as caught:
         load_settings(environ={}, env_file=EXAMPLE)
     assert [mistake.split(":")[0] for mistake in caught.value.mistakes] == list(FILLED)
 
 
-def test_unit_holds_what_operators_rely_on() -> None:
-    """The keys that other people's setups hold on to."""
+def test_unit_has_the_keys_operators_rely_on() -> None:
+    """Operators' own setups depend on these keys."""
     keys = unit_keys()
     expected = {
         "Service.Type": ["notify"],
@@ -151,7 +151,7 @@ def test_secrets_named_in_the_unit_are_relays(tmp_path: Path) -> None:
 
 @pytest.mark.slow  # needs systemd, which a bare machine may lack
 def test_systemd_accepts_the_unit() -> None:
-    """Nothing to complain of but the program, which is not installed where tests run."""
+    """Except for the program, which is not installed where tests run."""
     complaints = [
         line
         for line in analyze("verify").stderr.splitlines()
@@ -162,7 +162,7 @@ def test_systemd_accepts_the_unit() -> None:
 
 @pytest.mark.slow
 def test_exposure_is_at_most_the_promised() -> None:
-    """Systemd's own judgement of the sandbox."""
+    """By systemd's own score of the sandbox."""
     report = analyze("security", "--offline=true", "--no-pager").stdout
     exposure = re.search(r"Overall exposure level for relay\.service: (\d+\.\d+)", report)
     assert exposure is not None, report

@@ -1,4 +1,4 @@
-"""Every statement of every `.sql` file is one that SQLite can parse."""
+"""SQLite can parse every statement of every `.sql` file."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ SYNTAX = ("syntax error", "incomplete input", "unrecognized token")
 
 
 def _statements(script: str) -> Iterator[str]:
-    """Cut a script where SQLite ends a statement; a trigger's body does not end it."""
+    """Split a script where SQLite ends a statement; a trigger's body does not end it."""
     text = ""
     for line in script.splitlines(keepends=True):
         text += line
@@ -27,7 +27,7 @@ def _statements(script: str) -> Iterator[str]:
 
 
 def syntax_errors(script: str) -> list[str]:
-    """Return what SQLite's parser says against a script; what a name stands for is left open."""
+    """Return SQLite's parse errors of a script, ignoring unknown names."""
     found = []
     with closing(sqlite3.connect(":memory:")) as raw:
         for statement in _statements(script):
@@ -42,7 +42,7 @@ def syntax_errors(script: str) -> list[str]:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_a_file_parses(file: Path) -> None:
-    """Found where it is written, not where it runs for the first time."""
+    """Errors are found where they are written, not when first executed."""
     text = file.read_text()
     if MARK not in text:
         assert syntax_errors(text) == []
@@ -55,5 +55,5 @@ def test_a_file_parses(file: Path) -> None:
     "wrong", ["SELEC 1", "SELECT 1 FROM", "CREATE TABLE a (b", "SELECT #", "INSERT INTO a VALUES"]
 )
 def test_what_does_not_parse_is_found(wrong: str) -> None:
-    """Else the test above would prove nothing."""
+    """The control of the test above."""
     assert syntax_errors(f"SELECT :one FROM no_table WHERE a = :b;\n{wrong}") != []

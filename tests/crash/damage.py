@@ -1,4 +1,4 @@
-"""Damage to files at rest: each kind changes the files of one database, by chance and by seed."""
+"""Damage to files at rest: each kind changes the files of one database, seeded."""
 
 import shutil
 import sqlite3
@@ -26,7 +26,7 @@ def log_of(database: Path) -> Path:
 
 
 def copy_database(database: Path, target: Path) -> Path:
-    """Copy a database's files as they are on disk into a new folder; return the copy."""
+    """Copy a database's files into a new folder; return the copy."""
     target.mkdir(parents=True)
     for file in (database, log_of(database), sidecar_path(database)):
         if file.exists():
@@ -35,39 +35,39 @@ def copy_database(database: Path, target: Path) -> Path:
 
 
 def flip_bytes(database: Path, rng: Random) -> None:
-    """Change some bytes anywhere, in the database or in its log."""
+    """Change some bytes anywhere in the database or its log."""
     _flip(_either(database, rng), rng.randint(1, MOST_FLIPS), rng)
 
 
 def flip_one_byte(database: Path, rng: Random) -> None:
-    """Change a single byte: it may fall where nothing but a text is."""
+    """Change a single byte, which may be inside a text."""
     _flip(_either(database, rng), 1, rng)
 
 
 def flip_head(database: Path, rng: Random) -> None:
-    """Change bytes where the file says what it is."""
+    """Change bytes of the file header."""
     file = _either(database, rng)
     _flip(file, rng.randint(1, 8), rng, upto=LOG_HEADER_BYTES if file != database else 100)
 
 
 def flip_schema(database: Path, rng: Random) -> None:
-    """Change bytes of the first pages, which hold the schema."""
+    """Change bytes of the first pages, which contain the schema."""
     _flip(database, rng.randint(1, 20), rng, upto=3 * PAGE_BYTES)
 
 
 def truncate(database: Path, rng: Random) -> None:
-    """Cut a file anywhere."""
+    """Truncate a file anywhere."""
     file = _either(database, rng)
     _resize(file, rng.randrange(file.stat().st_size))
 
 
 def truncate_at_page(database: Path, rng: Random) -> None:
-    """Cut the database where a page ends, as a repair of the file system does."""
+    """Truncate the database at a page boundary, as a file system repair does."""
     _resize(database, rng.randrange(database.stat().st_size // PAGE_BYTES) * PAGE_BYTES)
 
 
 def zero_pages(database: Path, rng: Random) -> None:
-    """Lose the content of some pages."""
+    """Zero some pages."""
     pages = database.stat().st_size // PAGE_BYTES
     with database.open("r+b") as file:
         for _ in range(rng.randint(1, 4)):
@@ -76,7 +76,7 @@ def zero_pages(database: Path, rng: Random) -> None:
 
 
 def swap_pages(database: Path, rng: Random) -> None:
-    """Have a page stand where another was: a write that went astray."""
+    """Overwrite a page with another one: a misdirected write."""
     pages = database.stat().st_size // PAGE_BYTES
     with database.open("r+b") as file:
         file.seek(rng.randrange(pages) * PAGE_BYTES)
@@ -86,27 +86,27 @@ def swap_pages(database: Path, rng: Random) -> None:
 
 
 def remove_log(database: Path, rng: Random) -> None:  # noqa: ARG001  # as every damage
-    """Take the log away: it looked like a leftover."""
+    """Remove the log, as if it were a leftover."""
     log_of(database).unlink(missing_ok=True)
 
 
 def remove_database(database: Path, rng: Random) -> None:  # noqa: ARG001
-    """Take the database away and leave what belongs to it."""
+    """Remove the database but not its other files."""
     database.unlink()
 
 
 def put_picture(database: Path, rng: Random) -> None:
-    """Put a picture there."""
+    """Replace the database with a picture."""
     database.write_bytes(JPEG + rng.randbytes(rng.randint(0, 3 * PAGE_BYTES)))
 
 
 def put_nothing(database: Path, rng: Random) -> None:  # noqa: ARG001
-    """Put an empty file there."""
+    """Replace the database with an empty file."""
     database.write_bytes(b"")
 
 
-def put_stranger(database: Path, rng: Random) -> None:
-    """Put another program's database there."""
+def put_foreign_database(database: Path, rng: Random) -> None:
+    """Replace the database with another program's."""
     for file in (database, log_of(database)):
         file.unlink(missing_ok=True)
     with closing(sqlite3.connect(database)) as raw:
@@ -129,7 +129,7 @@ DAMAGES: Final[tuple[Damage, ...]] = (
     remove_database,
     put_picture,
     put_nothing,
-    put_stranger,
+    put_foreign_database,
 )
 
 

@@ -1,6 +1,6 @@
-"""Damage to the outbox: every acknowledged event is there again or counted as lost.
+"""Damage to the outbox: every acknowledged event is recovered or counted as lost.
 
-`DAMAGE_SEEDS` tries so many cases, `DAMAGE_SEED` begins with another one.
+`DAMAGE_SEEDS` sets how many cases to try, `DAMAGE_SEED` the first seed.
 """
 
 import shutil
@@ -49,7 +49,7 @@ LONG_ID = 6_000
 
 @dataclass(frozen=True)
 class Keys:
-    """Keys of events that wait, and of dead letters."""
+    """Keys of pending events and of dead letters."""
 
     pending: list[bytes]
     dead: list[bytes]
@@ -57,11 +57,11 @@ class Keys:
 
 @dataclass(frozen=True)
 class Stock:
-    """An outbox on disk whose content is known.
+    """An outbox on disk with known content.
 
     Attributes:
         folder: Where it is.
-        pending: Keys of events that wait.
+        pending: Keys of pending events.
         dead: Keys of dead letters.
         counts: The counts.
     """
@@ -78,7 +78,7 @@ def copy_outbox(folder: Path, target: Path) -> Path:
 
 
 async def _live(outbox: Outbox, first: int, events: int) -> None:
-    """Take events in; deliver some, bury some, leave some in hand, send some back."""
+    """Append events; deliver, dead-letter, claim and retry some."""
     number = outbox.counters.number(APP)
     for start in range(first, first + events, GROUP_EVENTS):
         group = [
@@ -109,9 +109,9 @@ async def _live(outbox: Outbox, first: int, events: int) -> None:
 
 
 def _keys(folder: Path) -> Keys:
-    """Return which events stand in the tables, by their keys.
+    """Return the keys of the events in the tables.
 
-    A letter that is another one in a text is found by nobody.
+    A dead letter with another letter in its text keeps its key, so this cannot find it.
     """
     with closing(sqlite3.connect(folder / DATABASE_NAME)) as raw:
         (app,) = raw.execute("SELECT no FROM apps WHERE app = ?", (APP,)).fetchone()
@@ -139,7 +139,7 @@ async def _closed(folder: Path) -> Stock:
 
 
 async def _crashed(folder: Path) -> Stock:
-    """Make an outbox whose process was killed: much of it is in the log."""
+    """Make an outbox whose process was killed, with much of it in the log."""
     await _closed(folder / "before")
     database = copy_outbox(folder / "before", folder / "open")
     async with running_outbox(database.parent) as outbox:
@@ -150,7 +150,7 @@ async def _crashed(folder: Path) -> Stock:
 
 
 async def _look(stock: Stock, folder: Path) -> int:
-    """Open a damaged outbox as the daemon does, and hold it against what it was.
+    """Open a damaged outbox as the daemon does, and compare it with its former content.
 
     Returns:
         How many events are counted as lost.
@@ -177,7 +177,7 @@ def _is_whole(database: Path) -> None:
 
 
 async def _try(stock: Stock, damage: Damage, rng: Random, target: Path) -> int:
-    """Damage a copy, open it twice; return how many events are counted as lost."""
+    """Damage a copy and open it twice; return how many events are counted as lost."""
     database = copy_outbox(stock.folder, target)
     damage(database, rng)
     before = {file.name: file.read_bytes() for file in target.iterdir()}
@@ -195,10 +195,10 @@ async def _try(stock: Stock, damage: Damage, rng: Random, target: Path) -> int:
 
 
 @pytest.mark.parametrize("ending", [_closed, _crashed])
-async def test_what_is_damaged_is_saved_or_counted(
+async def test_damaged_events_are_recovered_or_counted(
     ending: Callable[[Path], Awaitable[Stock]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever happened to the files, relay starts again, and hides no loss."""
+    """Whatever happened to the files, relay starts, and hides no loss."""
     (tmp_path / "stock").mkdir()
     stock = await ending(tmp_path / "stock")
     first, seeds = option("DAMAGE_SEED", 0), option("DAMAGE_SEEDS", SEEDS)
@@ -218,7 +218,7 @@ async def test_what_is_damaged_is_saved_or_counted(
 
 
 async def _read_all(outbox: Outbox) -> None:
-    """Meet whatever is damaged, as delivery, doors and housekeeping would."""
+    """Read everything, as delivery, doors and maintenance would."""
     seqs = [event.seq for event in await waiting(outbox)]
     for start in range(0, len(seqs), GROUP_EVENTS):
         await outbox.claims.read_bodies(seqs[start : start + GROUP_EVENTS])
@@ -233,7 +233,7 @@ async def _read_all(outbox: Outbox) -> None:
 async def test_damage_that_is_met_later_costs_one_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A large outbox is not read whole at every start, but after an end with damage it is."""
+    """A large outbox is read whole only at the start after an end with damage."""
     monkeypatch.setattr(check, "SMALL_BYTES", 0)
     (tmp_path / "stock").mkdir()
     stock = await _crashed(tmp_path / "stock")
@@ -253,7 +253,7 @@ async def test_damage_that_is_met_later_costs_one_start(
 
 
 async def test_without_the_sidecar_a_lost_log_would_be_hidden(tmp_path: Path) -> None:
-    """The control: the counts alone add up whatever is missing behind them."""
+    """The control: the counts alone add up whatever rows are missing."""
     (tmp_path / "stock").mkdir()
     stock = await _crashed(tmp_path / "stock")
     database = copy_outbox(stock.folder, tmp_path / "damaged")

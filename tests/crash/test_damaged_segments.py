@@ -1,6 +1,6 @@
-"""Damage to the segment table: whole segments or none, and nobody forgotten comes back.
+"""Damage to the segment table: whole segments or none, and no erased user comes back.
 
-`DAMAGE_SEEDS` tries so many cases, `DAMAGE_SEED` begins with another one.
+`DAMAGE_SEEDS` sets how many cases to try, `DAMAGE_SEED` the first seed.
 """
 
 import shutil
@@ -31,12 +31,12 @@ FORGOTTEN = ("user-7", "user-77")
 
 @dataclass(frozen=True)
 class Stock:
-    """A segment table on disk whose content is known.
+    """A segment table on disk with known content.
 
     Attributes:
         folder: Where it is.
-        revisions: Of each cohort, how many ids were on its list, one whole revision after another.
-        last_change: The number of the last change that followers were told.
+        revisions: List sizes of each cohort, one per revision.
+        last_change: Number of the last change.
     """
 
     folder: Path
@@ -46,12 +46,12 @@ class Stock:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a table shows.
+    """The visible content of a table.
 
     Attributes:
-        lists: Of each segment, how many ids are on its cohort's list.
-        members: Of all segments.
-        last_change: The number of the last change that followers were told.
+        lists: List size of each segment's cohort.
+        members: Members of all segments.
+        last_change: Number of the last change.
     """
 
     lists: dict[str, int]
@@ -64,7 +64,7 @@ def _copy(folder: Path, target: Path) -> Path:
 
 
 async def _live(table: SegmentTable, stock: Stock, at: int) -> Stock:
-    """Bring some revisions of some cohorts about."""
+    """Make some revisions of some cohorts."""
     for number in range(COHORTS):
         ids = [f"user-{n}" for n in range(number, USERS, number + 1)]
         ids = table.store.forgotten.without(table.store.cohorts.number(APP), ids)
@@ -89,7 +89,7 @@ def _read(folder: Path) -> Seen:
 
 
 def _note(stock: Stock) -> Stock:
-    """Note what a table shows by now."""
+    """Record the visible content of a table."""
     seen = _read(stock.folder)
     for cohort_id, ids in seen.lists.items():
         stock.revisions.setdefault(cohort_id, set()).add(ids)
@@ -108,7 +108,7 @@ async def _closed(folder: Path) -> Stock:
 
 
 async def _crashed(folder: Path) -> Stock:
-    """Make a table whose process was killed: much of it is in the log."""
+    """Make a table whose process was killed, with much of it in the log."""
     (folder / "open").mkdir()
     stock = await _closed(folder / "open")
     async with open_table(folder / "open") as table:
@@ -118,7 +118,7 @@ async def _crashed(folder: Path) -> Stock:
 
 
 async def _look(stock: Stock, folder: Path) -> None:
-    """Open a damaged table as the daemon does, and hold it against what it was."""
+    """Open a damaged table as the daemon does, and compare it with its former content."""
     async with open_table(folder) as table:
         number = table.store.cohorts.number(APP)
         assert all((number, user) in table.store.forgotten for user in FORGOTTEN)
@@ -151,7 +151,7 @@ async def _try(stock: Stock, damage: Damage, rng: Random, target: Path) -> None:
 async def test_segments_are_whole_or_gone(
     ending: Callable[[Path], Awaitable[Stock]], tmp_path: Path
 ) -> None:
-    """Whatever happened to the files, no reader sees half a segment or a forgotten user."""
+    """Whatever happened to the files, no reader sees half a segment or an erased user."""
     (tmp_path / "stock").mkdir()
     stock = await ending(tmp_path / "stock")
     first = option("DAMAGE_SEED", 0)

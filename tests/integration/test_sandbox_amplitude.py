@@ -51,7 +51,7 @@ class Bench:
     async def post(
         self, body: object, path: str = "/2/httpapi", *, compress: bool = False
     ) -> tuple[int, JsonObject]:
-        """Upload a body and return status and JSON answer."""
+        """Upload a body and return the status and the JSON response."""
         data = body if isinstance(body, bytes) else orjson.dumps(body)
         headers = {"Content-Type": "application/json"}
         if compress:
@@ -70,7 +70,7 @@ class Bench:
 
 @asynccontextmanager
 async def bench() -> AsyncIterator[Bench]:
-    """Run a stand-in for the length of a test."""
+    """Run a stand-in for the duration of a test."""
     clock = StillClock()
     amplitude = AmplitudeStandIn([KEY], clock=clock)
     with anyio.fail_after(10):
@@ -129,7 +129,7 @@ async def test_insert_ids_are_forgotten_after_seven_days() -> None:
 
 
 async def test_gzip_is_accepted_and_measured_both_ways() -> None:
-    """The ledger tells bytes on the wire and bytes after decompression."""
+    """The ledger has the bytes on the wire and after decompression."""
     async with bench() as b:
         body = orjson.dumps({"api_key": KEY, "events": [event(n) for n in range(100)]})
         assert (await b.post(body, compress=True))[0] == 200
@@ -177,7 +177,7 @@ async def test_broken_gzip_is_broken_json() -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/2/httpapi"), ("POST", "/2/other")])
-async def test_other_methods_and_paths_are_refused(method: str, path: str) -> None:
+async def test_other_methods_and_paths_are_rejected(method: str, path: str) -> None:
     """There is nothing else at this address."""
     async with bench() as b, b.session.request(method, b.url.with_path(path)) as response:
         assert response.status == 400
@@ -206,14 +206,14 @@ async def test_lowered_limits_are_413() -> None:
 
 
 async def test_revoked_key_is_unknown() -> None:
-    """A revoked key is answered like a wrong one."""
+    """A revoked key gets the response of a wrong one."""
     async with bench() as b:
         b.amplitude.conditions.bad_keys = {KEY}
         assert await b.send(event(1)) == (400, {"code": 400, "error": "Invalid API key: key-1"})
 
 
 async def test_throttled_ids_are_named() -> None:
-    """A 429 tells ids, rates and indices, and stores nothing."""
+    """A 429 has ids, rates and indices, and stores nothing."""
     async with bench() as b:
         b.amplitude.conditions.throttled_devices = {"device-2": 31}
         b.amplitude.conditions.throttled_users = {"user-4": 32}
@@ -272,7 +272,7 @@ async def test_silenced_devices_are_a_400_with_throttled_ones_beside() -> None:
 
 
 async def test_automatic_throttle_averages_thirty_seconds() -> None:
-    """Above the threshold an id is held until the window has moved on."""
+    """Above the threshold an id is throttled until the window has moved on."""
     async with bench() as b:
         b.amplitude.conditions.throttle_above_eps = 1.0
         burst = [event(n, device_id="device-1", user_id=None) for n in range(31)]
@@ -307,7 +307,7 @@ async def test_poison_names_first_or_all() -> None:
 async def test_poison_may_refuse_the_whole_request(
     effect: str, status: int, body: JsonObject
 ) -> None:
-    """Such an event takes its neighbours with it, until it is sent alone."""
+    """The event's batch is refused until it is sent alone."""
     async with bench() as b:
         b.amplitude.conditions.poisons = [
             Poison.model_validate({"insert_ids": ["insert-1"], "effect": effect})
@@ -317,7 +317,7 @@ async def test_poison_may_refuse_the_whole_request(
 
 
 async def test_order_per_device_is_the_order_of_arrival() -> None:
-    """The ledger keeps what came first first."""
+    """The ledger keeps the order of arrival."""
     async with bench() as b:
         await b.send(event(2, device_id="device-x"), event(1, device_id="device-x"))
         await b.send(event(3, device_id=None))
@@ -327,8 +327,8 @@ async def test_order_per_device_is_the_order_of_arrival() -> None:
         }
 
 
-async def test_what_relay_promised_not_to_do_is_noted() -> None:
-    """Amplitude tolerates these; the ledger does not."""
+async def test_violations_of_relay_s_promises_are_recorded() -> None:
+    """Amplitude tolerates these; the ledger records them."""
     async with bench() as b:
         await b.post(
             {
@@ -346,8 +346,8 @@ async def test_what_relay_promised_not_to_do_is_noted() -> None:
         }
 
 
-async def test_waiters_learn_of_events() -> None:
-    """Tests wait for facts, not for time."""
+async def test_waiters_wake_on_events() -> None:
+    """Tests wait for conditions, not for time."""
     async with bench() as b, anyio.create_task_group() as tasks:
         tasks.start_soon(b.send, event(1))
         tasks.start_soon(b.send, event(2))
@@ -393,7 +393,7 @@ async def test_answering_faults_last_for_their_count_and_store_nothing(
 
 @pytest.mark.parametrize("name", ["stored_500", "stored_504", "stored_200_html", "stored_408"])
 async def test_stored_faults_store_before_they_answer(name: str) -> None:
-    """The client cannot know, and its repeat is a duplicate."""
+    """The client cannot know, and its retry is a duplicate."""
     async with bench() as b:
         b.amplitude.faults.add(name, count=1)
         upload = {"api_key": KEY, "events": [event(1)]}
@@ -442,7 +442,7 @@ async def test_hang_lasts_until_cleared() -> None:
         await broken.wait()
 
 
-async def test_leaving_does_not_wait_for_what_hangs() -> None:
+async def test_shutdown_does_not_wait_for_hanging_requests() -> None:
     """The stand-in shuts down at once, whatever hangs."""
     async with bench() as b, anyio.create_task_group() as tasks:
         b.amplitude.faults.add("hang")
@@ -455,8 +455,8 @@ async def _send_in_vain(send: Callable[[JsonObject], Awaitable[object]]) -> None
     await send(event(1))
 
 
-async def test_slow_answers_honestly_in_the_end() -> None:
-    """A slow answer is still the right one."""
+async def test_slow_responses_are_correct() -> None:
+    """A slow response is still the right one."""
     async with bench() as b:
         b.amplitude.faults.add("slow", count=1, delay_s=0.01)
         assert (await b.send(event(1)))[0] == 200
@@ -516,7 +516,7 @@ async def test_faults_are_met_in_order() -> None:
     [("nonsense", {}), ("stored_503", {}), ("refuse", {"count": 1}), ("500", {"count": 0})],
 )
 async def test_nonsense_is_no_fault(name: str, limits: dict[str, int]) -> None:
-    """A fault that cannot be is refused when it is added."""
+    """An impossible fault is rejected when it is added."""
     amplitude = AmplitudeStandIn([KEY])
     with pytest.raises(ValueError, match="Fault"):
         amplitude.faults.add(name, count=limits.get("count"))

@@ -1,4 +1,4 @@
-"""What the OneSignal stand-in writes, relay reads."""
+"""relay reads what the OneSignal stand-in writes."""
 
 from random import Random
 

@@ -1,4 +1,4 @@
-"""Cohorts and exports of a whole sandbox, steered over HTTP."""
+"""Cohorts and exports of a whole sandbox, controlled over HTTP."""
 
 import csv
 import gzip
@@ -39,12 +39,12 @@ class Remote:
     url: URL
 
     async def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """Return status and JSON of a call of the control."""
+        """Return status and JSON of a control request."""
         async with self.session.request(method, self.url.join(URL(path)), json=body) as response:
             return response.status, orjson.loads(await response.read())
 
     async def cohort(self, path: str) -> tuple[int, bytes]:
-        """Ask the cohorts API, with keys."""
+        """Call the cohorts API with keys."""
         url = self.url.join(URL(path))
         async with self.session.get(url, headers=KEYS, allow_redirects=False) as response:
             return response.status, await response.read()
@@ -61,7 +61,7 @@ class Remote:
 
 @asynccontextmanager
 async def remote(**options: Any) -> AsyncIterator[Remote]:  # noqa: ANN401 - options of all types
-    """Run a sandbox for the length of a test."""
+    """Run a sandbox for the duration of a test."""
     sandbox = Sandbox(SandboxOptions(**options))
     with anyio.fail_after(10):
         async with running(sandbox.app) as url, ClientSession() as session:
@@ -69,7 +69,7 @@ async def remote(**options: Any) -> AsyncIterator[Remote]:  # noqa: ANN401 - opt
 
 
 async def test_a_cohort_is_put_changed_and_removed() -> None:
-    """What is put is listed and exported; what is removed is gone."""
+    """A PUT cohort is listed and exported; a removed one is gone."""
     async with remote() as r:
         cohort = {"id": "c1", "name": "Mine", "user_ids": ["a", "b"], "empty_ids": 1}
         status, state = await r.call("PUT", COHORTS, cohort)
@@ -84,7 +84,7 @@ async def test_a_cohort_is_put_changed_and_removed() -> None:
 
 
 async def test_a_million_members_are_a_range() -> None:
-    """Nobody has to send a list."""
+    """The client need not send a list."""
     async with remote() as r:
         members = {"prefix": "user-", "start": 0, "stop": 1_000_000}
         _, state = await r.call("PUT", COHORTS, [{"id": "c1", "user_ids": members}])
@@ -94,7 +94,7 @@ async def test_a_million_members_are_a_range() -> None:
 
 
 async def test_conditions_are_changed_in_part() -> None:
-    """POST changes what it names, deep inside too; PUT lifts the rest."""
+    """POST changes only what it names, at any depth; PUT resets the rest."""
     async with remote() as r:
         path = f"{COHORTS}/conditions"
         await r.call("POST", path, {"limits": {"per_month": 9}})
@@ -129,7 +129,7 @@ async def test_faults_and_the_log() -> None:
 
 
 async def test_the_budget_can_be_used_up() -> None:
-    """As if others had asked for exports."""
+    """As if other clients had requested exports."""
     async with remote() as r:
         await r.call("PUT", COHORTS, {"id": "c1"})
         _, state = await r.call("POST", f"{COHORTS}/spend", {"exports": 500})
@@ -151,7 +151,7 @@ async def test_the_budget_can_be_used_up() -> None:
         ("PUT", f"{EXPORTS}/subscribers", [1], 400, "0"),
     ],
 )
-async def test_nonsense_is_refused_with_the_reason(
+async def test_nonsense_is_rejected_with_the_reason(
     method: str, path: str, body: object, status: int, word: str
 ) -> None:
     """A mistake is explained, and changes nothing."""
@@ -160,8 +160,8 @@ async def test_nonsense_is_refused_with_the_reason(
         assert (got, word in answer["error"]) == (status, True)
 
 
-async def test_a_cohort_is_pushed_on_order() -> None:
-    """To the hook beside that of the events; then differences, as the hook knows the rest."""
+async def test_a_cohort_is_pushed_on_request() -> None:
+    """First in full to the cohorts webhook, then as differences."""
     bodies: list[Any] = []
     heads: list[str] = []
 
@@ -188,7 +188,7 @@ async def test_a_cohort_is_pushed_on_order() -> None:
 
 
 async def test_a_push_needs_a_target() -> None:
-    """Somebody has to say where to."""
+    """Without one it is an error."""
     async with remote() as r:
         await r.call("PUT", COHORTS, {"id": "c1"})
         assert (await r.call("POST", f"{COHORTS}/c1/push"))[0] == 409

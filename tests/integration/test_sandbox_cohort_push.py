@@ -1,4 +1,4 @@
-"""Amplitude's cohort webhook against a hook that answers on command."""
+"""The stand-in's cohort webhook against a scripted receiver."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,7 +27,7 @@ HASTY = {"retry_base_s": 0.001, "retry_cap_s": 0.002}
 
 
 @dataclass
-class Hook:
+class Receiver:
     """A receiver that plays a script of statuses (0 hangs), then answers 200."""
 
     script: list[int] = field(default_factory=list)
@@ -46,15 +46,15 @@ class Hook:
         return web.json_response({"added": len(self.bodies)}, status=status or 200)
 
     def push(self, **options: object) -> CohortPush:
-        """Return a push to this hook."""
+        """Return a push to this receiver."""
         target = Target(self.url, headers={"X-Relay-Token": "token-1"})
         return CohortPush(target, PushOptions.model_validate(HASTY | options))
 
 
 @asynccontextmanager
-async def hook(*script: int) -> AsyncIterator[Hook]:
-    """Run a hook for the length of a test."""
-    own = Hook(list(script))
+async def receiver(*script: int) -> AsyncIterator[Receiver]:
+    """Run a receiver for the duration of a test."""
+    own = Receiver(list(script))
     app = web.Application()
     app.router.add_post("/v1/apps/shop/cohorts", own.handle)
     with anyio.fail_after(10):
@@ -65,8 +65,8 @@ async def hook(*script: int) -> AsyncIterator[Hook]:
 
 
 async def test_the_message_is_amplitudes() -> None:
-    """Letter for letter, and users without an id are left out."""
-    async with hook() as h:
+    """Exactly Amplitude's format, and users without an id are omitted."""
+    async with receiver() as h:
         account = await h.push(properties={"country": "US"}).push(COHORT)
         message = orjson.loads(h.bodies[0])
         (message_id,) = account.acknowledged
@@ -89,8 +89,8 @@ async def test_the_message_is_amplitudes() -> None:
 
 
 async def test_the_first_push_is_full_and_the_next_a_difference() -> None:
-    """Until somebody asks for all of it again."""
-    async with hook() as h:
+    """Until a full push is requested again."""
+    async with receiver() as h:
         push = h.push()
         await push.push(COHORT)
         account = await push.push(COHORT.model_copy(update={"user_ids": ("b", "c", "d")}))
@@ -105,7 +105,7 @@ async def test_the_first_push_is_full_and_the_next_a_difference() -> None:
 
 async def test_users_come_in_batches() -> None:
     """Numbered within one run."""
-    async with hook() as h:
+    async with receiver() as h:
         cohort = COHORT.model_copy(update={"user_ids": UserRange("u", 0, 5)})
         account = await h.push(users_per_message=2).push(cohort)
         assert [len(message.user_ids) for message in account.messages] == [2, 2, 1]
@@ -115,18 +115,18 @@ async def test_users_come_in_batches() -> None:
         assert account.summary()["entering"] == 5
 
 
-async def test_a_message_that_fails_is_sent_again_unchanged() -> None:
-    """Any error and any silence, up to the last attempt."""
-    async with hook(503, 422, 0) as h:
+async def test_a_failed_message_is_resent_unchanged() -> None:
+    """After any error or timeout, up to the last attempt."""
+    async with receiver(503, 422, 0) as h:
         account = await h.push(timeout_s=0.05, max_attempts=4).push(COHORT)
         assert len(set(h.bodies)) == 1
         assert account.answers == {"503": 1, "422": 1, "timeout": 1, "200": 1}
         assert account.failed == []
 
 
-async def test_a_message_is_given_up_at_last() -> None:
-    """And a closed listener is a failure as well."""
-    async with hook(500, 500) as h:
+async def test_a_message_is_dropped_after_the_last_attempt() -> None:
+    """A closed listener is a failure as well."""
+    async with receiver(500, 500) as h:
         account = await h.push(max_attempts=2).push(COHORT)
         assert account.failed == [account.messages[0].message_id]
         assert account.summary()["acknowledged"] == {}
@@ -135,8 +135,8 @@ async def test_a_message_is_given_up_at_last() -> None:
 
 
 async def test_duplicates_and_disorder() -> None:
-    """The same ids twice, in an order of their own."""
-    async with hook() as h:
+    """The same ids twice, in another order."""
+    async with receiver() as h:
         push = h.push(users_per_message=1, duplicate_rate=1.0, is_shuffled=True, concurrency=3)
         update = Update("c", "Cohort", 5, [f"u{n}" for n in range(10)], ["gone"])
         account = await push.send(update)

@@ -1,4 +1,4 @@
-"""The stand-in of Amplitude's cohorts over real sockets."""
+"""The stand-in of Amplitude's cohorts API over real sockets."""
 
 import csv
 import gzip
@@ -31,8 +31,8 @@ DAY_S = 86_400
 
 
 @dataclass(frozen=True)
-class Got:
-    """How a request was answered."""
+class Response:
+    """A response."""
 
     status: int
     headers: Mapping[str, str]
@@ -73,25 +73,25 @@ class Bench:
     url: URL
     clock: FakeClock
 
-    async def get(self, path: str, auth: str | None = AUTH) -> Got:
-        """Ask, without following redirects or undoing compression."""
+    async def get(self, path: str, auth: str | None = AUTH) -> Response:
+        """Send a GET without following redirects or decompressing."""
         url = URL(path) if path.startswith("http") else self.url.join(URL(path))
         headers = {} if auth is None else {"Authorization": auth}
         async with self.session.get(url, headers=headers, allow_redirects=False) as response:
-            return Got(response.status, response.headers, await response.read())
+            return Response(response.status, response.headers, await response.read())
 
     async def export(self, cohort_id: str = "c", auth: str = AUTH) -> str:
-        """Ask for an export and return its id."""
+        """Request an export and return its id."""
         got = await self.get(f"/api/5/cohorts/request/{cohort_id}", auth)
         assert got.status == 202
         return str(got.json["request_id"])
 
-    async def poll(self, request_id: str) -> Got:
-        """Ask how an export is."""
+    async def poll(self, request_id: str) -> Response:
+        """Return the state of an export."""
         return await self.get(f"/api/5/cohorts/request-status/{request_id}")
 
-    async def file(self, cohort_id: str = "c") -> Got:
-        """Return the answer to the question for the file of a new export."""
+    async def file(self, cohort_id: str = "c") -> Response:
+        """Return the response to a request for the file of a new export."""
         request_id = await self.export(cohort_id)
         assert (await self.poll(request_id)).status == 202
         assert (await self.poll(request_id)).status == 200
@@ -100,7 +100,7 @@ class Bench:
 
 @asynccontextmanager
 async def bench() -> AsyncIterator[Bench]:
-    """Run a stand-in for the length of a test."""
+    """Run a stand-in for the duration of a test."""
     clock = FakeClock()
     stand_in = CohortsStandIn(KEYS, clock=clock)
     with anyio.fail_after(10):
@@ -128,7 +128,7 @@ async def test_the_list_shows_what_is_published() -> None:
 
 
 async def test_a_cohort_that_is_put_again_is_computed_later() -> None:
-    """Even within one second a change shows in the list; the definition stays."""
+    """A change within one second shows in the list; the definition stays."""
     async with bench() as b:
         first = b.stand_in.put(StandInCohort(id="c", user_ids=["a", "b"]))
         second = b.stand_in.change("c", add=["z"], remove=["a"])
@@ -150,7 +150,7 @@ async def test_a_cohort_that_is_put_again_is_computed_later() -> None:
         (None, 401, "Authorization is missing"),
     ],
 )
-async def test_wrong_keys_are_refused(auth: str | None, status: int, details: str) -> None:
+async def test_wrong_keys_are_rejected(auth: str | None, status: int, details: str) -> None:
     """In both spellings that were seen."""
     async with bench() as b:
         for path in ("/api/3/cohorts", "/api/5/cohorts/request/c", "/api/3/cohorts/usage"):
@@ -177,7 +177,7 @@ async def test_projects_are_apart() -> None:
 
 
 async def test_an_export_is_a_snapshot() -> None:
-    """Members that come later are not in the file."""
+    """Later members are not in the file."""
     async with bench() as b:
         b.stand_in.put(StandInCohort(id="c", user_ids=["a", 'o"b'], empty_ids=1))
         request_id = await b.export()
@@ -202,7 +202,7 @@ async def test_an_export_is_a_snapshot() -> None:
 
 
 async def test_an_export_takes_its_time() -> None:
-    """No file before the end; an export that never ends never has one."""
+    """No file before it is ready; an export that never ends never has one."""
     async with bench() as b:
         b.stand_in.put(StandInCohort(id="c"))
         b.stand_in.put(StandInCohort(id="stuck", never_completes=True))
@@ -217,7 +217,7 @@ async def test_an_export_takes_its_time() -> None:
 
 
 async def test_exports_expire() -> None:
-    """After a week nobody knows them."""
+    """After a week they are unknown."""
     async with bench() as b:
         b.stand_in.put(StandInCohort(id="c"))
         b.stand_in.conditions.job.polls = 0
@@ -252,7 +252,7 @@ async def test_large_files_come_by_a_link_that_is_the_credential() -> None:
 
 
 async def test_a_million_members_are_streamed() -> None:
-    """They take no list, and the file is made piece by piece."""
+    """They need no list, and the file is generated in pieces."""
     async with bench() as b:
         b.stand_in.put(StandInCohort(id="c", user_ids=UserRange("user-", 0, 1_000_000)))
         got = await b.file()
@@ -289,7 +289,7 @@ async def _gunzip(packed: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     ],
 )
 async def test_files_have_many_shapes(shape: FileShape, rows: list[list[str]]) -> None:
-    """Everything a reader was seen to meet, and what it must refuse."""
+    """Everything a reader has been seen to meet, and what it must reject."""
     async with bench() as b:
         b.stand_in.put(StandInCohort(id="c", user_ids=["a"]))
         b.stand_in.conditions.shape = shape
@@ -303,7 +303,7 @@ async def test_files_have_many_shapes(shape: FileShape, rows: list[list[str]]) -
 
 @pytest.mark.parametrize("content", ["html", "json"])
 async def test_something_else_may_come_instead_of_a_file(content: str) -> None:
-    """A page of a proxy, or an error with status 200."""
+    """A proxy's page, or an error with status 200."""
     async with bench() as b:
         shape = FileShape.model_validate({"content": content, "encoding": "plain"})
         b.stand_in.put(StandInCohort(id="c", shape=shape))
@@ -312,8 +312,8 @@ async def test_something_else_may_come_instead_of_a_file(content: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "plain"])
 @pytest.mark.parametrize("cut", ["row", "line"])
-async def test_a_cut_table_travels_whole(cut: str, encoding: str) -> None:
-    """Nothing but the rows tells that some are missing."""
+async def test_a_cut_table_is_transferred_completely(cut: str, encoding: str) -> None:
+    """Only the missing rows show it."""
     async with bench() as b:
         shape = FileShape.model_validate({"cut": cut, "encoding": encoding})
         b.stand_in.put(StandInCohort(id="c", user_ids=UserRange("u", 0, 100), shape=shape))
@@ -343,7 +343,7 @@ async def test_a_transfer_may_break(cut: str) -> None:
 
 
 async def test_limits_are_kept() -> None:
-    """The month's, the window's and that of parallel exports; a refused request is free."""
+    """Of the month, the window and parallel exports; a rejected request is free."""
     async with bench() as b:
         limits = b.stand_in.conditions.limits
         b.stand_in.put(StandInCohort(id="c"))
@@ -367,7 +367,7 @@ async def test_limits_are_kept() -> None:
 
 
 async def test_only_some_requests_are_accepted_at_once() -> None:
-    """A sixth is refused while five are under way."""
+    """A sixth is rejected while five are in flight."""
     async with bench() as b:
         for _ in range(5):
             b.stand_in.faults.add("slow", operation="list", count=1, delay_s=100)
@@ -384,7 +384,7 @@ async def test_only_some_requests_are_accepted_at_once() -> None:
 
 
 async def test_usage_is_optional_and_has_two_shapes() -> None:
-    """Nobody may rely on it."""
+    """No client may rely on it."""
     async with bench() as b:
         b.stand_in.put(StandInCohort(id="c"))
         await b.export()
@@ -398,7 +398,7 @@ async def test_usage_is_optional_and_has_two_shapes() -> None:
 
 
 async def test_faults_meet_their_operation() -> None:
-    """So many times, with the header, and before anything is counted."""
+    """The given number of times, with the header, before anything is counted."""
     async with bench() as b:
         b.stand_in.put(StandInCohort(id="c"))
         b.stand_in.faults.add(429, operation="request", count=2, retry_after=7)
@@ -412,7 +412,7 @@ async def test_faults_meet_their_operation() -> None:
 
 
 async def test_a_stored_fault_counts() -> None:
-    """The export exists and is paid for; only the answer is lost."""
+    """The export exists and is counted; only the response is lost."""
     async with bench() as b:
         b.stand_in.put(StandInCohort(id="c"))
         b.stand_in.faults.add("504", operation="request", count=1, stored=True)
@@ -433,7 +433,7 @@ async def test_a_stored_fault_counts() -> None:
     ],
 )
 async def test_strange_answers(name: str, body: str, status: int, start: bytes) -> None:
-    """Pages of proxies, nothing, garbage."""
+    """Proxies' pages, nothing, garbage."""
     async with bench() as b:
         b.stand_in.faults.add("500", count=1)
         b.stand_in.faults.add(name, body=body)
@@ -454,8 +454,8 @@ async def test_a_fault_of_the_storage_speaks_xml() -> None:
         assert (await b.get(link, None)).status == 200
 
 
-async def test_trouble_below_http() -> None:
-    """A reset (which aiohttp's client meets twice), a late answer, and one that drips."""
+async def test_faults_below_http() -> None:
+    """A reset (which aiohttp's client meets twice), a late response, and one that drips."""
     async with bench() as b:
         b.stand_in.put(StandInCohort(id="c", user_ids=UserRange("user-", 0, 50)))
         b.stand_in.conditions.shape = FileShape(encoding="plain")

@@ -41,7 +41,7 @@ class Bench:
     async def ask(
         self, body: object = None, auth: str | None = "Key key-1", app_id: str = APP
     ) -> tuple[int, Any]:
-        """Ask for an export and return status and JSON."""
+        """Request an export and return status and JSON."""
         query = f"?app_id={app_id}" if app_id else ""
         headers = {} if auth is None else {"Authorization": auth}
         url = self.url.join(URL(f"/players/csv_export{query}"))
@@ -49,7 +49,7 @@ class Bench:
             return response.status, orjson.loads(await response.read())
 
     async def get(self, url: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
-        """Ask for a file."""
+        """Request a file."""
         async with self.session.get(url, headers=headers) as response:
             return response.status, await response.read()
 
@@ -65,7 +65,7 @@ class Bench:
 
 @asynccontextmanager
 async def bench() -> AsyncIterator[Bench]:
-    """Run a stand-in for the length of a test."""
+    """Run a stand-in for the duration of a test."""
     clock = FakeClock()
     stand_in = CsvExportStandIn({APP: "key-1", "other-app": "key-2"}, clock=clock)
     stand_in.put(ROWS)
@@ -75,7 +75,7 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 async def test_the_file_has_one_row_per_subscription() -> None:
-    """Documented columns first, then those asked for; addresses and quoting as they are."""
+    """Documented columns first, then requested ones, quoted as documented."""
     async with bench() as b:
         extra = ("external_user_id", "onesignal_id", "notification_types", "country")
         rows = await b.export(*extra)
@@ -95,7 +95,7 @@ async def test_the_file_has_one_row_per_subscription() -> None:
 
 
 async def test_an_export_is_a_snapshot() -> None:
-    """Who subscribes later is not in it."""
+    """Later subscriptions are not in it."""
     async with bench() as b:
         _, answer = await b.ask()
         b.stand_in.put([])
@@ -106,7 +106,7 @@ async def test_an_export_is_a_snapshot() -> None:
 
 
 async def test_a_segment_is_its_subscribed_part() -> None:
-    """Unless the others are asked for."""
+    """Unless the others are requested."""
     async with bench() as b:
         assert len(await b.export(segment_name="All")) == 3
         assert len(await b.export(segment_name="All", include_unsubscribed=True)) == 4
@@ -131,7 +131,7 @@ async def test_keys_come_in_three_spellings(auth: str) -> None:
         ("Key key-1", "", 400, "Request is malformed: Failed to parse app_id"),
     ],
 )
-async def test_wrong_keys_and_apps_are_refused(
+async def test_wrong_keys_and_apps_are_rejected(
     auth: str, app_id: str, status: int, start: str
 ) -> None:
     """With the text of the live service."""
@@ -154,7 +154,7 @@ async def test_a_missing_key_has_three_answers(status: int) -> None:
         )
 
 
-async def test_unknown_fields_are_refused() -> None:
+async def test_unknown_fields_are_rejected() -> None:
     """A misspelt extra field would be a missing column."""
     async with bench() as b:
         assert (await b.ask({"extra_fields": ["external_id"]}))[0] == 400
@@ -162,7 +162,7 @@ async def test_unknown_fields_are_refused() -> None:
 
 
 async def test_one_export_at_a_time() -> None:
-    """Another has to wait until the first is ready, or was given up."""
+    """Another one must wait until the first is ready or dropped."""
     async with bench() as b:
         b.stand_in.conditions.seconds = 300
         _, first = await b.ask()
@@ -196,8 +196,8 @@ async def test_a_file_is_not_ready_at_first_and_gone_at_last() -> None:
         assert (await b.get(url.replace("users_", "users_0")))[0] == 404
 
 
-async def test_an_answer_may_forget_the_address() -> None:
-    """No export is running then."""
+async def test_a_response_may_lack_the_url() -> None:
+    """Then no export is running."""
     async with bench() as b:
         b.stand_in.conditions.without_url = 1
         assert await b.ask() == (200, {})
@@ -214,7 +214,7 @@ async def test_an_answer_may_forget_the_address() -> None:
     ],
 )
 async def test_files_have_many_shapes(shape: ExportShape, start: bytes) -> None:
-    """What older files had, and what must be refused."""
+    """Shapes of older files, and what must be rejected."""
     async with bench() as b:
         b.stand_in.conditions = ExportConditions(polls=0, shape=shape)
         _, answer = await b.ask({"extra_fields": ["country"]})
@@ -224,7 +224,7 @@ async def test_files_have_many_shapes(shape: ExportShape, start: bytes) -> None:
 
 
 async def test_times_may_be_numbers() -> None:
-    """Seconds of the epoch, as some files have them."""
+    """Seconds since the epoch, as in some files."""
     async with bench() as b:
         b.stand_in.conditions.shape = ExportShape(times="unix", tags="")
         row = (await b.export())[0]
@@ -246,7 +246,7 @@ async def test_a_file_may_be_cut() -> None:
 
 
 async def test_faults_speak_onesignals_language() -> None:
-    """A list of texts at the API, XML at the file; a hang ends with the patience."""
+    """A list of texts at the API, XML for the file; a hang ends at the timeout."""
     async with bench() as b:
         b.stand_in.conditions.polls = 0
         b.stand_in.faults.add(503, operation="export", count=1)
@@ -263,7 +263,7 @@ async def test_faults_speak_onesignals_language() -> None:
 
 
 async def test_hanging_requests_end_when_faults_are_cleared() -> None:
-    """Nobody waits for what nobody wants any more."""
+    """Their clients have lost interest."""
     async with bench() as b:
         b.stand_in.faults.add("hang", operation="export")
 
@@ -279,7 +279,7 @@ async def test_hanging_requests_end_when_faults_are_cleared() -> None:
 
 
 async def test_many_rows_are_streamed() -> None:
-    """A range takes no list."""
+    """A range needs no list."""
     async with bench() as b:
         b.stand_in.put(SubscriberRange("user-", 0, 100_000, email_every=2, unsubscribed_every=4))
         assert b.stand_in.count(APP) == 150_000

@@ -1,4 +1,4 @@
-"""A client that goes away is no error of the stand-in: nothing is logged, nothing is raised."""
+"""A client's disconnect is no error of the stand-in: nothing is logged, nothing is raised."""
 
 import asyncio
 import socket
@@ -35,7 +35,7 @@ RESET = struct.pack("ii", 1, 0)
 
 @asynccontextmanager
 async def quiet_sandbox(caplog: pytest.LogCaptureFixture) -> AsyncIterator[tuple[Sandbox, URL]]:
-    """Run a sandbox, and require that it served every request to its end without a word."""
+    """Run a sandbox, asserting that it served every request to its end silently."""
     sandbox = Sandbox(SandboxOptions())
     with anyio.fail_after(20):
         async with running(sandbox.app) as url:
@@ -56,8 +56,8 @@ async def ask(url: URL, method: str = "GET", headers: str = "", body: bytes = b"
     return stream
 
 
-async def go_away(stream: SocketStream, *, hard: bool) -> None:
-    """Close a connection that still has bytes to come, with a reset if `hard`."""
+async def disconnect(stream: SocketStream, *, hard: bool) -> None:
+    """Close a connection that still has bytes to read, with a reset if `hard`."""
     if hard:
         raw = stream.extra(SocketAttribute.raw_socket)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -65,7 +65,7 @@ async def go_away(stream: SocketStream, *, hard: bool) -> None:
 
 
 async def file_path(sandbox: Sandbox, url: URL, shape: FileShape) -> URL:
-    """Return where the file of a large cohort is."""
+    """Return the path of a large cohort's file."""
     sandbox.cohorts.put(
         StandInCohort(id="c", user_ids=UserRange("user-", 0, ROWS), shape=shape, empty_ids=1)
     )
@@ -91,10 +91,10 @@ async def file_path(sandbox: Sandbox, url: URL, shape: FileShape) -> URL:
         (FileShape(encoding="plain"), "slow"),
     ],
 )
-async def test_a_download_that_nobody_takes_ends_quietly(
+async def test_an_abandoned_download_ends_quietly(
     shape: FileShape, fault: str | None, caplog: pytest.LogCaptureFixture, *, hard: bool
 ) -> None:
-    """Whole, cut, late or in drops: the client leaves after the first bytes, or before them."""
+    """Whole, cut, late or dripping: the client leaves before or after the first bytes."""
     async with quiet_sandbox(caplog) as (sandbox, url):
         sandbox.cohorts.conditions.delivery = "inline"
         file = await file_path(sandbox, url, shape)
@@ -103,13 +103,13 @@ async def test_a_download_that_nobody_takes_ends_quietly(
         stream = await ask(file, headers=f"Authorization: {KEYS}\r\n")
         if fault != "slow":
             assert (await stream.receive()).startswith(b"HTTP/1.1 200")
-        await go_away(stream, hard=hard)
+        await disconnect(stream, hard=hard)
 
 
 async def test_a_link_that_is_not_read_to_its_end_is_no_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The second origin is as patient as the first."""
+    """The second origin behaves like the first."""
     async with quiet_sandbox(caplog) as (sandbox, url):
         file = await file_path(sandbox, url, FileShape(encoding="plain"))
         async with (
@@ -119,7 +119,7 @@ async def test_a_link_that_is_not_read_to_its_end_is_no_error(
             link = URL(response.headers["Location"])
         stream = await ask(link)
         assert (await stream.receive()).startswith(b"HTTP/1.1 200")
-        await go_away(stream, hard=True)
+        await disconnect(stream, hard=True)
 
 
 async def test_an_export_that_is_not_read_to_its_end_is_no_error(
@@ -135,7 +135,7 @@ async def test_an_export_that_is_not_read_to_its_end_is_no_error(
             link = URL(orjson.loads(await response.read())["csv_file_url"])
         stream = await ask(link)
         assert (await stream.receive()).startswith(b"HTTP/1.1 200")
-        await go_away(stream, hard=True)
+        await disconnect(stream, hard=True)
 
 
 @pytest.mark.parametrize("hard", [False, True])
@@ -157,14 +157,14 @@ async def test_a_body_that_is_never_whole_ends_quietly(
         target = url.join(URL(path))
         stream = await ask(target, "POST", "Content-Length: 1000\r\n", b'{"api_key":')
         await anyio.wait_all_tasks_blocked()
-        await go_away(stream, hard=hard)
+        await disconnect(stream, hard=hard)
 
 
 @pytest.mark.parametrize("fault", ["slow", "hang", "stored_slow", "200_cut", "stored_200_cut"])
-async def test_an_answer_that_nobody_waits_for_ends_quietly(
+async def test_an_abandoned_response_ends_quietly(
     fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An upload whose client gave up, whatever was to be answered."""
+    """The client of an upload gave up, whatever the response would be."""
     async with quiet_sandbox(caplog) as (sandbox, url):
         sandbox.amplitude.faults.add(fault, delay_s=0.05)
         upload = orjson.dumps(
@@ -177,14 +177,14 @@ async def test_an_answer_that_nobody_waits_for_ends_quietly(
         stream = await ask(url / "2/httpapi", "POST", head, upload)
         if fault.endswith("hang"):
             await sandbox.amplitude.ledger.wait_until(lambda ledger: ledger.total_requests == 1)
-        await go_away(stream, hard=True)
+        await disconnect(stream, hard=True)
         sandbox.amplitude.faults.clear()
 
 
 async def test_an_error_of_its_own_is_not_taken_for_a_disconnect(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """While the client is there, a broken connection is one that the stand-in made itself."""
+    """While the client is connected, a broken connection is the stand-in's own error."""
 
     async def fail(_request: web.Request) -> web.Response:
         raise ConnectionResetError("of another connection")

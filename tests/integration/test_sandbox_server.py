@@ -1,4 +1,4 @@
-"""All stand-ins behind one listener, with their control API, and as a command."""
+"""All stand-ins behind one listener, with their control API, and the command."""
 
 import re
 import signal
@@ -48,7 +48,7 @@ class Remote:
 
 @asynccontextmanager
 async def sandbox(**options: Any) -> AsyncIterator[Remote]:  # noqa: ANN401 - options of all types
-    """Run a sandbox for the length of a test."""
+    """Run a sandbox for the duration of a test."""
     said: list[str] = []
     with anyio.fail_after(10):
         async with ClientSession() as session, anyio.create_task_group() as tasks:
@@ -106,7 +106,7 @@ async def test_faults_are_switched_on_and_off() -> None:
         ("conditions", {"nonsense": 1}, "nonsense"),
     ],
 )
-async def test_nonsense_is_refused_with_the_reason(path: str, body: object, word: str) -> None:
+async def test_nonsense_is_rejected_with_the_reason(path: str, body: object, word: str) -> None:
     """A mistake is explained, and changes nothing."""
     async with sandbox() as remote:
         status, answer = await remote.call("POST", f"/_sandbox/amplitude/{path}", body)
@@ -115,7 +115,7 @@ async def test_nonsense_is_refused_with_the_reason(path: str, body: object, word
 
 
 async def test_conditions_are_changed_and_lifted() -> None:
-    """POST sets what it names, PUT lifts the rest, DELETE lifts all."""
+    """POST sets what it names, PUT resets the rest, DELETE resets all."""
     async with sandbox(throttled=("user-1",)) as remote:
         conditions = "/_sandbox/amplitude/conditions"
         _, state = await remote.call("POST", conditions, {"silenced_devices": ["d-1"]})
@@ -138,7 +138,7 @@ async def test_reset_forgets_everything() -> None:
 
 
 async def test_other_paths_are_amplitudes_or_unknown() -> None:
-    """Outside of the control API every path is Amplitude's."""
+    """Outside the control API every path is Amplitude's."""
     async with sandbox() as remote:
         assert await remote.call("POST", "/1/old") == (
             400,
@@ -150,8 +150,8 @@ async def test_other_paths_are_amplitudes_or_unknown() -> None:
         }
 
 
-async def test_traffic_runs_on_order() -> None:
-    """The source sends to its target, and shows what was acknowledged."""
+async def test_traffic_runs_on_request() -> None:
+    """The source sends to its target and shows what was acknowledged."""
     async with sandbox(accepts_any_key=True) as remote:
         template = (
             '{"api_key":"k","options":{"min_id_length":1},"events":[{"event_type":'
@@ -211,16 +211,19 @@ async def _until_idle(remote: Remote) -> Any:  # noqa: ANN401 - any JSON
 
 
 async def test_the_listener_refuses_for_some_seconds_over_http() -> None:
-    """Closed from outside, it opens by itself."""
+    """Closed over HTTP, it reopens alone."""
     async with sandbox() as remote:
         fault = {"name": "refuse", "seconds": 0.2}
         assert (await remote.call("POST", "/_sandbox/amplitude/faults", fault))[0] == 200
-        async with ClientSession() as stranger:
+        async with ClientSession() as other_client:
             with pytest.raises(ClientConnectionError):
-                await stranger.get(remote.url)
+                await other_client.get(remote.url)
         while True:
             try:
-                async with ClientSession() as stranger, stranger.get(remote.url) as response:
+                async with (
+                    ClientSession() as other_client,
+                    other_client.get(remote.url) as response,
+                ):
                     assert response.status == 400
             except ClientConnectionError:
                 continue
@@ -245,7 +248,7 @@ CURL = re.compile(r"  curl (?:-X (?P<method>\w+) )?(?:-d '(?P<body>.*)' )?(?P<ur
 
 
 async def test_every_command_that_is_described_works() -> None:
-    """In the order they are printed; but for those that need a hook."""
+    """In the printed order, except those that need a webhook."""
     async with sandbox() as remote:
         statuses = {}
         lines = [line for line in remote.said if not line.endswith("/push")]
@@ -259,8 +262,8 @@ async def test_every_command_that_is_described_works() -> None:
         assert set(statuses.values()) == {200}
 
 
-async def test_an_order_given_at_the_start_runs_at_once() -> None:
-    """`--events` needs no further word."""
+async def test_traffic_requested_at_the_start_runs_at_once() -> None:
+    """`--events` needs no further request."""
     order = TrafficOrder(events=1, url="http://127.0.0.1:1/hook", max_attempts=1)
     async with sandbox(order=order) as remote:
         state = await _until_idle(remote)

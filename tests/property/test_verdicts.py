@@ -1,4 +1,4 @@
-"""Answers of every kind, also impossible ones."""
+"""Answers of every kind, even impossible ones."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from relay.upstream.client import MAX_RETRY_AFTER_S, parse_retry_after
 
 
 class Ids(NamedTuple):
-    """What an answer may name an event by."""
+    """The ids by which an answer may name an event."""
 
     device_id: str | None
     user_id: str | None
@@ -63,7 +63,7 @@ def test_every_answer_gets_a_verdict_that_fits_its_upload(
 
 @given(statuses, st.binary(max_size=200), uploads)
 def test_no_bytes_raise(status: int | None, body: bytes, upload: list[Ids]) -> None:
-    """Garbage is an answer like another."""
+    """Garbage is an answer like any other."""
     judge_upload(UploadReply(status, body), upload)
 
 
@@ -71,7 +71,7 @@ def test_no_bytes_raise(status: int | None, body: bytes, upload: list[Ids]) -> N
 def test_the_indices_of_a_400_name_exactly_their_rows(
     data: st.DataObject, upload: list[Ids], key: str
 ) -> None:
-    """Whatever else is listed, the named rows die and no others."""
+    """Whatever else is listed, exactly the named rows are dead-lettered."""
     named = data.draw(st.sets(st.integers(0, len(upload) - 1), min_size=1))
     strangers = st.integers(len(upload), 2**63) | st.integers(-(2**63), -1) | st.booleans()
     listed = data.draw(st.permutations([*named, *data.draw(st.lists(strangers))]))
@@ -84,10 +84,10 @@ def test_the_indices_of_a_400_name_exactly_their_rows(
 
 
 @given(statuses, answers, uploads)
-def test_what_goes_again_is_complete_ordered_and_always_less(
+def test_requeued_events_are_complete_ordered_and_fewer(
     status: int | None, answer: object, upload: list[Ids]
 ) -> None:
-    """No event is lost or repeated, and no company of events is ever sent again unchanged."""
+    """No event is lost or repeated, and no batch is ever resent unchanged."""
     verdict = judge_upload(UploadReply(status, orjson.dumps(answer)), upload)
     if not isinstance(verdict, Settled):
         return
@@ -101,7 +101,7 @@ def test_what_goes_again_is_complete_ordered_and_always_less(
 
 @given(st.lists(st.integers()))
 def test_halves_are_the_whole_and_smaller(items: list[int]) -> None:
-    """Cutting loses nothing and always shrinks what can be shrunk."""
+    """Halving loses nothing and always shrinks a batch of several events."""
     halves = halve(items)
     assert [item for half in halves for item in half] == items
     assert all(halves)
@@ -109,10 +109,10 @@ def test_halves_are_the_whole_and_smaller(items: list[int]) -> None:
 
 
 @given(answers, uploads)
-def test_a_held_or_resent_event_is_never_dead_as_well(
+def test_a_held_or_requeued_event_is_never_dead(
     answer: dict[str, object], upload: list[Ids]
 ) -> None:
-    """Throttling and quotas alone never kill."""
+    """Throttling and quotas alone never dead-letter."""
     gentle = {key: value for key, value in answer.items() if key.startswith(("thr", "exc", "code"))}
     for status in (400, 429):
         verdict = judge_upload(UploadReply(status, orjson.dumps(gentle)), upload)

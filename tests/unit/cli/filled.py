@@ -1,4 +1,4 @@
-"""A segment table as commands may find it, with a daemon over it or without."""
+"""A segment table for commands, with a daemon or without one."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -47,7 +47,7 @@ async def fill(folder: Path) -> None:
 
 @asynccontextmanager
 async def filled(root: Path, way: str, **changes: str) -> AsyncIterator[CommandLine]:
-    """Give a filled table, with a daemon over it or without one.
+    """Yield a filled table, with a daemon or without one.
 
     Args:
         root: Where the data directory is made.

@@ -1,4 +1,4 @@
-"""How commands end badly."""
+"""How commands fail."""
 
 import pytest
 import typer
@@ -14,14 +14,14 @@ async def fail_in_groups(*errors: BaseException) -> None:
 
 @pytest.mark.parametrize("error", [StoreFailed("no sync"), OSError(5, "I/O"), typer.Exit(3)])
 def test_a_foreseen_cause_comes_out_bare(error: BaseException) -> None:
-    """So that it can be explained in a sentence."""
+    """So that it can be explained in one sentence."""
     with pytest.raises(type(error)) as caught:
         run(lambda: fail_in_groups(error, error))
     assert caught.value is error
 
 
 def test_a_defect_keeps_its_group() -> None:
-    """Nothing about it is hidden behind a foreseen error beside it."""
+    """A foreseen error beside it must not hide it."""
     with pytest.raises(ExceptionGroup) as caught:
         run(lambda: fail_in_groups(StoreFailed("no sync"), KeyError("defect")))
     assert caught.group_contains(KeyError)
@@ -40,6 +40,6 @@ def test_a_defect_keeps_its_group() -> None:
 def test_a_failure_is_a_line_on_standard_error(
     error: RelayError | OSError, code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And an exit code of the contract."""
+    """With an exit code of the contract."""
     assert explain(error) == code
     assert capsys.readouterr() == ("", said)

@@ -1,4 +1,4 @@
-"""How a difference of counts is explained."""
+"""How a difference between counts is explained."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +32,7 @@ def test_every_number_has_its_words() -> None:
 
 @given(st.tuples(*[COUNTS] * 6))
 def test_the_signs_say_how_the_numbers_add_up(given_counts: tuple[int, ...]) -> None:
-    """Whoever computes along from the top arrives at each sum."""
+    """Adding from the top gives each sum."""
     empty, restricted, unknown, bare, silent, subscribed = given_counts
     matched = bare + silent + subscribed
     explanation = Explanation(
@@ -55,7 +55,7 @@ def test_the_signs_say_how_the_numbers_add_up(given_counts: tuple[int, ...]) -> 
 
 
 def test_the_summary_names_only_what_differs() -> None:
-    """Nobody reads of reasons that do not apply."""
+    """It lists no reasons that do not apply."""
     assert summary(explained(without=0, further=0)) == (
         "cohort and segment match: 8 users, with one subscribed subscription each"
     )

@@ -1,4 +1,4 @@
-"""What Amplitude's answers say of a key, and how that is told."""
+"""What Amplitude's responses prove about a key, and how that is reported."""
 
 import pytest
 
@@ -25,7 +25,7 @@ UNCLEAR = KeyAnswer(Knowledge.UNCLEAR, "answered 503 without JSON")
         (400, b'{"code":400,"error":"x","missing_field":"events"}', ASKS_FOR_EVENTS),
     ],
 )
-def test_answers_that_say_something(status: int, body: bytes, expected: KeyAnswer) -> None:
+def test_conclusive_responses(status: int, body: bytes, expected: KeyAnswer) -> None:
     """A key is known unless Amplitude says that it is not."""
     assert judge_amplitude_answer(status, body) == expected
 
@@ -43,8 +43,8 @@ def test_answers_that_say_something(status: int, body: bytes, expected: KeyAnswe
         (503, b""),
     ],
 )
-def test_answers_that_say_nothing(status: int, body: bytes) -> None:
-    """Proxies, firewalls and outages know no keys."""
+def test_inconclusive_responses(status: int, body: bytes) -> None:
+    """Responses of proxies, firewalls and outages prove nothing."""
     assert judge_amplitude_answer(status, body).knowledge is Knowledge.UNCLEAR
 
 
@@ -58,8 +58,8 @@ def test_answers_that_say_nothing(status: int, body: bytes) -> None:
         (502, "cannot answer now (502); ask again later"),
     ],
 )
-def test_why_nothing_was_said_is_told_with_what_to_do(status: int, told: str) -> None:
-    """A person has no table of statuses at hand."""
+def test_an_inconclusive_response_is_reported_with_what_to_do(status: int, told: str) -> None:
+    """Operators have no table of statuses at hand."""
     assert judge_amplitude_answer(status, b"") == KeyAnswer(Knowledge.UNCLEAR, told)
 
 
@@ -83,7 +83,9 @@ def test_why_nothing_was_said_is_told_with_what_to_do(status: int, told: str) ->
         ),
     ],
 )
-def test_where_a_key_is_known_is_told(where: RegionAnswers, text: str, *, is_ok: bool) -> None:
+def test_the_region_that_knows_a_key_is_reported(
+    where: RegionAnswers, text: str, *, is_ok: bool
+) -> None:
     """With what to do about it."""
     finding = describe_key("key of shop", "shop", where, "us", "eu")
     assert (finding.name, finding.is_ok, finding.text) == ("key of shop", is_ok, text)

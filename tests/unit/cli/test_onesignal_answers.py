@@ -1,4 +1,4 @@
-"""What OneSignal's answers say of a key."""
+"""What OneSignal's responses prove about a key."""
 
 import pytest
 
@@ -32,8 +32,8 @@ from relay.cli.check.key_answers import KeyAnswer, Knowledge, judge_onesignal_an
         ),
     ],
 )
-def test_answers_that_say_something(status: int, body: bytes, expected: Knowledge) -> None:
-    """The documented shapes, also the plan that lacks the list: saying so takes a good key."""
+def test_conclusive_responses(status: int, body: bytes, expected: Knowledge) -> None:
+    """The documented shapes; a plan without the list still proves a good key."""
     assert judge_onesignal_answer(status, body) == KeyAnswer(expected)
 
 
@@ -50,6 +50,6 @@ def test_answers_that_say_something(status: int, body: bytes, expected: Knowledg
         (503, b'{"errors":["Service temporarily unavailable"]}'),
     ],
 )
-def test_answers_that_say_nothing(status: int, body: bytes) -> None:
-    """Proxies, limits and outages know no keys."""
+def test_inconclusive_responses(status: int, body: bytes) -> None:
+    """Responses of proxies, limits and outages prove nothing."""
     assert judge_onesignal_answer(status, body).knowledge is Knowledge.UNCLEAR

@@ -1,4 +1,4 @@
-"""What people read."""
+"""Output for terminals."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from relay.cli.output import clean, instant, span
         ("a\nb\x9b2J", "a\ufffdb\ufffd2J"),
     ],
 )
-def test_nothing_from_outside_steers_a_terminal(text: str, expected: str) -> None:
+def test_foreign_text_cannot_control_a_terminal(text: str, expected: str) -> None:
     """Neither escapes nor their eight-bit spelling."""
     assert clean(text) == expected
 

@@ -1,4 +1,4 @@
-"""The space set aside: taken where there is plenty, given up part by part."""
+"""The ballast: allocated where space is plentiful, released part by part."""
 
 import os
 from pathlib import Path
@@ -8,13 +8,13 @@ from tests.support.limits import file_size_limit
 
 
 def held_bytes(folder: Path) -> int:
-    """Return what the ballast holds on the disk."""
+    """Return the size of the ballast on disk."""
     file = folder / BALLAST_NAME
     return file.stat().st_blocks * 512 if file.exists() else 0
 
 
 def free_bytes(folder: Path) -> int:
-    """Return what is free on the disk."""
+    """Return the free space on the disk."""
     space = os.statvfs(folder)
     return space.f_bavail * space.f_frsize
 
@@ -24,7 +24,7 @@ def test_its_name_on_the_disk_stays() -> None:
     assert BALLAST_NAME == "relay.reserve"
 
 
-def test_it_is_taken_where_there_is_plenty(tmp_path: Path) -> None:
+def test_it_is_allocated_where_space_is_plentiful(tmp_path: Path) -> None:
     """The blocks are really allocated, for the owner alone."""
     ballast = BallastFile(tmp_path, min_free_bytes=0)
     ballast.refresh()
@@ -33,16 +33,16 @@ def test_it_is_taken_where_there_is_plenty(tmp_path: Path) -> None:
     assert (tmp_path / BALLAST_NAME).stat().st_mode & 0o777 == 0o600
 
 
-def test_it_is_not_taken_where_space_is_short(tmp_path: Path) -> None:
-    """Below the free space asked for it would only make things worse."""
+def test_it_is_not_allocated_where_space_is_short(tmp_path: Path) -> None:
+    """Below the configured free space it would only make things worse."""
     ballast = BallastFile(tmp_path, min_free_bytes=free_bytes(tmp_path) * 2)
     ballast.refresh()
     assert ballast.is_short
     assert held_bytes(tmp_path) == 0
 
 
-def test_it_is_given_up_part_by_part(tmp_path: Path) -> None:
-    """Each call leaves a part to the database, until nothing is left; more does no harm."""
+def test_it_is_released_part_by_part(tmp_path: Path) -> None:
+    """Each call frees one part for the database, until nothing is left; more calls are harmless."""
     BallastFile(tmp_path, min_free_bytes=0).refresh()
     short = BallastFile(tmp_path, min_free_bytes=free_bytes(tmp_path) * 2)
     short.refresh()
@@ -55,8 +55,8 @@ def test_it_is_given_up_part_by_part(tmp_path: Path) -> None:
     assert sizes[-1] == sizes[-2] == 0
 
 
-def test_an_opening_with_room_costs_nothing(tmp_path: Path) -> None:
-    """Only a disk without room for the database's own needs loses a part."""
+def test_an_opening_with_space_releases_nothing(tmp_path: Path) -> None:
+    """Only a disk without space for the database's own needs loses a part."""
     ballast = BallastFile(tmp_path, min_free_bytes=0)
     ballast.prepare_opening()
     before = held_bytes(tmp_path)
@@ -64,8 +64,8 @@ def test_an_opening_with_room_costs_nothing(tmp_path: Path) -> None:
     assert held_bytes(tmp_path) == before > 0
 
 
-def test_a_database_without_room_is_believed(tmp_path: Path) -> None:
-    """The disk's figures know nothing of a quota: closed until room is found by trying."""
+def test_a_full_database_is_trusted_over_disk_figures(tmp_path: Path) -> None:
+    """Disk figures ignore quotas: closed until a write succeeds."""
     ballast = BallastFile(tmp_path, min_free_bytes=0)
     ballast.refresh()
     whole = held_bytes(tmp_path)
@@ -80,8 +80,8 @@ def test_a_database_without_room_is_believed(tmp_path: Path) -> None:
     assert states == [(True, less), (True, less), (False, whole)]
 
 
-def test_a_part_that_cannot_be_had_leaves_the_others(tmp_path: Path) -> None:
-    """What is held stays held."""
+def test_a_part_that_cannot_be_allocated_leaves_the_others(tmp_path: Path) -> None:
+    """The allocated parts stay allocated."""
     ballast = BallastFile(tmp_path, min_free_bytes=0)
     ballast.refresh()
     whole = held_bytes(tmp_path)

@@ -1,4 +1,4 @@
-"""The counters sidecar: the last record that was written whole, or nothing."""
+"""The counters sidecar: the last record written completely, or none."""
 
 import sqlite3
 from contextlib import closing
@@ -37,7 +37,7 @@ def test_the_last_record_counts(tmp_path: Path) -> None:
 def test_a_damaged_record_claims_nothing(
     tmp_path_factory: pytest.TempPathFactory, place: int, bit: int
 ) -> None:
-    """It would count events as lost that are there."""
+    """It would count existing events as lost."""
     database = tmp_path_factory.getbasetemp() / "b.db"
     _write(database, RECORD)
     data = bytearray(sidecar_path(database).read_bytes())
@@ -46,7 +46,7 @@ def test_a_damaged_record_claims_nothing(
     assert load_record(database) in ({}, RECORD)
 
 
-def test_a_disk_that_takes_no_record_is_no_failure(tmp_path: Path) -> None:
-    """The older record is true as well: less was accepted then."""
+def test_an_unwritable_record_is_no_failure(tmp_path: Path) -> None:
+    """The older record is still correct: fewer events were accepted then."""
     _write(tmp_path / "no such folder" / "c.db", RECORD)
     assert load_record(tmp_path / "no such folder" / "c.db") == {}

@@ -1,4 +1,4 @@
-"""Whether there is room: found by trying, as figures of the disk do not know of limits."""
+"""Whether there is space: found by trying, as disk figures ignore limits."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from tests.support.limits import file_size_limit
 LARGE_BYTES = 1 << 20
 
 
-def test_there_is_room_where_a_file_can_grow(tmp_path: Path) -> None:
-    """And nothing is left of the attempt."""
+def test_there_is_space_where_a_file_can_grow(tmp_path: Path) -> None:
+    """Nothing is left of the attempt."""
     assert has_room(tmp_path, LARGE_BYTES)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_limit_counts_from_the_largest_file(tmp_path: Path) -> None:
-    """That one has to grow; a small one could."""
+    """The largest has to grow; a small one still could."""
     (tmp_path / "log").write_bytes(bytes(LARGE_BYTES))
     with file_size_limit(2 * LARGE_BYTES - 1):
         assert not has_room(tmp_path, LARGE_BYTES)

@@ -1,4 +1,4 @@
-"""Migrations: forward, whole, and never past what is known."""
+"""Migrations: forward, atomic, and never past a known version."""
 
 import signal
 import sqlite3
@@ -31,7 +31,7 @@ def _version(raw: sqlite3.Connection) -> int:
 
 
 def test_scripts_run_in_order_and_once(raw: sqlite3.Connection) -> None:
-    """Each script runs once, whenever it appeared."""
+    """Each script runs once, whenever it was added."""
     assert migrate(raw, [ONE]) == 1
     assert migrate(raw, [ONE, TWO]) == 1
     assert migrate(raw, [ONE, TWO]) == 0
@@ -39,7 +39,7 @@ def test_scripts_run_in_order_and_once(raw: sqlite3.Connection) -> None:
     assert raw.execute("SELECT x FROM one").fetchall() == [(2,)]
 
 
-def test_a_later_schema_is_refused_and_left_alone(raw: sqlite3.Connection) -> None:
+def test_a_later_schema_is_rejected_and_left_alone(raw: sqlite3.Connection) -> None:
     """An older relay never touches what a later one wrote."""
     raw.execute("PRAGMA user_version = 3")
     with pytest.raises(SchemaTooNew):
@@ -53,7 +53,7 @@ def test_a_later_schema_is_refused_and_left_alone(raw: sqlite3.Connection) -> No
     ["CREATE TABLE two (x); CREATE TABLE one (x);", "CREATE TABLE two (x); SELEC 1;"],
 )
 def test_a_failing_script_leaves_nothing_of_itself(raw: sqlite3.Connection, broken: str) -> None:
-    """A database stands before or after a script, never between."""
+    """A database is before or after a script, never in between."""
     with pytest.raises(sqlite3.Error):
         migrate(raw, [ONE, broken])
     assert not raw.in_transaction
@@ -73,7 +73,7 @@ migrate(raw, sys.argv[2:])
 
 @pytest.mark.parametrize("middle", ["SELECT die();", "INSERT INTO one SELECT die() FROM two;"])
 def test_a_kill_in_the_middle_leaves_nothing_of_a_script(tmp_path: Path, middle: str) -> None:
-    """The version is of the same transaction as the tables: half a migration cannot be."""
+    """Version and tables change in one transaction, so no half migration exists."""
     path = tmp_path / "a.db"
     large = "CREATE TABLE two (x); INSERT INTO two VALUES (zeroblob(30000000));"
     scripts = [ONE, f"{large} {middle} CREATE TABLE three (x);"]
@@ -87,15 +87,15 @@ def test_a_kill_in_the_middle_leaves_nothing_of_a_script(tmp_path: Path, middle:
 
 
 def test_files_are_found_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    """The name begins with the version it leads to."""
+    """A file name begins with the version it leads to."""
     for name in ("0002_b.sql", "0001_a.sql", "notes.txt"):
         (tmp_path / name).write_text(name, encoding="utf-8")
     assert find_migrations(tmp_path) == ["0001_a.sql", "0002_b.sql"]
 
 
 @pytest.mark.parametrize("names", [["0002_b.sql"], ["0001_a.sql", "0003_c.sql"], ["a.sql"]])
-def test_a_gap_in_the_numbers_is_refused(tmp_path: Path, names: list[str]) -> None:
-    """A lost file is noticed at the start, not at the first query."""
+def test_a_gap_in_the_numbers_is_rejected(tmp_path: Path, names: list[str]) -> None:
+    """A missing file is detected at the start, not at the first query."""
     for name in names:
         (tmp_path / name).touch()
     with pytest.raises(ValueError, match="is expected"):

@@ -1,4 +1,4 @@
-"""Rows read page by page: the same as SQLite reads, and no other error from what is no row."""
+"""Rows read page by page: the same as SQLite reads, and no error from damaged ones."""
 
 import sqlite3
 from contextlib import closing
@@ -102,7 +102,7 @@ def test_no_page_is_an_error(
 def test_a_flipped_byte_costs_what_it_hit(
     tmp_path_factory: pytest.TempPathFactory, place: int, bits: int
 ) -> None:
-    """A real page, with one byte another: a row is lost at most, unless its list of rows is hit."""
+    """In a real page a flipped byte costs one row at most, unless its row index is hit."""
     with closing(sqlite3.connect(":memory:")) as raw:
         raw.execute("CREATE TABLE page (a INTEGER PRIMARY KEY, b, c)")
         raw.executemany("INSERT INTO page VALUES (?, ?, ?)", _ROWS)

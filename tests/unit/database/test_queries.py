@@ -19,7 +19,7 @@ def _load(folder: Path, text: str) -> dict[str, str]:
 
 
 def test_queries_come_by_name_without_their_comments(tmp_path: Path) -> None:
-    """A comment is for the reader of the file, not for SQLite's statement cache."""
+    """Comments are for readers of the file, not for SQLite's statement cache."""
     text = (
         "-- A head.\n\n-- name: one\n-- Why.\nSELECT 1\n  -- inside\nFROM t;\n"
         "-- name: two\nSELECT 2;\n"
@@ -36,7 +36,7 @@ def test_queries_come_by_name_without_their_comments(tmp_path: Path) -> None:
         "-- name: one",
     ],
 )
-def test_a_file_with_a_mistake_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_with_a_mistake_is_rejected(tmp_path: Path, text: str) -> None:
     """SQL without a name, a name twice, a name without SQL."""
     with pytest.raises(ValueError, match=r"some\.sql"):
         _load(tmp_path, text)
@@ -51,7 +51,7 @@ def _words(node: ast.AST) -> set[str]:
 
 
 def test_every_query_of_the_outbox_is_used_and_none_is_missing() -> None:
-    """A query that nobody runs, or a name that nobody wrote, is a leftover."""
+    """An unused query or an unknown name is a leftover."""
     used: set[str] = set()
     subscripts: set[str] = set()
     for path in (RELAY / "outbox").glob("*.py"):
@@ -69,8 +69,8 @@ def test_every_query_of_the_outbox_is_used_and_none_is_missing() -> None:
     assert subscripts - set(SQL) == set()
 
 
-def test_no_statement_stands_in_python() -> None:
-    """SQL lives in `.sql` files; only pragmas and transaction words are Python's."""
+def test_python_has_no_sql() -> None:
+    """SQL is in `.sql` files; Python has only pragmas and transaction statements."""
     statement = re.compile(
         r"^\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|WITH)\s(?!/)", re.ASCII
     )  # no route

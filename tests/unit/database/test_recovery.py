@@ -1,4 +1,4 @@
-"""Recovery: what is checked before a database is opened, and what is saved of a damaged one."""
+"""Recovery: the check before a database is opened, and the salvage of a damaged one."""
 
 import shutil
 import sqlite3
@@ -95,7 +95,7 @@ def test_a_whole_database_is_left_alone(database: Path) -> None:
 
 
 def _vacuumed(path: Path, migrations: Sequence[str]) -> RecoverySpec:
-    """Make a database as one is after `VACUUM`: its trees begin elsewhere."""
+    """Return a database after `VACUUM`, whose tables have other root pages."""
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
         migrate(raw, migrations)
@@ -106,10 +106,8 @@ def _vacuumed(path: Path, migrations: Sequence[str]) -> RecoverySpec:
 
 
 @pytest.mark.parametrize("migrations", [OUTBOX, SEGMENTS])
-def test_a_database_that_somebody_vacuumed_is_left_alone(
-    tmp_path: Path, migrations: list[str]
-) -> None:
-    """`VACUUM` makes it small, and `VACUUM INTO` is a way to copy it; both are healthy."""
+def test_a_vacuumed_database_is_left_alone(tmp_path: Path, migrations: list[str]) -> None:
+    """`VACUUM` shrinks it, and `VACUUM INTO` copies it; both results are healthy."""
     path = tmp_path / "a.db"
     spec = _vacuumed(path, migrations)
     mark_unclean(path)
@@ -118,7 +116,7 @@ def test_a_database_that_somebody_vacuumed_is_left_alone(
 
 
 def test_rows_of_a_vacuumed_database_are_saved_where_they_are(tmp_path: Path) -> None:
-    """Where a table begins in a new database, another one begins in this."""
+    """Its root pages differ from those of a new database."""
     path = tmp_path / "a.db"
     spec = _vacuumed(path, OUTBOX)
     with closing(sqlite3.connect(path)) as raw:
@@ -135,14 +133,14 @@ def test_rows_of_a_vacuumed_database_are_saved_where_they_are(tmp_path: Path) ->
 
 
 def test_a_missing_database_is_no_damage(tmp_path: Path) -> None:
-    """It is made at the first start."""
+    """The first start creates it."""
     assert recover(tmp_path / "a.db", RECOVERY_SPEC, NOW_MS) is None
     assert _names(tmp_path) == []
 
 
 @pytest.mark.parametrize("size_bytes", [0, PAGE_BYTES])
 def test_a_first_start_that_was_interrupted_is_no_damage(tmp_path: Path, size_bytes: int) -> None:
-    """The file is there, and no table in it yet."""
+    """The file exists, but has no table yet."""
     path = tmp_path / "a.db"
     path.touch()
     if size_bytes:
@@ -153,7 +151,7 @@ def test_a_first_start_that_was_interrupted_is_no_damage(tmp_path: Path, size_by
 
 
 def test_an_empty_database_where_rows_were_is_damage(tmp_path: Path) -> None:
-    """The sidecar knows of them, whatever the file has now."""
+    """The sidecar counts rows that the file lacks."""
     path = tmp_path / "a.db"
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("PRAGMA journal_mode=WAL")
@@ -183,10 +181,10 @@ def _lose_schema(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [_lose_root, _lose_index, _lose_map, _lose_schema])
-def test_damage_to_what_leads_to_rows_loses_none(
+def test_damage_to_interior_pages_loses_no_row(
     database: Path, damage: Callable[[Path], None]
 ) -> None:
-    """Each row is found by one of two ways, and what is no row is made anew."""
+    """Each row is reachable in two ways, and indexes are rebuilt."""
     damage(database)
     damaged = database.read_bytes()
     archived = recover(database, RECOVERY_SPEC, NOW_MS)
@@ -201,7 +199,7 @@ def test_damage_to_what_leads_to_rows_loses_none(
 
 
 def test_a_lost_root_of_a_table_without_rowids_costs_its_own_rows(tmp_path: Path) -> None:
-    """Its interior pages have rows as well, and lead to all others."""
+    """Its interior pages contain rows and lead to all others."""
     path = tmp_path / "a.db"
     keyed = "CREATE TABLE pairs (a INTEGER, b TEXT, PRIMARY KEY (b, a)) STRICT, WITHOUT ROWID;"
     with closing(sqlite3.connect(path)) as raw:
@@ -219,8 +217,8 @@ def test_a_lost_root_of_a_table_without_rowids_costs_its_own_rows(tmp_path: Path
     assert len(saved) >= THINGS - THINGS // 20
 
 
-def test_a_header_that_claims_a_huge_file_asks_for_no_room(database: Path) -> None:
-    """The scratch file is as long as the pages that are there."""
+def test_a_header_that_claims_a_huge_file_needs_no_space(database: Path) -> None:
+    """The scratch file is as long as the existing pages."""
     _put(database, 28, (900_000).to_bytes(4))
     with file_size_limit(64 * 1024 * 1024):
         assert recover(database, RECOVERY_SPEC, NOW_MS) is not None
@@ -228,7 +226,7 @@ def test_a_header_that_claims_a_huge_file_asks_for_no_room(database: Path) -> No
 
 
 def test_a_text_that_is_not_utf8_costs_its_row_and_is_not_quoted(database: Path) -> None:
-    """SQLite stores any bytes; Python's error about them quotes the row."""
+    """SQLite stores any bytes; Python's decoding error quotes the row."""
     with closing(sqlite3.connect(database)) as raw:
         raw.execute("UPDATE things SET name = CAST(x'7468696e67203137ff' AS TEXT) WHERE id = 17")
         raw.commit()
@@ -240,7 +238,7 @@ def test_a_text_that_is_not_utf8_costs_its_row_and_is_not_quoted(database: Path)
 
 
 def test_a_lost_page_costs_its_rows_only(database: Path) -> None:
-    """The pages beside it are read as ever."""
+    """The other pages are read normally."""
     with open_pages(database) as pages:
         root = _root(database, "things")
         leaf = next(n for n, owner in pages.owners([root]) if owner == root and n != root)
@@ -250,7 +248,7 @@ def test_a_lost_page_costs_its_rows_only(database: Path) -> None:
 
 
 def test_a_cut_file_is_known_by_its_length(database: Path) -> None:
-    """However large it is, its header says how many pages it has."""
+    """The header has the number of pages, however large the file is."""
     pages = database.stat().st_size // PAGE_BYTES
     with database.open("r+b") as file:
         file.truncate((pages - 3) * PAGE_BYTES)
@@ -260,7 +258,7 @@ def test_a_cut_file_is_known_by_its_length(database: Path) -> None:
 
 
 def test_the_page_of_sqlites_locks_is_never_missing(tmp_path: Path) -> None:
-    """A database that grows past 1 GiB steps over it: neither file nor log has it."""
+    """SQLite skips this page in databases past 1 GiB, in file and log."""
     path = tmp_path / "a.db"
     lock_page = (1 << 30) // PAGE_BYTES + 1
     with path.open("w+b") as file:
@@ -274,8 +272,8 @@ def test_the_page_of_sqlites_locks_is_never_missing(tmp_path: Path) -> None:
         assert Pages(file.fileno(), None, wal).missing == 1
 
 
-def test_a_row_without_sense_is_not_taken_over(database: Path) -> None:
-    """SQLite cannot know of it: only who reads the row can."""
+def test_an_implausible_row_is_not_salvaged(database: Path) -> None:
+    """Only a reader of the row can see that, SQLite cannot."""
     with closing(sqlite3.connect(database)) as raw:
         raw.execute("UPDATE things SET name = 'thimg' WHERE id = 17")
         raw.commit()
@@ -294,7 +292,7 @@ def test_a_row_without_sense_is_not_taken_over(database: Path) -> None:
     ],
 )
 def test_a_foreign_file_is_archived(tmp_path: Path, content: bytes, why: str) -> None:
-    """Relay starts anew, and nothing of the file is lost."""
+    """Relay starts afresh, and the file is kept."""
     path = tmp_path / "a.db"
     path.write_bytes(content)
     archived = recover(path, RECOVERY_SPEC, NOW_MS)
@@ -306,7 +304,7 @@ def test_a_foreign_file_is_archived(tmp_path: Path, content: bytes, why: str) ->
 
 @pytest.mark.parametrize("version", [0, 1, 2, 3])
 def test_a_foreign_database_is_archived(tmp_path: Path, version: int) -> None:
-    """Its tables are not taken for ours, and ours are not put beside them."""
+    """Its tables are not used, and ours are not added to it."""
     path = tmp_path / "a.db"
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("CREATE TABLE places (url TEXT)")
@@ -316,7 +314,7 @@ def test_a_foreign_database_is_archived(tmp_path: Path, version: int) -> None:
     assert archived.why == "it is another program's database"
 
 
-def test_a_later_schema_is_refused_and_left_alone(database: Path) -> None:
+def test_a_later_schema_is_rejected_and_left_alone(database: Path) -> None:
     """An older relay never touches what a later one wrote."""
     with closing(sqlite3.connect(database)) as raw:
         raw.execute("PRAGMA user_version=3")
@@ -327,7 +325,7 @@ def test_a_later_schema_is_refused_and_left_alone(database: Path) -> None:
     assert _names(database.parent) == ["a.db"]
 
 
-def test_a_later_schema_without_one_of_our_tables_is_refused_too(tmp_path: Path) -> None:
+def test_a_later_schema_without_one_of_our_tables_is_rejected_too(tmp_path: Path) -> None:
     """A later relay may have dropped it."""
     path = tmp_path / "a.db"
     with closing(sqlite3.connect(path)) as raw:
@@ -341,7 +339,7 @@ def test_a_later_schema_without_one_of_our_tables_is_refused_too(tmp_path: Path)
 
 @pytest.mark.parametrize("version", [1, 2, 25_089])
 def test_a_version_that_is_not_the_schemas_is_damage(database: Path, version: int) -> None:
-    """Whoever set it, the rows are there."""
+    """Whatever set it, the rows are salvaged."""
     with closing(sqlite3.connect(database)) as raw:
         raw.execute("DROP INDEX things_by_name")
         raw.execute(f"PRAGMA user_version={version}")
@@ -350,7 +348,7 @@ def test_a_version_that_is_not_the_schemas_is_damage(database: Path, version: in
 
 
 def test_half_a_migration_is_named(tmp_path: Path) -> None:
-    """No crash leaves it; a hand may."""
+    """No crash leaves one; a manual change may."""
     path = tmp_path / "a.db"
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
@@ -363,10 +361,10 @@ def test_half_a_migration_is_named(tmp_path: Path) -> None:
     assert _ids(path) == {1}
 
 
-def test_a_crash_at_any_moment_of_the_move_is_gone_on_from(
+def test_a_crash_during_archiving_is_resumed(
     database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next start finishes it, whatever was moved already."""
+    """The next start finishes the archiving from any point."""
     _lose_root(database)
     for tail in ("-wal", "-shm"):
         database.with_name(f"a.db{tail}").write_bytes(b"")
@@ -390,11 +388,11 @@ def test_a_crash_at_any_moment_of_the_move_is_gone_on_from(
 
 
 class _CrashError(BaseException):
-    """The end of a process, as the test makes it."""
+    """The end of a process, simulated by the test."""
 
 
 def _crash_after(moves: int, patched: pytest.MonkeyPatch) -> None:
-    """End at the move of a file after so many others."""
+    """Crash at the move of a file after this many others."""
     left = [moves]
     rename = Path.rename
 
@@ -408,8 +406,8 @@ def _crash_after(moves: int, patched: pytest.MonkeyPatch) -> None:
     patched.setattr(Path, "rename", move)
 
 
-def test_a_full_disk_is_said_and_leaves_all_as_it_was(database: Path) -> None:
-    """There is no room for what can be saved: the next start tries again."""
+def test_a_full_disk_is_reported_and_changes_nothing(database: Path) -> None:
+    """There is no space for the salvage: the next start retries."""
     _lose_root(database)
     before = database.read_bytes()
 
@@ -435,10 +433,10 @@ def test_a_full_disk_is_said_and_leaves_all_as_it_was(database: Path) -> None:
         (KeyboardInterrupt(), False),
     ],
 )
-def test_an_end_that_damage_may_have_caused_has_all_rows_read(
+def test_an_unclean_end_has_all_rows_read(
     database: Path, error: BaseException, *, is_marked: bool
 ) -> None:
-    """What is too large to be read at every start is read at the next one."""
+    """A file too large to read at every start is read whole at the next one."""
     with pytest.raises(type(error)), mark_unclean_on_error(database):
         raise error
     assert is_marked_unclean(database) == is_marked

@@ -1,4 +1,4 @@
-"""The write-ahead log: what a power cut may leave is no damage, what it cannot is."""
+"""The write-ahead log: the effects of a power cut are no damage, others are."""
 
 import shutil
 import sqlite3
@@ -21,7 +21,7 @@ COMMITS = 6
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Path]:
-    """A database in use, whose newest rows stand in its log only; one commit a row."""
+    """Yield a database in use whose newest rows are only in its log, one commit per row."""
     path, copy = tmp_path / "open.db", tmp_path / "copy.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as raw:
         raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
@@ -59,25 +59,25 @@ def _flip(file: Path, place: int) -> None:
 
 
 def test_a_whole_log_is_read_like_sqlite_does(database: Path) -> None:
-    """Every commit is there, and nothing is damaged."""
+    """Every commit is read, and nothing is damaged."""
     assert not read_wal(_log(database)).is_damaged
     assert _names(database) == set("012345")
 
 
 def test_no_log_is_an_empty_one(tmp_path: Path) -> None:
-    """As after an end in order."""
+    """As after an orderly stop."""
     assert not read_wal(tmp_path / "none").places
 
 
-def test_a_spoilt_last_commit_is_what_a_power_cut_leaves(database: Path) -> None:
-    """It was never acknowledged: its sync did not end."""
+def test_a_damaged_last_commit_is_the_effect_of_a_power_cut(database: Path) -> None:
+    """It was never acknowledged, as its sync did not end."""
     _flip(_log(database), _log(database).stat().st_size - 1)
     assert not read_wal(_log(database)).is_damaged
     assert _names(database) == set("01234")
 
 
-def test_what_stands_behind_damage_was_acknowledged(database: Path) -> None:
-    """SQLite stops there in silence; here the rest is read, but for the frame itself."""
+def test_commits_after_a_damaged_frame_are_read(database: Path) -> None:
+    """SQLite silently stops there; here everything but the damaged frame is read."""
     _flip(_log(database), HEADER_BYTES + 24 + 100)
     assert read_wal(_log(database)).is_damaged
     assert _names(database) == set()
@@ -92,7 +92,7 @@ def test_a_damaged_header_costs_nothing(database: Path) -> None:
 
 
 def test_a_cut_log_ends_with_its_last_whole_frame(database: Path) -> None:
-    """Only the sidecar tells that there was more."""
+    """Only the sidecar knows that there was more."""
     with _log(database).open("r+b") as file:
         file.truncate(HEADER_BYTES + 3 * FRAME_BYTES + 100)
     assert not read_wal(_log(database)).is_damaged

@@ -1,4 +1,4 @@
-"""How many uploads go at once: fast down, slowly up."""
+"""The limit on concurrent uploads: it decreases fast and increases slowly."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +9,7 @@ SENDERS = 16
 
 
 def test_it_begins_with_every_sender() -> None:
-    """Nothing is known to be wrong."""
+    """No failure is known yet."""
     assert AdaptiveLimit(SENDERS).limit == SENDERS
 
 
@@ -24,7 +24,7 @@ def test_it_falls_to_one_within_a_few_failures() -> None:
 
 
 def test_it_grows_by_one_after_a_run_of_full_use() -> None:
-    """Each step up is tried out before the next."""
+    """Each step up is proven before the next."""
     adaptive_limit = AdaptiveLimit(SENDERS)
     adaptive_limit.decrease()
     for _ in range(GROW_AFTER - 1):
@@ -35,7 +35,7 @@ def test_it_grows_by_one_after_a_run_of_full_use() -> None:
 
 
 def test_what_was_not_used_proves_nothing() -> None:
-    """Uploads that went alone do not say that more at once would succeed."""
+    """Lone uploads do not show that more would succeed."""
     adaptive_limit = AdaptiveLimit(SENDERS)
     adaptive_limit.decrease()
     for _ in range(10 * GROW_AFTER):

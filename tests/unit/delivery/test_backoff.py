@@ -1,4 +1,4 @@
-"""When to try again."""
+"""Backoff with full jitter."""
 
 from random import Random
 
@@ -9,7 +9,7 @@ from relay.delivery.circuit_breaker import BackoffPolicy
 
 @pytest.mark.parametrize("attempt", [1, 2, 3, 8, 9, 10, 100, 10_000, 10**9])
 def test_a_wait_lies_within_the_full_jitter_bounds(attempt: int) -> None:
-    """Uniform from nothing to the doubled base, never past the cap."""
+    """Uniform between zero and the doubled base, never past the cap."""
     policy, rng = BackoffPolicy(base_s=1.0, cap_s=300.0), Random(1)
     ceiling_s = min(300.0, 2.0 ** min(attempt - 1, 60))
     waits = [policy.delay_s(attempt, rng=rng) for _ in range(500)]
@@ -18,7 +18,7 @@ def test_a_wait_lies_within_the_full_jitter_bounds(attempt: int) -> None:
 
 
 def test_a_wait_comes_from_the_given_source_of_chance() -> None:
-    """The same seed waits the same: tests and reports can be repeated."""
+    """The same seed gives the same wait, so tests can be repeated."""
     policy = BackoffPolicy(1.0, 300.0)
     assert policy.delay_s(5, rng=Random(3)) == policy.delay_s(5, rng=Random(3))
 

@@ -1,4 +1,4 @@
-"""How many events fit an upload, and how a refused one is cut."""
+"""How many events fit an upload, and how a refused one is split."""
 
 import pytest
 
@@ -16,7 +16,7 @@ X, R, H = Dead("rejected", ""), Requeue(), Hold(frozenset("d"), frozenset(), Non
 
 
 def test_limits_count_events_envelope_and_commas() -> None:
-    """To the byte what is serialised."""
+    """Exact to the byte."""
     limits = BatchLimits(max_events=3, max_bytes=100 + 3 * 10 + 2, overhead_bytes=100)
     assert limits.admits(3, 30)
     assert not limits.admits(3, 31)
@@ -52,10 +52,10 @@ def test_halves_keep_the_order(items: list[int], halves: list[list[int]]) -> Non
         ([Delivered()] * 3, False, []),
     ],
 )
-def test_what_goes_again_after_a_partial_rejection(
+def test_the_rest_of_a_partial_rejection_is_requeued(
     outcomes: list[Outcome], parts: list[list[int]], *, is_partial: bool
 ) -> None:
-    """Events before a lone named one are proven good; those behind it are halved."""
+    """Events before a lone named one are proven good; those after it are halved."""
     again = regroup(range(len(outcomes)), Settled(outcomes, is_partial=is_partial))
     assert [list(part) for part in again] == parts
 
@@ -78,7 +78,7 @@ def test_a_larger_success_never_raises_the_limit() -> None:
 
 
 def test_limits_recover_step_by_step_to_what_is_configured() -> None:
-    """After enough uploads at a size a larger one is dared, up to the configuration."""
+    """After enough uploads at a size a larger one is tried, up to the configured limit."""
     learned = LearnedLimits(LIMITS)
     learned.learn(500, 800_000)
     for _ in range(RECOVERY_UPLOADS - 1):

@@ -1,4 +1,4 @@
-"""When uploads may go: the breaker's states, with a clock that stands still."""
+"""When uploads may start: the breaker's states, under a frozen clock."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,13 +32,13 @@ class _NoChance(Random):
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """A clock that the breaker and the test share."""
+    """A clock shared by the breaker and the test."""
     return FakeClock()
 
 
 @pytest.fixture
 def breaker(clock: FakeClock) -> CircuitBreaker:
-    """A breaker that doubles its wait from one second up."""
+    """A breaker whose wait doubles from one second."""
     policy, adaptive_limit = BackoffPolicy(1.0, CAP_S), AdaptiveLimit(SENDERS)
     return CircuitBreaker(
         policy, adaptive_limit, halt_probe_s=PROBE_S, clock=clock, rng=_NoChance()
@@ -52,7 +52,7 @@ async def _acquire(breaker: CircuitBreaker) -> Permit:
 
 @asynccontextmanager
 async def _waiting(breaker: CircuitBreaker, senders: int) -> AsyncIterator[list[Permit]]:
-    """Have senders wait for permits while the body runs; yields what they get."""
+    """Have senders wait for permits while the body runs; yields their permits."""
     permits: list[Permit] = []
 
     async def wait() -> None:
@@ -78,17 +78,15 @@ def _is_blocked_for(breaker: CircuitBreaker, clock: FakeClock, seconds: float) -
     return not before and breaker.is_ready
 
 
-async def test_a_fresh_breaker_admits_everybody(breaker: CircuitBreaker) -> None:
-    """Nothing is known to be wrong, so all senders go at once."""
+async def test_a_fresh_breaker_admits_every_sender(breaker: CircuitBreaker) -> None:
+    """No failure is known, so all senders start at once."""
     permits = [await _acquire(breaker) for _ in range(4)]
     assert [permit.is_half_open_probe for permit in permits] == [False] * 4
     assert breaker.state is BreakerState.RUNNING
 
 
-async def test_after_a_failure_one_sender_alone_tries(
-    breaker: CircuitBreaker, clock: FakeClock
-) -> None:
-    """An outage costs one request for each wait, however many senders there are."""
+async def test_after_a_failure_one_sender_probes(breaker: CircuitBreaker, clock: FakeClock) -> None:
+    """An outage costs one request per wait, however many senders there are."""
     breaker.fail(await _acquire(breaker), "status 500", None)
     assert breaker.state is BreakerState.BACKING_OFF
     assert breaker.last_error == "status 500"
@@ -103,8 +101,10 @@ async def test_after_a_failure_one_sender_alone_tries(
         assert permits == []
 
 
-async def test_a_probe_that_succeeds_lets_all_go(breaker: CircuitBreaker, clock: FakeClock) -> None:
-    """The first success ends the outage for everybody who waits."""
+async def test_a_successful_probe_admits_every_sender(
+    breaker: CircuitBreaker, clock: FakeClock
+) -> None:
+    """The first success ends the outage for every waiting sender."""
     breaker.fail(await _acquire(breaker), "status 500", None)
     clock.advance(1.0)
     probe = await _acquire(breaker)
@@ -117,10 +117,10 @@ async def test_a_probe_that_succeeds_lets_all_go(breaker: CircuitBreaker, clock:
     assert breaker.last_error is None
 
 
-async def test_a_failure_halves_what_may_be_in_flight(
+async def test_a_failure_halves_the_limit_in_flight(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
-    """After an overload, half as many uploads go at once."""
+    """After an overload half as many uploads may run."""
     breaker.fail(await _acquire(breaker), "status 429", None)
     clock.advance(1.0)
     probe = await _acquire(breaker)
@@ -134,7 +134,7 @@ async def test_a_failure_halves_what_may_be_in_flight(
 
 
 async def test_waits_double_up_to_the_cap(breaker: CircuitBreaker, clock: FakeClock) -> None:
-    """Failure after failure the wait grows, and then stays."""
+    """With each failure the wait grows, up to the cap."""
     for wait_s in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, CAP_S, CAP_S, CAP_S):
         breaker.fail(await _acquire(breaker), "status 500", None)
         assert _is_blocked_for(breaker, clock, wait_s)
@@ -153,7 +153,7 @@ async def test_uploads_that_fail_together_count_once(
 async def test_a_late_failure_of_an_earlier_round_does_not_count(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
-    """An upload that began before the outage was known adds nothing to it."""
+    """An upload started before the outage was known adds nothing."""
     slow, quick = await _acquire(breaker), await _acquire(breaker)
     breaker.fail(quick, "reset", None)
     clock.advance(1.0)
@@ -163,7 +163,7 @@ async def test_a_late_failure_of_an_earlier_round_does_not_count(
 
 
 async def test_retry_after_counts_beyond_the_cap(breaker: CircuitBreaker, clock: FakeClock) -> None:
-    """What Amplitude asks for is waited out, however long."""
+    """Amplitude's Retry-After is respected, however long."""
     breaker.fail(await _acquire(breaker), "status 429", 10 * CAP_S)
     assert _is_blocked_for(breaker, clock, 10 * CAP_S)
 
@@ -181,17 +181,17 @@ async def test_a_shorter_retry_after_does_not_shorten_the_wait(
 async def test_a_success_that_began_before_the_failure_opens_nothing(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
-    """An answer to an earlier upload does not cut short what a later one was asked to wait."""
+    """The result of an earlier upload does not shorten a later wait."""
     early, late = await _acquire(breaker), await _acquire(breaker)
     breaker.fail(late, "status 429", 500.0)
     breaker.succeed(early)
     assert _is_blocked_for(breaker, clock, 500.0)
 
 
-async def test_a_halted_app_is_tried_once_for_each_probe(
+async def test_a_halted_app_is_tried_once_per_probe(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
-    """Between probes nothing goes; a probe is one upload."""
+    """Between probes nothing is sent; a probe is one upload."""
     breaker.halt(await _acquire(breaker), "bad key")
     assert _state(breaker) is BreakerState.HALTED
     assert breaker.last_error == "bad key"
@@ -209,17 +209,17 @@ async def test_a_halted_app_is_tried_once_for_each_probe(
 async def test_a_halted_app_stays_halted_when_its_probe_meets_an_outage(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
-    """A timeout says nothing of the key."""
+    """A timeout says nothing about the key."""
     breaker.halt(await _acquire(breaker), "bad key")
     clock.advance(PROBE_S)
     breaker.fail(await _acquire(breaker), "timeout", None)
     assert breaker.state is BreakerState.HALTED
 
 
-async def test_a_permit_released_lets_another_probe(
+async def test_a_released_permit_allows_another_probe(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
-    """A probe that never began does not lock the breaker."""
+    """A probe that never started does not lock the breaker."""
     breaker.fail(await _acquire(breaker), "status 500", None)
     clock.advance(1.0)
     probe = await _acquire(breaker)
@@ -232,10 +232,10 @@ async def test_a_permit_released_lets_another_probe(
         assert len(permits) == 1
 
 
-async def test_a_sender_that_gives_up_waiting_leaves_the_breaker_usable(
+async def test_a_cancelled_sender_leaves_the_breaker_usable(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
-    """Cancellation while waiting takes no permit away."""
+    """A cancelled waiter takes no permit."""
     breaker.fail(await _acquire(breaker), "status 500", None)
     async with _waiting(breaker, 3):
         pass
@@ -261,7 +261,7 @@ async def test_a_paused_app_waits_for_the_operator(
 
 
 async def test_resuming_tries_a_halted_app_at_once(breaker: CircuitBreaker) -> None:
-    """An operator who mended the key does not wait for the probe."""
+    """An operator who fixed the key does not wait for the probe."""
     breaker.halt(await _acquire(breaker), "bad key")
     async with _waiting(breaker, 2) as permits:
         breaker.set_paused(paused=False)
@@ -270,7 +270,7 @@ async def test_resuming_tries_a_halted_app_at_once(breaker: CircuitBreaker) -> N
 
 
 async def test_the_breaker_is_ready_again_when_its_time_is_over() -> None:
-    """A waiting sender needs nobody to wake it."""
+    """A waiting sender wakes on time without a notification."""
 
     class Ticking(FakeClock):
         def monotonic_s(self) -> float:
@@ -285,10 +285,10 @@ async def test_the_breaker_is_ready_again_when_its_time_is_over() -> None:
     assert (await _acquire(breaker)).is_half_open_probe
 
 
-async def test_a_shorter_probe_holds_for_a_halt_in_flight(
+async def test_a_shorter_probe_interval_applies_to_a_current_halt(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
-    """New settings count from now on, not from the end of a wait that may be a day long."""
+    """New settings apply at once, not after a wait that may take a day."""
     breaker.halt(await _acquire(breaker), "bad key")
     breaker.configure(BackoffPolicy(1.0, 1.0), PROBE_S / 10)
     clock.advance(PROBE_S / 10)
@@ -298,7 +298,7 @@ async def test_a_shorter_probe_holds_for_a_halt_in_flight(
 async def test_new_settings_never_shorten_what_amplitude_asked_for(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
-    """`Retry-After` is Amplitude's word, the backoff is ours."""
+    """`Retry-After` comes from Amplitude, the backoff is ours."""
     breaker.fail(await _acquire(breaker), "status 503", 60.0)
     breaker.configure(BackoffPolicy(0.1, 0.1), PROBE_S)
     clock.advance(59.0)

@@ -1,4 +1,4 @@
-"""What follows from every verdict, case by case: for one event and many, with any evidence."""
+"""The plan for every verdict, case by case: one event and many, with any app state."""
 
 from dataclasses import replace
 from typing import Literal, NamedTuple
@@ -85,10 +85,10 @@ class Case(NamedTuple):
     Attributes:
         verdict: On the upload.
         events: What was uploaded: A alone, or A to D.
-        rest: What waits behind it in the same claim: E, or nothing.
-        poison: The app's evidence.
+        rest: Later batch of the same claim: E, or nothing.
+        poison: What is known of the app's refusals.
         first: Where A ends.
-        breaker: What the circuit breaker is told.
+        breaker: How the circuit breaker changes.
         queue: What is uploaded next.
     """
 
@@ -154,7 +154,7 @@ TABLE = [
 
 @pytest.mark.parametrize("case", TABLE)
 def test_what_follows_from_a_verdict(case: Case) -> None:
-    """Where the first event ends, what the breaker is told, and what is uploaded next."""
+    """Where the first event ends, how the breaker changes, and what is uploaded next."""
     plan = _decide(case.verdict, *case.events, rest=case.rest, poison=case.poison)
     assert _places(plan, A.seq) == [case.first]
     assert _queue(plan) == case.queue
@@ -176,7 +176,7 @@ def _places(plan: Plan, seq: int) -> list[Places]:
 
 
 def test_an_upload_delivered_whole_lets_the_limits_recover() -> None:
-    """A part delivered says nothing of the size."""
+    """A partial delivery says nothing about the size."""
     assert _decide(_settled(TAKEN, TAKEN), A, B, C, D).grows_limits
     assert not _decide(_settled(REJECTED, AGAIN), A, B, C, D).grows_limits
     assert not _decide(Settled((REJECTED,)), A).grows_limits
@@ -193,7 +193,7 @@ def test_dead_letters_know_their_reason_and_their_tries() -> None:
 def test_a_throttled_event_is_held_as_long_as_asked_and_never_shorter_than_configured(
     asked_s: float | None, wait_s: float
 ) -> None:
-    """A 429 with ids holds those devices and users, with their tries so far."""
+    """A 429 with ids holds those devices and users, with their attempts so far."""
     hold = Hold(frozenset({"a"}), frozenset({"u"}), asked_s, "throttled")
     (deferral,) = _decide(Settled((hold,)), A).deferred
     assert deferral.names == {"d:a", "u:u"}
@@ -202,7 +202,7 @@ def test_a_throttled_event_is_held_as_long_as_asked_and_never_shorter_than_confi
 
 
 def test_events_of_a_held_ordering_key_wait_with_it() -> None:
-    """They would overtake: those of the same batch and those of later ones, for the same holds."""
+    """Otherwise they would overtake it, from the same batch or a later one."""
     settled = Settled((_hold("a", 90.0), AGAIN, AGAIN))
     plan = _decide(settled, A, A2, B, rest=(A._replace(seq=9), C))
     assert _queue(plan) == [[2], [3]]
@@ -229,7 +229,7 @@ def test_something_settled_lets_canary_events_go_again() -> None:
 
 
 def test_a_size_is_learned_from_the_largest_batch_delivered_after_one_too_large() -> None:
-    """Learned once the claim is through; an unexplained 400 teaches nothing of size."""
+    """Learned when the claim ends; an unexplained 400 says nothing about size."""
     for split, sizes in ((LARGE, {2}), (SPLIT, set())):
         plan = _decide(split, A, B, C, D)
         for _ in range(2):
@@ -244,7 +244,7 @@ def test_a_size_is_learned_from_the_largest_batch_delivered_after_one_too_large(
 def test_the_largest_of_several_batches_delivered_is_learned(
     parts: tuple[tuple[Waiting, ...], ...],
 ) -> None:
-    """In whichever order they went."""
+    """In any order."""
     progress = Progress((), PoisonSearch(), was_too_large=True)
     for part in parts:
         settled = Settled((TAKEN,) * len(part))
@@ -287,14 +287,14 @@ def test_a_bad_key_halts_without_a_backoff_of_the_sender() -> None:
 
 
 def test_a_suspect_keeps_later_events_of_its_device_behind_it() -> None:
-    """They would overtake it while the others are asked."""
+    """They would overtake it while the canary events are tried."""
     plan = _decide(FORBIDDEN, A, rest=(A2, B, C))
     assert _queue(plan) == [[2, 3], [1]]
     assert _deferred(plan) == {5: 0.0}
 
 
 def test_a_suspects_own_device_is_the_test_if_there_is_no_other() -> None:
-    """Deferred, they would leave nothing to find out with."""
+    """If they were deferred, there would be no canary event left."""
     plan = _decide(FORBIDDEN, A, rest=(A2,))
     assert _queue(plan) == [[5], [1]]
     assert not plan.deferred
@@ -313,7 +313,7 @@ def test_a_refused_app_is_halted_and_its_events_give_way_longer_each_time() -> N
 
 
 def test_a_refused_app_without_other_events_keeps_its_own_at_hand() -> None:
-    """Nobody would use the probe they give way to."""
+    """No other event would use the probe they give way to."""
     assert _deferred(_decide(FORBIDDEN, A, probe_s=0.0)) == {1: 0.0}
 
 

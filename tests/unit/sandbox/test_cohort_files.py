@@ -27,7 +27,7 @@ def test_every_id_can_be_read_back(ids: list[str], empty_ids: int, line_end: str
 
 @pytest.mark.parametrize("rows", [0, 1, 4_096, 4_097])
 def test_a_factory_is_called_again_for_each_file(rows: int) -> None:
-    """Two downloads of one export are the same."""
+    """Two downloads of one export are equal."""
     file = cohort_download(lambda: (f"u{n}" for n in range(rows)), 0, FileShape(encoding="plain"))
     first = b"".join(file.encoded())
     assert first == b"".join(file.encoded())
@@ -35,6 +35,6 @@ def test_a_factory_is_called_again_for_each_file(rows: int) -> None:
 
 
 def test_a_range_knows_its_length() -> None:
-    """Also when there is nothing in it."""
+    """Also when it is empty."""
     assert list(UserRange("u-", 2, 4)) == ["u-2", "u-3"]
     assert (len(UserRange("u-", 2, 4)), len(UserRange("u-", 4, 2))) == (2, 0)

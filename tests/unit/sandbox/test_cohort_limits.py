@@ -17,7 +17,7 @@ def test_months_are_counted_apart() -> None:
 
 
 def test_the_window_slides() -> None:
-    """An export counts for the whole of it and not longer."""
+    """An export counts for the whole window and no longer."""
     meter, limits = Meter(), CohortLimits(per_window=1, window_s=10)
     meter.count(1_000)
     assert meter.exceeded(limits, 0, 10_999) is not None

@@ -22,8 +22,8 @@ def test_faults_are_read(text: str, fault: UploadFault) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "nope", "503:", "503:x", "503:0", "stored_503", "refuse:2"])
-def test_nonsense_is_refused(text: str) -> None:
-    """Wrong usage is refused."""
+def test_nonsense_is_rejected(text: str) -> None:
+    """It is wrong usage."""
     with pytest.raises(typer.BadParameter):
         parse_fault(text)
 
@@ -35,7 +35,7 @@ def test_addresses_are_read() -> None:
 
 
 @pytest.mark.parametrize("text", ["9090", "127.0.0.1:", "127.0.0.1:99999", "a:b"])
-def test_other_addresses_are_refused(text: str) -> None:
+def test_other_addresses_are_rejected(text: str) -> None:
     """Anything else is wrong usage."""
     with pytest.raises(typer.BadParameter):
         parse_address(text)

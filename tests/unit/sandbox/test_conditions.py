@@ -18,8 +18,8 @@ def test_bare_ids_get_a_plausible_rate() -> None:
     assert conditions.quota_devices == {"device-1": 500_200}
 
 
-def test_nonsense_is_refused_when_it_is_set() -> None:
-    """A condition is checked at the moment it is changed."""
+def test_nonsense_is_rejected_when_it_is_set() -> None:
+    """A condition is validated when it is set."""
     conditions = Conditions()
     with pytest.raises(ValidationError):
         conditions.max_events = 0
@@ -44,7 +44,7 @@ def test_poison_is_recognised(poison: Poison, event: JsonObject, *, expected: bo
 
 
 def test_each_silenced_device_is_named_once() -> None:
-    """Every event of it is."""
+    """Although each of its events is affected."""
     events: list[JsonObject] = [{"device_id": "d"}, {"device_id": "e"}, {"device_id": "d"}]
     upload = Upload("/batch", "k", events, 5, frozenset())
     restrictions = find_restrictions(upload, Conditions(silenced_devices={"d"}), RateMeter(), 0)
@@ -52,7 +52,7 @@ def test_each_silenced_device_is_named_once() -> None:
 
 
 def test_the_meter_forgets_after_thirty_seconds() -> None:
-    """The average is over the last thirty seconds."""
+    """The average covers the last thirty seconds."""
     meter = RateMeter()
     meter.add("id", 30, 0)
     assert meter.rate("id", 30, 29_999) == 2.0

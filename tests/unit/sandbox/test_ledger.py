@@ -18,7 +18,7 @@ def take(ledger: Ledger, *events: JsonObject) -> None:
 
 
 def test_ids_alone_are_kept_on_demand() -> None:
-    """A large run keeps insert_ids and no events."""
+    """A large run keeps insert_ids without events."""
     ledger = Ledger(keep_events=False)
     take(ledger, {"insert_id": "i", "device_id": "d"})
     account = ledger.account("k")
@@ -26,7 +26,7 @@ def test_ids_alone_are_kept_on_demand() -> None:
 
 
 def test_events_without_insert_id_are_never_repeats() -> None:
-    """Nothing tells them apart, so each counts."""
+    """They cannot be deduplicated, so each counts."""
     ledger = Ledger()
     take(ledger, {"device_id": "d"}, {"device_id": "d"})
     assert ledger.total_events == 2
@@ -42,15 +42,15 @@ def test_a_changed_attempt_is_a_violation_even_if_nothing_was_stored() -> None:
 
 
 def test_another_content_type_is_a_violation() -> None:
-    """Amplitude's documents require JSON's own."""
+    """Amplitude documents application/json."""
     ledger = Ledger()
     raw = RawUpload("POST", "/batch", "text/plain", False, 10, b"")  # noqa: FBT003
     ledger.observe(Upload("/batch", "k", [], 5, frozenset()), raw)
     assert ledger.violation_counts == {"content_type": 1}
 
 
-def test_what_illustrates_is_bounded_and_what_counts_is_not() -> None:
-    """Logs end, counts do not."""
+def test_logs_are_bounded_and_counts_are_not() -> None:
+    """Logs are truncated, counts are not."""
     ledger = Ledger()
     for _ in range(REQUESTS_KEPT + 1):
         ledger.log(LINE)
@@ -61,8 +61,8 @@ def test_what_illustrates_is_bounded_and_what_counts_is_not() -> None:
     assert ledger.violation_counts == {"ip": VIOLATIONS_KEPT + 1}
 
 
-async def test_waiting_ends_with_the_fact() -> None:
-    """A waiter is woken by requests, and checks again."""
+async def test_a_wait_ends_when_its_condition_holds() -> None:
+    """Each request wakes the waiter, which checks again."""
     ledger = Ledger()
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
@@ -74,7 +74,7 @@ async def test_waiting_ends_with_the_fact() -> None:
 
 
 def test_unused_keys_are_not_shown() -> None:
-    """Asking for an account does not make one."""
+    """Reading an account does not create one."""
     ledger = Ledger()
     ledger.account("never")
     assert ledger.summary()["accounts"] == {}

@@ -1,4 +1,4 @@
-"""The small Liquid of Event Streams bodies."""
+"""The Liquid subset of Event Streams templates."""
 
 import pytest
 
@@ -41,7 +41,7 @@ def test_escaping_is_for_values_between_quotes() -> None:
 @pytest.mark.parametrize(
     "text", ["{% if a %}", "{% endif %}", "{% for x in y %}", "{{ a | sing }}", "{% else %}"]
 )
-def test_other_liquid_is_refused(text: str) -> None:
-    """What is not known is refused, not guessed."""
+def test_other_liquid_is_rejected(text: str) -> None:
+    """Unknown syntax is rejected, not guessed."""
     with pytest.raises(TemplateError):
         Template(text)

@@ -1,4 +1,4 @@
-"""What goes wrong with events on their way."""
+"""Anomalies of events on their way."""
 
 from collections import Counter
 from random import Random
@@ -31,14 +31,14 @@ def test_without_anomalies_order_and_number_are_kept() -> None:
 
 
 def test_duplicates_are_the_same_bytes() -> None:
-    """A repeat is the same request again."""
+    """A repetition is the same request again."""
     packed = requests(Anomalies(duplicate_rate=1))
     assert set(Counter(p.event_id for p in packed).values()) == {2}
     assert len(set(packed)) == 200
 
 
 def test_shuffle_keeps_all() -> None:
-    """Mixed, but complete."""
+    """In another order, but complete."""
     mixed = requests(Anomalies(shuffle=50))
     assert mixed != requests()
     assert sorted(p.event_id for p in mixed) == sorted(p.event_id for p in requests())
@@ -52,7 +52,7 @@ def test_late_events_keep_only_the_message_id() -> None:
 
 
 def test_broken_foreign_and_unknown_are_not_deliverable() -> None:
-    """Relay can only put these into quarantine."""
+    """Relay can only quarantine these."""
     for anomalies in (
         Anomalies(broken_rate=1),
         Anomalies(foreign_rate=1),
@@ -62,6 +62,6 @@ def test_broken_foreign_and_unknown_are_not_deliverable() -> None:
 
 
 def test_bodies_broken_by_quotes_are_not_deliverable() -> None:
-    """Without escaping, a quote in a name breaks the body, and the request knows."""
+    """Without escaping, a quote in a name breaks the body, and the request is marked."""
     packed = requests(rendering=Rendering(escapes=False))
     assert {p.is_deliverable for p in packed} == {True, False}

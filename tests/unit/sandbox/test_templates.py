@@ -1,4 +1,4 @@
-"""Bodies as customers' templates render them."""
+"""Bodies rendered from customers' templates."""
 
 from typing import Any
 
@@ -78,24 +78,24 @@ def test_shape_d_is_flat_snake_case() -> None:
 @pytest.mark.parametrize("title", ["string", "en", "pseudo", "dict"])
 @pytest.mark.parametrize("subject", [{"en": "x"}, "Subject", None])
 def test_every_shape_and_title_is_json(shape: str, title: str, subject: object) -> None:
-    """As long as values are escaped, every combination is JSON."""
+    """Every combination is JSON if values are escaped."""
     event = {**EVENT, "message": {**EVENT["message"], "title": subject}}
     assert render(event, shape=shape, title=title)
 
 
-def test_dict_leaves_objects_as_they_are() -> None:
+def test_dict_keeps_objects() -> None:
     """An unquoted object is a JSON object."""
     assert render(title="dict")["message"]["title"] == EVENT["message"]["title"]
 
 
 def test_unescaped_quotes_break_the_body() -> None:
-    """Liquid may print a quote into the middle of a string."""
+    """Liquid may print a quote inside a string."""
     with pytest.raises(orjson.JSONDecodeError):
         render(escapes=False)
 
 
-def test_legacy_kinds_are_spelt_as_of_old() -> None:
-    """Older documents print other spellings."""
+def test_legacy_kinds_have_their_old_spelling() -> None:
+    """Older documents have other spellings."""
     assert render(legacy_kinds=True)["event"]["kind"] == "message.push received"
 
 
@@ -115,6 +115,6 @@ def test_timestamps_come_in_several_ways(mode: str, timestamp: object, moment: s
     assert (event["timestamp"], event["datetime"]) == (timestamp, moment)
 
 
-def test_a_template_of_ones_own_is_used() -> None:
-    """Customers write their own bodies."""
+def test_a_custom_template_is_used() -> None:
+    """Customers write their own templates."""
     assert render(template='{"k": "{{ event.kind }}"}') == {"k": "message.push.received"}

@@ -1,4 +1,4 @@
-"""The seeded campaigns."""
+"""The seeded traffic."""
 
 from collections import Counter
 from random import Random
@@ -18,24 +18,24 @@ def take(count: int, *, seed: int = 1, kinds: frozenset[str] = KINDS) -> list[Ra
 
 
 def test_chains_have_every_kind() -> None:
-    """The plausible chains leave no kind out."""
+    """The event chains cover all kinds."""
     kinds = {f"message.{channel}.{step}" for channel, steps, _ in CHAINS for step in steps}
     assert kinds == KINDS
 
 
 def test_a_short_run_shows_every_kind() -> None:
-    """Every chain comes once before chance decides."""
+    """Every chain occurs once before random ones."""
     assert {event["event"]["kind"] for event in take(60)} == KINDS
 
 
 def test_the_selection_is_kept() -> None:
-    """Kinds that are not wanted are left out."""
+    """Deselected kinds are left out."""
     wanted = frozenset(SEED_KINDS)
     assert {event["event"]["kind"] for event in take(500, kinds=wanted)} == wanted
 
 
-def test_kinds_that_do_not_exist_are_refused() -> None:
-    """A source that would never send says so."""
+def test_unknown_kinds_are_rejected() -> None:
+    """A source that could never send reports it."""
     with pytest.raises(ValueError, match="none of these"):
         take(1, kinds=frozenset({"message.pigeon.released"}))
 
@@ -54,7 +54,7 @@ def test_ids_are_distinct_version_4_uuids() -> None:
 
 
 def test_users_are_of_all_sorts() -> None:
-    """There are anonymous, short, numeric and unicode ids, and users with many devices."""
+    """Anonymous, short, numeric and Unicode ids, and users with many devices."""
     events = take(3_000)
     external_ids = {str(event["event"]["external_id"]) for event in events}
     assert {"", "42", "1000003", "zoë-東京", "undefined"} <= external_ids
@@ -62,8 +62,8 @@ def test_users_are_of_all_sorts() -> None:
     assert max(Counter(user for user, _ in devices).values()) > 2
 
 
-def test_messages_have_what_their_channel_has() -> None:
-    """Push has objects by language, e-mail a subject, the others less."""
+def test_messages_have_the_fields_of_their_channel() -> None:
+    """Push has objects by language, e-mail a subject, others less."""
     for event in take(1_000):
         channel = str(event["event"]["kind"]).split(".")[1]
         title, contents = event["message"].get("title"), event["message"].get("contents")

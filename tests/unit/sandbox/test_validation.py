@@ -22,8 +22,8 @@ def upload(*events: JsonObject, path: str = HTTPAPI_PATH, min_id_length: int = 5
     return Upload(path, "key", list(events), min_id_length, frozenset())
 
 
-def refusal(checked: Answer | list[JsonObject]) -> JsonObject:
-    """Return the body of a refusal."""
+def rejection(checked: Answer | list[JsonObject]) -> JsonObject:
+    """Return the body of a rejection."""
     assert isinstance(checked, Answer)
     assert checked.status == 400
     body = orjson.loads(checked.body)
@@ -39,7 +39,7 @@ def test_good_events_pass_unchanged() -> None:
 def test_missing_event_type_names_only_the_first_on_httpapi() -> None:
     """The live HTTP API names the first failing index of a field and no other."""
     bare: JsonObject = {"user_id": "user-1"}
-    assert refusal(check_events(upload(GOOD, bare, bare))) == {
+    assert rejection(check_events(upload(GOOD, bare, bare))) == {
         "code": 400,
         "error": "Request missing required field",
         "events_with_missing_fields": {"event_type": [1]},
@@ -49,27 +49,27 @@ def test_missing_event_type_names_only_the_first_on_httpapi() -> None:
 def test_missing_event_type_names_all_on_batch() -> None:
     """The Batch API names every failing index."""
     bare: JsonObject = {"user_id": "user-1"}
-    body = refusal(check_events(upload(GOOD, bare, bare, path=BATCH_PATH)))
+    body = rejection(check_events(upload(GOOD, bare, bare, path=BATCH_PATH)))
     assert body["events_with_missing_fields"] == {"event_type": [1, 2]}
 
 
 def test_no_id_is_a_missing_user_id() -> None:
-    """An event of nobody is refused under user_id."""
-    body = refusal(check_events(upload({"event_type": "x"})))
+    """An event without ids is rejected under user_id."""
+    body = rejection(check_events(upload({"event_type": "x"})))
     assert body["events_with_missing_fields"] == {"user_id": [0]}
 
 
 def test_missing_comes_before_invalid() -> None:
-    """One answer tells one kind of mistake."""
-    body = refusal(check_events(upload({**GOOD, "time": "x"}, {"user_id": "user-1"})))
+    """One response has one kind of mistake."""
+    body = rejection(check_events(upload({**GOOD, "time": "x"}, {"user_id": "user-1"})))
     assert "events_with_missing_fields" in body
     assert "events_with_invalid_fields" not in body
 
 
 @pytest.mark.parametrize("time", ["2026-01-01T00:00:00Z", 1.5, 1.0, True, [1]])
 def test_time_that_is_no_integer_is_invalid(time: object) -> None:
-    """Amplitude takes milliseconds as an integer only."""
-    assert refusal(check_events(upload(GOOD, {**GOOD, "time": time}))) == {
+    """Amplitude accepts milliseconds only as an integer."""
+    assert rejection(check_events(upload(GOOD, {**GOOD, "time": time}))) == {
         "code": 400,
         "error": "Invalid field values on some events",
         "events_with_invalid_fields": {"time": [1]},
@@ -89,21 +89,21 @@ def test_time_that_is_no_integer_is_invalid(time: object) -> None:
 )
 def test_wrong_types_are_invalid(name: str, value: object) -> None:
     """A value of the wrong JSON type is named by its field."""
-    body = refusal(check_events(upload({**GOOD, name: value})))
+    body = rejection(check_events(upload({**GOOD, name: value})))
     assert body["events_with_invalid_fields"] == {name: [0]}
 
 
 @pytest.mark.parametrize("identity", [*sorted(BANNED_IDS), "NULL", "Unknown", "LMY47D"])
 @pytest.mark.parametrize("name", ["user_id", "device_id"])
 def test_banned_ids_are_invalid_in_any_case(name: str, identity: str) -> None:
-    """Placeholders are no ids, however they are written."""
-    body = refusal(check_events(upload({**GOOD, name: identity}, min_id_length=1)))
+    """Placeholders are no ids, in any spelling."""
+    body = rejection(check_events(upload({**GOOD, name: identity}, min_id_length=1)))
     assert body["events_with_invalid_fields"] == {name: [0]}
 
 
-def test_short_id_refuses_the_request_on_httpapi() -> None:
+def test_short_id_rejects_the_request_on_httpapi() -> None:
     """The live HTTP API answers 400 for ids below the minimum length."""
-    assert refusal(check_events(upload(GOOD, {**GOOD, "user_id": "42"}))) == {
+    assert rejection(check_events(upload(GOOD, {**GOOD, "user_id": "42"}))) == {
         "code": 400,
         "error": "Invalid id length for user_id or device_id",
         "events_with_invalid_id_lengths": {"user_id": [1]},
@@ -116,22 +116,22 @@ def test_min_id_length_is_honoured() -> None:
     assert check_events(upload(event, min_id_length=1)) == [event]
 
 
-def test_overlong_id_refuses_the_request_on_httpapi() -> None:
-    """Ids end at 1,024 characters."""
-    body = refusal(check_events(upload({**GOOD, "device_id": "d" * 1025})))
+def test_overlong_id_rejects_the_request_on_httpapi() -> None:
+    """Ids are limited to 1,024 characters."""
+    body = rejection(check_events(upload({**GOOD, "device_id": "d" * 1025})))
     assert body["events_with_invalid_id_lengths"] == {"device_id": [0]}
 
 
 def test_short_id_is_stripped_on_batch() -> None:
-    """The Batch API takes a short id out and keeps the event."""
+    """The Batch API removes a short id and keeps the event."""
     (kept,) = _events(check_events(upload({**GOOD, "user_id": "42"}, path=BATCH_PATH)))
     assert kept == {name: value for name, value in GOOD.items() if name != "user_id"}
 
 
-def test_batch_refuses_an_event_left_without_id() -> None:
-    """An event whose only id is too short is nobody's."""
+def test_batch_rejects_an_event_left_without_id() -> None:
+    """An event whose only id is too short has none."""
     short: JsonObject = {"event_type": "x", "user_id": "42"}
-    body = refusal(check_events(upload(GOOD, short, short, path=BATCH_PATH)))
+    body = rejection(check_events(upload(GOOD, short, short, path=BATCH_PATH)))
     assert body["events_with_invalid_id_lengths"] == {"user_id": [1, 2]}
 
 
