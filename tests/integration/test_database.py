@@ -1,4 +1,4 @@
-"""The SQLite engine on real files: group commit, isolation of failures, the disk's limits."""
+"""The SQLite engine on real files: group commit, isolation of failures, limits of the disk."""
 
 import sqlite3
 import threading
@@ -55,7 +55,7 @@ async def _names(database: Database) -> list[str]:
 
 @asynccontextmanager
 async def _busy_writer(database: Database) -> AsyncIterator[None]:
-    """Keep the writer in a group of its own while the body fills the line."""
+    """Keep the writer busy with its own group while the body fills the queue."""
     is_over = threading.Event()
     pending = database.submit(lambda _: is_over.wait(5))
     await wait_all_tasks_blocked()
@@ -67,7 +67,7 @@ async def _busy_writer(database: Database) -> AsyncIterator[None]:
 
 
 async def test_a_write_is_on_disk_when_it_is_answered(tmp_path: Path) -> None:
-    """Another process sees a change as soon as its writer is told so."""
+    """Another process sees a change as soon as its write is answered."""
     path = tmp_path / "a.db"
     async with _database(path) as database:
         assert await database.write(_adding("one")) == "one"
@@ -96,7 +96,7 @@ async def test_the_reader_cannot_write(tmp_path: Path) -> None:
 
 
 async def test_changes_that_wait_together_share_one_commit(tmp_path: Path) -> None:
-    """However many stand in line, the disk is synced once for them."""
+    """The disk is synced once for all queued changes."""
     path = tmp_path / "a.db"
     async with _database(path) as database:
         with closing(sqlite3.connect(path)) as other:
@@ -120,7 +120,7 @@ async def test_changes_that_wait_together_share_one_commit(tmp_path: Path) -> No
 
 
 async def test_a_failing_change_does_not_hurt_its_group(tmp_path: Path) -> None:
-    """Each member of a group gets its own answer, and only its own."""
+    """Each change of a group gets its own result."""
     async with _database(tmp_path / "a.db") as database:
         async with _busy_writer(database):
             writes = [
@@ -153,7 +153,7 @@ async def test_a_change_that_fails_half_way_leaves_nothing(tmp_path: Path) -> No
 
 
 async def test_memory_follows_the_disk_before_the_next_group_begins(tmp_path: Path) -> None:
-    """The hook of a change has run when a later change is applied."""
+    """A change's `on_commit` has run when a later change is applied."""
     known: list[str] = []
     is_over = threading.Event()
 
@@ -170,8 +170,8 @@ async def test_memory_follows_the_disk_before_the_next_group_begins(tmp_path: Pa
         assert await first.wait() == "one"
 
 
-async def test_a_caller_that_gives_up_does_not_stop_its_change(tmp_path: Path) -> None:
-    """Cancellation never cuts a transaction in half."""
+async def test_a_cancelled_caller_does_not_stop_its_change(tmp_path: Path) -> None:
+    """Cancellation never interrupts a transaction."""
     async with _database(tmp_path / "a.db") as database:
         async with _busy_writer(database), anyio.create_task_group() as group:
             group.start_soon(database.write, _adding("one"))
@@ -182,7 +182,7 @@ async def test_a_caller_that_gives_up_does_not_stop_its_change(tmp_path: Path) -
 
 
 async def test_many_may_wait_for_one_write(tmp_path: Path) -> None:
-    """One that gives up leaves the others waiting; a late one gets the same answer."""
+    """A cancelled waiter does not affect the others; a late one gets the same result."""
     got: list[str] = []
     async with _database(tmp_path / "a.db") as database:
 
@@ -201,8 +201,8 @@ async def test_many_may_wait_for_one_write(tmp_path: Path) -> None:
         assert await pending.wait() == "one"
 
 
-async def test_a_full_disk_refuses_and_takes_again_later(tmp_path: Path) -> None:
-    """StoreFull keeps what there is whole, and is no end."""
+async def test_a_full_disk_rejects_writes_until_there_is_space(tmp_path: Path) -> None:
+    """StoreFull leaves stored data intact, and is temporary."""
     async with _database(tmp_path / "a.db") as database:
         pages = (await database.fetch("PRAGMA page_count", {}))[0][0]
         await database.write(lambda raw: raw.execute(f"PRAGMA max_page_count={pages}").fetchall())
@@ -218,7 +218,7 @@ Answer = str | type[Exception]
 
 
 async def _answers(path: Path, *changes: Callable[[sqlite3.Connection], str]) -> list[Answer]:
-    """Submit a group that fails the writer; return its answers, and that of one that is late."""
+    """Submit a group that fails the writer; return its results, and that of a late change."""
     answers: list[Answer] = []
     ended = False
 
@@ -253,10 +253,10 @@ async def _answers(path: Path, *changes: Callable[[sqlite3.Connection], str]) ->
         *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN),
     ],
 )
-async def test_a_failing_disk_ends_the_writer_and_refuses_everything(
+async def test_a_failing_disk_ends_the_writer_and_rejects_everything(
     tmp_path: Path, code: int
 ) -> None:
-    """After a failed sync nothing is believed until the next start."""
+    """After a failed sync nothing is trusted until the next start."""
     assert await _answers(tmp_path / "a.db", _failing(code)) == [StoreFailed, StoreFailed]
 
 
@@ -267,7 +267,7 @@ async def test_damage_ends_the_writer_too(tmp_path: Path) -> None:
 
 
 async def test_damage_met_by_a_reader_ends_the_writer(tmp_path: Path) -> None:
-    """Wherever it is met: only a start can recover it."""
+    """Only a start can recover the file."""
     with pytest.RaisesGroup(StoreDamaged, flatten_subgroups=True):
         async with _database(tmp_path / "a.db") as database:
             with pytest.raises(StoreDamaged):
@@ -276,13 +276,13 @@ async def test_damage_met_by_a_reader_ends_the_writer(tmp_path: Path) -> None:
 
 
 async def test_a_failed_write_fails_its_whole_group(tmp_path: Path) -> None:
-    """What shared the transaction is not tried alone afterwards."""
+    """Changes of a failed transaction are not retried one by one."""
     group = (_adding("before"), _failing(sqlite3.SQLITE_IOERR_FSYNC), _adding("behind"))
     assert await _answers(tmp_path / "a.db", *group) == [StoreFailed] * 4
 
 
 async def test_nothing_behind_a_failed_write_is_answered_as_stored(tmp_path: Path) -> None:
-    """Members of a group that are tried one by one stop at the first failure of the disk."""
+    """Changes retried one by one stop at the first disk error."""
     group = (
         _failing(sqlite3.SQLITE_FULL),
         _failing(sqlite3.SQLITE_IOERR_FSYNC),
@@ -293,7 +293,7 @@ async def test_nothing_behind_a_failed_write_is_answered_as_stored(tmp_path: Pat
 
 
 async def test_a_failing_rollback_counts_as_a_failing_disk(tmp_path: Path) -> None:
-    """A disk that fails in the middle and again while undoing is not trusted further."""
+    """A disk that fails during a change and its rollback is not trusted further."""
 
     def change(raw: sqlite3.Connection) -> str:
         raw.execute(ADD, {"name": "x"})
@@ -308,14 +308,14 @@ def _deny_transactions(action: int, *_: object) -> int:
     return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_TRANSACTION else sqlite3.SQLITE_OK
 
 
-def test_errors_of_ours_are_not_the_disks() -> None:
-    """A constraint or a misspelt statement is a defect, not an outage."""
+def test_defects_are_not_disk_errors() -> None:
+    """A constraint violation or a bad statement is a defect, not an outage."""
     error = sqlite3.IntegrityError("UNIQUE constraint failed")
     error.sqlite_errorcode = sqlite3.SQLITE_CONSTRAINT_UNIQUE
     assert translate(error) is error
 
 
-async def test_a_later_schema_refuses_the_start(tmp_path: Path) -> None:
+async def test_a_later_schema_prevents_the_start(tmp_path: Path) -> None:
     """An older relay does not open what a later one wrote."""
     path = tmp_path / "a.db"
     with closing(sqlite3.connect(path)) as raw:
@@ -326,8 +326,10 @@ async def test_a_later_schema_refuses_the_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"not a database, but long enough to be read as one" * 30])
-async def test_a_file_that_is_no_database_refuses_the_start(tmp_path: Path, content: bytes) -> None:
-    """Whatever lies there is left alone."""
+async def test_a_file_that_is_no_database_prevents_the_start(
+    tmp_path: Path, content: bytes
+) -> None:
+    """The file is left unchanged."""
     path = tmp_path / "a.db"
     path.write_bytes(content)
     with pytest.raises(StoreFailed):
@@ -336,11 +338,11 @@ async def test_a_file_that_is_no_database_refuses_the_start(tmp_path: Path, cont
     assert path.read_bytes() == content
 
 
-async def test_a_folder_that_is_missing_refuses_the_start(tmp_path: Path) -> None:
-    """The error is relay's own, for one line on the screen."""
+async def test_a_missing_folder_prevents_the_start(tmp_path: Path) -> None:
+    """The error is relay's own and fits on one line."""
     with pytest.raises(StoreFailed):
         async with _database(tmp_path / "nowhere" / "a.db"):
             pass
-    for thread in threading.enumerate():  # the connection's own; it ends by itself
+    for thread in threading.enumerate():  # the connection's own thread; it ends alone
         if "_connection_worker" in thread.name:
             await anyio.to_thread.run_sync(thread.join)

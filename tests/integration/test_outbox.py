@@ -1,4 +1,4 @@
-"""The outbox on real files: what is accepted is never lost, doubled or miscounted."""
+"""The outbox on real files: accepted events are never lost, duplicated or miscounted."""
 
 import random
 import shutil
@@ -86,11 +86,11 @@ def _tables(folder: Path) -> dict[str, int]:
         return {name: raw.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in names}
 
 
-# Taking in.
+# Appending.
 
 
 async def test_an_answered_event_survives_a_power_cut(tmp_path: Path) -> None:
-    """The rows are on disk before the answer."""
+    """The rows are on disk before the response."""
     async with running_outbox(tmp_path / "a") as outbox:
         assert await append(outbox, "e1", "e2") == AppendResult(accepted=2, duplicate=0)
         copy = crash_copy(tmp_path / "a", tmp_path / "b")
@@ -103,7 +103,7 @@ async def test_an_answered_event_survives_a_power_cut(tmp_path: Path) -> None:
 
 
 async def test_a_database_behind_a_link_survives_a_power_cut(tmp_path: Path) -> None:
-    """Its log lies beside the file, and not beside the link."""
+    """Its log is beside the file, not beside the link."""
     disk, folder = tmp_path / "disk", tmp_path / "data"
     disk.mkdir()
     folder.mkdir()
@@ -135,8 +135,8 @@ async def test_many_requests_share_few_commits(tmp_path: Path) -> None:
         assert len(versions) <= 3
 
 
-async def test_the_bytes_and_ids_are_kept_as_they_came(tmp_path: Path) -> None:
-    """Whatever characters an id holds, it is stored and read back whole."""
+async def test_bytes_and_ids_are_stored_unchanged(tmp_path: Path) -> None:
+    """Any characters in an id are stored and read back exactly."""
     names = ['"', "\\", "\n", "ä", "😀", "null", "12", "1e5", "[]", "\x1f", "\x7f", "\u2028", " "]
     async with running_outbox(tmp_path) as outbox:
         events = [mapped(f"e{name}", device_id=name, user_id=f"{name}!") for name in names]
@@ -150,7 +150,7 @@ async def test_the_bytes_and_ids_are_kept_as_they_came(tmp_path: Path) -> None:
         assert bodies == b",".join(event.body for event in events)
 
 
-async def test_an_event_without_device_or_user_keeps_its_lane(tmp_path: Path) -> None:
+async def test_an_event_without_device_is_ordered_by_its_user(tmp_path: Path) -> None:
     """The ordering key is the device, or the user where there is none."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, mapped("a", device_id=None), mapped("b", user_id=None), mapped("c"))
@@ -167,7 +167,7 @@ async def test_apps_do_not_share_ids_or_counts(tmp_path: Path) -> None:
 
 
 async def test_what_came_beside_events_is_counted_and_kept(tmp_path: Path) -> None:
-    """Filtered and quarantined events stand apart from the accepted ones."""
+    """Filtered and quarantined events count apart from accepted ones."""
     async with running_outbox(tmp_path) as outbox:
         body = QuarantinedBody("events", "unknown_kind", "No such kind.", b"\xff{")
         await outbox.writer.append(
@@ -179,21 +179,21 @@ async def test_what_came_beside_events_is_counted_and_kept(tmp_path: Path) -> No
         assert (kept.reason, kept.received_at) == ("unknown_kind", START_MS)
 
 
-async def test_an_empty_intake_is_answered(tmp_path: Path) -> None:
+async def test_an_empty_batch_is_answered(tmp_path: Path) -> None:
     """`[]` stores nothing and is no error."""
     async with running_outbox(tmp_path) as outbox:
         assert await append(outbox) == AppendResult(0, 0)
 
 
-async def test_an_intake_larger_than_the_memory_limit_is_still_taken_alone(tmp_path: Path) -> None:
-    """The limit is on what waits, not on one request."""
+async def test_a_batch_larger_than_the_memory_limit_is_accepted_alone(tmp_path: Path) -> None:
+    """The limit applies to waiting requests, not to a single one."""
     async with running_outbox(tmp_path) as outbox:
         body = QuarantinedBody("events", "broken_json", "", bytes(4 << 20))
         await outbox.writer.append(IngestBatch(1, START_MS, quarantined=[body]))
         assert outbox.writer.waiting_bytes == 0
 
 
-# Recognising repetitions.
+# Deduplication.
 
 
 async def test_a_repetition_within_one_body_is_recognised(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ async def test_a_repetition_within_one_body_is_recognised(tmp_path: Path) -> Non
 
 
 async def test_a_repetition_within_one_commit_is_recognised(tmp_path: Path) -> None:
-    """Two deliveries at the same moment are one event, accepted once."""
+    """Two concurrent deliveries are one event, accepted once."""
     taken: list[AppendResult] = []
     async with running_outbox(tmp_path) as outbox:
 
@@ -221,10 +221,10 @@ async def test_a_repetition_within_one_commit_is_recognised(tmp_path: Path) -> N
 @pytest.mark.parametrize("is_flushed", [False, True])
 @pytest.mark.parametrize("fate", ["pending", "delivered", "pruned", "dead", "discarded", "retried"])
 @pytest.mark.parametrize("ending", ["none", "close", "crash"])
-async def test_a_repetition_is_recognised_whatever_became_of_the_event(
+async def test_a_repetition_is_recognised_whatever_the_event_s_outcome(
     tmp_path: Path, fate: str, ending: str, *, is_flushed: bool
 ) -> None:
-    """Also after delivery, pruning, death, discard, retry, a restart and a crash."""
+    """Also after delivery, pruning, dead-lettering, discard, retry, a restart and a crash."""
     folder = tmp_path / "a"
     async with running_outbox(folder) as outbox:
         await append(outbox, "e1", "e2")
@@ -250,7 +250,7 @@ async def test_a_repetition_is_recognised_whatever_became_of_the_event(
 
 
 async def test_a_key_is_remembered_for_its_days_and_then_forgotten(tmp_path: Path) -> None:
-    """30 whole days after acceptance a repetition is still one; later it is a new event."""
+    """For 30 days after acceptance a repetition is a duplicate, later a new event."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, "e1")
         await _deliver(outbox)
@@ -262,8 +262,8 @@ async def test_a_key_is_remembered_for_its_days_and_then_forgotten(tmp_path: Pat
         assert _tables(tmp_path)["seen_days"] == 0
 
 
-async def test_an_accepted_key_survives_a_flush_under_way(tmp_path: Path) -> None:
-    """Repetitions that come while keys move to disk are recognised all the same."""
+async def test_an_accepted_key_survives_a_running_flush(tmp_path: Path) -> None:
+    """Repetitions during a flush to disk are deduplicated all the same."""
     async with running_outbox(tmp_path) as outbox:
         ids = _ids("e", 3_000)
         await append(outbox, *ids)
@@ -282,7 +282,7 @@ async def test_an_accepted_key_survives_a_flush_under_way(tmp_path: Path) -> Non
 
 
 async def test_a_crash_within_a_flush_repeats_it(tmp_path: Path) -> None:
-    """Keys flushed twice, or half, are still keys once."""
+    """Keys flushed twice, or half, are stored once."""
     async with running_outbox(tmp_path / "a") as outbox:
         await append(outbox, *_ids("e", 5_000))
         async with anyio.create_task_group() as group:
@@ -295,7 +295,7 @@ async def test_a_crash_within_a_flush_repeats_it(tmp_path: Path) -> None:
 
 
 def test_keys_differ_by_app_and_id() -> None:
-    """An id that looks like another app's stays its own."""
+    """An id that looks like another app's stays separate."""
     keys = {dedup_key(app, name) for app in (1, 11) for name in ("1:a", "a", "1a", ":a")}
     assert len(keys) == 8
 
@@ -304,7 +304,7 @@ def test_keys_differ_by_app_and_id() -> None:
 
 
 async def test_a_settled_claim_is_closed_and_pruned(tmp_path: Path) -> None:
-    """Nothing of a delivered event stays but its key."""
+    """Only the dedup key of a delivered event remains."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, *_ids("e", 700))
         await _deliver(outbox)
@@ -317,7 +317,7 @@ async def test_a_settled_claim_is_closed_and_pruned(tmp_path: Path) -> None:
 
 
 async def test_nothing_is_pruned_whose_key_is_not_remembered_elsewhere(tmp_path: Path) -> None:
-    """A delivered row stays until its key is flushed, or a crash would forget the key."""
+    """A delivered row stays until its key is flushed, or a crash would lose the key."""
     async with running_outbox(tmp_path / "a") as outbox:
         await append(outbox, "e1")
         await _deliver(outbox)
@@ -349,8 +349,8 @@ async def test_a_claim_stays_open_until_all_of_it_is_settled(tmp_path: Path) -> 
         assert again == tried
 
 
-async def test_a_crash_brings_claimed_events_back_with_their_tries(tmp_path: Path) -> None:
-    """In hand at the crash means tried since the claim began, as often as was recorded."""
+async def test_a_crash_returns_claimed_events_with_their_attempts(tmp_path: Path) -> None:
+    """A claimed event counts as tried since the claim, as often as recorded."""
     async with running_outbox(tmp_path / "a") as outbox:
         await append(outbox, *_ids("e", 5))
         claim = await _claim(outbox, 4)
@@ -369,7 +369,7 @@ async def test_a_crash_brings_claimed_events_back_with_their_tries(tmp_path: Pat
 
 
 async def test_tries_add_up_over_crashes_and_keep_their_first(tmp_path: Path) -> None:
-    """The age of an event counts from its very first upload."""
+    """An event's age counts from its very first upload."""
     folder = tmp_path / "0"
     for crash in range(1, 4):
         async with running_outbox(folder) as outbox:
@@ -383,7 +383,7 @@ async def test_tries_add_up_over_crashes_and_keep_their_first(tmp_path: Path) ->
 
 
 async def test_delivered_events_do_not_come_back_after_a_crash(tmp_path: Path) -> None:
-    """A receipt counts though its rows are still there."""
+    """A receipt counts although its rows still exist."""
     async with running_outbox(tmp_path / "a") as outbox:
         await append(outbox, "e1", "e2", "e3")
         await _deliver(outbox, 2)
@@ -395,7 +395,7 @@ async def test_delivered_events_do_not_come_back_after_a_crash(tmp_path: Path) -
 
 
 async def test_sequence_numbers_are_never_given_twice_while_they_matter(tmp_path: Path) -> None:
-    """After pruning everything, new events still stand behind what is remembered."""
+    """After pruning everything, new events still follow the recorded ones."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, "e1", "e2")
         await _deliver(outbox)
@@ -409,8 +409,8 @@ async def test_sequence_numbers_are_never_given_twice_while_they_matter(tmp_path
         assert _tables(tmp_path)["events"] == 0
 
 
-async def test_a_dead_letters_number_is_not_given_to_another(tmp_path: Path) -> None:
-    """A number a person noted never comes to mean another event."""
+async def test_a_dead_letter_s_id_is_never_reused(tmp_path: Path) -> None:
+    """An id an operator noted never means another event."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, "e1")
         await _kill(outbox)
@@ -418,50 +418,50 @@ async def test_a_dead_letters_number_is_not_given_to_another(tmp_path: Path) -> 
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, "e2")
         await _kill(outbox)
-        (letter,) = await outbox.dead_letters.page(ALL, after=0, limit=10)
-        assert letter.id != 1
+        (dead_letter,) = await outbox.dead_letters.page(ALL, after=0, limit=10)
+        assert dead_letter.id != 1
 
 
 # Dead letters.
 
 
-async def test_a_dead_letter_tells_all_that_is_known(tmp_path: Path) -> None:
-    """Reason, detail, tries and the event itself."""
+async def test_a_dead_letter_has_all_details(tmp_path: Path) -> None:
+    """Reason, detail, attempts and the event."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, "e1")
         claim = await _claim(outbox)
         tried = claim.events[0]._replace(first_tried_at=START_MS + 5, attempts=3)
         death = DeadLettered(tried, "invalid_field", "400 Words (time)")
         await outbox.claims.settle(claim, Settlement(dead=[death]), START_MS + 9)
-        (letter,) = await outbox.dead_letters.page(ALL, after=0, limit=10)
-        assert (letter.app, letter.insert_id, letter.attempts) == (APP, "e1", 3)
-        assert (letter.reason, letter.detail) == ("invalid_field", "400 Words (time)")
-        assert (letter.accepted_at, letter.first_tried_at) == (START_MS, START_MS + 5)
-        assert letter.died_at == START_MS + 9
-        assert letter.body == mapped("e1").body
-        assert letter.event_type == orjson.loads(letter.body)["event_type"]
+        (dead_letter,) = await outbox.dead_letters.page(ALL, after=0, limit=10)
+        assert (dead_letter.app, dead_letter.insert_id, dead_letter.attempts) == (APP, "e1", 3)
+        assert (dead_letter.reason, dead_letter.detail) == ("invalid_field", "400 Words (time)")
+        assert (dead_letter.accepted_at, dead_letter.first_tried_at) == (START_MS, START_MS + 5)
+        assert dead_letter.died_at == START_MS + 9
+        assert dead_letter.body == mapped("e1").body
+        assert dead_letter.event_type == orjson.loads(dead_letter.body)["event_type"]
 
 
 async def test_dead_letters_come_in_pages_by_app_and_reason(tmp_path: Path) -> None:
-    """Every letter is on exactly one page."""
+    """Every dead letter is on exactly one page."""
     async with running_outbox(tmp_path) as outbox:
         for reason in ("rejected", "silenced"):
             await append(outbox, *_ids(reason, 7))
             await _kill(outbox, reason)
         seen, after = [], 0
         while page := await outbox.dead_letters.page(ALL, after=after, limit=3):
-            seen += [letter.insert_id for letter in page]
+            seen += [dead_letter.insert_id for dead_letter in page]
             after = page[-1].id
         assert seen == _ids("rejected", 7) + _ids("silenced", 7)
         silenced = await outbox.dead_letters.page(
             Selection(app=1, reason="silenced"), after=0, limit=99
         )
-        assert [letter.reason for letter in silenced] == ["silenced"] * 7
+        assert [dead_letter.reason for dead_letter in silenced] == ["silenced"] * 7
         assert await outbox.dead_letters.page(Selection(app=2), after=0, limit=99) == []
 
 
-async def test_a_retried_letter_is_pending_untried_and_last(tmp_path: Path) -> None:
-    """It goes again like a new event, in the same bytes."""
+async def test_a_retried_dead_letter_is_pending_untried_and_last(tmp_path: Path) -> None:
+    """It is sent again like a new event, with the same bytes."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, "e1", "e2")
         claim = await _claim(outbox, 1)
@@ -476,7 +476,7 @@ async def test_a_retried_letter_is_pending_untried_and_last(tmp_path: Path) -> N
         assert outbox.counters.pending == 2
 
 
-async def test_more_letters_than_a_transaction_moves_are_all_moved(tmp_path: Path) -> None:
+async def test_more_dead_letters_than_fit_a_transaction_are_all_moved(tmp_path: Path) -> None:
     """Short transactions, one result."""
     async with running_outbox(tmp_path) as outbox:
         many = 2 * CHUNK + 7
@@ -492,7 +492,7 @@ async def test_more_letters_than_a_transaction_moves_are_all_moved(tmp_path: Pat
 
 
 async def test_a_dry_run_counts_and_changes_nothing(tmp_path: Path) -> None:
-    """Ids that are gone or were never there are not counted."""
+    """Missing ids are not counted."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, "e1", "e2")
         await _kill(outbox)
@@ -502,8 +502,8 @@ async def test_a_dry_run_counts_and_changes_nothing(tmp_path: Path) -> None:
         assert census(tmp_path) == before
 
 
-async def test_a_letter_is_moved_once_however_often_it_is_asked_for(tmp_path: Path) -> None:
-    """The second action finds nothing; the counts stay true."""
+async def test_concurrent_retries_move_a_dead_letter_once(tmp_path: Path) -> None:
+    """The second action finds nothing; the counts stay correct."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, *_ids("e", 900))
         await _kill(outbox)
@@ -522,8 +522,8 @@ async def test_a_letter_is_moved_once_however_often_it_is_asked_for(tmp_path: Pa
         assert found.pending == len(census(tmp_path).pending) == outbox.counters.pending
 
 
-async def test_pending_in_memory_follows_a_retry_that_is_given_up(tmp_path: Path) -> None:
-    """A caller that goes away half-way leaves memory and disk agreed."""
+async def test_memory_follows_a_cancelled_retry(tmp_path: Path) -> None:
+    """A caller cancelled halfway leaves memory and disk in agreement."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, *_ids("e", 3 * CHUNK))
         await _kill(outbox)
@@ -540,7 +540,7 @@ async def test_pending_in_memory_follows_a_retry_that_is_given_up(tmp_path: Path
 
 
 async def test_quarantined_bodies_are_selected_and_removed(tmp_path: Path) -> None:
-    """Bodies go by id or by reason; how many ever came stays counted."""
+    """By id or by reason; the total stays counted."""
     async with running_outbox(tmp_path) as outbox:
         bodies = [
             QuarantinedBody(
@@ -577,7 +577,7 @@ async def test_large_bodies_are_read_a_few_at_a_time(tmp_path: Path) -> None:
 
 
 async def test_a_quarantine_id_is_never_used_again(tmp_path: Path) -> None:
-    """An id a person noted names that body or none."""
+    """An id an operator noted means that body or none."""
     async with running_outbox(tmp_path) as outbox:
         body = QuarantinedBody("events", "broken_json", "", b"x")
         await outbox.writer.append(IngestBatch(1, START_MS, quarantined=[body]))
@@ -596,7 +596,7 @@ async def _note(outbox: Outbox, fields: MessageFields, today: int) -> None:
 
 
 async def test_a_message_is_remembered_for_90_days_after_it_was_last_seen(tmp_path: Path) -> None:
-    """A late blank event finds what an earlier one said, for so long and no longer."""
+    """A late blank event gets the contents of an earlier one until then."""
     async with running_outbox(tmp_path) as outbox:
         await _note(outbox, FIELDS, TODAY)
         await _note(outbox, FIELDS, TODAY + 10)
@@ -610,7 +610,7 @@ async def test_a_message_is_remembered_for_90_days_after_it_was_last_seen(tmp_pa
 
 
 async def test_the_first_content_of_a_message_stays(tmp_path: Path) -> None:
-    """A message does not change by being seen again."""
+    """Later events do not change a message."""
     async with running_outbox(tmp_path) as outbox:
         await _note(outbox, FIELDS, TODAY)
         await _note(outbox, MessageFields(id="m1", name="Other"), TODAY + 1)
@@ -618,8 +618,8 @@ async def test_the_first_content_of_a_message_stays(tmp_path: Path) -> None:
         assert await outbox.message_cache.recall(1, "m1") == FIELDS
 
 
-async def test_a_message_of_a_refused_body_reaches_the_disk_with_the_next(tmp_path: Path) -> None:
-    """OneSignal sends a refused body again; what its message said must then be kept."""
+async def test_a_message_of_a_rejected_body_reaches_the_disk_with_the_next(tmp_path: Path) -> None:
+    """OneSignal resends a rejected body; its message contents must be kept then."""
     policy = MappingPolicy(APP_ID, parse_selection("all"), "seed", "device", "relay/1.2.3")
     body = orjson.dumps(PUSH_CLICKED)
     async with running_outbox(tmp_path, max_events=1) as outbox:
@@ -653,8 +653,8 @@ async def test_a_blank_event_is_filled_from_earlier_ones_of_its_body_only(tmp_pa
         assert [each.get("Message Name") for each in properties] == [None, "Sale", "Sale"]
 
 
-async def test_a_message_noted_while_it_is_looked_up_is_not_forgotten(tmp_path: Path) -> None:
-    """A look at the disk that found nothing does not hide what came meanwhile."""
+async def test_a_message_cached_during_a_lookup_is_not_lost(tmp_path: Path) -> None:
+    """A lookup on disk that found nothing does not hide a later entry."""
     async with running_outbox(tmp_path) as outbox:
         async with anyio.create_task_group() as group, busy_reader(outbox):
             group.start_soon(outbox.message_cache.recall, 1, "m1")
@@ -666,8 +666,8 @@ async def test_a_message_noted_while_it_is_looked_up_is_not_forgotten(tmp_path: 
 # Limits and failures.
 
 
-async def test_a_full_outbox_refuses_whole_requests(tmp_path: Path) -> None:
-    """Past the limit an array is refused as a whole; quarantine goes on."""
+async def test_a_full_outbox_rejects_whole_requests(tmp_path: Path) -> None:
+    """Past the limit an array is rejected as a whole; quarantine still works."""
     async with running_outbox(tmp_path, max_events=3) as outbox:
         await append(outbox, "e1", "e2")
         with pytest.raises(StoreFull):
@@ -680,8 +680,8 @@ async def test_a_full_outbox_refuses_whole_requests(tmp_path: Path) -> None:
         assert await counts(outbox) == Counts(accepted=4, delivered=3, filtered=2, quarantined=1)
 
 
-async def test_a_full_disk_refuses_events_and_keeps_everything_agreed(tmp_path: Path) -> None:
-    """What was answered is there, what was refused is not, and it goes on when there is room."""
+async def test_a_full_disk_rejects_events_and_keeps_everything_consistent(tmp_path: Path) -> None:
+    """Answered events are stored, rejected ones are not, and writes resume when there is space."""
     accepted: set[str] = set()
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, "first")
@@ -711,7 +711,7 @@ async def test_a_full_disk_refuses_events_and_keeps_everything_agreed(tmp_path: 
         )
 
 
-def test_a_second_process_is_refused(tmp_path: Path) -> None:
+def test_a_second_process_is_rejected(tmp_path: Path) -> None:
     """One data directory, one relay."""
     with lock_folder(tmp_path / "new"):
         assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
@@ -721,15 +721,15 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
         assert (tmp_path / "new" / LOCK_NAME).exists()
 
 
-def test_a_folder_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:
-    """The path is named in relay's own error."""
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
+    """Relay's own error names the path."""
     (tmp_path / "file").touch()
     with pytest.raises(StoreFailed, match="file"), lock_folder(tmp_path / "file" / "x"):
         pass
 
 
 async def test_a_pause_survives_a_restart(tmp_path: Path) -> None:
-    """A person's pause is on disk."""
+    """An operator's pause is on disk."""
     async with running_outbox(tmp_path) as outbox:
         assert await outbox.counters.set_paused(APP, paused=True)
         assert not await outbox.counters.set_paused(APP, paused=True)
@@ -739,7 +739,7 @@ async def test_a_pause_survives_a_restart(tmp_path: Path) -> None:
 
 
 async def test_an_app_that_left_the_configuration_keeps_its_events(tmp_path: Path) -> None:
-    """It is only not delivered; its number and its counts come back with it."""
+    """They are only not delivered; number and counts return with the app."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, "e1", app=OTHER)
         number = outbox.counters.number(OTHER)
@@ -751,7 +751,7 @@ async def test_an_app_that_left_the_configuration_keeps_its_events(tmp_path: Pat
 
 
 async def test_freed_pages_go_back_to_the_file_system(tmp_path: Path) -> None:
-    """An outbox that has drained is small again."""
+    """A drained outbox is small again."""
     async with running_outbox(tmp_path) as outbox:
         rng = random.Random(1)
         for number in range(20):
@@ -767,10 +767,10 @@ async def test_freed_pages_go_back_to_the_file_system(tmp_path: Path) -> None:
         assert left < pages / 2
 
 
-async def test_an_outbox_that_filled_its_disk_makes_room_once_it_has_drained(
+async def test_an_outbox_that_filled_its_disk_frees_it_once_drained(
     tmp_path: Path,
 ) -> None:
-    """Delivered rows go although less is free than shall be: only their going frees the disk."""
+    """Delivered rows are pruned even below the minimum free space: only that frees the disk."""
     clock = FakeClock()
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, *_ids("e", 100))
@@ -821,7 +821,7 @@ def _parameters(sql: str) -> Iterable[str]:
     ],
 )
 async def test_hot_queries_use_their_index(tmp_path: Path, query: str, needed: str) -> None:
-    """No query of the hot path reads a table through, or sorts what an index orders."""
+    """No query of the hot path scans a table, or sorts what an index orders."""
     async with running_outbox(tmp_path) as outbox:
         plan = await outbox.database.read(lambda raw: _plan(raw, query))
     assert needed in plan

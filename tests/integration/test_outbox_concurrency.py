@@ -21,7 +21,7 @@ class NarrowAmplitude(ScriptedAmplitude):
     """Answers 429 to every upload beyond its capacity.
 
     Attributes:
-        refused: How many it turned away.
+        refused: How many it rejected.
         was_full: For each upload, how many were in flight with it.
     """
 
@@ -31,7 +31,7 @@ class NarrowAmplitude(ScriptedAmplitude):
         self.was_full: list[int] = []
 
     async def upload(self, events: bytes) -> UploadReply:
-        """Take a little time, so that uploads meet."""
+        """Take a little time, so that uploads overlap."""
         self.in_flight += 1
         self.was_full.append(self.in_flight)
         await anyio.sleep(LATENCY_S)
@@ -45,8 +45,8 @@ class NarrowAmplitude(ScriptedAmplitude):
         return answer(429, error="Too many requests")
 
 
-async def test_a_narrow_amplitude_is_not_stormed(tmp_path: Path) -> None:
-    """Sixteen senders find out that three are taken: few uploads are refused, none are lost."""
+async def test_a_narrow_amplitude_is_not_overloaded(tmp_path: Path) -> None:
+    """Sixteen senders learn that three uploads are accepted: few are rejected, none are lost."""
     amplitude = NarrowAmplitude()
     limits = BatchLimits(max_events=5, max_bytes=900_000, overhead_bytes=60)
     setup = replace(SETUP, limits=limits, senders=SENDERS)

@@ -1,4 +1,4 @@
-"""An app's events out of a real outbox to a scripted Amplitude."""
+"""Delivery of one app's events from a real outbox to a scripted Amplitude."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -72,11 +72,11 @@ def _on(device: str, *ids: str, user: str | None = "user-1") -> list[MappedEvent
 
 async def _reasons(bench: Bench) -> dict[str, str]:
     letters = await bench.outbox.dead_letters.page(ALL, after=0, limit=1000)
-    return {letter.insert_id: letter.reason for letter in letters}
+    return {dead_letter.insert_id: dead_letter.reason for dead_letter in letters}
 
 
 async def test_accepted_events_are_delivered_in_order_and_counted(tmp_path: Path) -> None:
-    """Every accepted event goes once, in order of acceptance, and counts as delivered."""
+    """Every accepted event is sent once, in order of acceptance, and counts as delivered."""
     amplitude = ScriptedAmplitude()
     async with running_delivery(tmp_path, amplitude) as bench:
         ids = [f"e{number:03}" for number in range(25)]
@@ -88,7 +88,7 @@ async def test_accepted_events_are_delivered_in_order_and_counted(tmp_path: Path
 
 
 async def test_events_of_an_earlier_run_are_delivered_at_the_start(tmp_path: Path) -> None:
-    """What waits on disk goes without any new arrival."""
+    """Pending events on disk need no new arrival."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, "e1", "e2")
     async with running_delivery(tmp_path, ScriptedAmplitude()) as bench:
@@ -96,8 +96,8 @@ async def test_events_of_an_earlier_run_are_delivered_at_the_start(tmp_path: Pat
         assert bench.amplitude.accepted == ["e1", "e2"]
 
 
-async def test_rows_named_by_a_400_die_and_the_rest_goes_without_them(tmp_path: Path) -> None:
-    """A partial rejection kills exactly the named events."""
+async def test_rows_named_by_a_400_are_dead_lettered_and_the_rest_is_resent(tmp_path: Path) -> None:
+    """A partial rejection dead-letters exactly the named events."""
 
     def script(upload: Upload) -> UploadReply:
         bad = _names(upload, "bad")
@@ -110,10 +110,10 @@ async def test_rows_named_by_a_400_die_and_the_rest_goes_without_them(tmp_path: 
         assert await _reasons(bench) == {"bad1": "invalid_field", "bad2": "invalid_field"}
 
 
-async def test_first_only_indices_find_every_bad_event_without_repeating_a_company(
+async def test_first_only_indices_find_every_bad_event_without_repeating_a_batch(
     tmp_path: Path,
 ) -> None:
-    """HTTP V2 names only the first bad event; all die, all others arrive, no upload twice."""
+    """HTTP V2 names only the first bad event; all are dead-lettered, no batch repeats."""
 
     def script(upload: Upload) -> UploadReply:
         bad = _names(upload, "bad")[:1]
@@ -131,10 +131,10 @@ async def test_first_only_indices_find_every_bad_event_without_repeating_a_compa
 
 
 @pytest.mark.parametrize("status", [400, 413])
-async def test_an_unexplained_refusal_is_halved_until_the_culprit_stands_alone(
+async def test_an_unexplained_refusal_is_halved_down_to_the_bad_event(
     tmp_path: Path, status: int
 ) -> None:
-    """A 400 or 413 without rows kills only the event that is refused alone."""
+    """A 400 or 413 without rows dead-letters only the event that is refused alone."""
 
     def script(upload: Upload) -> UploadReply:
         return answer(status, error="No") if _names(upload, "bad") else ACCEPTED
@@ -147,7 +147,7 @@ async def test_an_unexplained_refusal_is_halved_until_the_culprit_stands_alone(
 
 
 async def test_a_lone_oversized_event_does_not_make_uploads_small(tmp_path: Path) -> None:
-    """One event too large in itself says nothing about how many others fit."""
+    """One event's size says nothing about how many others fit."""
 
     def script(upload: Upload) -> UploadReply:
         return answer(413, error="Payload too large") if _names(upload, "bad") else ACCEPTED
@@ -195,10 +195,8 @@ async def test_a_learned_size_recovers_once_many_uploads_were_taken(tmp_path: Pa
         *(answer(status) for status in (500, 502, 503, 504)),
     ],
 )
-async def test_whatever_does_not_confirm_is_sent_again_unchanged(
-    tmp_path: Path, reply: UploadReply
-) -> None:
-    """Only a confirmed 200 settles; the same events go again in the same bytes."""
+async def test_unconfirmed_uploads_are_resent_unchanged(tmp_path: Path, reply: UploadReply) -> None:
+    """Only a confirmed 200 settles; the same bytes are sent again."""
     amplitude = ScriptedAmplitude(lambda _: reply if len(amplitude.uploads) < 3 else ACCEPTED)
     async with running_delivery(tmp_path, amplitude) as bench:
         await append(bench.outbox, "e1", "e2")
@@ -207,10 +205,10 @@ async def test_whatever_does_not_confirm_is_sent_again_unchanged(
         assert (await counts(bench.outbox)).delivered == 2
 
 
-async def test_a_throttled_device_rests_while_others_go_and_goes_after_its_pause(
+async def test_a_throttled_device_is_held_while_others_continue(
     tmp_path: Path,
 ) -> None:
-    """A 429 with ids holds those alone, and for the pause."""
+    """A 429 with ids holds only those, for the hold time."""
     is_throttled = True
 
     def script(upload: Upload) -> UploadReply:
@@ -235,7 +233,7 @@ async def test_a_throttled_device_rests_while_others_go_and_goes_after_its_pause
 
 
 async def test_a_throttled_device_named_by_one_index_keeps_its_order(tmp_path: Path) -> None:
-    """Later events of a device on hold wait behind the held one, also inside the same upload."""
+    """Later events of a held device wait behind the held one, also within its upload."""
     throttled = ["e1"]
 
     def script(upload: Upload) -> UploadReply:
@@ -253,10 +251,10 @@ async def test_a_throttled_device_named_by_one_index_keeps_its_order(tmp_path: P
         assert [name for name in amplitude.accepted if name[0] == "e"] == ["e1", "e2"]
 
 
-async def test_a_throttled_user_does_not_let_later_events_of_the_device_pass(
+async def test_a_throttled_user_holds_later_events_of_the_device(
     tmp_path: Path,
 ) -> None:
-    """A device's order holds although one of its users rests and another does not."""
+    """A device's order holds although only one of its users is held."""
     is_throttled = True
 
     def script(upload: Upload) -> UploadReply:
@@ -280,8 +278,8 @@ async def test_a_throttled_user_does_not_let_later_events_of_the_device_pass(
         assert [name for name in amplitude.accepted if name[0] in "ab"] == ["a1", "b1"]
 
 
-async def test_a_long_backlog_of_a_held_device_does_not_hold_up_others(tmp_path: Path) -> None:
-    """Events behind thousands of a held device go at once, not a page every few seconds."""
+async def test_a_long_backlog_of_a_held_device_delays_no_others(tmp_path: Path) -> None:
+    """Events behind thousands of a held device are sent at once, not a page at a time."""
 
     def script(upload: Upload) -> UploadReply:
         return (
@@ -298,8 +296,8 @@ async def test_a_long_backlog_of_a_held_device_does_not_hold_up_others(tmp_path:
         assert bench.amplitude.accepted == ["q1"]
 
 
-async def test_a_second_hold_on_a_waiting_key_does_not_hold_up_others(tmp_path: Path) -> None:
-    """An ordering key whose device may go but whose user rests is not read again and again."""
+async def test_a_second_hold_on_a_waiting_key_delays_no_others(tmp_path: Path) -> None:
+    """An ordering key with a free device and a held user is not re-read in a loop."""
     is_device_throttled = True
 
     def script(upload: Upload) -> UploadReply:
@@ -327,7 +325,7 @@ async def test_a_second_hold_on_a_waiting_key_does_not_hold_up_others(tmp_path: 
 
 
 async def test_a_bad_key_halts_the_app_and_loses_nothing(tmp_path: Path) -> None:
-    """Events wait whole while the key is refused and go once it is taken."""
+    """Events stay pending while the key is refused and are sent once it is accepted."""
     reply = BAD_KEY
     amplitude = ScriptedAmplitude(lambda _: reply)
     async with running_delivery(tmp_path, amplitude, replace(SETUP, halt_probe_s=0.05)) as bench:
@@ -355,10 +353,10 @@ async def test_a_halted_app_is_not_hammered_by_its_senders(tmp_path: Path) -> No
         assert (await counts(bench.outbox)).pending == 40
 
 
-async def test_content_refused_in_front_of_amplitude_dies_when_it_alone_is_refused(
+async def test_an_event_with_a_403_of_its_own_is_dead_lettered(
     tmp_path: Path,
 ) -> None:
-    """A 403 pinned to one event kills that event and halts nothing."""
+    """A 403 pinned to one event dead-letters that event and halts nothing."""
 
     def script(upload: Upload) -> UploadReply:
         return FORBIDDEN if _names(upload, "bad") else ACCEPTED
@@ -380,10 +378,10 @@ async def test_a_refusal_of_everything_halts_the_app_and_kills_nothing(tmp_path:
         assert len(amplitude.uploads) < 20
 
 
-async def test_refused_content_that_came_alone_dies_once_others_are_taken(
+async def test_a_lone_refused_event_is_dead_lettered_once_others_are_accepted(
     tmp_path: Path,
 ) -> None:
-    """A lone event refused with 403 does not keep its app halted while others would pass."""
+    """A lone event with a 403 does not keep its app halted while others would pass."""
 
     def script(upload: Upload) -> UploadReply:
         return FORBIDDEN if _names(upload, "bad") else ACCEPTED
@@ -399,8 +397,10 @@ async def test_refused_content_that_came_alone_dies_once_others_are_taken(
         assert _state(bench) is BreakerState.RUNNING
 
 
-async def test_refused_content_dies_also_when_probes_are_minutes_apart(tmp_path: Path) -> None:
-    """The proof that others pass outlives the pause between two probes of a halted app."""
+async def test_a_refused_event_is_dead_lettered_although_probes_are_minutes_apart(
+    tmp_path: Path,
+) -> None:
+    """The proof that others pass outlives the interval between probes."""
 
     def script(upload: Upload) -> UploadReply:
         return FORBIDDEN if _names(upload, "bad") else ACCEPTED
@@ -419,8 +419,8 @@ async def test_refused_content_dies_also_when_probes_are_minutes_apart(tmp_path:
         assert await _reasons(bench) == {"bad": "forbidden"}
 
 
-async def test_refused_uploads_do_not_take_turns_for_ever(tmp_path: Path) -> None:
-    """Several uploads of nothing but refused events keep no good one behind them waiting."""
+async def test_refused_uploads_do_not_alternate_for_ever(tmp_path: Path) -> None:
+    """Several batches of refused events do not starve the good ones behind them."""
 
     def script(upload: Upload) -> UploadReply:
         return FORBIDDEN if _names(upload, "bad") else ACCEPTED
@@ -465,18 +465,18 @@ async def test_senders_upload_at_the_same_time(tmp_path: Path) -> None:
         assert bench.delivery.dispatcher.in_flight == 0
 
 
-async def test_an_event_first_tried_too_long_ago_dies_without_an_upload(tmp_path: Path) -> None:
-    """Past the age at which Amplitude forgets insert ids nothing is sent again."""
+async def test_an_event_first_tried_too_long_ago_expires_without_an_upload(tmp_path: Path) -> None:
+    """Past the age at which Amplitude forgets insert ids nothing is resent."""
     amplitude = ScriptedAmplitude(lambda _: answer(500))
     async with running_delivery(tmp_path, amplitude) as bench:
         await append(bench.outbox, "e1")
         await amplitude.until(lambda: len(amplitude.uploads) >= 2)
         bench.clock.advance(SETUP.policy.max_age_ms / 1000 + 1)
         await bench.settled(1)
-        (letter,) = await bench.outbox.dead_letters.page(ALL, after=0, limit=10)
-        assert letter.reason == "expired"
-        assert letter.attempts == len(amplitude.uploads)
-        assert letter.first_tried_at is not None
+        (dead_letter,) = await bench.outbox.dead_letters.page(ALL, after=0, limit=10)
+        assert dead_letter.reason == "expired"
+        assert dead_letter.attempts == len(amplitude.uploads)
+        assert dead_letter.first_tried_at is not None
 
 
 async def test_an_untried_event_never_expires(tmp_path: Path) -> None:
@@ -487,10 +487,10 @@ async def test_an_untried_event_never_expires(tmp_path: Path) -> None:
         assert bench.amplitude.accepted == ["e1"]
 
 
-async def test_an_event_that_grows_too_old_while_paused_dies_without_an_upload(
+async def test_an_event_that_grows_too_old_while_paused_expires_without_an_upload(
     tmp_path: Path,
 ) -> None:
-    """The age is judged when the upload may go, not when it began to wait."""
+    """The age is checked when the upload may start, not when it began to wait."""
     amplitude = ScriptedAmplitude(lambda _: answer(500))
     setup = replace(
         SETUP, policy=replace(SETUP.policy, backoff=replace(SETUP.policy.backoff, cap_s=0.0))
@@ -552,8 +552,8 @@ async def test_a_crash_during_an_upload_sends_it_again_and_remembers_the_try(
         assert (await counts(bench.outbox)).delivered == 2
 
 
-async def test_a_dead_letter_that_is_retried_goes_again(tmp_path: Path) -> None:
-    """A revived event is delivered like a new one."""
+async def test_a_retried_dead_letter_is_delivered(tmp_path: Path) -> None:
+    """A retried event is delivered like a new one."""
     amplitude = ScriptedAmplitude(lambda _: answer(400, error="No"))
     async with running_delivery(tmp_path, amplitude) as bench:
         await append(bench.outbox, "e1")
@@ -564,8 +564,8 @@ async def test_a_dead_letter_that_is_retried_goes_again(tmp_path: Path) -> None:
         await bench.settled(1)
 
 
-async def test_events_that_vanish_from_disk_are_let_go(tmp_path: Path) -> None:
-    """An event removed while it waited neither goes nor blocks its ordering key."""
+async def test_events_removed_from_disk_are_dropped(tmp_path: Path) -> None:
+    """An event removed while pending is not sent and does not block its ordering key."""
     amplitude = ScriptedAmplitude()
     async with running_delivery(tmp_path, amplitude) as bench:
         bench.delivery.breaker.set_paused(paused=True)
@@ -584,8 +584,8 @@ async def test_events_that_vanish_from_disk_are_let_go(tmp_path: Path) -> None:
                 await bench.outbox.database.flush()
 
 
-async def test_a_full_upload_goes_without_waiting_for_company(tmp_path: Path) -> None:
-    """The linger is for uploads that are not full."""
+async def test_a_full_batch_does_not_linger(tmp_path: Path) -> None:
+    """The linger is only for partial batches."""
     amplitude = ScriptedAmplitude()
     async with running_delivery(tmp_path, amplitude, replace(SETUP, linger_s=60.0)) as bench:
         now_ms = bench.clock.now_ms()
@@ -597,7 +597,7 @@ async def test_a_full_upload_goes_without_waiting_for_company(tmp_path: Path) ->
         assert len(amplitude.uploads) == 1
 
 
-# The dispatcher under cancellation: a sender looks up every few seconds, wherever it is.
+# The dispatcher under cancellation: a sender wakes every few seconds, wherever it is.
 
 
 def _dispatcher(outbox: Outbox, clock: FakeClock) -> Dispatcher:
@@ -617,8 +617,8 @@ async def _take(dispatcher: Dispatcher) -> list[Waiting]:
         return await dispatcher.next_batch()
 
 
-async def test_a_look_given_up_while_reading_leaves_nothing_unread(tmp_path: Path) -> None:
-    """The next look finds what the cancelled one was about to read."""
+async def test_a_cancelled_read_leaves_nothing_unread(tmp_path: Path) -> None:
+    """The next read finds what the cancelled one was about to read."""
     async with running_outbox(tmp_path) as outbox:
         dispatcher = _dispatcher(outbox, FakeClock())
         await append(outbox, "e1")
@@ -626,10 +626,10 @@ async def test_a_look_given_up_while_reading_leaves_nothing_unread(tmp_path: Pat
         assert len(await _take(dispatcher)) == 1
 
 
-async def test_a_look_given_up_while_reading_back_a_held_key_loses_nothing(
+async def test_a_cancelled_read_of_a_held_key_loses_nothing(
     tmp_path: Path,
 ) -> None:
-    """Events whose pause is over are not forgotten when their reading is cancelled."""
+    """Events whose hold is over are not lost when their reading is cancelled."""
     clock = FakeClock()
     async with running_outbox(tmp_path) as outbox:
         dispatcher = _dispatcher(outbox, clock)
@@ -646,7 +646,7 @@ async def test_a_look_given_up_while_reading_back_a_held_key_loses_nothing(
 
 
 async def test_a_claim_that_cannot_be_recorded_is_pending_again(tmp_path: Path) -> None:
-    """Without room for the record nothing is uploaded and nothing is lost."""
+    """Without space for the record nothing is uploaded and nothing is lost."""
     async with running_outbox(tmp_path) as outbox:
         dispatcher = _dispatcher(outbox, FakeClock())
         await append(outbox, *_on("a", "e1", "e2"), *_on("b", "e3"))
@@ -660,7 +660,7 @@ async def test_a_claim_that_cannot_be_recorded_is_pending_again(tmp_path: Path) 
 
 
 async def _fill_up(outbox: Outbox, events: list[Waiting]) -> None:
-    """Record claims until there is no room for one more."""
+    """Record claims until there is no space for another."""
     with suppress(StoreFull):
         for _ in range(10_000):
             await outbox.claims.open(1, events, 0)

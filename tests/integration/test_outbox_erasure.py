@@ -1,4 +1,4 @@
-"""A forgotten user is taken out of the outbox, and every event stays accounted for."""
+"""A user is erased from the outbox, and every event stays accounted for."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -28,16 +28,16 @@ from tests.support.outboxes import (
     waiting,
 )
 
-WHO = 'anna "ä" o/k'
+USER = 'anna "ä" o/k'
 ALL = Selection()
 
 
-def _of(name: str, user: str = WHO) -> MappedEvent:
+def _of(name: str, user: str = USER) -> MappedEvent:
     return mapped(name, user_id=user, device_id=f"device-of-{name}")
 
 
 def _refused(name: str, user: str) -> MappedEvent:
-    """Return an event whose user id Amplitude refuses: only the properties have it."""
+    """Return an event whose user id Amplitude refuses: it is only in the properties."""
     event = {
         "event_type": "[OneSignal] Push Clicked",
         "device_id": f"device-of-{name}",
@@ -54,12 +54,12 @@ async def _claim(outbox: Outbox) -> Claim:
     return await outbox.claims.open(outbox.counters.number(APP), events, START_MS)
 
 
-async def _forget(outbox: Outbox, user: str = WHO, app: str = APP) -> int:
+async def _forget(outbox: Outbox, user: str = USER, app: str = APP) -> int:
     return await outbox.erasure.remove(outbox.counters.number(app), user)
 
 
 async def _sums(outbox: Outbox) -> tuple[int, int, int, int]:
-    """Return an app's pending, delivered, dead and discarded events, once they add up."""
+    """Return an app's pending, delivered, dead and discarded events once they add up."""
     found = await counts(outbox)
     sums = (found.pending, found.delivered, found.dead, found.discarded)
     assert found.accepted == sum(sums)
@@ -72,7 +72,7 @@ def _rows(folder: Path, table: str) -> int:
 
 
 async def test_pending_events_are_discarded_and_counted_so(tmp_path: Path) -> None:
-    """Those of others stay, also of the same device."""
+    """Those of other users stay, also of the same device."""
     async with running_outbox(tmp_path) as outbox:
         shared = mapped("b", user_id="ben", device_id="device-of-a")
         await append(outbox, _of("a"), shared, _of("c"))
@@ -87,8 +87,8 @@ async def test_pending_events_are_discarded_and_counted_so(tmp_path: Path) -> No
         assert await _sums(outbox) == (1, 0, 0, 2)
 
 
-async def test_dead_letters_turn_discarded(tmp_path: Path) -> None:
-    """Nobody can retry them."""
+async def test_dead_letters_are_discarded(tmp_path: Path) -> None:
+    """They cannot be retried any more."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, _of("a"), mapped("b", user_id="ben"))
         claim = await _claim(outbox)
@@ -101,8 +101,8 @@ async def test_dead_letters_turn_discarded(tmp_path: Path) -> None:
         assert await _sums(outbox) == (1, 0, 0, 1)
 
 
-async def test_delivered_rows_that_still_stand_go_too(tmp_path: Path) -> None:
-    """They were delivered and stay counted so."""
+async def test_delivered_rows_not_yet_pruned_are_removed_too(tmp_path: Path) -> None:
+    """They stay counted as delivered."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, _of("a"), mapped("b", user_id="ben"))
         claim = await _claim(outbox)
@@ -118,8 +118,8 @@ async def test_delivered_rows_that_still_stand_go_too(tmp_path: Path) -> None:
         assert await _sums(outbox) == (0, 2, 0, 0)
 
 
-async def test_a_number_of_a_forgotten_event_is_never_given_again(tmp_path: Path) -> None:
-    """The receipt of what was delivered stands until it is pruned, and speaks of its numbers."""
+async def test_a_sequence_number_of_an_erased_event_is_never_reused(tmp_path: Path) -> None:
+    """Until it is pruned, the receipt names the event's sequence number."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, _of("a"))
         claim = await _claim(outbox)
@@ -135,8 +135,8 @@ async def test_a_number_of_a_forgotten_event_is_never_given_again(tmp_path: Path
         assert await _sums(outbox) == (1, 1, 0, 0)
 
 
-async def test_nothing_is_left_of_a_forgotten_event_s_tries(tmp_path: Path) -> None:
-    """They would be taken for those of another event."""
+async def test_attempts_of_an_erased_event_are_removed(tmp_path: Path) -> None:
+    """Its attempts would count for another event."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, _of("a"))
         claim = await _claim(outbox)
@@ -146,11 +146,11 @@ async def test_nothing_is_left_of_a_forgotten_event_s_tries(tmp_path: Path) -> N
         assert _rows(tmp_path, "tries") == 0
 
 
-@pytest.mark.parametrize("user", ["none", "NA", "0", "x" * 1_025, WHO])
+@pytest.mark.parametrize("user", ["none", "NA", "0", "x" * 1_025, USER])
 async def test_an_id_that_amplitude_refuses_is_found_in_the_properties(
     tmp_path: Path, user: str
 ) -> None:
-    """As pending event and as dead letter; a user who merely looks alike stays."""
+    """In pending events and dead letters; a user with a similar id stays."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, _refused("dead", user))
         claim = await _claim(outbox)
@@ -162,8 +162,8 @@ async def test_an_id_that_amplitude_refuses_is_found_in_the_properties(
         assert await _sums(outbox) == (1, 0, 0, 2)
 
 
-async def test_an_id_that_only_stands_in_a_text_is_no_user(tmp_path: Path) -> None:
-    """Somebody's name in a message makes the message nobody's."""
+async def test_an_id_in_a_text_is_no_user(tmp_path: Path) -> None:
+    """A user's name in a message does not make the event that user's."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, _refused("a", "none"), mapped("b", user_id="ben"))
         assert await _forget(outbox, "onesignal") == 0
@@ -185,18 +185,18 @@ BODIES = [
 
 
 @pytest.mark.parametrize(("body", "user"), BODIES)
-async def test_a_body_in_quarantine_goes_however_it_spells_the_id(
+async def test_a_quarantined_body_is_removed_however_it_spells_the_id(
     tmp_path: Path, body: str, user: str
 ) -> None:
-    """It was not understood, but it can be read; JSON has several ways to write a text."""
+    """An invalid body can still be parsed; JSON has several spellings of a text."""
     async with running_outbox(tmp_path) as outbox:
         for app in (APP, OTHER):
-            intake = IngestBatch(outbox.counters.number(app), START_MS)
+            batch = IngestBatch(outbox.counters.number(app), START_MS)
             for text in (body, '{"event":{"external_id":"somebody else"}}'):
-                intake.quarantined.append(
+                batch.quarantined.append(
                     QuarantinedBody("events", "unknown_kind", "?", text.encode())
                 )
-            await outbox.writer.append(intake)
+            await outbox.writer.append(batch)
         await _forget(outbox, user)
         left = await outbox.quarantine.page(ALL, after=0, limit=10)
         assert [(item.app, b"somebody else" in item.body) for item in left] == [
@@ -238,10 +238,10 @@ def _deaths(events: Sequence[Waiting]) -> list[DeadLettered]:
         ),
     ],
 )
-async def test_an_event_in_a_sender_s_hand_is_counted_once(
+async def test_a_claimed_event_is_counted_once(
     tmp_path: Path, settle: Settle, sums: tuple[int, int, int, int]
 ) -> None:
-    """Whatever becomes of its upload, here it was discarded; nothing of it is left."""
+    """Whatever its upload's outcome, the event counts as discarded, and nothing of it is left."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, mapped("a", user_id="ben"), _of("b"), mapped("c", user_id="cleo"))
         claim = await _claim(outbox)
@@ -255,8 +255,8 @@ async def test_an_event_in_a_sender_s_hand_is_counted_once(
         assert len(await waiting(outbox)) == sums[0]
 
 
-async def test_a_crash_after_forgetting_a_claimed_event_loses_no_count(tmp_path: Path) -> None:
-    """The claim of the former process names a row that is gone."""
+async def test_a_crash_after_erasing_a_claimed_event_loses_no_count(tmp_path: Path) -> None:
+    """The claim of the previous process names a row that is gone."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, _of("a"), mapped("b", user_id="ben"))
         await _claim(outbox)
@@ -271,10 +271,10 @@ async def test_a_crash_after_forgetting_a_claimed_event_loses_no_count(tmp_path:
 
 
 @pytest.mark.parametrize("first", [ACCEPTED, answer(500), answer(429), answer(400), answer(413)])
-async def test_an_event_forgotten_during_its_upload_is_not_uploaded_again(
+async def test_an_event_erased_during_its_upload_is_not_uploaded_again(
     tmp_path: Path, first: UploadReply
 ) -> None:
-    """Amplitude may have it from that upload; relay counts it discarded and goes on."""
+    """Amplitude may have it; relay counts it as discarded and continues."""
     replies = [first]
 
     def script(_: Upload) -> UploadReply:
@@ -299,8 +299,8 @@ async def test_an_event_forgotten_during_its_upload_is_not_uploaded_again(
         assert await _sums(bench.outbox) == (0, 3, 0, 1)
 
 
-async def test_many_events_go_in_short_transactions(tmp_path: Path) -> None:
-    """A user of years is forgotten whole."""
+async def test_many_events_are_erased_in_short_transactions(tmp_path: Path) -> None:
+    """Years of a user's events are erased completely."""
     async with running_outbox(tmp_path) as outbox:
         await append(outbox, *(_of(f"e{number:04}") for number in range(1_200)), mapped("b"))
         assert await _forget(outbox) == 1_200

@@ -1,4 +1,4 @@
-"""A power cut at any moment of a reconcile leaves one whole revision, and the run can go on."""
+"""A power cut at any moment of a reconcile leaves one whole revision, and the run can continue."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -70,7 +70,7 @@ def _is_sound(folder: Path) -> bool:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Check that a copy holds one whole revision; tell whether it is the new one."""
+    """Assert that a copy has one whole revision; return whether it is the new one."""
     assert _is_sound(folder)
     file = SegmentFile(folder)
     found, row = file.members(), file.segment()
@@ -96,7 +96,7 @@ async def _prepared(folder: Path) -> AsyncIterator[SegmentTable]:
 
 
 async def test_a_copy_of_any_moment_is_whole_and_its_run_ends_right(tmp_path: Path) -> None:
-    """Before the publication it is the old revision, after it the new one; never a mixture."""
+    """The old revision before the publication, the new one after it, never a mixture."""
     copies: dict[str, Path] = {}
 
     def copy(name: str) -> None:
@@ -113,15 +113,15 @@ async def test_a_copy_of_any_moment_is_whole_and_its_run_ends_right(tmp_path: Pa
     assert {name for name, is_new in new.items() if is_new} == {"published", "tidied"}
     for name, folder in copies.items():
         async with open_table(folder) as table:
-            await _go_on(table, run, is_open=not new[name])
+            await _resume_runs(table, run, is_open=not new[name])
             assert _is_whole(folder)
             await table.tidy()
             left = table.look("SELECT DISTINCT list FROM listed")
             assert left == table.look("SELECT list FROM cohorts")
 
 
-async def _go_on(table: SegmentTable, run: int, *, is_open: bool) -> None:
-    """Do what a start does with the runs it finds."""
+async def _resume_runs(table: SegmentTable, run: int, *, is_open: bool) -> None:
+    """Do what a start does with open runs."""
     downloads = table.store.downloads
     opened = await downloads.open_runs(table.store.cohorts.number(APP))
     assert [(one.run_id, one.request_id) for one in opened] == [(run, "export-1")] * is_open
@@ -131,7 +131,7 @@ async def _go_on(table: SegmentTable, run: int, *, is_open: bool) -> None:
 
 
 async def test_a_log_torn_anywhere_gives_one_whole_revision(tmp_path: Path) -> None:
-    """A power cut keeps any beginning of the log, also half a page; SQLite ends it at a commit."""
+    """A power cut keeps any prefix of the log; SQLite ends it at a commit."""
     async with _prepared(tmp_path / "table") as table:
         run = await _begin(table)
         await _reconcile(table, run, lambda _: None)
@@ -158,8 +158,8 @@ async def test_a_log_torn_anywhere_gives_one_whole_revision(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("decision", ["approve", "reject"])
-async def test_a_decision_is_whole_after_a_crash(tmp_path: Path, decision: str) -> None:
-    """What was answered is decided; what was not can be decided again."""
+async def test_a_review_is_atomic(tmp_path: Path, decision: str) -> None:
+    """An answered decision stands; an unanswered one can be repeated."""
     async with _prepared(tmp_path / "table") as table:
         await table.poll(NEW, at=T1, guard=STRICT)
         (held,) = table.look("SELECT run_id FROM runs WHERE state = 'held'")[0]

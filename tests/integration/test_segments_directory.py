@@ -27,8 +27,8 @@ async def _put(table: SegmentTable, user: str, at: int, **flags: bool) -> None:
     await table.store.directory.put_user(table.store.cohorts.number(APP), user, rows, at)
 
 
-async def test_an_export_is_the_whole_truth_about_subscriptions(tmp_path: Path) -> None:
-    """What it lacks is gone; the user stays known, and a member."""
+async def test_an_export_is_authoritative_for_subscriptions(tmp_path: Path) -> None:
+    """Missing subscriptions are removed; the user stays known, and a member."""
     async with open_table(tmp_path) as table:
         await table.apply_export(
             {"a": {"s1": True, "s2": True}, "b": {"s3": True}, "c": {"s4": True}},
@@ -46,8 +46,10 @@ async def test_an_export_is_the_whole_truth_about_subscriptions(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("lost", ["a", "m", "z"])
-async def test_what_an_export_lacks_is_gone_wherever_it_stood(tmp_path: Path, lost: str) -> None:
-    """Also before the file's first user, behind its last, and between two parts."""
+async def test_subscriptions_missing_from_an_export_are_removed_everywhere(
+    tmp_path: Path, lost: str
+) -> None:
+    """Also before the file's first user, after its last, and between two parts."""
     everybody = {user: {f"s-{user}": True} for user in "abcdefghmxyz"}
     async with open_table(tmp_path) as table:
         await table.apply_export(everybody, asked_at=NOW)
@@ -58,15 +60,15 @@ async def test_what_an_export_lacks_is_gone_wherever_it_stood(tmp_path: Path, lo
 
 
 async def test_a_partial_file_adds_and_updates_only(tmp_path: Path) -> None:
-    """An import that is not said to be everything takes nothing away."""
+    """An import that is not complete removes nothing."""
     async with open_table(tmp_path) as table:
         await table.apply_export({"a": {"s1": True}, "b": {"s2": True}}, asked_at=NOW)
         await table.apply_export({"b": {"s2": False}, "c": {"s3": True}}, asked_at=T1, **CHANGES)
         assert _subscriptions(table) == {"s1": ("a", 1), "s2": ("b", 0), "s3": ("c", 1)}
 
 
-async def test_a_file_that_replaces_is_the_whole_truth_about_users(tmp_path: Path) -> None:
-    """Who is not in it is not known any more, leaves, and enters again with the next file."""
+async def test_a_replacing_file_is_authoritative_for_users(tmp_path: Path) -> None:
+    """Missing users become unknown, leave, and enter again with the next file."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True], "b": [True], "c": [], "z": [False]})
         await table.poll(["a", "b", "c", "z"])
@@ -86,8 +88,8 @@ async def test_a_file_that_replaces_is_the_whole_truth_about_users(tmp_path: Pat
         table.check_figures()
 
 
-async def test_a_user_the_app_told_of_since_stays_when_a_file_replaces(tmp_path: Path) -> None:
-    """A file says nothing of what happened after it was made."""
+async def test_a_user_put_since_stays_when_a_file_replaces(tmp_path: Path) -> None:
+    """A file says nothing about later changes."""
     async with open_table(tmp_path) as table:
         await table.know({"old": [True]})
         await _put(table, "new", T3, s9=True)
@@ -120,10 +122,10 @@ async def test_a_subscription_moves_to_its_new_user(
 
 @pytest.mark.parametrize(("asked_at", "flag"), [(T1, 0), (T3, 1)])
 @pytest.mark.parametrize("is_complete", [True, False])
-async def test_of_an_event_and_an_export_the_newer_counts(
+async def test_the_newer_of_an_event_and_an_export_wins(
     tmp_path: Path, asked_at: int, flag: int, *, is_complete: bool
 ) -> None:
-    """An export takes minutes; who unsubscribed meanwhile has unsubscribed."""
+    """An export takes minutes; an unsubscribe meanwhile counts."""
     async with open_table(tmp_path) as table:
         await table.apply_export({"a": {"s": True}}, asked_at=NOW)
         await table.poll(["a"])
@@ -136,8 +138,8 @@ async def test_of_an_event_and_an_export_the_newer_counts(
         table.check_figures()
 
 
-async def test_a_late_event_does_not_outdo_a_newer_export(tmp_path: Path) -> None:
-    """Events arrive hours late at times."""
+async def test_a_late_event_does_not_override_a_newer_export(tmp_path: Path) -> None:
+    """Events may arrive hours late."""
     async with open_table(tmp_path) as table:
         await table.apply_export({"a": {"s": True}}, asked_at=T2)
         await table.observe_event("a", "s", at=T1, flag=False, is_proof=True)
@@ -147,10 +149,10 @@ async def test_a_late_event_does_not_outdo_a_newer_export(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("asked_at", "is_there"), [(T1, True), (T3, False)])
-async def test_a_subscription_learnt_from_an_event_stays_until_a_newer_export_lacks_it(
+async def test_a_subscription_of_an_event_stays_until_a_newer_export_lacks_it(
     tmp_path: Path, asked_at: int, *, is_there: bool
 ) -> None:
-    """It is younger than the export, or it is gone; its user is known either way."""
+    """It is either younger than the export or gone; its user is known either way."""
     async with open_table(tmp_path) as table:
         await table.observe_event("a", "s", at=T2)
         assert _subscriptions(table) == {"s": ("a", 1)}
@@ -160,7 +162,7 @@ async def test_a_subscription_learnt_from_an_event_stays_until_a_newer_export_la
 
 
 async def test_an_event_older_than_the_export_proves_its_user_alone(tmp_path: Path) -> None:
-    """The export would have shown the subscription, if it still were one."""
+    """The export would contain the subscription if it still existed."""
     async with open_table(tmp_path) as table:
         await table.poll(["a"])
         await table.apply_export({"b": {"t": True}}, asked_at=T2)
@@ -171,10 +173,10 @@ async def test_an_event_older_than_the_export_proves_its_user_alone(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("asked_at", "wanted"), [(T1, {"s": ("a", 0)}), (T3, {"t": ("a", 1)})])
-async def test_of_the_app_s_word_and_an_export_the_newer_counts(
+async def test_the_newer_of_a_put_and_an_export_wins(
     tmp_path: Path, asked_at: int, wanted: dict[str, Any]
 ) -> None:
-    """An app hears of a change before OneSignal's next export does."""
+    """An app knows of a change before OneSignal's next export."""
     async with open_table(tmp_path) as table:
         await table.apply_export({"a": {"t": True}}, asked_at=NOW)
         await _put(table, "a", T2, s=False)
@@ -183,8 +185,8 @@ async def test_of_the_app_s_word_and_an_export_the_newer_counts(
         assert {id_: row for id_, row in _subscriptions(table).items() if id_ in wanted} == wanted
 
 
-async def test_the_app_s_word_is_all_subscriptions_of_the_user(tmp_path: Path) -> None:
-    """It replaces what was known of that user and of no other."""
+async def test_a_put_replaces_all_subscriptions_of_the_user(tmp_path: Path) -> None:
+    """It replaces that user's subscriptions and no other's."""
     async with open_table(tmp_path) as table:
         await table.apply_export({"a": {"s": True, "t": True}, "b": {"u": True}}, asked_at=NOW)
         await table.poll(["a", "b"])
@@ -194,7 +196,7 @@ async def test_the_app_s_word_is_all_subscriptions_of_the_user(tmp_path: Path) -
         table.check_figures()
 
 
-async def test_an_event_without_a_user_tells_of_known_subscriptions_only(tmp_path: Path) -> None:
+async def test_an_event_without_a_user_changes_only_known_subscriptions(tmp_path: Path) -> None:
     """No user becomes known by it, and no flag is lost."""
     async with open_table(tmp_path) as table:
         await table.apply_export({"a": {"s": True}}, asked_at=NOW)
@@ -234,7 +236,7 @@ async def test_a_segment_appears_with_its_first_matched_user(tmp_path: Path) -> 
 
 
 async def test_what_happens_within_a_minute_is_one_run(tmp_path: Path) -> None:
-    """A busy hour of events is no thousand runs."""
+    """A busy hour of events must not make thousands of runs."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True]})
         await table.poll(["a", "b", "c", "d"])
@@ -248,7 +250,7 @@ async def test_what_happens_within_a_minute_is_one_run(tmp_path: Path) -> None:
 
 
 async def test_one_change_moves_every_segment_of_its_app_and_no_other(tmp_path: Path) -> None:
-    """The same id of another app is another person."""
+    """The same id in another app is another user."""
     async with open_table(tmp_path, apps=(APP, "other")) as table:
         await table.know({"a": [True]})
         for name in ("c1", "c2"):
@@ -260,8 +262,8 @@ async def test_one_change_moves_every_segment_of_its_app_and_no_other(tmp_path: 
         table.check_figures()
 
 
-async def test_the_directory_tells_its_size_and_age(tmp_path: Path) -> None:
-    """Users, subscriptions, subscribed ones, and the last whole export."""
+async def test_the_directory_reports_its_size_and_age(tmp_path: Path) -> None:
+    """Users, subscriptions, subscribed ones, and the last complete export."""
     async with open_table(tmp_path) as table:
         number = table.store.cohorts.number(APP)
         assert await table.store.directory.counts(number) == (0, 0, 0, 0, None)
@@ -272,8 +274,8 @@ async def test_the_directory_tells_its_size_and_age(tmp_path: Path) -> None:
         assert await table.store.directory.counts(number) == (3, 1, 1, T2, T2 + SECOND)
 
 
-async def test_known_news_costs_no_revision(tmp_path: Path) -> None:
-    """The same export, the same event and the same word again change nothing."""
+async def test_a_repetition_costs_no_revision(tmp_path: Path) -> None:
+    """Repeating an export, an event or a PUT changes nothing."""
     async with open_table(tmp_path) as table:
         await table.apply_export({"a": {"s": True}}, asked_at=NOW)
         await table.poll(["a"])

@@ -33,7 +33,7 @@ async def _behind(table: SegmentTable, cohort: int, group: str) -> list[tuple[An
     later=people,
     empty_ids=st.integers(0, 3),
 )
-def test_the_numbers_add_up_and_the_ids_behind_them_are_as_many(  # noqa: PLR0913  # random data
+def test_the_numbers_add_up_and_match_the_listed_ids(  # noqa: PLR0913  # random data
     *,
     takes_all: bool,
     first: set[str],
@@ -43,7 +43,7 @@ def test_the_numbers_add_up_and_the_ids_behind_them_are_as_many(  # noqa: PLR091
     later: dict[str, list[bool]],
     empty_ids: int,
 ) -> None:
-    """An operator who asks for the missing users gets every single one named."""
+    """Every missing user can be listed."""
 
     async def check(folder: Path) -> None:
         async with open_table(folder, AppRules(takes_all, None)) as table:

@@ -14,7 +14,7 @@ FIRST, SECOND_TIME, THIRD = (NOW + step * 60 * SECOND for step in (1, 2, 3))
 
 
 async def _ten_members(table: SegmentTable) -> None:
-    """Make a segment of ten, and two more users known."""
+    """Make a segment of ten, and two more known users."""
     await table.know({user: [True] for user in (*TEN, "n1", "n2", "n3")})
     assert (await table.poll(TEN, guard=SMALL)).state == "applied"
 
@@ -31,10 +31,10 @@ async def _ten_members(table: SegmentTable) -> None:
         (4, 4, "applied"),
     ],
 )
-async def test_a_run_is_held_above_the_ratio_and_from_the_least_number_on(
+async def test_a_run_is_held_above_the_ratio_and_the_minimum(
     tmp_path: Path, size: int, removed: int, state: str
 ) -> None:
-    """Just the ratio is no shrink to worry about; a small segment may even empty."""
+    """Exactly the ratio passes; a small segment may even become empty."""
     async with open_table(tmp_path) as table:
         await table.know({user: [True] for user in TEN})
         await table.poll(TEN[:size], guard=SMALL)
@@ -58,7 +58,7 @@ async def test_only_members_count_for_the_guard(tmp_path: Path) -> None:
 
 
 async def test_a_held_run_holds_its_additions_too(tmp_path: Path) -> None:
-    """What is implausible in part is not believed in part."""
+    """A list that is implausible in part is not applied in part."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         before, logged = table.segment(), table.changes()
@@ -84,8 +84,8 @@ async def test_a_held_list_outlives_tidying_up_and_a_restart(tmp_path: Path) -> 
         table.check_figures()
 
 
-async def test_approval_applies_what_was_downloaded(tmp_path: Path) -> None:
-    """With its additions, under the run that was held, and once."""
+async def test_approval_applies_the_downloaded_list(tmp_path: Path) -> None:
+    """Additions included, under the held run, and once."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         await table.poll(["u0", "n1", "s"], guard=SMALL, at=FIRST, empty_ids=2)
@@ -104,8 +104,8 @@ async def test_approval_applies_what_was_downloaded(tmp_path: Path) -> None:
         assert not await table.is_refresh_needed()
 
 
-async def test_approval_lets_newer_words_of_the_webhook_stand(tmp_path: Path) -> None:
-    """The file is of its computation; who was spoken of later is as was said then."""
+async def test_approval_keeps_newer_webhook_messages(tmp_path: Path) -> None:
+    """The file is as old as its computation; later messages override it."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         await table.poll(["u0", "u1", "n1"], guard=SMALL, at=SECOND_TIME)
@@ -121,7 +121,7 @@ async def test_approval_lets_newer_words_of_the_webhook_stand(tmp_path: Path) ->
         table.check_figures()
 
 
-async def test_a_rejected_run_leaves_everything_and_is_not_wanted_again(tmp_path: Path) -> None:
+async def test_a_rejected_run_changes_nothing_and_is_not_downloaded_again(tmp_path: Path) -> None:
     """A judged computation is not downloaded or held again until it changes."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
@@ -141,8 +141,8 @@ async def test_a_rejected_run_leaves_everything_and_is_not_wanted_again(tmp_path
         table.check_figures()
 
 
-async def test_nothing_is_decided_on_a_run_that_is_not_there(tmp_path: Path) -> None:
-    """A mistyped number says so."""
+async def test_a_missing_run_cannot_be_reviewed(tmp_path: Path) -> None:
+    """A mistyped number is an error."""
     async with open_table(tmp_path) as table:
         for decide in (table.store.review.approve, table.store.review.reject):
             with pytest.raises(NotFound):
@@ -189,8 +189,8 @@ async def test_a_first_download_is_never_held(tmp_path: Path) -> None:
         assert (await table.poll(TEN, guard=SMALL)).state == "applied"
 
 
-async def test_of_two_decisions_at_once_one_counts_and_the_other_says_so(tmp_path: Path) -> None:
-    """Two people look at the same dashboard; neither may believe what did not happen."""
+async def test_of_two_concurrent_reviews_one_counts_and_the_other_fails(tmp_path: Path) -> None:
+    """Two operators with the same dashboard: neither may believe what did not happen."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         await table.poll(["u0"], guard=SMALL, at=FIRST)

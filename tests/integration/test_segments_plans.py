@@ -1,4 +1,4 @@
-"""How SQLite finds the rows of the segment table: by index, whatever the tables grow to."""
+"""Query plans of the segment table: by index, whatever the tables grow to."""
 
 import re
 import sqlite3
@@ -9,7 +9,7 @@ import pytest
 from relay.segments.sql import SQL
 from tests.support.segment_tables import open_table
 
-# Tables that stay small, or that hold just what one transaction is about.
+# Tables that stay small, or contain only the rows of one transaction.
 SMALL = {
     "apps",
     "cohorts",
@@ -23,7 +23,7 @@ SMALL = {
     "salt",
 }
 
-# Queries that read a large table through, and why they may.
+# Queries that may scan a large table, and why.
 READ_THROUGH = {
     "forgotten": "once, at the start",
     "changes_of_user": "erasures are rare, and it runs on the reading connection",
@@ -46,14 +46,14 @@ def _plan(raw: sqlite3.Connection, query: str) -> list[str]:
 
 
 def _tables(raw: sqlite3.Connection, query: str) -> dict[str, str]:
-    """Return the table behind every name in a query, and in the views it reads."""
+    """Return the table behind every name in a query and in the views it reads."""
     views = dict(raw.execute("SELECT name, sql FROM sqlite_master WHERE type = 'view'").fetchall())
     texts = [SQL[query], *(sql for name, sql in views.items() if name in SQL[query])]
     return {alias or table: table for text in texts for table, alias in ALIAS.findall(text)}
 
 
 def _scanned(raw: sqlite3.Connection, query: str) -> set[str]:
-    """Return the tables a query reads through."""
+    """Return the tables a query scans."""
     tables = _tables(raw, query)
     scans = [step.split()[1] for step in _plan(raw, query) if step.startswith("SCAN")]
     return {tables.get(name, name) for name in scans if name != "CONSTANT" and name[0] != "("}
@@ -66,7 +66,7 @@ async def _ask(folder: Path, query: str) -> tuple[list[str], set[str]]:
         )
 
 
-async def test_no_query_reads_a_large_table_through(tmp_path: Path) -> None:
+async def test_no_query_scans_a_large_table(tmp_path: Path) -> None:
     """What takes a moment with a thousand rows must not take minutes with ten million."""
     async with open_table(tmp_path) as table:
         scanned = await table.store.database.write(
@@ -121,13 +121,13 @@ async def test_no_query_reads_a_large_table_through(tmp_path: Path) -> None:
     ],
 )
 async def test_a_hot_query_uses_its_index(tmp_path: Path, query: str, needed: str) -> None:
-    """Named plainly, so that a change of a plan is seen where it is made."""
+    """Listed explicitly, so that a changed plan shows up at its query."""
     steps, _ = await _ask(tmp_path, query)
     assert needed in " | ".join(steps)
 
 
 @pytest.mark.parametrize("query", ["members", "changes_page", "ids_behind", "runs_page", "undo"])
 async def test_a_long_answer_is_not_sorted_first(tmp_path: Path, query: str) -> None:
-    """Its first line comes at once, whatever its length."""
+    """The first row comes at once, whatever the length."""
     steps, _ = await _ask(tmp_path, query)
     assert "TEMP B-TREE" not in " | ".join(steps)

@@ -1,4 +1,4 @@
-"""What the segment table forgets in time, and what it never does."""
+"""What the segment table prunes in time, and what it never prunes."""
 
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def _number(table: SegmentTable, name: str) -> int:
 
 
 async def _steps(table: SegmentTable, at: int) -> int:
-    """Tidy up; return how many transactions that took."""
+    """Run the retention; return the number of transactions."""
     number = 0
     while await table.store.retention.step(at):
         number += 1
@@ -40,7 +40,7 @@ async def _steps(table: SegmentTable, at: int) -> int:
 
 
 async def test_lists_out_of_force_vanish_piece_by_piece(tmp_path: Path) -> None:
-    """A replaced list is of no use; a large one goes in short transactions."""
+    """A replaced list is useless; a large one is removed in short transactions."""
     everybody = [f"u{number:06}" for number in range(CHUNK_ROWS + 1)]
     async with open_table(tmp_path) as table:
         await table.know({"a": [True]})
@@ -81,7 +81,7 @@ async def test_lists_of_failed_and_rejected_runs_vanish(tmp_path: Path) -> None:
 
 
 async def test_the_history_of_a_cohort_s_last_runs_stays(tmp_path: Path) -> None:
-    """Just as much as can be undone, for each cohort by itself."""
+    """Exactly as much as can be undone, for each cohort."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True], "b": [True]})
         for step in range(6):
@@ -93,8 +93,8 @@ async def test_the_history_of_a_cohort_s_last_runs_stays(tmp_path: Path) -> None
         assert [run for (run,) in kept] == [*applied[-UNDOABLE_RUNS:], applied[-1] + 1]
 
 
-async def test_what_is_past_its_days_goes_and_nothing_before(tmp_path: Path) -> None:
-    """Changes, runs, messages and sightings each have their days."""
+async def test_rows_past_their_retention_are_removed_and_no_others(tmp_path: Path) -> None:
+    """Changes, runs, messages and sightings each have their retention."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True]})
         await table.poll(["a"])
@@ -110,7 +110,7 @@ async def test_what_is_past_its_days_goes_and_nothing_before(tmp_path: Path) -> 
                 assert states == ["applied", "unchanged"][: 2 if at <= NOW + RUNS_MS else 1]
 
 
-async def test_a_repeated_message_is_known_for_its_days(tmp_path: Path) -> None:
+async def test_a_repeated_message_is_recognised_within_its_retention(tmp_path: Path) -> None:
     """Amplitude repeats within hours; a month is plenty."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True]})
@@ -119,8 +119,8 @@ async def test_a_repeated_message_is_known_for_its_days(tmp_path: Path) -> None:
         assert (await table.send("m1", "a")).is_duplicate
 
 
-async def test_the_departure_of_a_forgotten_user_can_be_read_for_a_week(tmp_path: Path) -> None:
-    """Followers need time to hear of it; then nothing of the user is left."""
+async def test_the_departure_of_an_erased_user_is_kept_for_a_week(tmp_path: Path) -> None:
+    """Followers need time to read it; then nothing of the user is left."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True], "b": [True]})
         await table.poll(["a", "b"])
@@ -140,8 +140,8 @@ def _in_force(folder: Path) -> list[Any]:
     return rows
 
 
-async def test_nothing_that_is_in_force_is_ever_touched(tmp_path: Path) -> None:
-    """Years later the segments are the same, a held run can be approved, an open one goes on."""
+async def test_nothing_in_force_is_ever_removed(tmp_path: Path) -> None:
+    """Years later segments are the same, a held run can be approved, an open one continues."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True], "b": [True], "c": []})
         await table.poll(["a", "b", "x"])

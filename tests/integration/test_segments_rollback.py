@@ -30,7 +30,7 @@ async def _poll_all(table: SegmentTable, number: int) -> None:
 
 
 async def test_the_last_run_is_undone(tmp_path: Path) -> None:
-    """Who left is back since when it was in, who came is gone, followers hear of both."""
+    """Leavers are back with their entry instants, new members are gone, followers see both."""
     async with open_table(tmp_path) as table:
         await _poll_all(table, 1)
         before = table.entered()
@@ -60,10 +60,10 @@ async def test_a_revision_whose_runs_are_kept_is_restored(tmp_path: Path, revisi
 
 @pytest.mark.parametrize("is_tidied", [False, True])
 @pytest.mark.parametrize("revision", [0, 1])
-async def test_a_revision_whose_runs_are_not_kept_is_not_made_up(
+async def test_a_revision_whose_runs_are_pruned_cannot_be_restored(
     tmp_path: Path, revision: int, *, is_tidied: bool
 ) -> None:
-    """Undoing as much as there is would give another revision than the one asked for."""
+    """A partial rollback would give another revision than the requested one."""
     async with open_table(tmp_path) as table:
         await _poll_all(table, UNDOABLE_RUNS + 2)
         if is_tidied:
@@ -74,7 +74,7 @@ async def test_a_revision_whose_runs_are_not_kept_is_not_made_up(
 
 
 async def test_the_present_revision_needs_no_rollback(tmp_path: Path) -> None:
-    """There is nothing to undo to get there."""
+    """There is nothing to undo."""
     async with open_table(tmp_path) as table:
         await _poll_all(table, 2)
         with pytest.raises(Conflict):
@@ -82,7 +82,7 @@ async def test_the_present_revision_needs_no_rollback(tmp_path: Path) -> None:
 
 
 async def test_a_rollback_is_undone_like_any_run(tmp_path: Path) -> None:
-    """Second thoughts bring the list back."""
+    """Undoing the rollback restores the list."""
     async with open_table(tmp_path) as table:
         await _poll_all(table, 3)
         number = await table.cohort_no()
@@ -94,8 +94,8 @@ async def test_a_rollback_is_undone_like_any_run(tmp_path: Path) -> None:
         table.check_figures()
 
 
-async def test_without_anything_kept_nothing_is_undone(tmp_path: Path) -> None:
-    """A cohort that no run ever changed has no other state."""
+async def test_without_runs_nothing_can_be_undone(tmp_path: Path) -> None:
+    """A cohort without runs has no other state."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True]})
         await table.poll([])
@@ -148,7 +148,7 @@ async def test_an_approved_shrink_can_be_undone(tmp_path: Path, way: str) -> Non
 
 
 async def test_the_directory_is_not_undone(tmp_path: Path) -> None:
-    """Whom OneSignal knows is no matter of the list."""
+    """A rollback restores lists, not known users."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True], "b": [True]})
         await table.poll(["a", "late"], at=_at(1))
@@ -162,7 +162,7 @@ async def test_the_directory_is_not_undone(tmp_path: Path) -> None:
 
 
 async def test_the_size_follows_with_its_empty_ids(tmp_path: Path) -> None:
-    """The cohort's size is of the file whose members are in force."""
+    """The cohort's size is that of the file in force."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True]})
         await table.poll(["a", "b"], empty_ids=3, at=_at(1))
@@ -174,7 +174,7 @@ async def test_the_size_follows_with_its_empty_ids(tmp_path: Path) -> None:
         assert table.segment()["cohort_size"] == 8
 
 
-async def test_a_rollback_is_not_downloaded_away(tmp_path: Path) -> None:
+async def test_a_rollback_is_not_reverted_by_a_download(tmp_path: Path) -> None:
     """The listed computation was applied and judged; only the next one counts again."""
     async with open_table(tmp_path) as table:
         await _poll_all(table, 2)
@@ -186,8 +186,8 @@ async def test_a_rollback_is_not_downloaded_away(tmp_path: Path) -> None:
         table.check_figures()
 
 
-async def test_a_rollback_during_a_comparison_asks_for_another_look(tmp_path: Path) -> None:
-    """The new list is compared with what is in force when it comes into force."""
+async def test_a_rollback_during_a_comparison_repeats_the_comparison(tmp_path: Path) -> None:
+    """A new list is compared with the one in force when it is published."""
     async with open_table(tmp_path) as table:
         await _poll_all(table, 2)
         number = await table.cohort_no()

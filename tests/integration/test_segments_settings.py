@@ -1,4 +1,4 @@
-"""What an app's settings say of its segments, also when they change at a restart."""
+"""How an app's settings shape its segments, also when they change at a restart."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ async def test_with_all_every_id_but_restricted_ones_is_a_member(tmp_path: Path)
 
 
 async def test_with_all_becoming_known_is_no_change_of_membership(tmp_path: Path) -> None:
-    """The figures follow, the followers hear nothing; a restricted id does enter."""
+    """Figures follow, followers see nothing; a restricted id does enter."""
     async with open_table(tmp_path, ALL) as table:
         await table.poll(["a", "NA"])
         await table.know({"a": [True]}, T1)
@@ -74,7 +74,7 @@ async def test_a_restart_with_the_other_membership_moves_the_segments(tmp_path: 
 
 @pytest.mark.parametrize("limit", [0, 1, 2])
 async def test_no_segment_is_made_past_the_limit(tmp_path: Path, limit: int) -> None:
-    """Cohorts past it are counted and followed, but are no segments."""
+    """Cohorts past it are counted and followed, but have no segments."""
     async with open_table(tmp_path, _limit(limit)) as table:
         await table.know({"a": [True]})
         for name in ("c1", "c2", "c3"):
@@ -102,8 +102,8 @@ async def test_a_raised_limit_makes_the_segments_it_allows(tmp_path: Path) -> No
         table.check_figures()
 
 
-async def test_a_lowered_limit_takes_no_segment_away(tmp_path: Path) -> None:
-    """It is a limit for making them; those that are there go on, also empty."""
+async def test_a_lowered_limit_removes_no_segment(tmp_path: Path) -> None:
+    """It limits new segments; existing ones stay, even empty."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True]})
         for name in ("c1", "c2"):
@@ -115,8 +115,8 @@ async def test_a_lowered_limit_takes_no_segment_away(tmp_path: Path) -> None:
         assert (_names(table), table.members("c2")) == (["c1", "c2"], ["a"])
 
 
-async def test_restricted_ids_are_counted_apart_letter_for_letter(tmp_path: Path) -> None:
-    """Other spellings are ids like any other."""
+async def test_restricted_ids_are_counted_apart_and_case_sensitive(tmp_path: Path) -> None:
+    """Other spellings are ordinary ids."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True], "1": [True]})
         outcome = await table.poll(["a", "na", "ALL", "00", *RESTRICTED_IDS], empty_ids=3)

@@ -16,8 +16,8 @@ from tests.support.segment_tables import APP, open_table
 MEMBERS = {"app": APP, "cohort_id": "c1"}
 
 
-async def test_a_list_too_many_is_refused_until_one_has_ended(tmp_path: Path) -> None:
-    """Who waits without limit would be cut by a proxy, without a word about why."""
+async def test_lists_past_the_limit_are_rejected_until_one_has_ended(tmp_path: Path) -> None:
+    """A client that waited without limit would be cut by a proxy without an explanation."""
     async with open_table(tmp_path) as table:
         await table.know({"anna": [True]})
         await table.send("m1", "anna")

@@ -1,4 +1,4 @@
-"""The segment table as other programs read it, letter by letter."""
+"""The segment table as other programs read it, exactly."""
 
 import sqlite3
 import subprocess
@@ -65,8 +65,8 @@ def _seqs(table: SegmentTable) -> list[int]:
 
 
 @pytest.mark.parametrize("view", list(COLUMNS))
-async def test_a_view_has_just_its_columns_in_order(tmp_path: Path, view: str) -> None:
-    """Programs hold on to names, and some to places."""
+async def test_a_view_has_exactly_its_columns_in_order(tmp_path: Path, view: str) -> None:
+    """Programs rely on column names, and some on positions."""
     async with open_table(tmp_path):
         path = tmp_path / DATABASE_NAME
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as raw:
@@ -169,8 +169,8 @@ async def test_a_run_s_states_have_the_contract_s_names(tmp_path: Path) -> None:
         assert found[4]["reason"] == "no file"
 
 
-async def test_members_bear_the_instant_of_their_entry(tmp_path: Path) -> None:
-    """Of the list or of becoming known, whichever came later; staying changes nothing."""
+async def test_members_have_the_instant_of_their_entry(tmp_path: Path) -> None:
+    """Of being listed or becoming known, whichever came later; staying changes nothing."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True], "b": [True], "w": [True]})
         await table.poll(["a", "late"], at=NOW, now=T1)
@@ -185,8 +185,8 @@ async def test_members_bear_the_instant_of_their_entry(tmp_path: Path) -> None:
         assert table.entered() == {"a": T3 + 3 * SECOND, "b": T3}
 
 
-async def test_who_is_known_anew_enters_anew(tmp_path: Path) -> None:
-    """Between the two the user was no member."""
+async def test_a_user_known_again_enters_again(tmp_path: Path) -> None:
+    """In between the user was no member."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True], "b": [True]})
         await table.poll(["a", "b"])
@@ -196,7 +196,7 @@ async def test_who_is_known_anew_enters_anew(tmp_path: Path) -> None:
 
 
 async def test_every_member_s_last_change_is_the_instant_of_entry(tmp_path: Path) -> None:
-    """A follower of the changes and a reader of the members agree, also on restricted ids."""
+    """Changes and members agree, also for restricted ids."""
     async with open_table(tmp_path) as table:
         await table.poll(["a", "b", "NA"])
         for user, at in (("a", T1), ("NA", T2)):
@@ -209,7 +209,7 @@ async def test_every_member_s_last_change_is_the_instant_of_entry(tmp_path: Path
 
 
 async def test_seq_only_grows(tmp_path: Path) -> None:
-    """A follower who remembers where it was never meets a number again."""
+    """A follower that stores its position never meets a number twice."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True], "b": [True]})
         await table.poll(["a", "b"])
@@ -241,10 +241,10 @@ async def test_run_ids_only_grow(tmp_path: Path) -> None:
         assert table.runs()[-1]["run_id"] == highest + 1
 
 
-async def test_another_process_reads_the_last_revision_while_a_write_goes_on(
+async def test_another_process_reads_the_last_revision_during_a_write(
     tmp_path: Path,
 ) -> None:
-    """Readers neither wait for the writer nor see what it has not finished."""
+    """Readers neither wait for the writer nor see unfinished changes."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True]})
         await table.poll(["a"])
@@ -268,7 +268,7 @@ async def test_another_process_reads_the_last_revision_while_a_write_goes_on(
 
 
 async def test_a_read_transaction_sees_one_revision_to_its_end(tmp_path: Path) -> None:
-    """Members and figures read together belong together, however long that takes."""
+    """Members and figures read together are consistent, however long that takes."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True], "b": [True], "c": [True]})
         await table.poll(["a", "b"])
@@ -292,7 +292,7 @@ async def test_a_read_transaction_sees_one_revision_to_its_end(tmp_path: Path) -
             assert figures(raw) == (2, 1, 1)
 
 
-async def test_who_enters_by_the_settings_bears_that_instant(tmp_path: Path) -> None:
+async def test_members_by_changed_settings_have_that_instant(tmp_path: Path) -> None:
     """Reading members since an instant finds the same users as following the changes."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True]}, NOW - DAY_MS)
@@ -305,7 +305,7 @@ async def test_who_enters_by_the_settings_bears_that_instant(tmp_path: Path) -> 
 
 
 async def test_a_reading_holds_only_the_changes_after_the_known_one(tmp_path: Path) -> None:
-    """Who follows the changes reads each of them once, and all members at every reading."""
+    """A follower reads each change once, and all members at every reading."""
     async with open_table(tmp_path) as table:
         await table.know({name: [True] for name in "ab"})
         await table.poll(["a", "b"])
@@ -316,7 +316,7 @@ async def test_a_reading_holds_only_the_changes_after_the_known_one(tmp_path: Pa
 
 
 def test_a_reading_creates_no_file(tmp_path: Path) -> None:
-    """A wrong path is an error, not an empty database in its place."""
+    """A wrong path is an error, not a new empty database."""
     with pytest.raises(StoreError, match="unable to open"):
         read_views(tmp_path / DATABASE_NAME, APP)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The cohort webhook: repeated, out of order, and beside downloads."""
+"""The cohorts webhook: repeated, out of order, and alongside downloads."""
 
 from itertools import permutations
 from pathlib import Path
@@ -26,8 +26,8 @@ async def _enter(table: SegmentTable, message_id: str, *ids: str, to: int = T1) 
     return await table.send(message_id, *ids, computed_at=to, guard=SMALL, at=to)
 
 
-async def test_a_message_is_taken_once_whatever_it_says_the_second_time(tmp_path: Path) -> None:
-    """Amplitude sends again what was not answered in time, with the same id."""
+async def test_a_message_is_applied_once_whatever_its_repetition_says(tmp_path: Path) -> None:
+    """Amplitude resends what was not answered in time, with the same id."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True], "b": [True]})
         assert await table.send("m1", "a") == MessageAnswer(added=1)
@@ -38,8 +38,8 @@ async def test_a_message_is_taken_once_whatever_it_says_the_second_time(tmp_path
         assert [run["members"] for run in table.runs()] == [1]
 
 
-async def test_message_ids_of_two_apps_have_nothing_to_do_with_each_other(tmp_path: Path) -> None:
-    """Each app is a project of its own."""
+async def test_message_ids_of_two_apps_are_independent(tmp_path: Path) -> None:
+    """Each app is its own project."""
     async with open_table(tmp_path, apps=(APP, "other")) as table:
         for app in (APP, "other"):
             await table.know({"a": [True]}, app=app)
@@ -47,10 +47,10 @@ async def test_message_ids_of_two_apps_have_nothing_to_do_with_each_other(tmp_pa
 
 
 @pytest.mark.parametrize("order", list(permutations([(True, T1), (False, T2), (True, T3)])))
-async def test_of_words_about_a_user_the_last_computed_counts(
+async def test_the_message_computed_last_counts(
     tmp_path: Path, order: tuple[tuple[bool, int], ...]
 ) -> None:
-    """Amplitude promises no order of arrival."""
+    """Amplitude guarantees no order of arrival."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True], "b": [True]})
         await table.send("m0", "b", computed_at=T1)
@@ -66,8 +66,8 @@ async def test_of_words_about_a_user_the_last_computed_counts(
         table.check_figures()
 
 
-async def test_the_words_of_one_computation_count_as_they_come(tmp_path: Path) -> None:
-    """Nothing tells which of them is the later one."""
+async def test_messages_of_one_computation_count_in_order_of_arrival(tmp_path: Path) -> None:
+    """Nothing else tells which is later."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True]})
         await _enter(table, "m1", "a")
@@ -78,10 +78,10 @@ async def test_the_words_of_one_computation_count_as_they_come(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("computed_at", "left"), [(T1, ["b"]), (T2, ["a", "b"]), (T3, ["a", "b"])])
-async def test_what_is_older_than_the_downloaded_list_counts_no_more(
+async def test_messages_older_than_the_downloaded_list_are_ignored(
     tmp_path: Path, computed_at: int, left: list[str]
 ) -> None:
-    """The file says of everybody what is so at its computation; what is not older counts."""
+    """The file covers every user at its computation; newer messages still count."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True], "b": [True]})
         await table.poll(["b"], at=T2)
@@ -93,7 +93,7 @@ async def test_what_is_older_than_the_downloaded_list_counts_no_more(
 
 
 async def test_leavers_of_one_computation_are_counted_together(tmp_path: Path) -> None:
-    """A mass exit in small messages is a mass exit; what came before it is not undone."""
+    """A mass exit in small messages is a mass exit; what was applied before stays."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         assert await _leave(table, "m1", "u0") == MessageAnswer(removed=1)
@@ -113,7 +113,7 @@ async def test_leavers_of_one_computation_are_counted_together(tmp_path: Path) -
         table.check_figures()
 
 
-async def test_leavers_of_another_computation_are_counted_anew(tmp_path: Path) -> None:
+async def test_leavers_of_another_computation_are_counted_separately(tmp_path: Path) -> None:
     """A held computation does not stop the next one, and stays held."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
@@ -124,8 +124,8 @@ async def test_leavers_of_another_computation_are_counted_anew(tmp_path: Path) -
         assert table.members() == ["n1", *(user for user in TEN if user != "u3")]
 
 
-async def test_who_entered_first_does_not_hide_the_leavers(tmp_path: Path) -> None:
-    """A computation may bring and take; the share is of who was there at the first leaver."""
+async def test_earlier_entries_do_not_hide_the_leavers(tmp_path: Path) -> None:
+    """A computation may add and remove; the share is of the members at the first leaver."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         await _enter(table, "m1", "n1")
@@ -148,10 +148,10 @@ async def test_members_learned_between_two_messages_belong_to_the_base(tmp_path:
         table.check_figures()
 
 
-async def test_the_share_is_of_all_who_were_members_besides_the_computation(
+async def test_the_share_is_of_all_members_apart_from_the_computation_s(
     tmp_path: Path,
 ) -> None:
-    """Four of twenty is a fifth, though ten of the twenty were learned after the first leavers."""
+    """Four of twenty is a fifth, though ten of the twenty became known after the first leavers."""
     late = [f"v{number}" for number in range(10)]
     async with open_table(tmp_path) as table:
         await table.know({user: [True] for user in TEN})
@@ -164,8 +164,8 @@ async def test_the_share_is_of_all_who_were_members_besides_the_computation(
         table.check_figures()
 
 
-async def test_who_enters_and_leaves_by_one_computation_is_in_the_base_too(tmp_path: Path) -> None:
-    """The computation is judged by the members it found, and by all there were."""
+async def test_users_who_enter_and_leave_by_one_computation_are_in_the_base(tmp_path: Path) -> None:
+    """The base is the members the computation found, and all there ever were."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         await _enter(table, "m1", "n1", "n2")
@@ -174,7 +174,7 @@ async def test_who_enters_and_leaves_by_one_computation_is_in_the_base_too(tmp_p
         assert "4 of 12" in str(table.runs()[-1]["reason"])
 
 
-async def test_a_computation_that_brought_everybody_cannot_take_them_unseen(
+async def test_a_computation_that_added_all_members_cannot_remove_them_unguarded(
     tmp_path: Path,
 ) -> None:
     """It found no members; its removals count by those it brought, also in small messages."""
@@ -187,8 +187,8 @@ async def test_a_computation_that_brought_everybody_cannot_take_them_unseen(
         assert "3 of 10" in str(table.runs()[-1]["reason"])
 
 
-async def test_leavers_are_counted_together_across_tidying_up(tmp_path: Path) -> None:
-    """Other runs between the messages of one computation do not make the guard forget."""
+async def test_leavers_are_counted_together_across_retention(tmp_path: Path) -> None:
+    """Retention between the messages of one computation does not reset the guard."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         await _leave(table, "m1", "u0", "u1", to=T3)
@@ -198,8 +198,8 @@ async def test_leavers_are_counted_together_across_tidying_up(tmp_path: Path) ->
         assert await _leave(table, "m2", "u2", to=T3) == MessageAnswer(is_held=True)
 
 
-async def test_strangers_leave_unguarded(tmp_path: Path) -> None:
-    """Who is no member cannot be lost."""
+async def test_unknown_users_leave_unguarded(tmp_path: Path) -> None:
+    """The segment loses no member."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         strangers = [f"s{number}" for number in range(9)]
@@ -210,7 +210,7 @@ async def test_strangers_leave_unguarded(tmp_path: Path) -> None:
 
 
 async def test_a_held_message_that_is_repeated_is_held_once(tmp_path: Path) -> None:
-    """Sending again makes nothing worse."""
+    """Resending changes nothing."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         await _leave(table, "m1", *TEN[:5])
@@ -219,7 +219,7 @@ async def test_a_held_message_that_is_repeated_is_held_once(tmp_path: Path) -> N
 
 
 async def test_an_approved_computation_is_applied_with_all_that_follows(tmp_path: Path) -> None:
-    """The person decided on the computation, not on the messages that had come by then."""
+    """The operator decided on the computation, not only on the messages so far."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         await _leave(table, "m1", "u0", "u1")
@@ -236,8 +236,8 @@ async def test_an_approved_computation_is_applied_with_all_that_follows(tmp_path
         table.check_figures()
 
 
-async def test_a_rejected_computation_is_not_heard_any_more(tmp_path: Path) -> None:
-    """Its later messages neither change nor hold anything; what was applied of it stays."""
+async def test_a_rejected_computation_is_ignored(tmp_path: Path) -> None:
+    """Its later messages neither change nor hold anything; applied ones stay."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         await _leave(table, "m1", "u0")
@@ -255,8 +255,8 @@ async def test_a_rejected_computation_is_not_heard_any_more(tmp_path: Path) -> N
         table.check_figures()
 
 
-async def test_approval_does_not_undo_newer_words(tmp_path: Path) -> None:
-    """Who was spoken of since is as was said since."""
+async def test_approval_does_not_undo_newer_messages(tmp_path: Path) -> None:
+    """Newer messages override the approved computation."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         await _leave(table, "m1", *TEN[:5])
@@ -281,7 +281,7 @@ async def test_a_newer_download_overtakes_a_held_computation(tmp_path: Path) -> 
 
 
 async def test_an_older_download_leaves_a_held_computation_to_be_decided(tmp_path: Path) -> None:
-    """It knows nothing of it."""
+    """The download is older than the computation."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
         await _leave(table, "m1", *TEN[:5], to=T3)
@@ -294,7 +294,7 @@ async def test_an_older_download_leaves_a_held_computation_to_be_decided(tmp_pat
 
 
 async def test_a_cohort_known_by_the_webhook_alone_stays_active(tmp_path: Path) -> None:
-    """Amplitude's list need not show it; it is not missing there."""
+    """Amplitude's list need not contain it, so it is not missing."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True]})
         await table.send("m1", "a", cohort_id="pushed", name="Pushed")
@@ -305,10 +305,10 @@ async def test_a_cohort_known_by_the_webhook_alone_stays_active(tmp_path: Path) 
         assert table.segment("pushed")["name"] == "Pushed"
 
 
-async def test_a_pushed_cohort_bears_the_newest_name_until_the_list_names_it(
+async def test_a_pushed_cohort_has_the_newest_name_until_it_is_listed(
     tmp_path: Path,
 ) -> None:
-    """A late message brings no old name back, and Amplitude's list knows best."""
+    """A late message restores no old name, and Amplitude's list takes precedence."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True]})
         for message_id, name, computed_at, wanted in (
@@ -323,8 +323,8 @@ async def test_a_pushed_cohort_bears_the_newest_name_until_the_list_names_it(
         assert table.segment()["name"] == "Cohort c1"
 
 
-async def test_an_older_download_does_not_undo_newer_words(tmp_path: Path) -> None:
-    """Polls are rare and exports take a while; the webhook was there first."""
+async def test_an_older_download_does_not_undo_newer_messages(tmp_path: Path) -> None:
+    """Polls are rare and exports slow; the webhook was earlier."""
     async with open_table(tmp_path) as table:
         await table.know({user: [True] for user in ("a", "b", "c")})
         await table.poll(["a", "b"])
@@ -344,9 +344,9 @@ async def test_an_older_download_does_not_undo_newer_words(tmp_path: Path) -> No
 async def test_a_message_during_the_comparison_is_not_lost(
     tmp_path: Path, to: int, clock_step: int
 ) -> None:
-    """Whatever came between comparing and publishing counts by its computation alone.
+    """Messages between comparison and publication count by their computation only.
 
-    Also where the wall clock was set back meanwhile.
+    This also holds if the wall clock is set back meanwhile.
     """
     async with open_table(tmp_path) as table:
         everybody = ["a", "b", "c", "d"]
@@ -364,7 +364,7 @@ async def test_a_message_during_the_comparison_is_not_lost(
         table.check_figures()
 
 
-async def test_approval_during_the_comparison_asks_for_another_look(tmp_path: Path) -> None:
+async def test_approval_during_the_comparison_repeats_the_comparison(tmp_path: Path) -> None:
     """The list approved meanwhile is what the new list is compared with."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
@@ -380,8 +380,8 @@ async def test_approval_during_the_comparison_asks_for_another_look(tmp_path: Pa
         table.check_figures()
 
 
-async def test_a_pushed_stranger_becomes_a_member_once_known(tmp_path: Path) -> None:
-    """The hook's answer counts members; who comes later enters without a message."""
+async def test_a_pushed_unknown_user_becomes_a_member_once_known(tmp_path: Path) -> None:
+    """The response counts members; a user known later enters without a message."""
     async with open_table(tmp_path) as table:
         assert await table.send("m1", "a", "b") == MessageAnswer()
         assert table.look("SELECT * FROM segments") == []
@@ -403,7 +403,7 @@ async def test_a_message_without_ids_does_no_harm(tmp_path: Path) -> None:
 
 
 async def test_messages_of_one_computation_are_one_run(tmp_path: Path) -> None:
-    """A computation in a thousand messages is no thousand runs; its counts add up."""
+    """A computation in a thousand messages is one run with the summed counts."""
     async with open_table(tmp_path) as table:
         await table.know({"a": [True], "b": [True]})
         await table.send("m1", "a", "x")

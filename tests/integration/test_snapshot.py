@@ -1,4 +1,4 @@
-"""Copying a database that is written to at the same time."""
+"""Copying a database while it is written to."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ TEXT = "x" * 500
 
 @contextmanager
 def written(path: Path) -> Iterator[sqlite3.Connection]:
-    """Give the writing connection of a database of 10 MB with a log."""
+    """Yield the writing connection of a 10 MB database with a log."""
     with closing(sqlite3.connect(path, isolation_level=None)) as raw:
         raw.execute("PRAGMA journal_mode=WAL")
         raw.execute("CREATE TABLE rows (number INTEGER PRIMARY KEY, text TEXT) STRICT")
@@ -33,14 +33,14 @@ def add(raw: sqlite3.Connection, rows: int) -> None:
 
 
 def count(path: Path) -> int:
-    """Return how many rows a copy holds."""
+    """Return the number of rows in a copy."""
     with closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as raw:
         (number,) = raw.execute("SELECT count(*) FROM rows").fetchone()
         return int(number)
 
 
 def test_a_writer_neither_changes_nor_restarts_a_copy(tmp_path: Path) -> None:
-    """Each step sees the moment of the snapshot, however much is committed and written back."""
+    """Each step sees the snapshot, whatever is committed and checkpointed meanwhile."""
     steps: list[int] = []
     with written(tmp_path / "a.db") as raw:
 
@@ -61,8 +61,8 @@ def test_a_writer_neither_changes_nor_restarts_a_copy(tmp_path: Path) -> None:
         assert steps[-1] == snapshot.size_bytes == (tmp_path / "copy.db").stat().st_size
 
 
-def test_a_copied_database_is_let_go_before_its_copy_is_checked(tmp_path: Path) -> None:
-    """The writer's log can be used from its start again."""
+def test_a_copied_database_is_released_before_its_copy_is_checked(tmp_path: Path) -> None:
+    """The writer can restart its log meanwhile."""
     with written(tmp_path / "a.db") as raw, open_snapshot(tmp_path / "a.db") as snapshot:
         add(raw, 1)
         busy, *_ = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -72,8 +72,8 @@ def test_a_copied_database_is_let_go_before_its_copy_is_checked(tmp_path: Path) 
         assert busy == 0
 
 
-def test_who_watches_a_copy_can_give_it_up(tmp_path: Path) -> None:
-    """What is there of it goes; the database does not care."""
+def test_the_progress_callback_can_abort_a_copy(tmp_path: Path) -> None:
+    """The partial copy is removed; the database is unaffected."""
 
     def give_up(_: int) -> None:
         raise InterruptedError
@@ -86,8 +86,8 @@ def test_who_watches_a_copy_can_give_it_up(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"a.db"}
 
 
-def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
-    """Whatever it is."""
+def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
+    """Whatever it contains."""
     (tmp_path / "copy.db").write_text("somebody's")
     with (
         written(tmp_path / "a.db"),
@@ -101,10 +101,10 @@ def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "damage"), [(40 * 4_096, bytes(4_096)), (36, b"\0\0\0\7"), (0, b"x" * 100)]
 )
-def test_a_copy_that_is_not_whole_is_told_by_its_databases_name(
+def test_a_damaged_copy_is_reported_under_its_database_s_name(
     tmp_path: Path, place: int, damage: bytes
 ) -> None:
-    """A person looks for the damage there: a page, the count of free pages, the header."""
+    """The damage is in the database: a page, the free-page count, the header."""
     with written(tmp_path / "a.db"), open_snapshot(tmp_path / "a.db") as snapshot:
         snapshot.copy_to(tmp_path / "copy.db", lambda _: None)
     with (tmp_path / "copy.db").open("r+b") as file:
