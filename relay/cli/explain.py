@@ -120,7 +120,7 @@ def _say(line: str) -> None:
 def held_advice(app: str) -> str:
     """Return what to do about a held run."""
     return (
-        "a newer list is held until a person decides: "
+        "a newer list is held for review: "
         f"relay runs list --app {app} --state held, then relay runs approve or reject RUN_ID"
     )
 

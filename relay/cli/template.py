@@ -1,6 +1,6 @@
 """`relay template`: the body to paste into OneSignal's Event Streams form.
 
-Everything stands in quotes, because Liquid prints a missing value as nothing. Title and
+Everything is quoted, because Liquid prints a missing value as nothing. Title and
 contents are an object by language for some channels and a text for others; an object between
 quotes would come as pseudo-JSON, so English is picked where there is some.
 """

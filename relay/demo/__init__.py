@@ -5,5 +5,5 @@ environment, stand_ins, relay_process    where it happens
 recorder, poll_status, segment_recorder  what is recorded from three sides meanwhile
 evidence                                 all of it as plain facts
 checks/ + expected                       one check for every promise; knows none of the above
-display, report                          what a person sees
+display, report                          what the terminal shows
 """

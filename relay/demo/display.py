@@ -1,4 +1,4 @@
-"""What a person sees during the demo: lines that stay and, on a terminal, live figures below."""
+"""The output of the demo: lines that stay and, on a terminal, live figures below."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -82,7 +82,7 @@ ALL_COHORTS: Final = CohortSelection(None)
 
 
 def parse_address(text: str) -> Address:
-    """Read `host:port`; an IPv6 host stands in brackets.
+    """Read `host:port`; an IPv6 host is written in brackets.
 
     Raises:
         ValueError: If it is not that, or the port is above 65535.

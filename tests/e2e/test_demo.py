@@ -12,6 +12,8 @@ import aiohttp
 import anyio
 import pytest
 
+from tests.support.sabotages import CREDULOUS, GULLIBLE
+
 pytestmark = pytest.mark.slow
 
 DEADLINE_S = 90.0
@@ -21,28 +23,6 @@ PROVEN = "Every promise held"
 def environment(temporary: Path, **changes: str) -> Mapping[str, str]:
     """Return an environment whose temporary folder is `temporary`."""
     return {**os.environ, "TMPDIR": str(temporary), **changes}  # noqa: TID251
-
-
-CREDULOUS = """
-    from relay.amplitude.judge import judge_upload
-    from relay.amplitude.verdicts import Delivered, Settled
-    from relay.delivery import worker
-    def judge(reply, events):
-        if reply.status == 200:
-            return Settled((Delivered(),) * len(events))
-        return judge_upload(reply, events)
-    worker.judge_upload = judge
-"""
-"""A relay that trusts every 200, even a proxy's."""
-
-
-GULLIBLE = """
-    from relay.cohorts import download
-    from relay.segments import publish
-    download.check_size = lambda **_: None
-    publish.find_implausible = lambda *_: None
-"""
-"""A relay that accepts any file as the whole cohort."""
 
 
 def sabotage(root: Path, code: str) -> str:

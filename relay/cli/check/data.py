@@ -115,7 +115,7 @@ def _check_archived(path: Path) -> list[Finding]:
         good(
             f"{path.name}, damaged",
             f"set aside as {aside.path.name}: {aside.why}; saved {_amounts(aside.saved)}, "
-            f"lost {_amounts(aside.lost)}; nothing needs it, a person may look at it and remove it",
+            f"lost {_amounts(aside.lost)}; nothing needs it: look at it, then remove it",
         )
         for aside in find_archived(path)
     ]

@@ -136,7 +136,7 @@ class SegmentsStatusAnswer(Answer):
     """How an app's segments and downloads stand."""
 
     active: int
-    held: int = Field(description="With a run that waits for a person's decision.")
+    held: int = Field(description="With a run that waits for review.")
     stale: int = Field(description="Not in Amplitude's list any more; members are kept.")
     archived: int
     downloads_this_month: int
