@@ -146,8 +146,8 @@ async def test_a_dead_letter_can_be_retried_and_discarded(tmp_path: Path) -> Non
         for number in (1, 2, 3):
             await relay.post(event(number))
             await relay.until(lambda status, n=number: status["dead"] == n)  # type: ignore[misc]
-        letters = await relay.dead_letters()
-        first = {"ids": [letters[0]["id"]]}
+        dead_letters = await relay.dead_letters()
+        first = {"ids": [dead_letters[0]["id"]]}
         dry = await relay.api("POST", "/dead-letters/retry", {**first, "dry_run": True})
         assert dry.json == {"affected": 1}
         assert (await relay.status())["dead"] == 3

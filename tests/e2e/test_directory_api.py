@@ -60,9 +60,9 @@ async def test_a_user_is_shown_with_subscriptions_and_segments(tmp_path: Path) -
             item["cohort_id"]: (item["is_listed"], item["is_member"], item["reason"] is None)
             for item in user["cohorts"]
         } == {COHORT: (True, True, True), "other": (False, False, False)}
-        stranger = (await relay.api("GET", "/users/shop/stranger")).json
-        assert (stranger["known_at"], stranger["subscriptions"]) == (None, [])
-        assert {item["is_member"] for item in stranger["cohorts"]} == {False}
+        unknown = (await relay.api("GET", "/users/shop/stranger")).json
+        assert (unknown["known_at"], unknown["subscriptions"]) == (None, [])
+        assert {item["is_member"] for item in unknown["cohorts"]} == {False}
 
 
 @pytest.mark.parametrize("id_", ["a/b", "a%2Fb", "..", "a b+c", "jürgen", "{x}", "100%", "\n"])

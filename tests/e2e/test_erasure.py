@@ -134,9 +134,9 @@ async def test_every_event_of_an_erased_user_is_filtered(tmp_path: Path) -> None
     selected = {"RELAY_APPS__SHOP__EVENTS": "message.push.*"}
     async with running_relay(tmp_path, {**_offline(), **selected}) as relay:
         assert (await relay.api("DELETE", "/users/shop/none")).status == 204
-        nobody = event(1, external_id="none", subscription_id=None)
+        anonymous = event(1, external_id="none", subscription_id=None)
         other = event(2, external_id="none", kind="message.email.sent")
-        for body in (nobody, other):
+        for body in (anonymous, other):
             answer = await relay.post(body)
             assert answer.json == {"accepted": 0, "duplicate": 0, "filtered": 1, "quarantined": 0}
 
@@ -150,8 +150,8 @@ async def test_dead_letters_of_an_erased_user_are_discarded(tmp_path: Path) -> N
         assert (await relay.api("DELETE", "/users/shop/anna%40mail.example")).status == 204
         status = await relay.status()
         assert (status["dead"], status["discarded"]) == (1, 1)
-        (letter,) = await relay.dead_letters()
-        assert USER not in orjson.dumps(letter).decode()
+        (dead_letter,) = await relay.dead_letters()
+        assert USER not in orjson.dumps(dead_letter).decode()
 
 
 async def test_quarantined_bodies_of_both_webhooks_that_name_the_user_are_removed(

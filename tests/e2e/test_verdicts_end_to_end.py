@@ -85,10 +85,12 @@ async def test_named_events_are_dead_lettered_and_all_others_arrive(
         await post_all(relay, 40)
         status = await relay.settled()
         assert (status["delivered"], status["dead"]) == (36, 4)
-        letters = await relay.dead_letters()
-        assert sorted(letter["insert_id"] for letter in letters) == expected(3, 7, 8, 40)
-        assert {letter["reason"] for letter in letters} == {"invalid_field"}
-        assert all("event_properties" in letter["detail"] for letter in letters)
+        dead_letters = await relay.dead_letters()
+        assert sorted(dead_letter["insert_id"] for dead_letter in dead_letters) == expected(
+            3, 7, 8, 40
+        )
+        assert {dead_letter["reason"] for dead_letter in dead_letters} == {"invalid_field"}
+        assert all("event_properties" in dead_letter["detail"] for dead_letter in dead_letters)
 
 
 async def test_good_events_do_not_wait_a_round_for_each_bad_one(tmp_path: Path) -> None:
@@ -113,9 +115,9 @@ async def test_an_answer_without_names_is_halved_down_to_one_event(
         await post_all(relay, 50)
         status = await relay.settled()
         assert (status["delivered"], status["dead"]) == (49, 1)
-        (letter,) = await relay.dead_letters()
-        assert letter["insert_id"] == insert_id(17)
-        assert letter["attempts"] > 1
+        (dead_letter,) = await relay.dead_letters()
+        assert dead_letter["insert_id"] == insert_id(17)
+        assert dead_letter["attempts"] > 1
         assert stored(amplitude) == expected(*(n for n in range(1, 51) if n != 17))
 
 
@@ -172,8 +174,8 @@ async def test_events_of_a_silenced_device_are_dead_lettered(tmp_path: Path) -> 
         await post_all(relay, 3)
         status = await relay.settled()
         assert (status["delivered"], status["dead"]) == (2, 1)
-        (letter,) = await relay.dead_letters()
-        assert letter["reason"] == "silenced"
+        (dead_letter,) = await relay.dead_letters()
+        assert dead_letter["reason"] == "silenced"
 
 
 async def test_a_wrong_key_halts_that_app_alone_and_loses_nothing(tmp_path: Path) -> None:
@@ -252,9 +254,9 @@ async def test_an_event_first_tried_too_long_ago_expires(tmp_path: Path) -> None
         clock.advance(7 * 86_400)
         status = await relay.settled()
         assert (status["delivered"], status["dead"]) == (0, 1)
-        (letter,) = await relay.dead_letters()
-        assert letter["reason"] == "expired"
-        assert letter["attempts"] >= 1
+        (dead_letter,) = await relay.dead_letters()
+        assert dead_letter["reason"] == "expired"
+        assert dead_letter["attempts"] >= 1
         amplitude.faults.clear()
 
 

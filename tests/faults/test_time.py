@@ -162,9 +162,9 @@ async def test_what_is_too_old_expires_though_the_clock_was_wrong(
         assert (await relay.status())["dead"] == 0
         clock.advance(DAY_S)
         await relay.settled()
-        (letter,) = await relay.dead_letters()
-        assert letter["reason"] == "expired"
-        assert abs(letter["first_tried_at"] - tried_at) < 60_000
+        (dead_letter,) = await relay.dead_letters()
+        assert dead_letter["reason"] == "expired"
+        assert abs(dead_letter["first_tried_at"] - tried_at) < 60_000
         amplitude.faults.clear()
 
 
@@ -412,7 +412,7 @@ async def test_a_pause_amplitude_asked_for_ends_on_time(tmp_path: Path, wrong_s:
 # The real daemon, under a wall clock that the test moves.
 
 SUMMER_ENDS_S = 1_792_890_000
-"""2026-10-25 01:00 UTC: in Berlin the hour from two to three begins anew."""
+"""2026-10-25 01:00 UTC: in Berlin the hour from two to three is repeated."""
 
 
 def _faketime() -> Path:

@@ -20,7 +20,7 @@ WORD = re.compile(rb'"([A-Za-z_][\w .]{1,40})"|\b([A-Z_]{4,})\b|([a-z_]{3,})')
 
 def main(arguments: list[str]) -> None:
     """Fuzz the given target; never returns."""
-    # No types are published, and no wheels for some platforms: it is nobody's dependency but ours.
+    # No types are published, and no wheels for some platforms: so it is no dependency of relay.
     atheris: Any = importlib.import_module("atheris")
     with atheris.instrument_imports(include=INSTRUMENTED):
         targets: Any = importlib.import_module("tests.fuzz.targets")

@@ -32,7 +32,7 @@ CROWDS = [name for name in ATTACKS if name not in ("idle few", "idle some")]
 FEW_DESCRIPTORS = "64"
 
 USUAL_DESCRIPTORS = "1024"
-"""What a process gets where nobody thought of it; fewer than either crowd opens."""
+"""The usual default limit; fewer than either crowd opens."""
 
 
 @asynccontextmanager

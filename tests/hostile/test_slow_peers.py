@@ -34,7 +34,7 @@ DEADLINE_S = 5.0
 CROWD = 200
 
 ANSWER_BYTES = 16 * 1024 * 1024
-"""More than the system takes in for a reader who does not read."""
+"""More than the socket buffers of a reader that does not read."""
 
 
 @dataclass(frozen=True)
@@ -381,10 +381,10 @@ async def test_a_full_door_evicts_idle_connections() -> None:
         await busy.send(ASK.replace(b"/", b"/later", 1))
         for known in (early, late, early):
             assert b" 200 " in await asked(known)
-        stranger = await come()
+        idle = await come()
         await door.until(4)
         news = [await come()]
-        await ended_after(stranger)
+        await ended_after(idle)
         assert b" 200 " in await asked(news[0])
         news.append(await come())
         await ended_after(late)

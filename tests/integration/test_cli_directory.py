@@ -40,7 +40,7 @@ async def empty(root: Path, way: str) -> AsyncIterator[CommandLine]:
         yield relay
 
 
-async def told(relay: CommandLine, *words: str) -> Any:  # noqa: ANN401  # whatever is printed
+async def shown_user(relay: CommandLine, *words: str) -> Any:  # noqa: ANN401  # whatever is printed
     """Return the JSON that `directory show` prints."""
     done = await relay.run("directory", "show", "--json", *words)
     assert (done.code, done.err) == (0, "")
@@ -57,10 +57,10 @@ async def test_an_export_is_imported(tmp_path: Path, way: str, name: str) -> Non
         assert done.out == (
             "3 subscriptions read, of 1 users of shop; 1 without External ID were left out\n"
         )
-        directory = await told(relay)
+        directory = await shown_user(relay)
         counts = directory["users"], directory["subscriptions"], directory["subscribed"]
         assert counts == (1, 2, 1)
-        user = await told(relay, "stranger")
+        user = await shown_user(relay, "stranger")
         assert [(one["id"], one["subscribed"]) for one in user["subscriptions"]] == [
             ("s1", True),
             ("s2", False),
@@ -72,7 +72,7 @@ async def test_segments_follow_an_import(tmp_path: Path, way: str) -> None:
     """Users who become known enter the segments whose cohorts list them."""
     async with filled(tmp_path, way) as relay:
         await relay.run("directory", "import", export(tmp_path, NEW))
-        user = await told(relay, "stranger")
+        user = await shown_user(relay, "stranger")
         assert [segment["cohort_id"] for segment in user["segments"]] == [COHORT]
         shown = (await relay.run("directory", "show", "stranger")).out
         assert "Email" in shown
@@ -85,8 +85,8 @@ async def test_a_replacing_import_is_authoritative(tmp_path: Path, way: str) -> 
     async with filled(tmp_path, way) as relay:
         done = await relay.run("directory", "import", export(tmp_path, NEW), "--replace")
         assert (done.code, done.err) == (0, "")
-        assert (await told(relay))["users"] == 1
-        assert (await told(relay))["synced_at"] is not None
+        assert (await shown_user(relay))["users"] == 1
+        assert (await shown_user(relay))["synced_at"] is not None
 
 
 @WAYS
@@ -96,11 +96,11 @@ async def test_an_invalid_file_is_rejected_whole(tmp_path: Path, way: str, text:
     file = tmp_path / "odd.csv"
     file.write_text(text)
     async with filled(tmp_path, way) as relay:
-        before = await told(relay)
+        before = await shown_user(relay)
         done = await relay.run("directory", "import", str(file), "--replace")
         assert (done.code, done.out) == (1, "")
         assert done.err.startswith("relay: ")
-        assert {**await told(relay), "sync": None} == {**before, "sync": None}
+        assert {**await shown_user(relay), "sync": None} == {**before, "sync": None}
 
 
 @WAYS
@@ -112,7 +112,7 @@ async def test_a_large_file_is_streamed(tmp_path: Path, way: str) -> None:
     async with empty(tmp_path, way) as relay:
         done = await relay.run("directory", "import", file)
         assert (done.code, done.err) == (0, "")
-        assert (await told(relay))["users"] == 25_000
+        assert (await shown_user(relay))["users"] == 25_000
 
 
 async def test_at_a_terminal_a_replacing_import_is_asked_about(tmp_path: Path) -> None:
@@ -129,11 +129,11 @@ async def test_at_a_terminal_a_replacing_import_is_asked_about(tmp_path: Path) -
                     asked += await command.stderr.receive()
             os.write(person, b"n\n")
             assert await ended(command) == 1
-        assert (await told(relay))["users"] == 4
+        assert (await shown_user(relay))["users"] == 4
         words = ("directory", "import", file, "--replace", "--yes")
         async with await relay.start(*words, stdin=terminal) as command:
             assert await ended(command) == 0
-        assert (await told(relay))["users"] == 1
+        assert (await shown_user(relay))["users"] == 1
     os.close(person)
     os.close(terminal)
 
@@ -173,6 +173,6 @@ async def test_an_unknown_user_is_an_error(tmp_path: Path, way: str) -> None:
 async def test_reading_creates_nothing(tmp_path: Path) -> None:
     """Reading does not create a data directory."""
     relay = CommandLine(tmp_path)
-    assert (await told(relay))["users"] == 0
+    assert (await shown_user(relay))["users"] == 0
     assert "never" in (await relay.run("directory", "show")).out
     assert not relay.folder.exists()

@@ -55,7 +55,7 @@ def _is_clear(daemon: DaemonProcess) -> bool:
 
 
 async def test_a_damaged_outbox_is_recovered_at_the_start(tmp_path: Path) -> None:
-    """Events that cannot be read are lost, are counted, and are said wherever a person looks."""
+    """Events that cannot be read are lost, are counted, and are reported to the operator."""
     relay = CommandLine(tmp_path)
     await _fill(relay)
     database = relay.folder / "outbox.db"
@@ -121,7 +121,7 @@ async def test_an_empty_folder_is_a_fresh_start(tmp_path: Path) -> None:
 async def test_damage_met_while_running_ends_the_daemon_and_the_next_start_recovers_it(
     tmp_path: Path,
 ) -> None:
-    """Nothing is believed any more; what can be read is there again two seconds later."""
+    """Nothing is trusted any more; what can be read is served again two seconds later."""
     relay = CommandLine(tmp_path)
     await _fill(relay)
     async with running_daemon(relay) as daemon, aiohttp.ClientSession() as http:

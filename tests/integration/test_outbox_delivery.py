@@ -71,8 +71,8 @@ def _on(device: str, *ids: str, user: str | None = "user-1") -> list[MappedEvent
 
 
 async def _reasons(bench: Bench) -> dict[str, str]:
-    letters = await bench.outbox.dead_letters.page(ALL, after=0, limit=1000)
-    return {dead_letter.insert_id: dead_letter.reason for dead_letter in letters}
+    dead_letters = await bench.outbox.dead_letters.page(ALL, after=0, limit=1000)
+    return {dead_letter.insert_id: dead_letter.reason for dead_letter in dead_letters}
 
 
 async def test_accepted_events_are_delivered_in_order_and_counted(tmp_path: Path) -> None:

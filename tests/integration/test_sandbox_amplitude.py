@@ -464,15 +464,15 @@ async def test_slow_responses_are_correct() -> None:
 
 
 async def test_refused_door_opens_again() -> None:
-    """While the listener is closed nobody connects, and live connections break."""
+    """While the listener is closed, connects fail and open connections break."""
     async with bench() as b:
         await b.send(event(1))
         b.amplitude.faults.add("refuse")
         with pytest.raises(ClientConnectionError):
             await b.send(event(2))
-        async with ClientSession() as stranger:
+        async with ClientSession() as other_client:
             with pytest.raises(ClientConnectionError):
-                await stranger.post(b.url / "batch", json={})
+                await other_client.post(b.url / "batch", json={})
         b.amplitude.faults.clear()
         await _until_open(b)
         assert b.amplitude.ledger.account(KEY).insert_ids == ["insert-1", "insert-3"]

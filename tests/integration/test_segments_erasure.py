@@ -40,10 +40,10 @@ async def _put_everywhere(table: SegmentTable) -> None:
     await table.poll([USER], cohort_id="running")
     run = await table.begin_run("running", size=2, at=T3)
     for sql in (
-        "INSERT INTO listed (list, external_id) VALUES (:run, :who)",
-        "INSERT INTO run_changes (run, external_id, change) VALUES (:run, :who, 1)",
+        "INSERT INTO listed (list, external_id) VALUES (:run, :user)",
+        "INSERT INTO run_changes (run, external_id, change) VALUES (:run, :user, 1)",
     ):
-        await table.store.database.execute(sql, {"run": run, "who": USER})
+        await table.store.database.execute(sql, {"run": run, "user": USER})
 
 
 async def test_the_id_leaves_every_table_but_for_one_last_change(tmp_path: Path) -> None:
@@ -81,18 +81,18 @@ async def test_figures_and_revision_follow(tmp_path: Path) -> None:
         assert (run["source"], run["removed"]) == ("directory", 1)
 
 
-@pytest.mark.parametrize("who", ["stranger", "NA", "0"])
+@pytest.mark.parametrize("user", ["stranger", "NA", "0"])
 @pytest.mark.parametrize("rules", [KNOWN, AppRules(takes_all=True, segment_limit=None)])
-async def test_every_listed_user_can_be_erased(tmp_path: Path, who: str, rules: AppRules) -> None:
+async def test_every_listed_user_can_be_erased(tmp_path: Path, user: str, rules: AppRules) -> None:
     """Known or not, restricted or not: the figures stay correct."""
     async with open_table(tmp_path, rules) as table:
         await table.know({"a": [True]})
-        await table.poll([who, "a"])
-        was_member = who in table.members()
+        await table.poll([user, "a"])
+        was_member = user in table.members()
         logged = table.changes()
-        await table.forget(who)
+        await table.forget(user)
         assert table.members() == ["a"]
-        assert table.changes() == ([("a", "entered"), (who, "left")] if was_member else logged)
+        assert table.changes() == ([("a", "entered"), (user, "left")] if was_member else logged)
         table.check_figures()
 
 
@@ -160,8 +160,8 @@ async def test_erasing_twice_or_an_unknown_user_does_no_harm(tmp_path: Path) -> 
     async with open_table(tmp_path) as table:
         await table.know({USER: [True], "a": [True]})
         await table.poll([USER, "a"])
-        for who in (USER, USER, "nobody"):
-            await table.forget(who)
+        for user in (USER, USER, "nobody"):
+            await table.forget(user)
         assert table.changes() == [("a", "entered"), (USER, "left")]
         assert table.members() == ["a"]
         table.check_figures()

@@ -50,8 +50,8 @@ async def test_only_members_count_for_the_guard(tmp_path: Path) -> None:
     """Unknown ids may leave: the segment loses no member."""
     async with open_table(tmp_path) as table:
         await table.know({user: [True] for user in TEN})
-        strangers = [f"s{number}" for number in range(30)]
-        await table.poll(TEN + strangers, guard=SMALL)
+        unknown = [f"s{number}" for number in range(30)]
+        await table.poll(TEN + unknown, guard=SMALL)
         outcome = await table.poll(TEN, guard=SMALL, at=FIRST)
         assert (outcome.state, outcome.removed) == ("applied", 0)
         assert table.segment()["cohort_size"] == 10

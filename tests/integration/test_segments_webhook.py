@@ -202,9 +202,9 @@ async def test_unknown_users_leave_unguarded(tmp_path: Path) -> None:
     """The segment loses no member."""
     async with open_table(tmp_path) as table:
         await _ten_members(table)
-        strangers = [f"s{number}" for number in range(9)]
-        await _enter(table, "m1", *strangers)
-        assert await _leave(table, "m2", *strangers, to=T2) == MessageAnswer()
+        unknown = [f"s{number}" for number in range(9)]
+        await _enter(table, "m1", *unknown)
+        assert await _leave(table, "m2", *unknown, to=T2) == MessageAnswer()
         assert table.segment()["cohort_size"] == 10
         assert table.segment()["state"] == "active"
 

@@ -46,7 +46,7 @@ def test_a_writer_neither_changes_nor_restarts_a_copy(tmp_path: Path) -> None:
 
         def write(copied_bytes: int) -> None:
             steps.append(copied_bytes)
-            assert len(steps) < 50, "it begins anew and anew"
+            assert len(steps) < 50, "it restarts again and again"
             add(raw, 1_000)
             raw.execute("UPDATE rows SET text = 'changed' WHERE number % 7 = 0")
             raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()

@@ -42,7 +42,7 @@ async def test_both_doors_speak_tls_and_nothing_else(tmp_path: Path) -> None:
 
 
 async def test_commands_reach_a_door_with_tls(tmp_path: Path) -> None:
-    """They trust exactly the configured certificate, whoever signed it."""
+    """They trust exactly the configured certificate, whatever its issuer."""
     relay = with_tls(tmp_path, write_pair(tmp_path))
     async with relay.serving():
         for words in (("status",), ("pause", "shop"), ("check",)):

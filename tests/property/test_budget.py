@@ -173,10 +173,10 @@ def test_a_cohort_that_rarely_changes_is_served_in_the_end(
 @settings(max_examples=60, deadline=None)
 @given(models, st.lists(st.tuples(pauses, st.integers(-90_000, 0)), max_size=40))
 def test_a_clock_that_jumps_backwards_does_no_harm(
-    model: _Model, leaps: list[tuple[int, int]]
+    model: _Model, steps_back: list[tuple[int, int]]
 ) -> None:
     """No month exceeds its total, and no wait reaches past the next month."""
-    for pause, back in leaps:
+    for pause, back in steps_back:
         model.poll()
         model.now_ms += (pause + back) * MINUTE_MS
         assert window_free_at(model.requested, model.now_ms) <= model.now_ms + 2 * WINDOW_MS

@@ -73,8 +73,8 @@ def test_the_indices_of_a_400_name_exactly_their_rows(
 ) -> None:
     """Whatever else is listed, exactly the named rows are dead-lettered."""
     named = data.draw(st.sets(st.integers(0, len(upload) - 1), min_size=1))
-    strangers = st.integers(len(upload), 2**63) | st.integers(-(2**63), -1) | st.booleans()
-    listed = data.draw(st.permutations([*named, *data.draw(st.lists(strangers))]))
+    other_indices = st.integers(len(upload), 2**63) | st.integers(-(2**63), -1) | st.booleans()
+    listed = data.draw(st.permutations([*named, *data.draw(st.lists(other_indices))]))
     body = orjson.dumps({"code": 400, key: {"field": listed}})
     verdict = judge_upload(UploadReply(400, body), upload)
     assert isinstance(verdict, Settled)

@@ -1,4 +1,4 @@
-"""Sends one of everything with Amplitude's Python SDK, and prints what it was told of each event.
+"""Sends one of everything with Amplitude's Python SDK, and prints the result of each event.
 
 `python send.py URL API_KEY`; prints a JSON array of `[event_type, code]`.
 """

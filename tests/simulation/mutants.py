@@ -120,7 +120,7 @@ def _ignores_the_limit(setup: DeliverySetup) -> DeliverySetup:
 
 BROKEN: Mapping[str, Mutant] = {
     "settles before the upload": _claims(_SettlesBeforeUpload),
-    "forgets what it has in hand": _claims(_ForgetsClaims),
+    "forgets its claims": _claims(_ForgetsClaims),
     "renames events": _claims(_RenamesEvents),
     "knows no ordering keys": _claims(_KnowsNoOrderingKeys),
     "calls all delivered": _claims(_CallsAllDelivered),

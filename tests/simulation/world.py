@@ -218,8 +218,8 @@ class World:
             "pending in memory": outbox.counters.pending,
             "bytes wait for the disk": outbox.writer.waiting_bytes,
             "events wait for the disk": outbox.writer.waiting_events,
-            "keys wait for a fold": outbox.retention.unflushed,
-            "events in hand": sum(each.dispatcher.in_flight for each in all_of_them),
+            "keys wait for a flush": outbox.retention.unflushed,
+            "events in flight": sum(each.dispatcher.in_flight for each in all_of_them),
             "apps that do not run": sum(each.breaker.state != "running" for each in all_of_them),
             "apps with others": sum(each.dispatcher.has_others for each in all_of_them),
         }

@@ -15,7 +15,7 @@ from anyio.abc import Process
 from tests.support import preloaded
 
 APP_ID = "11111111-2222-4333-8444-555555555555"
-WEBHOOK_TOKEN = "hook-token-of-the-test"
+WEBHOOK_TOKEN = "webhook-token-of-the-test"
 API_KEY = "amplitude-key-of-the-test"
 SECRETS = (WEBHOOK_TOKEN, API_KEY)
 

@@ -21,7 +21,7 @@ from relay.sandbox.common.listener import running
 from relay.settings import load_settings
 
 APP_ID = "11111111-2222-4333-8444-555555555555"
-TOKEN = "hook-token-of-the-test"
+TOKEN = "webhook-token-of-the-test"
 API_KEY = "0123456789abcdef0123456789abcdef"
 COHORT = "7khm89cz"
 DEADLINE_S = 20.0

@@ -38,7 +38,7 @@ def pytest_runtest_makereport(
 
 def replay_command(item: pytest.Item) -> str:
     """Return the shell command that runs a test with the seeds and options of this session."""
-    lane = ["-m", "slow"] if item.get_closest_marker("slow") else []
+    marker = ["-m", "slow"] if item.get_closest_marker("slow") else []
     seeds = [f"--{name.replace('_', '-')}={vars(item.config.option)[name]}" for name in SEEDS]
     settings = [f"{name}={number}" for name, number in given.items()]
-    return shlex.join([*settings, ".venv/bin/pytest", item.nodeid, *lane, *seeds])
+    return shlex.join([*settings, ".venv/bin/pytest", item.nodeid, *marker, *seeds])

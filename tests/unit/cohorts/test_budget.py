@@ -179,7 +179,7 @@ def test_frequent_changes_come_first_after_equal_waits() -> None:
 
 
 def test_a_long_wait_outweighs_every_rate_of_change() -> None:
-    """2,880 changes a month, one at each poll, weigh twelve times as much."""
+    """2,880 changes a month, one at each poll, count twelve times as much."""
     busy = _candidate("busy", HOUR_MS, changes=2_880)
     assert _order(busy, _candidate("rare", 13 * HOUR_MS)) == ["rare", "busy"]
     assert _order(busy, _candidate("rare", 11 * HOUR_MS)) == ["busy", "rare"]

@@ -63,7 +63,7 @@ def _queue(plan: Plan) -> list[list[int]]:
 
 
 def _dead(plan: Plan) -> dict[int, str]:
-    return {letter.event.seq: letter.reason for letter in plan.dead}
+    return {dead_letter.event.seq: dead_letter.reason for dead_letter in plan.dead}
 
 
 def _deferred(plan: Plan) -> dict[int, float]:
@@ -164,7 +164,7 @@ def test_what_follows_from_a_verdict(case: Case) -> None:
 def _places(plan: Plan, seq: int) -> list[Places]:
     found: list[Places] = []
     found += ["delivered" for event in plan.delivered if event.seq == seq]
-    found += ["dead" for letter in plan.dead if letter.event.seq == seq]
+    found += ["dead" for dead_letter in plan.dead if dead_letter.event.seq == seq]
     found += ["deferred" for deferral in plan.deferred if deferral.event.seq == seq]
     for batch in plan.progress.queue:
         is_there = any(event.seq == seq for event in batch.events)
@@ -184,9 +184,9 @@ def test_an_upload_delivered_whole_lets_the_limits_recover() -> None:
 
 def test_dead_letters_know_their_reason_and_their_tries() -> None:
     """The attempts of this claim are added to the earlier ones."""
-    (letter,) = _decide(Settled((REJECTED,)), A._replace(attempts=3)).dead
-    assert (letter.reason, letter.detail) == ("invalid_field", "400 No (time)")
-    assert (letter.event.attempts, letter.event.first_tried_at) == (5, 1_000)
+    (dead_letter,) = _decide(Settled((REJECTED,)), A._replace(attempts=3)).dead
+    assert (dead_letter.reason, dead_letter.detail) == ("invalid_field", "400 No (time)")
+    assert (dead_letter.event.attempts, dead_letter.event.first_tried_at) == (5, 1_000)
 
 
 @pytest.mark.parametrize(("asked_s", "wait_s"), [(None, HOLD_S), (5.0, HOLD_S), (90.0, 90.0)])

@@ -79,7 +79,7 @@ def test_a_proof_counts_for_the_events_it_came_after(app: App) -> None:
 
 
 def test_a_few_lone_refusals_in_a_row_bring_the_app_in_doubt(app: App) -> None:
-    """A canary event asks about the app then; a success in between starts the row anew."""
+    """A canary event asks about the app then; a success in between resets the count."""
     findings = [app.refuse(seq) for seq in range(MAX_REFUSED_IN_A_ROW + 1)]
     assert findings == [Finding.WAIT_FOR_OTHERS] * MAX_REFUSED_IN_A_ROW + [Finding.SEND_CANARY]
     app.succeed()

@@ -6,7 +6,7 @@ from relay.delivery.shutdown import ShutdownSignal
 
 
 async def test_a_request_ends_every_idle_wait() -> None:
-    """Whoever waits interruptibly goes on at once."""
+    """Every interruptible waiter resumes at once."""
     stop = ShutdownSignal()
     ended = []
 
