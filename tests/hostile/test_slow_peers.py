@@ -182,7 +182,7 @@ HELLO = bytes.fromhex("16030100c8010000c40303")
 @pytest.mark.parametrize("start", [b"", HELLO])
 async def test_a_slow_handshake_times_out(monkeypatch: pytest.MonkeyPatch, start: bytes) -> None:
     """An unfinished handshake occupies a connection until its timeout, then it is closed."""
-    monkeypatch.setattr("relay.http.server.handshakes.HANDSHAKE_S", SHORT_S)
+    monkeypatch.setattr("relay.http.server.tls.HANDSHAKE_S", SHORT_S)
     door = Door(Connections(timeouts=PATIENT))
     async with (
         serving(door, tls=door_tls()) as port,
