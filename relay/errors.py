@@ -25,7 +25,7 @@
         └── SchemaTooNew        a later relay wrote it
 
 A class says who can act on the error; attributes, not texts, carry what code needs.
-Expected answers of Amplitude are values (`relay.amplitude.verdicts`), never exceptions.
+Expected answers to an upload are values (`relay.amplitude.verdicts`), never exceptions.
 """
 
 from collections.abc import Sequence

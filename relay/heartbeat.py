@@ -8,7 +8,7 @@ sync. One change may wait for two syncs and a checkpoint."""
 
 
 class Heartbeat:
-    """The sign of life of one loop."""
+    """Liveness of one loop: it beats as it goes, and announces how long it may be silent."""
 
     def __init__(self, clock: Clock, slack_s: float = SLACK_S) -> None:
         self._clock = clock

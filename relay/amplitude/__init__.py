@@ -1,1 +1,1 @@
-"""Amplitude: its upload API and the meaning of its answers."""
+"""Amplitude's APIs and files: uploads and what their answers mean, cohorts, lists, messages."""

@@ -140,7 +140,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """The app's key is refused; its events wait for the operator.
+    """The app's key is refused; its events wait, and the app is probed rarely.
 
     Attributes:
         reason: For the operator.

@@ -133,7 +133,7 @@ async def _own_folder(
             return None
         if not (nearest := nearest_of(folder)).is_dir():
             raise CommandFailed(
-                f"the data directory {folder} does not serve: {nearest} is no folder; "
+                f"the data directory {folder} cannot be used: {nearest} is no folder; "
                 "RELAY_DATA_DIR is to name one"
             )
         # A look at the data must not make a data directory, nor a database in it.

@@ -47,7 +47,7 @@ class Poller:
     """The loop of one app.
 
     Attributes:
-        heartbeat: Its sign of life.
+        heartbeat: Of its loop.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ HOOK = "cohorts"
 
 
 class CohortWebhook:
-    """Applies the bodies of the cohorts hook.
+    """Applies the bodies of the cohorts webhook.
 
     Attributes:
         guard: Which removals are held; it may be replaced at any time.

@@ -104,7 +104,7 @@ class AppRuntime:
 
     @property
     def heartbeats(self) -> dict[str, Heartbeat]:
-        """Every loop's sign of life, by name."""
+        """The heartbeats of its loops, by name."""
         return {
             f"poller.{self._name}": self.poller.heartbeat,
             f"directory.{self._name}": self.sync.heartbeat,

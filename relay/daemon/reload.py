@@ -58,7 +58,7 @@ class Reloader:
         self._notifier = notifier
 
     async def reload(self) -> None:
-        """Read settings and certificates again; if any is wrong, nothing changes.
+        """Read settings and certificates again; if any is wrong, the old ones stay.
 
         Raises:
             StoreFailed: If the disk failed; the process must end.
@@ -68,7 +68,7 @@ class Reloader:
         try:
             wanted = await to_thread.run_sync(self._source.read, abandon_on_cancel=True)
             change = merge(self._settings, wanted)
-            # Whatever may fail comes first, so that a refused reload has changed nothing.
+            # What may fail comes first, so that a refused reload leaves the old settings in force.
             certificates.check()
             await self._follow_rules(change.settings)
             certificates.renew()

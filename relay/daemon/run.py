@@ -1,6 +1,6 @@
 """The order in which a daemon starts and stops.
 
-Shutdown runs in the reverse order of indentation: the public door closes, uploads under way are
+Inner blocks close first: the public door closes, uploads under way are
 settled, the admin door closes, the loops end, and the outbox's writer ends last.
 """
 
@@ -60,7 +60,7 @@ class Daemon:
     """A relay, running.
 
     Attributes:
-        heartbeats: Every loop's sign of life, by name.
+        heartbeats: Of every loop, by name.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Daemon:
         """Serve until `stop` is called; report the ports once events are taken.
 
         Raises:
-            StoreError: If the data directory does not serve, now or later.
+            StoreError: If the data directory cannot be used, now or later.
             DoorBlocked: If a door's address cannot be listened on.
         """
         settings = self._settings
@@ -206,7 +206,7 @@ class Daemon:
             await anyio.sleep(RELOAD_PAUSE_S)
 
     async def _watch(self, health: Health) -> None:
-        """Send the service manager a sign of life while every loop makes progress."""
+        """Reset the service manager's watchdog while every loop makes progress."""
         if self._notifier.watchdog_s is None:
             return
         while True:

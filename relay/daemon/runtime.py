@@ -16,8 +16,8 @@ from relay.observability.status import Status
 from relay.outbox.counters import AppState
 from relay.settings import Settings
 
-FOLD_S = 300.0
-"""Slack of the outbox's maintenance: a fold waits for many syncs, one after the other."""
+FLUSH_S = 300.0
+"""Slack of the outbox's maintenance: a flush of the dedup index waits for many syncs."""
 
 
 class Runtime:
@@ -82,7 +82,7 @@ class Runtime:
         """Start every loop but the deliveries."""
         shared = self.shared
         await group.start(self.admission.run, name="admission")
-        heartbeat = self._heartbeat("housekeeping", FOLD_S)
+        heartbeat = self._heartbeat("housekeeping", FLUSH_S)
         outbox = Maintenance(shared.outbox.retention, shared.clock, heartbeat, OUTBOX)
         await group.start(outbox.run, name="outbox maintenance")
         heartbeat = self._heartbeat("segments housekeeping")

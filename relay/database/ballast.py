@@ -39,7 +39,7 @@ class BallastFile:
     """Holds the space, and says whether the disk is full.
 
     Attributes:
-        min_free_bytes: Free space below which only events are still written.
+        min_free_bytes: Free space below which new events are refused; delivery goes on.
         free_bytes: Free space when it was last measured, without the ballast.
     """
 
@@ -67,7 +67,7 @@ class BallastFile:
             raise StoreFull("the data directory has no room left, by its disk or by a quota")
         if self.is_short:
             raise StoreFull(
-                f"only {self.free_bytes >> 20} MiB are free; they are left to the events"
+                f"only {self.free_bytes >> 20} MiB are free; they are kept for delivery"
             )
 
     def refresh(self) -> None:

@@ -45,7 +45,7 @@ class DeliverySetup:
 
 
 class Sender:
-    """One of an app's senders."""
+    """Claims and delivers one batch at a time; at shutdown its open claim stays on disk."""
 
     def __init__(self, context: SenderContext, heartbeat: Heartbeat) -> None:
         self._context = context
@@ -79,7 +79,7 @@ class SenderPool:
     Attributes:
         breaker: Whether uploads may go, and why not.
         dispatcher: Which events wait and which are in flight.
-        heartbeats: A sign of life of each sender.
+        heartbeats: Of each sender.
     """
 
     def __init__(

@@ -33,7 +33,7 @@ STORE_RETRY_S = 1.0
 
 
 class BatchDelivery:
-    """The delivery of one claim."""
+    """Uploads a claim until each of its events is settled or deferred."""
 
     def __init__(self, context: SenderContext, claim: Claim, heartbeat: Heartbeat) -> None:
         self._context = context

@@ -22,7 +22,7 @@ class UserErasure:
         If it fails half way, the next call completes it.
 
         Raises:
-            StoreError: If a disk does not serve.
+            StoreError: If a disk fails or is full.
         """
         number = self._segments.cohorts.number(app)
         now_ms = self._clock.now_ms()

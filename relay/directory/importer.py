@@ -68,7 +68,7 @@ class Importer:
         Raises:
             FileRejected: If it is no such file or not whole; nothing of it is applied.
             Conflict: If another file of the app is being imported.
-            StoreError: If the disk does not serve; parts applied so far stay, and are consistent.
+            StoreError: If the disk fails or is full; parts applied so far stay, and are consistent.
         """
         scope = ExportScope(self._clock.now_ms(), is_complete=replace, drops_users=replace)
         return await self.apply(app, chunks, scope)

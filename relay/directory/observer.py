@@ -41,7 +41,7 @@ class Observer:
     """Carries observations of events to the directory.
 
     Attributes:
-        heartbeat: Its sign of life.
+        heartbeat: Of its loop.
     """
 
     def __init__(

@@ -85,7 +85,7 @@ class DirectorySync:
     """The loop of one app.
 
     Attributes:
-        heartbeat: Its sign of life.
+        heartbeat: Of its loop.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ class QuarantinedBody:
     """A body, or an element of one, that could not be understood.
 
     Attributes:
-        hook: The hook it came by, `events` or `cohorts`.
+        hook: The webhook it came by, `events` or `cohorts`.
         reason: A stable word.
         detail: A sentence for the operator.
         body: The bytes, unchanged.

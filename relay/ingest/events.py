@@ -1,4 +1,4 @@
-"""From the bytes of an events hook to rows on disk.
+"""From the bytes of an events webhook to rows on disk.
 
 The steps of every batch: read, complete from the message cache, map, drop forgotten users, append;
 once it is committed, the directory observes it. Nothing that comes in is lost: what cannot be
@@ -52,7 +52,7 @@ class Received(NamedTuple):
 
 
 class EventIngest:
-    """Stores the bodies of the events hook, and other batches of events."""
+    """Stores the bodies of the events webhook, and other batches of events."""
 
     def __init__(
         self,

@@ -268,7 +268,7 @@ def _dead_letter(
         raw.execute(SQL[query], {"dead": rows})
 
 
-def rescue(raw: sqlite3.Connection) -> set[int]:
+def reopen_claims(raw: sqlite3.Connection) -> set[int]:
     """Make the claimed events of a process that ended pending again, at the start.
 
     Returns:

@@ -49,7 +49,7 @@ class OutboxErasure:
         """Remove everything of a user; return the number of rows removed.
 
         Raises:
-            StoreError: If the disk does not serve; what is left goes with the next call.
+            StoreError: If the disk fails or is full; what is left goes with the next call.
         """
         person = {
             "app": app,

@@ -18,7 +18,7 @@ from relay.database.database import Database, open_database
 from relay.database.recovery.recover import mark_unclean_on_error, recover
 from relay.errors import StoreBusy, StoreFailed
 from relay.heartbeat import Heartbeat
-from relay.outbox.claims import Claims, rescue
+from relay.outbox.claims import Claims, reopen_claims
 from relay.outbox.counters import AppCounters
 from relay.outbox.dead_letters import DeadLetters
 from relay.outbox.dedup import DedupIndex
@@ -92,7 +92,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StoreFailed(
-            f"the data directory {folder} does not serve: {error.strerror}"
+            f"the data directory {folder} cannot be used: {error.strerror}"
         ) from error
     try:
         # The kernel releases this lock however the process ends; a file with a pid would stay.
@@ -124,7 +124,7 @@ async def open_outbox(
         folder: The data directory.
         apps: Names of the configured apps.
         max_events: Pending events past which new ones are refused.
-        heartbeat: The writer's sign of life.
+        heartbeat: The writer's.
         make_room: Called when the disk is full; may free space.
         clock: The time; the machine's by default.
 
@@ -186,7 +186,7 @@ def _recover(raw: sqlite3.Connection) -> _Found:
     """Release the claims of a former process, and read where it ended."""
     # Read before the claims are released: their rows go then.
     (last_claim,) = raw.execute(SQL["last_claim"]).fetchone()
-    unpruned = rescue(raw)
+    unpruned = reopen_claims(raw)
     (last_seq,) = raw.execute(SQL["last_seq"]).fetchone()
     unflushed = raw.execute(SQL["unflushed"])
     dedup = DedupIndex(((key, accepted_at // DAY_MS) for key, accepted_at in unflushed), last_seq)

@@ -88,7 +88,7 @@ class DeltaFigures(NamedTuple):
 
 
 def load_cohort(raw: sqlite3.Connection, cohort: int) -> CohortRow:
-    """Return a cohort by its number."""
+    """Return a cohort as it is in this transaction; the number must exist."""
     return CohortRow(*raw.execute(SQL["cohort"], {"cohort": cohort}).fetchone())
 
 

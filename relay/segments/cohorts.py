@@ -69,7 +69,7 @@ class ListedCohort(NamedTuple):
 
 
 class Cohorts:
-    """The apps and their cohorts."""
+    """Numbers of apps, their rules, and the cohorts that Amplitude lists."""
 
     def __init__(self, database: Database, numbers: dict[str, int]) -> None:
         self._database = database
@@ -86,11 +86,15 @@ class Cohorts:
         """Apply changed settings of these apps to their segments.
 
         Raises:
-            StoreFull: If there is no room for it now.
+            StoreFull: If there is no room for it now; nothing has changed.
             StoreFailed: If the disk failed.
         """
-        for app, rules in apps.items():
-            self._numbers[app] = await self._database.write(partial(_set_app, app, rules, now_ms))
+
+        def configure(raw: sqlite3.Connection) -> dict[str, int]:
+            return {app: _set_app(app, rules, now_ms, raw) for app, rules in apps.items()}
+
+        # One transaction: a refused reload must not leave some apps on the new rules.
+        self._numbers |= await self._database.write(configure)
 
     @property
     def apps(self) -> Collection[str]:
@@ -98,7 +102,7 @@ class Cohorts:
         return self._numbers.keys()
 
     def number(self, app: str) -> int:
-        """Return the number of an app.
+        """Return the number that stands for an app in the tables.
 
         Raises:
             KeyError: If it is not configured.

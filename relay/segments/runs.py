@@ -9,7 +9,7 @@ from relay.segments.watermark import Watermark
 
 
 class RunSource(StrEnum):
-    """Where a run came from."""
+    """What started a run."""
 
     POLL = "poll"
     WEBHOOK = "webhook"
@@ -92,7 +92,7 @@ def begin_run(  # noqa: PLR0913  # a row of the table
 
 
 def load_run(raw: sqlite3.Connection, run_id: int) -> RunRow | None:
-    """Return a run, None if there is none of that id."""
+    """Return a run as it is in this transaction, None if the id is unknown."""
     row = raw.execute(SQL["run"], {"run": run_id}).fetchone()
     return RunRow(*row) if row else None
 

@@ -78,11 +78,11 @@ async def open_segments(
         folder: The data directory.
         apps: What the settings say of each app's segments.
         now_ms: The time; segments that follow changed settings are stamped with it.
-        heartbeat: The writer's sign of life. On a full disk no room is made: what is set aside is
+        heartbeat: The writer's. On a full disk no room is made: what is set aside is
             the outbox's.
 
     Raises:
-        StoreError: If the database does not serve.
+        StoreError: If the database cannot be used.
     """
     path = (folder / DATABASE_NAME).resolve()  # SQLite puts the log beside the file itself
     remove_leftovers(folder)

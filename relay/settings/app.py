@@ -94,7 +94,7 @@ class AppSettings(Section):
         Hint("event kinds, comma-separated, message.push.* for a channel, or all", default="all"),
     ] = Field(
         default_factory=lambda: parse_selection("all"),
-        description="Kinds of event to send; all = the seed's 21.",
+        description="Kinds of event to send; all = the 21 of OneSignal's own integration.",
     )
     event_names: Annotated[NameSet, LOWER_CASE] = Field(
         "seed", description="Which published spelling of the Amplitude event names."

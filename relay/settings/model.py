@@ -1,6 +1,6 @@
 """Every setting of relay: its type, default, bounds and a sentence about it.
 
-The names are the contract's: `Settings.delivery.linger_s` is `RELAY_DELIVERY__LINGER_S`.
+A field's path is its variable: `Settings.delivery.linger_s` is `RELAY_DELIVERY__LINGER_S`.
 Nothing here reads the environment; `relay.settings.load` does, and hands the values in.
 """
 

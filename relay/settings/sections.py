@@ -63,7 +63,10 @@ class DeliverySettings(Section):
         300.0, gt=0, le=DAY_S, description="The longest wait between two attempts."
     )
     throttle_hold_s: Seconds = Field(
-        30.0, ge=0, le=DAY_S, description="Pause of one device or user after a 429."
+        30.0,
+        ge=0,
+        le=DAY_S,
+        description="Shortest pause of a device or user that Amplitude names as throttled.",
     )
     halt_probe_s: Seconds = Field(
         300.0,

@@ -203,7 +203,7 @@ _FAILURES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiohttp.ClientSSLError, "it does not speak TLS as it should"),
     (aiohttp.ServerDisconnectedError, "the connection ended without an answer"),
     (aiohttp.ClientPayloadError, "the answer was cut or is damaged"),
-    (aiohttp.ClientResponseError, "what came is no answer of HTTP"),
+    (aiohttp.ClientResponseError, "the answer is not valid HTTP"),
 )
 
 

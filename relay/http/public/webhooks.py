@@ -1,7 +1,8 @@
 """`POST /v1/apps/{app}/events` and `…/cohorts`: OneSignal's and Amplitude's webhooks.
 
 An error answer makes OneSignal retry a few times and then switch the stream off, so the events
-webhook has only three: a wrong token, a body past the limits, a store that takes nothing.
+webhook never answers with one for what a body contains: only for a wrong token, for a transfer that
+fails or exceeds the limits, and while the store takes nothing.
 Amplitude repeats whatever is not answered 200 within a second or two, so the cohorts webhook waits
 for nothing but the disk; its payload can be reshaped by the customer, so what is not understood is
 kept in quarantine and the answer says why.
@@ -158,7 +159,7 @@ class CohortsWebhook:
         self._webhook = webhook
 
     async def post(self, app: str, request: web.BaseRequest) -> web.Response:
-        """Apply a message; 200 means that the segment has changed, on disk and for readers."""
+        """Apply a message; 200 means that it is on disk; the body says what it did."""
         with self._requests.reserve() as reservation:
             try:
                 taken = await self._apply(await self._requests.read(app, request, reservation))

@@ -36,6 +36,8 @@ STOP_GRACE_S: Final = 3.0
 MOST_HELD_BYTES: Final = 64 * 1024 * 1024
 """Bodies a door holds at once, of all its requests together."""
 
+BROKEN_OFF: Final = "the connection closed before the body was complete"
+
 SMALL_BYTES: Final = 32 * 1024
 """Bodies up to this size are always read: many times what one event takes."""
 
@@ -193,7 +195,7 @@ class BodyReader:
             try:
                 yield
             except (ConnectionError, HttpProcessingError, ClientError) as error:
-                raise web.HTTPBadRequest(text="the body broke off") from error
+                raise web.HTTPBadRequest(text=BROKEN_OFF) from error
             finally:
                 self._incoming.discard(scope)
         if scope.cancelled_caught:
@@ -240,14 +242,14 @@ def decompress(body: bytes, limit_bytes: int = MAX_BODY_BYTES) -> bytes:
             raise PayloadError("broken_gzip", "the gzip body ends too early")
         rest = gunzip.unused_data
     if rest or not body:
-        raise PayloadError("broken_gzip", "the gzip body is empty or a mass of tiny members")
+        raise PayloadError("broken_gzip", "the gzip body is empty or has too many members")
     return bytes(content)
 
 
 def _check_there(request: web.BaseRequest) -> None:
     """Raise an HTTP error if the client has disconnected; aiohttp would wait for the body."""
     if request.transport is None:
-        raise web.HTTPBadRequest(text="the body broke off")
+        raise web.HTTPBadRequest(text=BROKEN_OFF)
 
 
 def _check_size(size_bytes: int, limit_bytes: int) -> None:
