@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import cast
 
 import anyio
+import pytest
 
 from tests.support.relays import (
     API_KEY,
@@ -79,8 +80,11 @@ async def test_events_of_one_device_keep_their_order(tmp_path: Path) -> None:
             assert list(orders[device]) == sent
 
 
-async def test_apps_never_wait_for_each_other(tmp_path: Path) -> None:
+async def test_apps_never_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While one app's uploads hang, another's succeed."""
+    monkeypatch.setattr("relay.daemon.run.DRAIN_S", 0.1)
     async with relay_and_amplitude(
         tmp_path, {"RELAY_DELIVERY__REQUEST_TIMEOUT_S": "30"}, apps=("shop", "game")
     ) as (relay, amplitude):

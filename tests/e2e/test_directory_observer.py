@@ -11,6 +11,11 @@ SUBSCRIPTION = "SELECT is_subscribed FROM subscriptions"
 NOW = "2030-01-01T00:00:00Z"
 
 
+@pytest.fixture(autouse=True)
+def _hasty_observer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.directory.observer.FLUSH_S", 0.02)
+
+
 async def sent(it: World, number: int, kind: str = "message.push.sent") -> None:
     """Post an event of one subscription."""
     assert (await it.relay.post(subscription_event(number, kind, NOW))).json["accepted"] == 1

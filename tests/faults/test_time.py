@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from relay.clock import CLOCK_TRUST_S, SteadyClock, SystemClock
+from relay.maintenance import MaintenancePolicy
 from relay.sandbox.amplitude.stand_in import AmplitudeStandIn
 from relay.sandbox.cohorts.project import StandInCohort
 from relay.sandbox.cohorts.stand_in import CohortsStandIn
@@ -30,7 +31,13 @@ WRONG_BY = [DAY_S, -DAY_S, 73 * YEAR_S, -50 * YEAR_S]
 WRONG = pytest.mark.parametrize(
     "wrong_s", WRONG_BY, ids=["a day ahead", "a day back", "in 2099", "in the seventies"]
 )
+TICK_S = 0.1
 RARELY = {"RELAY_COHORTS__POLL_INTERVAL_S": "3600"}
+
+
+@pytest.fixture(autouse=True)
+def _frequent_maintenance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.daemon.runtime.OUTBOX", MaintenancePolicy(tick_s=TICK_S))
 
 
 async def _post(relay: Relay, *numbers: int) -> dict[str, int]:
@@ -94,7 +101,7 @@ async def test_what_a_wrong_clock_tried_expires_at_no_later_start(
         await _post(relay, 1)
         await _tried(relay)
         clock.step_wall_clock(0)
-        await anyio.sleep(1.2)  # maintenance records a step within a second
+        await anyio.sleep(3 * TICK_S)  # maintenance records the step
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, _):
         status = await relay.settled()
         assert (status["delivered"], status["dead"]) == (1, 0)
@@ -131,7 +138,7 @@ async def test_a_clock_step_of_earlier_days_expires_nothing_of_today(
     clock = AdjustableClock()
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, amplitude):
         clock.step_wall_clock(wrong_s)
-        await anyio.sleep(1.2)  # maintenance records it
+        await anyio.sleep(3 * TICK_S)  # maintenance records it
         await _post(relay, 1)
         await relay.settled()
     clock.step_wall_clock(0)
@@ -221,13 +228,13 @@ async def test_a_clock_step_expires_no_dedup_key(tmp_path: Path, wrong_s: float)
         clock.step_wall_clock(wrong_s)
         await _post(relay, 2)
         await relay.settled()
-        await anyio.sleep(2.5)  # maintenance runs every second
+        await anyio.sleep(5 * TICK_S)  # maintenance runs a few times
         clock.step_wall_clock(0)
-        await anyio.sleep(1.2)
+        await anyio.sleep(3 * TICK_S)
         assert (await _post(relay, 1, 2))["duplicate"] == 2
     clock.step_wall_clock(wrong_s)  # and a start with a wrong clock
     async with relay_and_amplitude(tmp_path, clock=clock) as (relay, _):
-        await anyio.sleep(1.2)
+        await anyio.sleep(3 * TICK_S)
         assert (await _post(relay, 1, 2))["duplicate"] == 2
 
 

@@ -65,6 +65,7 @@ def test_a_copied_database_is_released_before_its_copy_is_checked(tmp_path: Path
     """The writer can restart its log meanwhile."""
     with written(tmp_path / "a.db") as raw, open_snapshot(tmp_path / "a.db") as snapshot:
         add(raw, 1)
+        raw.execute("PRAGMA busy_timeout=100")
         busy, *_ = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         assert busy == 1
         snapshot.copy_to(tmp_path / "copy.db", lambda _: None)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import aiohttp
 import anyio
 import orjson
+import pytest
 from yarl import URL
 
 from relay.clock import Clock
@@ -175,7 +176,10 @@ async def running_relay(
     )
     daemon = Daemon(settings, Notifier({}), clock=clock)
     async with aiohttp.ClientSession() as session, anyio.create_task_group() as group:
-        doors = await group.start(daemon.run)
+        with pytest.MonkeyPatch.context() as patch:
+            # In memory, all of the ballast would be written with zeros at each start.
+            patch.setattr("relay.database.ballast.BALLAST_BYTES", 1 << 20)
+            doors = await group.start(daemon.run)
         yield Relay(
             session,
             f"http://127.0.0.1:{doors.public_port}",

@@ -219,7 +219,7 @@ def test_a_lost_root_of_a_table_without_rowids_costs_its_own_rows(tmp_path: Path
 
 def test_a_header_that_claims_a_huge_file_needs_no_space(database: Path) -> None:
     """The scratch file is as long as the existing pages."""
-    _put(database, 28, (900_000).to_bytes(4))
+    _put(database, 28, (90_000).to_bytes(4))  # pages: 350 MiB
     with file_size_limit(64 * 1024 * 1024):
         assert recover(database, RECOVERY_SPEC, NOW_MS) is not None
     assert _ids(database) == set(range(1, THINGS + 1))
